@@ -1,0 +1,72 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae_cli.data.batches import Batches, batch_indices
+from vae_cli.data.cache import ImageSet
+
+
+def numbered(num_images: int) -> ImageSet:
+    pixels = np.arange(num_images, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(4, 1)
+    return ImageSet(pixels, tuple(map(str, range(num_images))), np.arange(num_images, dtype=np.int64))
+
+
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**32), st.integers(0, 5))
+def test_every_epoch_holds_every_image_once(num_images: int, batch_size: int, seed: int, epoch: int) -> None:
+    stream = np.concatenate([batch_indices(num_images, batch_size, seed, step) for step in range(num_images * 6)])
+    part = stream[epoch * num_images : (epoch + 1) * num_images]
+    assert sorted(part.tolist()) == list(range(num_images))[: len(part)]
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    first = batch_indices(1000, 64, seed=1, step=50)
+    assert first.dtype == np.int64
+    batch_indices(1000, 64, seed=2, step=0)
+    np.testing.assert_array_equal(batch_indices(1000, 64, seed=1, step=50), first)
+    assert not np.array_equal(batch_indices(1000, 64, seed=2, step=50), first)
+    assert not np.array_equal(batch_indices(64, 64, seed=1, step=0), batch_indices(64, 64, seed=1, step=1))
+
+
+def test_order_is_fixed_for_ever() -> None:
+    """A resumed run of an earlier version must see the images in the same order."""
+    assert batch_indices(10, 10, seed=0, step=0).tolist() == [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
+
+
+def test_pixels_and_labels_follow_the_order() -> None:
+    with Batches(numbered(20), 8, seed=3, start_step=5) as batches:
+        for step in (5, 6, 7):
+            batch = next(batches)
+            expected = batch_indices(20, 8, 3, step)
+            assert batch.step == step and batch.pixels.dtype == torch.uint8 and batch.pixels.shape == (8, 4, 1, 1)
+            assert batch.labels.tolist() == expected.tolist() == batch.pixels[:, 0, 0, 0].tolist()
+        assert batches.seconds_waited > 0
+
+
+def test_ranks_share_the_global_batch() -> None:
+    parts = []
+    for rank in range(3):
+        with Batches(numbered(20), 8, seed=0, rank=rank, world_size=3) as batches:
+            parts.append(next(batches).labels)
+    assert torch.cat(parts).tolist() == batch_indices(20, 8, 0, 0).tolist()
+
+
+def test_close_ends_the_thread() -> None:
+    before = threading.active_count()
+    batches = Batches(numbered(4), 2, seed=0)
+    next(batches)
+    batches.close()
+    batches.close()
+    assert threading.active_count() == before
+    with pytest.raises(ValueError, match="closed"):
+        next(batches)
+
+
+def test_trouble_in_the_thread_reaches_the_consumer() -> None:
+    broken = ImageSet(np.zeros((4, 1, 1, 1), np.uint8), ("a",) * 4, np.zeros(1, np.int64))
+    batches = Batches(broken, 4, seed=0)
+    with pytest.raises(IndexError):
+        next(batches)

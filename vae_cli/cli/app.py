@@ -1,0 +1,204 @@
+"""The program `vae`: its commands, and the one place where errors become messages and exit codes."""
+
+import errno
+import importlib
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vae_cli import __version__
+from vae_cli.cli.progress import shown
+from vae_cli.cli.results import print_json
+from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
+
+STARTED = time.monotonic()
+"""When the process began (monotonic seconds): `train --time` counts from here. Read it when needed; `main` sets it."""
+
+COMMANDS = ("sample", "reconstruct", "inpaint", "interpolate", "evaluate", "check", "info")
+"""Each is a function of that name in a module of that name in this package."""
+
+_BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
+_WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+class StoppedError(Exception):
+    """The user ended the program; Typer would turn the KeyboardInterrupt itself into an exit code without a word."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("stopped")
+        self.exit_code = exit_code
+
+
+class Command(TyperCommand):
+    """Help in plain text (Rich would cost half of the time), the options of all commands in a section of their own."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            title = "Arguments" if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None)
+            if record:
+                sections.setdefault(title or "Options", []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records, col_max=26)
+
+
+class Program(TyperGroup):
+    """The group of all commands: translates every error once."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise StoppedError(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED) from stop
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> NoReturn:  # type: ignore[override]
+        """Runs the command line `args` and leaves with the exit code of the command line's contract."""
+        words = list(sys.argv[1:] if args is None else args)
+        settings["standalone_mode"] = False
+        try:
+            code = super().main(args=words, prog_name=prog_name or "vae", **settings)
+        except Exception as error:
+            code = _explain(error, words)
+        sys.exit(code or 0)
+
+
+app = typer.Typer(
+    name="vae",
+    cls=Program,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def main() -> NoReturn:
+    """Entry point of `vae` and `python -m vae_cli`."""
+    global STARTED
+    STARTED = time.monotonic()
+    _prepare_streams()
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    app(prog_name="vae")
+    raise AssertionError("the program leaves through sys.exit")
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _prepare_streams() -> None:
+    """No character of a file name can stop the program: what the terminal cannot show is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if not hasattr(stream, "reconfigure"):
+            continue
+        stream.reconfigure(errors="backslashreplace")
+        try:
+            "é█".encode(stream.encoding)
+        except (UnicodeEncodeError, LookupError):
+            stream.reconfigure(encoding="utf-8")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Learn a variational autoencoder from a folder of images and put it to work.
+
+    Example: vae train photos && vae sample runs/photos -n 64 --out grid.png
+    """
+
+
+for _name in COMMANDS:
+    app.command(_name, cls=Command)(getattr(importlib.import_module(f"vae_cli.cli.{_name}"), _name))
+
+
+def _explain(error: Exception, words: list[str]) -> int:
+    """Tells the user what went wrong, on stderr and, with --json, on stdout. Returns the exit code."""
+    debug = "--debug" in words
+    code, lines = _message_of(error)
+    if code == 2 and not lines:  # bare `vae`: its help was asked for, in a way
+        typer.echo(error, err=True)
+        return code
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    for number, line in enumerate(lines):
+        print(f"error: {line}" if number == 0 else f"  {line}", file=sys.stderr, flush=True)
+    if "--json" in words:
+        command = next((word for word in words if word in COMMANDS), None)
+        print_json(command, "failed", error={"code": code, "message": "\n".join(lines)})
+    return code
+
+
+def _message_of(error: Exception) -> tuple[int, list[str]]:
+    """Exit code and one to three lines for any exception."""
+    if isinstance(error, StoppedError):
+        return error.exit_code, ["stopped"]
+    if isinstance(error, typer.TyperException):
+        return _usage_message(error)
+    known = _as_vae_error(error)
+    if known:
+        return known.exit_code, _shown_lines(str(known))
+    hint = "this is a bug of ours: please report it with what the same command prints with --debug"
+    summary = " ".join(str(error).split())[:200]
+    return _BUG, [f"{type(error).__name__}: {shown(summary)}", hint]
+
+
+def _usage_message(error: typer.TyperException) -> tuple[int, list[str]]:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error.exit_code, []
+    message = " ".join(error.format_message().split())
+    return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
+
+
+def _as_vae_error(error: Exception) -> VaeError | None:
+    """The error for the user that an exception of Python, of the system or of torch amounts to."""
+    if isinstance(error, VaeError):
+        return error
+    if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
+        return WriteError(f"{error.filename or 'output'}: {error.strerror}; free space or choose another --out")
+    if isinstance(error, MemoryError) or "torch" in sys.modules:
+        return _as_memory_error(error)
+    return None
+
+
+def _as_memory_error(error: Exception) -> VaeError | None:
+    advice = "try a smaller --batch-size"
+    if "torch" not in sys.modules:
+        return OutOfMemoryError(f"this machine ran out of memory; {advice}")
+    from vae_cli.runtime import memory_errors_explained
+
+    try:
+        with memory_errors_explained(advice):
+            raise error
+    except OutOfMemoryError as explained:
+        return explained
+    except Exception:
+        return None
+
+
+def _shown_lines(message: str) -> list[str]:
+    """At most three printable lines of a message."""
+    return [shown(line) for line in message.splitlines()][:3] or ["failed"]

@@ -1,0 +1,89 @@
+"""Which pixels of which image are to be filled: masks given as files, as a colour or as transparency."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_cli.cli.inputs import Input
+from vae_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.data.scan import ImageRef
+
+SUSPICIOUS_COVER = 0.6
+"""Share of an image from which on its mask looks inverted."""
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where masks come from, and what is done to them."""
+
+    path: Path | None
+    """One mask for all, or a folder of them."""
+    color: str | None
+    """The colour of hole pixels."""
+    alpha: bool
+    """Transparent pixels are the hole."""
+    invert: bool
+    dilate_pixels: int
+
+    def check(self) -> None:
+        """Raises ConfigError unless there is exactly one source, and it exists."""
+        given = [self.path is not None, self.color is not None, self.alpha]
+        if sum(given) != 1:
+            raise ConfigError("inpaint: give exactly one of --mask FILE|DIR, --mask-color '#ff00ff' or --mask-alpha")
+        if self.path is not None and not self.path.exists():
+            raise ConfigError(f"--mask {self.path}: no such file or folder")
+        if self.color is not None:
+            from vae_cli.data.masks import parse_color
+
+            parse_color(self.color)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An image with the mask that belongs to it, or the reason why there is none."""
+
+    item: Input
+    mask: "ImageRef | None" = None
+    """None where the mask is in the image itself."""
+    problem: str | None = None
+    is_missing: bool = False
+    """The problem is just that there is no mask."""
+
+
+def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
+    """Each input with its mask. Raises DataError when a folder of masks holds no images."""
+    if source.path is None:
+        yield from map(Damaged, items)
+        return
+    from vae_cli.data.masks import pair_masks
+    from vae_cli.data.scan import Skipped, scan
+
+    masks = scan(source.path, labels="none") if source.path.is_dir() else source.path
+    for _, group in itertools.groupby(items, key=lambda item: item.root):
+        members = list(group)
+        pairs = pair_masks([item.ref for item in members], masks)
+        for item in members:
+            mask = pairs[item.ref.id]
+            if isinstance(mask, Skipped):
+                yield Damaged(item, None, mask.reason, mask.reason.startswith("no mask"))
+            else:
+                yield Damaged(item, mask)
+
+
+def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
+    """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError."""
+    from vae_cli.data import masks
+    from vae_cli.data.decode import open_image
+
+    if damaged.mask is not None:
+        return masks.read_hole(damaged.mask, size, invert=source.invert, dilate_pixels=source.dilate_pixels)
+    image = open_image(damaged.item.ref)
+    if source.color is not None:
+        return masks.hole_from_color(image, source.color, invert=source.invert, dilate_pixels=source.dilate_pixels)
+    return masks.hole_from_alpha(image, invert=source.invert, dilate_pixels=source.dilate_pixels)

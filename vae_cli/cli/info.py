@@ -1,0 +1,155 @@
+"""`vae info`: a run's facts; without a run the machine's."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vae_cli import __version__
+from vae_cli.cli import loading, options
+from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.results import print_json
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
+_GIB = 2**30
+
+
+def info(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")
+    ] = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 64,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Tell the facts about a run, or about this machine.
+
+    Example: vae info runs/photos
+    """
+    messages = Messages(quiet=quiet, verbose=verbose)
+    if run is None:
+        facts = _machine_facts(device)
+        lines = _machine_lines(facts)
+    else:
+        loading.require_run(run)
+        facts = _run_facts(run)
+        lines = _run_lines(facts, verbose=verbose)
+    if json:
+        print_json("info", "ok", **facts)
+    else:
+        print("\n".join(lines))
+    messages.next_step(f"vae sample {shown(run)} -n 64 --out grid.png" if run else "vae train DATA")
+
+
+def _run_facts(run: Path) -> dict[str, Any]:
+    """From the header of the weights; the modules are built without memory, to count and measure them."""
+    import torch
+    from safetensors import safe_open
+
+    from vae_cli.model.flow import build_flow
+    from vae_cli.model.vae import build_vae
+    from vae_cli.training.checkpoint import FORMAT_VERSION, read_facts, resolve_run
+
+    path = resolve_run(run)
+    facts = read_facts(path)
+    with safe_open(path, framework="pt") as file:
+        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
+    with torch.device("meta"):
+        vae = build_vae(facts.config)
+        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    return {
+        "path": str(path),
+        "format_version": FORMAT_VERSION,
+        "step": facts.step,
+        "phase": facts.phase,
+        "has_flow": has_flow,
+        "image_size": list(vae.image_size),
+        "channels": vae.channels,
+        "labels": list(facts.label_names),
+        "parameters": sum(parameter.numel() for module in (vae, flow) if module for parameter in module.parameters()),
+        "latent_shapes": [list(shape) for shape in vae.latent_shapes],
+        "config": facts.config.as_dict(),
+    }
+
+
+def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
+    height, width = facts["image_size"]
+    shapes = ", ".join("x".join(map(str, shape)) for shape in facts["latent_shapes"])
+    labels = ", ".join(map(shown, facts["labels"][:20])) or "none"
+    lines = [
+        f"weights     {shown(facts['path'])}",
+        f"step        {facts['step']} (phase {facts['phase']}, {'with' if facts['has_flow'] else 'no'} latent flow)",
+        f"images      {height}x{width}, {'grey' if facts['channels'] == 1 else 'colour'}",
+        f"labels      {labels}" + (", ..." if len(facts["labels"]) > 20 else ""),
+        f"parameters  {facts['parameters']:,}",
+        f"latents     {shapes} (channels x height x width)",
+        f"preset      {facts['config']['preset']}",
+    ]
+    if verbose:
+        from vae_cli.config import dump_yaml, from_dict
+
+        lines += ["", dump_yaml(from_dict(facts["config"])).rstrip()]
+    return lines
+
+
+def _machine_facts(device: str) -> dict[str, Any]:
+    from vae_cli.runtime import pick_device, pick_dtype
+
+    chosen = pick_device(device)
+    return {
+        "versions": {"vae-cli": __version__, "python": platform.python_version(), **_package_versions()},
+        "platform": platform.platform(),
+        "devices": _devices(),
+        "device": str(chosen),
+        "precision": str(pick_dtype(chosen)).removeprefix("torch."),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+    }
+
+
+def _package_versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _devices() -> list[dict[str, Any]]:
+    import torch
+
+    devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = properties.total_memory
+        devices.append({"name": f"cuda:{index}", "description": properties.name, "memory_bytes": memory})
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "description": "Apple GPU"})
+    return devices
+
+
+def _memory_bytes() -> int | None:
+    """This machine's main memory; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _machine_lines(facts: dict[str, Any]) -> list[str]:
+    memory = f"{facts['memory_bytes'] / _GIB:.1f} GiB" if facts["memory_bytes"] else "unknown"
+    lines = [f"{name:<12} {version or 'not installed'}" for name, version in facts["versions"].items()]
+    lines += [f"{'platform':<12} {facts['platform']}", f"{'cores':<12} {facts['cores']}", f"{'memory':<12} {memory}"]
+    for device in facts["devices"]:
+        room = f", {device['memory_bytes'] / _GIB:.1f} GiB" if "memory_bytes" in device else ""
+        lines.append(f"{'device':<12} {device['name']} ({device['description']}{room})")
+    return [*lines, f"{'auto':<12} {facts['device']} in {facts['precision']}"]

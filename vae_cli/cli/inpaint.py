@@ -1,0 +1,250 @@
+"""`vae inpaint`: fill the holes of damaged images."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vae_cli.cli import loading, options, output
+from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
+from vae_cli.cli.inputs import Input, find_inputs
+from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.data.originals import Original
+    from vae_cli.training.checkpoint import LoadedModel
+
+_FLOW_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image, its mask and the files of its fills."""
+
+    damaged: Damaged
+    targets: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How holes are filled and the results stored."""
+
+    masks: MaskSource
+    format: str
+    feather: float
+    samples: int
+    seed: int
+    solver_steps: int | None
+    batch_size: int
+    overwrite: bool
+    skip_existing: bool
+
+
+def inpaint(
+    run: options.Run,
+    inputs: options.Inputs,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name."),
+    ] = None,
+    mask_color: Annotated[
+        str | None, typer.Option("--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")
+    ] = None,
+    mask_alpha: Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")] = False,
+    mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
+    mask_dilate: Annotated[int, typer.Option("--mask-dilate", min=0, metavar="PX", help="Grow the hole.")] = 0,
+    feather: Annotated[
+        float, typer.Option("--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")
+    ] = 0.0,
+    samples: Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Different fills of each image.")] = 1,
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")] = "keep",
+    solver_steps: options.SolverSteps = None,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    out: options.Out = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 64,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fill the holes of damaged images.
+
+    Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
+    a.png or a_mask.png). Without --out the results go to <INPUT>-inpaint beside the first INPUT.
+
+    Example: vae inpaint runs/photos scans --mask masks --out fixed
+    """
+    results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    masks = MaskSource(mask, mask_color, mask_alpha, mask_invert, mask_dilate)
+    settings = _Settings(
+        masks, _format(format, out), feather, samples, seed, solver_steps, batch_size, overwrite, skip_existing
+    )
+    masks.check()
+    loading.require_run(run)
+    jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
+    if dry_run:
+        _describe(jobs, settings, results)
+        return
+    model = loading.load(run, device, results.messages)
+    _require_flow(model, run)
+    _fill_all(model, jobs, settings, results)
+    left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
+    results.messages.note(f"{results.num_written} written, {left_out}")
+    results.finish(seed=seed)
+    results.messages.next_step(f"vae inpaint {shown(run)} {shown(inputs[0])} ... --samples 3 --seed {seed + 1}")
+
+
+def _format(wanted: str, out: Path | None) -> str:
+    """`keep` or a file format; an image named by --out decides it. Raises ConfigError."""
+    from vae_cli.data.original_files import FORMATS
+
+    name = wanted.lower().lstrip(".")
+    if name not in ("keep", *FORMATS):
+        raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
+    if out is not None and output.is_picture(out):
+        return out.suffix.lower().lstrip(".")
+    return name
+
+
+def _plan(
+    inputs: Sequence[Path], out: Path | None, settings: _Settings, results: Results, *, skip_missing: bool
+) -> list[_Job]:
+    """What is to be filled and where it goes; images without a mask are recorded. Raises ConfigError."""
+    folder = out or output.default_folder(inputs[0], "inpaint")
+    mask_folders = [settings.masks.path] if settings.masks.path else []
+    items = find_inputs(inputs, results, exclude=[folder, *mask_folders])
+    zipped = next((item for item in items if item.ref.member is not None), None)
+    if zipped is not None:
+        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+    paired = list(pair(items, settings.masks))
+    for damaged in paired:
+        if damaged.is_missing:
+            results.skipped(damaged.item.name, damaged.problem or "", partly=not skip_missing)
+            results.messages.note(f"no mask for {shown(damaged.item.name)}")
+        elif damaged.problem:
+            results.failed(damaged.item.name, damaged.problem)
+    usable = [damaged for damaged in paired if damaged.problem is None]
+    names = _names([damaged.item for damaged in usable], settings)
+    paths = output.result_paths(out, folder, [name for variants in names for name in variants]) if names else []
+    if not settings.skip_existing:
+        output.refuse_existing(paths, overwrite=settings.overwrite)
+    per_image = (tuple(paths[start : start + settings.samples]) for start in range(0, len(paths), settings.samples))
+    return list(map(_Job, usable, per_image))
+
+
+def _names(items: Sequence[Input], settings: _Settings) -> list[list[PurePosixPath]]:
+    """For each image `a.tif`, `a.v2.tif`, `a.v3.tif`."""
+    firsts = [item.relative for item in items]
+    if settings.format != "keep":
+        firsts = output.picture_names(firsts, f".{settings.format}")
+    others = range(2, settings.samples + 1)
+    return [[name, *(name.with_suffix(f".v{number}{name.suffix}") for number in others)] for name in firsts]
+
+
+def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
+    """The dry run: pairs, what is missing, and how much of each image its mask covers."""
+    from vae_cli.data.decode import probe
+
+    covers: list[float] = []
+    for job in jobs:
+        item = job.damaged.item
+        try:
+            _, size = probe(item.ref)
+            cover = _checked_cover(read_hole_of(job.damaged, size, settings.masks), item, results)
+        except DataError as error:
+            results.failed(item.name, str(error))
+            continue
+        covers.append(cover)
+        results.skipped(item.name, "dry run", job.targets[0])
+        results.messages.detail(f"{shown(item.name)}: mask covers {cover:.1%}")
+    if not results.as_json:
+        print(f"{len(covers)} pairs, {results.num_missing} images without a mask, {results.num_failed} failed")
+        if covers:
+            print(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
+    results.num_present = len(covers)
+    results.finish(dry_run=True, pairs=len(covers), mask_cover=[min(covers), max(covers)] if covers else None)
+
+
+def _checked_cover(hole: "np.ndarray", item: Input, results: Results) -> float:
+    """The share of the image that is hole; warns when that looks like an inverted mask."""
+    cover = float(hole.mean())
+    if cover > SUSPICIOUS_COVER:
+        results.messages.warn(f"{shown(item.name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
+    return cover
+
+
+def _require_flow(model: "LoadedModel", run: Path) -> None:
+    """Raises ConfigError naming the command that trains what fills holes."""
+    if model.flow is None:
+        steps = round(model.step / (1 - _FLOW_SHARE))
+        raise ConfigError(
+            f"{run}: this model has no latent flow yet, and that is what fills holes; train it with\n"
+            f"vae train --out {output.run_folder(run)} --resume --set training.flow_share={_FLOW_SHARE} --steps {steps}"
+        )
+
+
+def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, results: Results) -> None:
+    """Fills every image; one that cannot be used is recorded and left out."""
+    remarks: Counter[str] = Counter()
+    with results.messages.progress("inpaint", len(jobs) * settings.samples, "fills") as progress:
+        for job in jobs:
+            missing = [path for path in job.targets if not (settings.skip_existing and path.exists())]
+            if missing:
+                try:
+                    remarks.update(set(_fill(model, job, settings, results)))
+                except DataError as error:
+                    results.failed(job.damaged.item.name, str(error))
+            else:
+                results.present(job.damaged.item.name, job.targets[0])
+            progress.advance(settings.samples)
+    for remark, count in remarks.items():
+        results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
+
+
+def _fill(model: "LoadedModel", job: _Job, settings: _Settings, results: Results) -> Iterator[str]:
+    """Writes the fills of one image; yields remarks about what its format could not keep. Raises DataError."""
+    from vae_cli.data.masks import parse_color
+    from vae_cli.data.originals import open_original
+    from vae_cli.tasks.inpaint import inpaint as task
+
+    item = job.damaged.item
+    original = open_original(item.ref.path)
+    hole = read_hole_of(job.damaged, original.display_size, settings.masks)
+    _checked_cover(hole, item, results)
+    fills = task(
+        model,
+        original.display_array(model.channels, parse_color(model.config.data.background)),
+        hole,
+        image_id=item.ref.id,
+        seed=settings.seed,
+        samples=settings.samples,
+        solver_steps=settings.solver_steps,
+        feather=settings.feather,
+        batch_size=settings.batch_size,
+    )
+    marked = replace(original, facts={**original.facts, "text": _text(original, settings)})
+    for number, (fill, target) in enumerate(zip(fills, job.targets, strict=True)):
+        if settings.skip_existing and target.exists():
+            continue
+        filled = marked.with_fill(fill.pixels, hole, opaque_hole=settings.masks.alpha)
+        yield from filled.save(target, format=settings.format, overwrite=settings.overwrite)
+        results.written(item.name, target, sample=number)
+
+
+def _text(original: "Original", settings: _Settings) -> dict[str, str]:
+    """The text chunks of a PNG: its own, and the seed."""
+    return {**original.facts.get("text", {}), "seed": str(settings.seed)}

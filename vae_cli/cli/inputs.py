@@ -1,0 +1,78 @@
+"""The user's images: INPUT files and folders become a list, and each file is decoded when its turn comes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.cli.results import Results
+    from vae_cli.config import DataConfig
+    from vae_cli.data.scan import ImageRef
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image of the user's."""
+
+    ref: "ImageRef"
+    relative: PurePosixPath
+    """Its place below the output folder."""
+    root: Path
+    """The INPUT that it comes from."""
+    name: str
+    """What the user calls it: the path, within a zip followed by the member."""
+
+
+def find_inputs(paths: Sequence[Path], results: "Results", *, exclude: Sequence[Path] = ()) -> list[Input]:
+    """Every image of INPUT, in order; what a folder holds that is no usable image is recorded in `results`.
+
+    `exclude` are folders of outputs and masks that may lie inside. Raises ConfigError for a path that does not exist.
+    """
+    from vae_cli.data.scan import ImageRef
+
+    inputs: list[Input] = []
+    several = len(paths) > 1
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder")
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            inputs += _found_in(path, results, exclude, prefix=path.resolve().name if several else "")
+        else:
+            inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), path, str(path)))
+    return inputs
+
+
+def _found_in(root: Path, results: "Results", exclude: Sequence[Path], prefix: str) -> Iterator[Input]:
+    from vae_cli.data.scan import scan
+
+    found = scan(root, labels="none", exclude=exclude)
+    for skipped in found.skipped:
+        results.failed(f"{root / skipped.id}", skipped.reason)
+    for ref in found.images:
+        yield Input(ref, PurePosixPath(prefix, ref.id), root, str(root / ref.id))
+
+
+def decoded(inputs: Sequence[Input], config: "DataConfig", results: "Results") -> Iterator[tuple[Input, "np.ndarray"]]:
+    """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are recorded as failed."""
+    for item in inputs:
+        try:
+            pixels = decode_for(config, item.ref)
+        except DataError as error:
+            results.failed(item.name, str(error))
+            continue
+        yield item, pixels
+
+
+def decode_for(config: "DataConfig", ref: "ImageRef") -> "np.ndarray":
+    """uint8 [H, W, C] as a model with this finished configuration takes it. Raises DataError."""
+    from vae_cli.data.decode import decode
+    from vae_cli.data.masks import parse_color
+
+    assert config.image_size is not None and config.channels != "auto", "training.prepare completes both"
+    background = parse_color(config.background)
+    return decode(ref, size=config.image_size, channels=config.channels, fit=config.fit, background=background)

@@ -1,0 +1,32 @@
+"""From RUN and --device to a model that is ready to work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_cli.cli.progress import Messages, shown
+from vae_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vae_cli.training.checkpoint import LoadedModel
+
+
+def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
+    """The model of RUN on the device, in the precision that it was trained in; both are said.
+
+    Raises ConfigError for a path that does not exist.
+    """
+    require_run(run)
+    from vae_cli.runtime import make_runtime, pick_device
+    from vae_cli.training.checkpoint import load_model, read_facts, resolve_run
+
+    stored = read_facts(resolve_run(run)).config.training
+    runtime = make_runtime(pick_device(device), stored.precision, stored.threads)
+    model = load_model(run, runtime)
+    messages.note(f"{shown(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
+    return model
+
+
+def require_run(run: Path) -> None:
+    """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
+    if not run.exists():
+        raise ConfigError(f"{run}: no such run; train one with: vae train DATA --out {run}")

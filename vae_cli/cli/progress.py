@@ -1,0 +1,159 @@
+"""What the user sees while a command works: progress, notes and warnings, all on stderr."""
+
+import contextlib
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Pause between two lines of progress where stderr is no terminal."""
+
+Item = TypeVar("Item")
+
+_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def shown(path: Path | str) -> str:
+    """A file name safe to print: control characters and undecodable bytes escaped, every script left as it is."""
+
+    def escaped(character: str) -> str:
+        hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS
+        return character.encode("unicode_escape").decode("ascii") if hidden else character
+
+    return "".join(map(escaped, str(path)))
+
+
+class Progress(Protocol):
+    """Counts finished work."""
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+
+    def reach(self, done: int, total: int) -> None:
+        """`done` of `total` are done; for work that reports its own count."""
+
+
+class Messages:
+    """Notes, warnings and progress of one command. Quiet keeps only warnings."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            _print_line(text)
+
+    def detail(self, text: str) -> None:
+        """A note for those who asked for more with --verbose."""
+        if self.verbose:
+            self.note(text)
+
+    def warn(self, text: str) -> None:
+        _print_line(f"warning: {text}")
+
+    def error(self, text: str) -> None:
+        _print_line(f"error: {shown(text)}")
+
+    def next_step(self, command: str) -> None:
+        """Names the command that is useful after this one."""
+        self.note(f"next: {command}")
+
+    def track(self, items: Iterable[Item], what: str, total: int, unit: str = "images") -> Iterator[Item]:
+        """The items, each counted once whoever asked for it is ready for the next."""
+        with self.progress(what, total, unit) as progress:
+            for item in items:
+                yield item
+                progress.advance()
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Progress]:
+        """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
+        if self.quiet:
+            yield _Lines(what, total, unit, silent=True)
+        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            with _bar(what, total, unit) as bar:
+                yield bar
+        else:
+            lines = _Lines(what, total, unit)
+            yield lines
+            lines.finish()
+
+
+def _print_line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """Progress as plain lines."""
+
+    def __init__(self, what: str, total: int, unit: str, *, silent: bool = False) -> None:
+        self.what, self.total, self.unit, self.silent = what, total, unit, silent
+        self.done = 0
+        self.started = self.printed = time.monotonic()
+
+    def advance(self, count: int = 1) -> None:
+        self.reach(self.done + count, self.total)
+
+    def reach(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        if not self.silent and time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+            self.printed = time.monotonic()
+            _print_line(self._line())
+
+    def finish(self) -> None:
+        _print_line(self._line())
+
+    def _line(self) -> str:
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        rate = self.done / seconds
+        line = f"{self.what}: {self.done}/{self.total} {self.unit}, {_rate(rate, self.unit)}"
+        if 0 < self.done < self.total:
+            return f"{line}, {_clock((self.total - self.done) / rate)} left"
+        return f"{line}, {_clock(seconds)}"
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
+    """A bar with rate and time left; it goes when the work is done."""
+    from rich import progress
+    from rich.console import Console
+    from rich.text import Text
+
+    class RateColumn(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
+            return Text(_rate(task.speed, unit) if task.speed else "")
+
+    class Bar:
+        def advance(self, count: int = 1) -> None:
+            rich.advance(task, count)
+
+        def reach(self, done: int, total: int) -> None:
+            rich.update(task, completed=done, total=total)
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        RateColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as rich:
+        task = rich.add_task(what, total=total)
+        yield Bar()
+
+
+def _rate(per_second: float, unit: str) -> str:
+    if 0 < per_second < 1:
+        return f"{1 / per_second:.1f} s each"
+    return f"{per_second:.1f} {unit}/s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,75 @@
+"""`vae reconstruct`: encode and decode images."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vae_cli.cli import loading, options, output
+from vae_cli.cli.inputs import Input, decoded, find_inputs
+from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.results import Results
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.training.checkpoint import LoadedModel
+
+
+def reconstruct(
+    run: options.Run,
+    inputs: options.Inputs,
+    out: options.Out = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Write the input beside its reconstruction.")] = False,
+    draw: Annotated[
+        bool, typer.Option("--sample", help="Decode a sample of the posterior instead of its mean.")
+    ] = False,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 64,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Encode images and decode them again.
+
+    The results are PNGs at the model's size: what the model keeps of an image. Without --out they go to
+    <INPUT>-reconstruct beside the first INPUT; folders keep their tree.
+
+    Example: vae reconstruct runs/photos new-photos --out recon --compare
+    """
+    results = Results("reconstruct", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    loading.require_run(run)
+    folder = out or output.default_folder(inputs[0], "reconstruct")
+    items = find_inputs(inputs, results, exclude=[folder])
+    paths = output.result_paths(out, folder, output.picture_names([item.relative for item in items]))
+    output.refuse_existing(paths, overwrite=overwrite)
+    model = loading.load(run, device, results.messages)
+    targets = dict(zip((item.name for item in items), paths, strict=True))
+    pairs = _reconstructed(model, items, results, draw=draw, seed=seed, batch_size=batch_size)
+    for item, pixels, rebuilt in results.messages.track(pairs, "reconstruct", len(items)):
+        picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
+        output.save_picture(picture, targets[item.name], seed=seed if draw else None)
+        results.written(item.name, targets[item.name])
+    results.finish()
+    results.messages.next_step(f"vae evaluate {shown(run)} {shown(inputs[0])}")
+
+
+def _reconstructed(
+    model: "LoadedModel", items: list[Input], results: Results, *, draw: bool, seed: int, batch_size: int
+) -> "Iterator[tuple[Input, np.ndarray, np.ndarray]]":
+    """Each usable input, its pixels and its reconstruction, both uint8 [H, W, C] at model size."""
+    from vae_cli.tasks.reconstruct import reconstruct as task
+
+    waiting: deque[tuple[Input, np.ndarray]] = deque()
+
+    def pixels_of_inputs() -> "Iterator[np.ndarray]":
+        for item, pixels in decoded(items, model.config.data, results):
+            waiting.append((item, pixels))
+            yield pixels
+
+    for rebuilt in task(model, pixels_of_inputs(), draw=draw, seed=seed, batch_size=batch_size):
+        yield *waiting.popleft(), rebuilt

@@ -1,0 +1,352 @@
+"""The whole configuration of a run: one frozen, typed object, resolved from presets, files and options.
+
+`resolve_config` merges the layers in the order of the command line's contract. What depends on the data (image size,
+channels, latent grid, likelihood) may stay `auto` here; `training.prepare` completes it before anything is built.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from vae_cli.errors import ConfigError
+
+Layer = dict[str, Any]
+"""Nested settings that override earlier ones; holds differences only."""
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`; anything else is returned for pydantic to refuse."""
+    if not isinstance(value, str):
+        return value
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
+    if not parts or "".join(number + unit for number, unit in parts) != value.strip():
+        return value
+    return sum(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)
+
+
+def parse_image_size(value: object) -> object:
+    """(H, W) from `64`, `"64"`, `"48x64"` or a pair; anything else is returned for pydantic to refuse."""
+    if isinstance(value, str) and re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
+        sides = [int(side) for side in value.lower().split("x")]
+        return (sides[0], sides[-1])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    return value
+
+
+Side = Annotated[int, Field(ge=4, le=4096)]
+ImageSize = Annotated[tuple[Side, Side], BeforeValidator(parse_image_size)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """What is read and how it becomes pixels."""
+
+    path: str | None = None
+    """Folder, list or zip; None = the built-in data set."""
+    image_size: ImageSize | None = None
+    """(H, W) the model works at; None = chosen from the data."""
+    channels: Literal["auto", 1, 3] = "auto"
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    background: str = "#ffffff"
+    labels: Literal["auto", "none", "folders"] = "auto"
+    binarize: Literal["none", "dynamic"] = "none"
+
+
+class LatentSpec(Section):
+    """Latent layers that share one grid; a model lists them from coarse to fine."""
+
+    stride: Annotated[int, Field(ge=2, le=64)] | Literal["global"]
+    """Image side ÷ latent side, a power of two; `global` = one vector."""
+    layers: int = Field(1, ge=1, le=32)
+    channels: int = Field(4, ge=1, le=512)
+
+    @model_validator(mode="after")
+    def _power_of_two(self) -> "LatentSpec":
+        if self.stride != "global" and self.stride & (self.stride - 1):
+            raise ValueError(f"stride {self.stride} is not a power of two")
+        return self
+
+
+class AutoLikelihood(Section):
+    kind: Literal["auto"] = "auto"
+
+
+class BernoulliLikelihood(Section):
+    kind: Literal["bernoulli"]
+
+
+class GaussianLikelihood(Section):
+    kind: Literal["gaussian"]
+
+
+class DiscretizedLogisticLikelihood(Section):
+    kind: Literal["discretized_logistic"]
+
+
+class LogisticMixtureLikelihood(Section):
+    kind: Literal["logistic_mixture"]
+    components: int = Field(10, ge=1, le=100)
+
+
+LikelihoodConfig = Annotated[
+    AutoLikelihood
+    | BernoulliLikelihood
+    | GaussianLikelihood
+    | DiscretizedLogisticLikelihood
+    | LogisticMixtureLikelihood,
+    Field(discriminator="kind"),
+]
+
+
+class FlowConfig(Section):
+    """The latent flow's network and solver."""
+
+    width: int = Field(96, ge=8, multiple_of=8)
+    blocks: int = Field(2, ge=1, le=16)
+    """Residual blocks a level on the way down; one more on the way up."""
+    solver_steps: int = Field(20, ge=1, le=1000)
+
+
+class ModelConfig(Section):
+    latents: tuple[LatentSpec, ...] | Literal["auto"] = "auto"
+    """Coarse to fine; `auto` = one spatial layer chosen from size and channels."""
+    width: int | Literal["auto"] = "auto"
+    """Channels at half resolution; deeper levels have twice and three times as many."""
+    blocks: int = Field(1, ge=1, le=16)
+    """Residual blocks a resolution."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    likelihood: LikelihoodConfig = AutoLikelihood()
+    flow: FlowConfig = FlowConfig()
+
+
+class ObjectiveConfig(Section):
+    kl_weight: float = Field(1.0, ge=0)
+    kl_warmup_steps: int = Field(400, ge=0)
+    free_nats: float = Field(0.0, ge=0)
+    """Floor under the batch mean of each latent layer's KL, nats."""
+
+
+class TrainingConfig(Section):
+    batch_size: int = Field(128, ge=1)
+    """Images an update over all ranks."""
+    learning_rate: float = Field(2e-3, gt=0)
+    flow_learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(200, ge=0)
+    decay_share: float = Field(0.4, ge=0, le=1)
+    """Last part of each phase over which the rate falls to 2 %."""
+    gradient_clip: float = Field(200.0, gt=0)
+    """Norm of the VAE's gradient, nats per image."""
+    weight_decay: float = Field(0.01, ge=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    time: Seconds | None = None
+    """Seconds of this invocation, from process start to the last step."""
+    flow_share: float = Field(0.6, ge=0, le=1)
+    save_every: int = Field(1000, ge=1)
+    validate_every: int = Field(250, ge=1)
+    log_every: int = Field(50, ge=1)
+    preview_every: int = Field(1000, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = Field(0, ge=0)
+    """0 = as many as the process may use."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "TrainingConfig":
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude one another; give one of them")
+        return self
+
+
+BUDGETS = ("steps", "epochs", "time")
+
+
+class RunConfig(Section):
+    """Everything that decides what a run does; stored whole in the run and in every weights file."""
+
+    preset: str = "small"
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers only, ready for JSON or YAML; `from_dict` inverts it."""
+        return self.model_dump(mode="json")
+
+    def updated(self, layer: Layer) -> "RunConfig":
+        """A copy with some settings replaced. Raises ConfigError as `resolve_config` does."""
+        return from_dict(merge(self.as_dict(), layer))
+
+
+PRESETS: dict[str, Layer] = {
+    "tiny": {
+        "model": {"width": 16, "flow": {"width": 32, "blocks": 1, "solver_steps": 4}},
+        "objective": {"kl_warmup_steps": 10},
+        "training": {
+            "steps": 40, "batch_size": 16, "warmup_steps": 5, "save_every": 10, "validate_every": 10,
+            "log_every": 5, "preview_every": 20,
+        },
+    },
+    "flat": {"model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128}}},
+    "small": {},
+    "base": {
+        "model": {"width": 128, "blocks": 2, "flow": {"width": 256, "blocks": 3}},
+        "training": {"steps": 200_000, "batch_size": 256, "learning_rate": 5e-4, "flow_learning_rate": 5e-4,
+                     "warmup_steps": 2000, "ema_decay": 0.9999, "save_every": 5000, "validate_every": 2500,
+                     "preview_every": 5000},
+    },
+    "nll": {
+        "model": {
+            "latents": [
+                {"stride": "global", "layers": 2, "channels": 16},
+                {"stride": 4, "layers": 3, "channels": 8},
+                {"stride": 2, "layers": 3, "channels": 4},
+            ],
+        },
+        "training": {"flow_share": 0.0},
+    },
+}  # fmt: skip
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads numbers as YAML 1.2 does: `1e-3` is a float (YAML 1.1 made it a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as plain data; never runs code. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
+
+
+def read_layer(path: Path) -> Layer:
+    """Settings of a YAML file. Raises ConfigError when it cannot be read or is not a mapping."""
+    try:
+        layer = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
+    if layer is None:
+        return {}
+    if not isinstance(layer, dict):
+        raise ConfigError(f"{path}: expected settings such as `training: {{steps: 1000}}`, found {type(layer).__name__}")
+    return layer
+
+
+def parse_assignment(text: str) -> Layer:
+    """Layer of one `a.b=value`; the value is read as YAML. Raises ConfigError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: expected key=value, for instance --set training.batch_size=64")
+    try:
+        parsed = parse_yaml(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: {value!r} is not valid YAML") from error
+    for name in reversed(key.strip().split(".")):
+        parsed = {name: parsed}
+    return dict(parsed)
+
+
+def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
+    """`base` overridden by `layer`. A new `kind` drops the old kind's fields, a new budget the old budget."""
+    if "kind" in layer and layer["kind"] != base.get("kind"):
+        return dict(layer)
+    merged = dict(base)
+    if any(layer.get(name) is not None for name in BUDGETS):
+        merged.update(dict.fromkeys(BUDGETS))
+    for key, value in layer.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def from_dict(settings: Mapping[str, Any]) -> RunConfig:
+    """The typed configuration. Raises ConfigError naming the dotted key and, for unknown ones, the nearest."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(detail) for detail in error.errors()[:3])) from error
+
+
+def resolve_config(
+    *, preset: str | None = None, file: Path | None = None, sets: Sequence[str] = (), options: Layer | None = None
+) -> RunConfig:
+    """Built-in defaults < preset < file < `key=value` < named options. Raises ConfigError.
+
+    `preset` None takes the file's `preset` where it names one, else `small`.
+    """
+    in_file = read_layer(file) if file else {}
+    name = preset or in_file.get("preset") or "small"
+    if name not in PRESETS:
+        raise ConfigError(f"--preset {name}: no such preset{_nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
+    settings = merge(RunConfig().as_dict(), PRESETS[name])
+    layers = [in_file, *map(parse_assignment, sets), options or {}, {"preset": name}]
+    for layer in layers:
+        settings = merge(settings, layer)
+    return from_dict(settings)
+
+
+def dump_yaml(config: RunConfig) -> str:
+    """The configuration as YAML that `--config` reads back to the same object."""
+    return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _explain(detail: Any) -> str:
+    """One line for one pydantic error: dotted key, what is wrong, what to write instead."""
+    tags = {"auto", "bernoulli", "gaussian", "discretized_logistic", "logistic_mixture"}
+    path = [part for part in detail["loc"] if not (isinstance(part, str) and (part in tags or "[" in part))]
+    dotted = ".".join(str(part) for part in path)
+    if detail["type"] == "extra_forbidden":
+        return f"{dotted}: unknown setting{_nearest(dotted, known_keys())}"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    return f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
+
+
+def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def known_keys() -> list[str]:
+    """Every dotted key a configuration may hold, list items left out."""
+    return sorted(_keys_of(RunConfig, ""))
+
+
+def _keys_of(section: type[Section], prefix: str) -> set[str]:
+    keys = set()
+    for name, field in section.model_fields.items():
+        keys.add(prefix + name)
+        for inner in _sections_in(field.annotation):
+            keys |= _keys_of(inner, f"{prefix}{name}.")
+    return keys
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    inner = getattr(annotation, "__args__", ())
+    return [section for part in inner for section in _sections_in(part)]

@@ -1,0 +1,159 @@
+"""Random damage for training and evaluation: which pixels are observed, and how noisy they are.
+
+Everything is a function of the generator's state alone. Masks are float [num, 1, H, W], 1 = observed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+FAMILIES = ("center", "half", "brush", "random", "scattered")
+
+_EVALUATED_MISSING_SHARE = 0.75  # of "scattered", as in the published tables
+_NUM_STROKE_POINTS = 5
+_STROKE_RADIUS = (0.04, 0.10)  # of the shorter side
+_BRUSH_GRID = 64  # strokes on larger images are computed on a grid of about this size
+# The mix of training, in the order of _draw_parts
+_MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0.15, "half": 0.10, "center": 0.05,
+        "random": 0.10}  # fmt: skip
+_TRAINED_MISSING_SHARE = (0.50, 0.95)
+_DENOISING_SIGMA = (5.0, 60.0)
+_SLIGHT_SIGMA = (1.0, 15.0)
+_SLIGHT_NOISE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Damage:
+    """observed [num, 1, H, W], 1 = known; noise_sigma [num] of Gaussian noise on what is known, 0..255 scale."""
+
+    observed: Tensor
+    noise_sigma: Tensor
+
+
+def draw_observed(family: str, num: int, height: int, width: int, generator: Generator) -> Tensor:
+    """[num, 1, H, W] masks of one of FAMILIES, or of "nothing" and "everything" observed."""
+    if family == "nothing":
+        return torch.zeros(num, 1, height, width, device=generator.device)
+    if family == "everything":
+        return torch.ones(num, 1, height, width, device=generator.device)
+    if family == "center":
+        return _center(num, height, width, generator)
+    if family == "half":
+        return _halves(num, height, width, generator)
+    if family == "brush":
+        return _strokes(num, height, width, generator)
+    if family == "random":
+        return _rectangles(num, height, width, generator)
+    if family == "scattered":
+        missing = torch.full((num,), _EVALUATED_MISSING_SHARE, device=generator.device)
+        return _scattered(missing, height, width, generator)
+    raise ValueError(f"unknown family {family!r}; one of {', '.join(FAMILIES)}")
+
+
+def training_damage(num: int, height: int, width: int, generator: Generator) -> Damage:
+    """The mix that the flow learns from: 30 % nothing observed, 10 % all observed but noisy, the rest in part."""
+    chosen = torch.multinomial(
+        torch.tensor(list(_MIX.values()), device=generator.device), num, replacement=True, generator=generator
+    )
+    observed = torch.zeros(num, 1, height, width, device=generator.device)
+    for number, family in enumerate(_MIX):
+        rows = torch.nonzero(chosen == number).flatten()
+        if len(rows) == 0:
+            continue
+        if family == "scattered":
+            missing = _uniform(len(rows), generator, _TRAINED_MISSING_SHARE)
+            observed[rows] = _scattered(missing, height, width, generator)
+        else:
+            observed[rows] = draw_observed(family, len(rows), height, width, generator)
+    return Damage(observed, _noise(chosen, generator))
+
+
+def _noise(chosen: Tensor, generator: Generator) -> Tensor:
+    """[num] sigma: strong where all is observed, slight on a quarter of the partly observed, none elsewhere."""
+    families = list(_MIX)
+    num = len(chosen)
+    strong = _uniform(num, generator, _DENOISING_SIGMA)
+    slight = _uniform(num, generator, _SLIGHT_SIGMA)
+    is_slight = torch.rand(num, generator=generator, device=generator.device) < _SLIGHT_NOISE_SHARE
+    sigma = torch.where(is_slight, slight, torch.zeros_like(slight))
+    sigma = torch.where(chosen == families.index("everything"), strong, sigma)
+    return torch.where(chosen == families.index("nothing"), torch.zeros_like(sigma), sigma)
+
+
+def _uniform(num: int, generator: Generator, bounds: tuple[float, float]) -> Tensor:
+    return torch.rand(num, generator=generator, device=generator.device) * (bounds[1] - bounds[0]) + bounds[0]
+
+
+def _center(num: int, height: int, width: int, generator: Generator) -> Tensor:
+    """A centred box of half the side is missing."""
+    observed = torch.ones(num, 1, height, width, device=generator.device)
+    box_height, box_width = max(1, height // 2), max(1, width // 2)
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    observed[:, :, top : top + box_height, left : left + box_width] = 0
+    return observed
+
+
+def _halves(num: int, height: int, width: int, generator: Generator) -> Tensor:
+    """The left, right, upper or lower half is missing."""
+    rows = torch.arange(height, device=generator.device).view(1, height, 1)
+    columns = torch.arange(width, device=generator.device).view(1, 1, width)
+    upper = (rows < height // 2).expand(1, height, width)
+    left = (columns < width // 2).expand(1, height, width)
+    four = torch.cat([upper, ~upper, left, ~left]).float()
+    side = torch.randint(4, (num,), generator=generator, device=generator.device)
+    return four[side].unsqueeze(1)
+
+
+def _rectangles(num: int, height: int, width: int, generator: Generator) -> Tensor:
+    """A rectangle of 10 to 70 % of the area, anywhere, is missing."""
+    area = _uniform(num, generator, (0.1, 0.7))
+    stretch = torch.exp2(_uniform(num, generator, (-0.5, 0.5)))  # square root of the aspect ratio, 1/2 to 2
+    tall = torch.minimum(torch.maximum(area.sqrt() * stretch, area), torch.ones_like(area))
+    observed_rows = _interval(tall, height, generator).view(num, 1, height, 1)
+    observed_columns = _interval(area / tall, width, generator).view(num, 1, 1, width)
+    return 1 - (observed_rows & observed_columns).float()
+
+
+def _interval(share: Tensor, length: int, generator: Generator) -> Tensor:
+    """bool [num, length]: a run of about share * length somewhere."""
+    size = (share * length).round().clamp(1, max(1, length - 1))
+    start = (torch.rand(len(share), generator=generator, device=generator.device) * (length - size + 1)).floor()
+    position = torch.arange(length, device=generator.device).view(1, length)
+    return (position >= start.unsqueeze(1)) & (position < (start + size).unsqueeze(1))
+
+
+def _scattered(missing_share: Tensor, height: int, width: int, generator: Generator) -> Tensor:
+    """Every pixel is missing on its own with its image's probability."""
+    num = len(missing_share)
+    values = torch.rand(num, 1, height, width, generator=generator, device=generator.device)
+    return (values >= missing_share.view(num, 1, 1, 1)).float()
+
+
+def _strokes(num: int, height: int, width: int, generator: Generator) -> Tensor:
+    """One to four joined thick strokes are missing; their thickness grows with the image."""
+    step = max(1, min(height, width) // _BRUSH_GRID)
+    rows, columns = -(-height // step), -(-width // step)
+    extent = torch.tensor([rows - 1.0, columns - 1.0], device=generator.device)
+    device = generator.device
+    points = torch.rand(num, _NUM_STROKE_POINTS, 2, generator=generator, device=device) * extent
+    radius = (_uniform(num, generator, _STROKE_RADIUS) * min(rows, columns)).clamp_min(0.75)
+    num_strokes = torch.randint(1, _NUM_STROKE_POINTS, (num, 1), generator=generator, device=device)
+    far = torch.arange(_NUM_STROKE_POINTS - 1, device=device).unsqueeze(0) >= num_strokes  # [num, S]: not drawn
+    start, direction = points[:, :-1], points[:, 1:] - points[:, :-1]
+    distance = _squared_distance(start, direction, rows, columns)
+    distance = distance.masked_fill(far[..., None, None], torch.inf).amin(1)
+    observed = (distance > radius.square().view(num, 1, 1)).float().unsqueeze(1)
+    if step > 1:
+        observed = observed.repeat_interleave(step, 2).repeat_interleave(step, 3)[..., :height, :width].contiguous()
+    return observed
+
+
+def _squared_distance(start: Tensor, direction: Tensor, rows: int, columns: int) -> Tensor:
+    """[num, S, rows, columns] from each grid point to each segment; start and direction are [num, S, 2]."""
+    row = torch.arange(rows, device=start.device).view(1, 1, rows, 1) - start[..., :1, None]
+    column = torch.arange(columns, device=start.device).view(1, 1, 1, columns) - start[..., 1:, None]
+    length = direction.square().sum(-1).clamp_min(1e-6)[..., None, None]
+    down, right = direction[..., :1, None], direction[..., 1:, None]
+    along = ((row * (down / length)) + (column * (right / length))).clamp_(0, 1)
+    return (row - along * down).square_() + (column - along * right).square_()

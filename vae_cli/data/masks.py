@@ -1,0 +1,170 @@
+"""The user's masks: white is the hole. Everything here says `hole` (True = to fill); inside it becomes `observed`."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from vae_cli.data.decode import Colour, open_image, to_array
+from vae_cli.data.scan import ImageRef, Scan, Skipped
+from vae_cli.errors import ConfigError, DataError
+
+_WHITE_FROM = 128
+_MAX_ASPECT_DIFFERENCE = 0.01
+_MASK_SUFFIXES = ("_mask", "-mask", ".mask")
+
+
+class HasId(Protocol):
+    """Anything with an id, such as ImageRef."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def parse_color(text: str) -> Colour:
+    """(red, green, blue) of '#f0f', '#ff00ff', 'magenta' and what else CSS knows. ConfigError when it is no colour."""
+    try:
+        rgb = ImageColor.getrgb(text.strip())
+        if len(rgb) == 3:
+            return rgb
+    except ValueError:
+        pass
+    raise ConfigError(f"{text}: not an opaque colour; write it like '#ff00ff' or 'white'")
+
+
+# ---- holes
+
+
+def read_hole(
+    mask: ImageRef | Path | Image.Image, size: tuple[int, int], *, invert: bool = False, dilate_pixels: int = 0
+) -> np.ndarray:
+    """bool [H, W], True = hole, from a mask image of the same size as the image as displayed, or the same shape.
+
+    Raises DataError for unreadable, ill-fitting, empty and full masks.
+    """
+    image = mask if isinstance(mask, Image.Image) else open_image(mask)
+    values = _mask_values(image)
+    height, width = values.shape
+    if (height, width) != size:
+        if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_DIFFERENCE:
+            raise DataError(
+                f"the mask has {width}x{height} pixels, the image {size[1]}x{size[0]}; make their aspect ratios agree"
+            )
+        values = np.array(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    hint = f"its brightest pixel is {values.max()}, white ({_WHITE_FROM} or more) marks the hole"
+    return _finished(np.asarray(values >= _WHITE_FROM), invert, dilate_pixels, hint)
+
+
+def hole_from_color(
+    image: Image.Image, color: str, *, tolerance: int = 0, invert: bool = False, dilate_pixels: int = 0
+) -> np.ndarray:
+    """bool [H, W]: the pixels whose channels are all within `tolerance` of `color`, whatever their transparency."""
+    wanted = np.array(parse_color(color), np.int16)
+    has_alpha = image.mode in ("RGBA", "LA", "PA")
+    pixels = np.array(image.convert("RGB")) if has_alpha else to_array(image, channels=3)
+    hole = np.ones(pixels.shape[:2], bool)
+    for channel, value in enumerate(wanted):
+        hole &= np.abs(pixels[..., channel].astype(np.int16) - value) <= tolerance
+    hint = f"no pixel has the colour {color} (lossy formats change colours)"
+    return _finished(hole, invert, dilate_pixels, hint)
+
+
+def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
+    """bool [H, W]: the pixels that are more transparent than opaque (alpha below 128)."""
+    if not image.has_transparency_data:
+        raise DataError("the image has no transparency; give a mask file")
+    return _finished(_alpha(image) < _WHITE_FROM, invert, dilate_pixels, "no pixel is transparent")
+
+
+def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
+    """The hole grown by a square of `num_pixels` to each side; the input is left alone.
+
+    Per axis a running maximum by shifts: a reach of r grows to 3 r + 1 with two shifts, so wide brushes stay cheap.
+    """
+    grown = hole.copy()
+    for axis in (0, 1):
+        view, reach = np.moveaxis(grown, axis, 0), 0
+        while reach < num_pixels:
+            shift = min(2 * reach + 1, num_pixels - reach)
+            before = view.copy()
+            view[shift:] |= before[:-shift]
+            view[:-shift] |= before[shift:]
+            reach += shift
+    return grown
+
+
+def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: str) -> np.ndarray:
+    """Inverted, dilated, and neither empty nor full."""
+    grown = dilate(~hole if invert else hole, dilate_pixels)
+    if not grown.any():
+        raise DataError("the mask is empty after inversion" if invert else f"the mask is empty: {empty_hint}")
+    if grown.all():
+        raise DataError("the mask covers the whole image; nothing would be left to go by")
+    return grown
+
+
+def _mask_values(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W] brightness. Alpha counts where the visible ink has one brightness, as in masks drawn on a layer;
+    otherwise transparent pixels count as black."""
+    if not image.has_transparency_data:
+        return to_array(image, channels=1)[..., 0]
+    alpha = _alpha(image)
+    luma = np.array((image.convert("LA") if image.mode == "La" else image).convert("RGBA").convert("RGB").convert("L"))
+    visible = luma[alpha > 0]
+    is_drawn_in_alpha = visible.size > 0 and bool(np.ptp(alpha)) and not np.ptp(visible)
+    if is_drawn_in_alpha:
+        return alpha
+    return np.asarray(luma.astype(np.uint16) * alpha // 255, np.uint8)
+
+
+def _alpha(image: Image.Image) -> np.ndarray:
+    straight = image.convert("LA") if image.mode == "La" else image
+    return np.array(straight.convert("RGBA").getchannel("A"))
+
+
+# ---- pairs
+
+
+def pair_masks(images: Sequence[HasId], masks: Scan | Path) -> dict[str, ImageRef | Skipped]:
+    """For each image's id its mask, or Skipped with the reason. A path is one mask for all.
+
+    Pairs by the id without extension, `_mask`, `-mask`, `.mask` dropped from the masks' side.
+    """
+    if isinstance(masks, Path):
+        return {image.id: ImageRef(masks.name, masks) for image in images}
+    inputs: defaultdict[str, list[str]] = defaultdict(list)
+    for image in images:
+        inputs[_stem(image.id)].append(image.id)
+    candidates: defaultdict[str, list[ImageRef]] = defaultdict(list)
+    for mask in masks.images:
+        stem = _stem(mask.id)
+        candidates[stem if stem in inputs else _without_mask_suffix(stem)].append(mask)
+    pairs: dict[str, ImageRef | Skipped] = {}
+    for stem, ids in inputs.items():
+        for image_id in ids:
+            pairs[image_id] = _pair(image_id, stem, ids, candidates.get(stem, []))
+    return pairs
+
+
+def _pair(image_id: str, stem: str, same_stem: list[str], masks: list[ImageRef]) -> ImageRef | Skipped:
+    if len(same_stem) > 1:
+        return Skipped(image_id, f"{' and '.join(sorted(same_stem))} share one stem, so that no mask is theirs alone")
+    if not masks:
+        return Skipped(image_id, f"no mask {stem}.* or {stem}_mask.*")
+    if len(masks) > 1:
+        return Skipped(image_id, f"several masks: {', '.join(mask.id for mask in masks)}; keep one")
+    return masks[0]
+
+
+def _stem(entry_id: str) -> str:
+    return str(PurePosixPath(entry_id).with_suffix(""))
+
+
+def _without_mask_suffix(stem: str) -> str:
+    for suffix in _MASK_SUFFIXES:
+        if stem.endswith(suffix) and not stem.endswith("/" + suffix) and stem != suffix:
+            return stem.removesuffix(suffix)
+    return stem

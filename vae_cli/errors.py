@@ -1,0 +1,46 @@
+"""Errors meant for the user: one to three lines saying where, what and what to do, and the exit code that goes with them.
+
+Everything else that is raised is a bug and keeps its traceback (exit code 70, see `cli.app`).
+"""
+
+
+class VaeError(Exception):
+    """Base of the errors that are shown without a traceback; each child fixes its exit code."""
+
+    exit_code = 70
+
+
+class ConfigError(VaeError):
+    """A wrong option or setting, a path that does not exist, an output that exists."""
+
+    exit_code = 2
+
+
+class DataError(VaeError):
+    """An image, mask or data set that cannot be used."""
+
+    exit_code = 3
+
+
+class CheckpointError(VaeError):
+    """A run or weights file that is missing, damaged, foreign or incompatible."""
+
+    exit_code = 4
+
+
+class DivergedError(VaeError):
+    """Training left the finite numbers and did not come back."""
+
+    exit_code = 5
+
+
+class OutOfMemoryError(VaeError):
+    """The device ran out of memory."""
+
+    exit_code = 6
+
+
+class WriteError(VaeError):
+    """A file cannot be written: disk full, no permission."""
+
+    exit_code = 7

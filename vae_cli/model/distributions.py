@@ -1,0 +1,58 @@
+"""Diagonal Gaussians over latents: sampling, density, divergence. Everything in float32, nats."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOG_SCALE_RANGE = 8.0
+"""Scales stay within exp(±8): wide enough for any latent, and no exponential can overflow."""
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """Independent normals; mean and log_scale have one shape, [B, C, H, W]."""
+
+    mean: Tensor
+    log_scale: Tensor
+
+    @staticmethod
+    def standard(like: Tensor) -> "DiagonalGaussian":
+        """N(0, I) in the shape of `like`, float32."""
+        zeros = torch.zeros_like(like, dtype=torch.float32)
+        return DiagonalGaussian(zeros, zeros)
+
+    @staticmethod
+    def corrected(base: "DiagonalGaussian", correction: Tensor) -> "DiagonalGaussian":
+        """`base` moved by a network's output [B, 2 C, H, W]: mean shift in units of base's scale, log-scale change.
+
+        A zero correction is `base` itself, so that a KL starts at zero (Vahdat & Kautz 2020, eq. 10).
+        """
+        shift, log_ratio = correction.float().chunk(2, dim=1)
+        log_ratio = LOG_SCALE_RANGE * torch.tanh(log_ratio / LOG_SCALE_RANGE)
+        return DiagonalGaussian(base.mean + base.log_scale.exp() * shift, base.log_scale + log_ratio)
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The sample that standard-normal `noise` stands for."""
+        return self.mean + self.log_scale.exp() * noise
+
+    def noise_of(self, z: Tensor) -> Tensor:
+        """Inverse of `draw`."""
+        return (z - self.mean) * (-self.log_scale).exp()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """[B] nats, summed over all latents of an image."""
+        density = -0.5 * self.noise_of(z).square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+        return density.flatten(1).sum(1)
+
+    def kl_from(self, prior: "DiagonalGaussian") -> Tensor:
+        """KL(self || prior) of every latent, nats, in the latents' shape."""
+        log_ratio = self.log_scale - prior.log_scale
+        shift = (self.mean - prior.mean) * (-prior.log_scale).exp()
+        return 0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """[B] nats of z under N(0, I), summed over an image's latents."""
+    return (-0.5 * z.float().square() - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)

@@ -1,0 +1,218 @@
+"""The latent flow: one network that is the prior, the inpainter and the denoiser of a trained VAE.
+
+A rectified flow (Liu et al. 2023; Lipman et al. 2023) on the first layer's latents, standardised per channel. Its
+velocity v(z_t, t | c) is conditioned on a damaged view of the image and on a label; with nothing observed and no label
+it is the learned prior.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_cli.config import RunConfig
+from vae_cli.model.ladder import Encoder, pyramid
+from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, time_embedding, zero_init
+
+SIGMA_UNIT = 127.5
+"""Noise levels come on the 0-255 scale; images live in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of each image: pixels where observed, how noisy they are, and a label."""
+
+    pixels: Tensor
+    """[B, C, H, W] in [-1, 1], zero where unknown, noise already added."""
+    observed: Tensor
+    """[B, 1, H, W], 1 = known."""
+    noise_sigma: Tensor
+    """[B] standard deviation of the noise on the known pixels, on the 0-255 scale."""
+    label: Tensor
+    """[B] class number; -1 = none."""
+
+    @staticmethod
+    def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "View":
+        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x."""
+        if noise is not None:
+            x = x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]
+        return View(x * observed, observed, noise_sigma, label)
+
+    @staticmethod
+    def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "View":
+        """A view in which nothing is known: what the prior is conditioned on."""
+        return View(
+            torch.zeros(batch, channels, *size, device=device),
+            torch.zeros(batch, 1, *size, device=device),
+            torch.zeros(batch, device=device),
+            torch.full((batch,), -1, device=device),
+        )
+
+    def with_label(self, label: Tensor) -> "View":
+        return View(self.pixels, self.observed, self.noise_sigma, label)
+
+    def as_image(self) -> Tensor:
+        """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""
+        level = self.observed * (self.noise_sigma / SIGMA_UNIT)[:, None, None, None]
+        return torch.cat([self.pixels, self.observed, level], dim=1)
+
+
+class VelocityNet(nn.Module):
+    """v(z_t, t | condition features, label): a two-level UNet on the latent grid, attention at the lower level.
+
+    On a 1×1 grid it is a stack of residual blocks with 1×1 kernels.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_labels: int, *, width: int, blocks: int) -> None:
+        super().__init__()
+        channels, height, columns = shape
+        self.is_grid = height * columns > 1
+        kernel = 3 if self.is_grid else 1
+        embedding = 2 * width
+        self.width = width
+        self.embed_time = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.embed_label = nn.Embedding(num_labels + 1, embedding)  # the last one stands for no label
+
+        def block(width_in: int, width_out: int) -> ResBlock:
+            return ResBlock(width_in, width_out, embedding=embedding, kernel=kernel)
+
+        self.conv_in = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+        self.down = nn.ModuleList([block(width, width) for _ in range(blocks)])
+        if self.is_grid:
+            self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+            self.low = nn.ModuleList([block(2 * width, 2 * width) for _ in range(blocks + 1)])
+            self.attention = nn.ModuleList([Attention(2 * width) for _ in range(blocks)])
+            self.grow = Upsample(2 * width, width, (height, columns))
+            self.up = nn.ModuleList([block(2 * width if i == 0 else width, width) for i in range(blocks)])
+        self.norm_out = nn.GroupNorm(NORM_GROUPS, width)
+        self.conv_out = zero_init(nn.Conv2d(width, channels, kernel, padding=kernel // 2))
+
+    def forward(self, z: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
+        """z [B, C, h, w], t [B] in [0, 1], condition [B, width, h, w], label [B] (-1 = none) -> [B, C, h, w]."""
+        none = self.embed_label.num_embeddings - 1
+        embedding = self.embed_time(time_embedding(t, self.width))
+        embedding = embedding + self.embed_label(torch.where(label < 0, none, label))
+        h = self.conv_in(z) + condition
+        for block in self.down:
+            h = block(h, embedding)
+        if self.is_grid:
+            low = self.shrink(h)
+            for number, block in enumerate(self.low):
+                low = block(low, embedding)
+                if number < len(self.attention):
+                    low = self.attention[number](low)
+            h = torch.cat([h, self.grow(low)], dim=1)
+            for block in self.up:
+                h = block(h, embedding)
+        velocity: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return velocity
+
+
+class LatentFlow(nn.Module):
+    """Velocity net, the encoder of its condition, and the latents' mean and scale. t = 0 is noise, t = 1 data."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, shape: tuple[int, int, int], condition: nn.Module, velocity: VelocityNet, condition_width: int
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.condition_encoder, self.velocity_net = condition, velocity
+        self.condition_out = nn.Conv2d(condition_width, velocity.width, 1)
+        self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
+        self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
+
+    def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
+        """Mean and standard deviation [C] of the latents over the data."""
+        self.mean.copy_(mean.reshape(1, -1, 1, 1))
+        self.scale.copy_(scale.reshape(1, -1, 1, 1))
+
+    def standardise(self, z: Tensor) -> Tensor:
+        """The VAE's first-layer latents as the flow sees them: zero mean and unit scale per channel."""
+        return (z - self.mean) / self.scale
+
+    def restore(self, u: Tensor) -> Tensor:
+        """Inverse of `standardise`."""
+        return u * self.scale + self.mean
+
+    def condition(self, view: View) -> Tensor:
+        """[B, width, h, w] features of a view; computed once for all the solver's steps."""
+        features: Tensor = self.condition_out(F.silu(self.condition_encoder(view.as_image())))
+        return features
+
+    def forward(self, z: Tensor, noise: Tensor, t: Tensor, view: View) -> Tensor:
+        """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1).
+
+        z [B, C, h, w] are latents of the VAE, noise standard normal in their shape, t [B] in (0, 1).
+        """
+        u = self.standardise(z)
+        at = t[:, None, None, None]
+        velocity = self.velocity_net((1 - at) * noise + at * u, t, self.condition(view), view.label)
+        return (velocity.float() - (u - noise)).square().flatten(1).mean(1)
+
+    def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0) -> Tensor:
+        """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps.
+
+        guidance g ≠ 1 moves the velocity to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022).
+        """
+        condition = self.condition(view)
+        unlabelled = torch.full_like(view.label, -1)
+
+        def velocity(u: Tensor, t: float) -> Tensor:
+            time = torch.full((len(u),), t, device=u.device)
+            free = self.velocity_net(u, time, condition, view.label).float()
+            if guidance == 1.0:
+                return free
+            plain = self.velocity_net(u, time, condition, unlabelled).float()
+            return plain + guidance * (free - plain)
+
+        return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
+
+
+def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Sequence[float]) -> Tensor:
+    """u carried along du/dt = velocity(u, t) through the times, by Heun's second-order method.
+
+    The last step is Euler's: the velocity at the very end is never needed, and one evaluation is saved.
+    """
+    for number, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        step = following - t
+        slope = velocity(u, t)
+        guess = u + step * slope
+        is_last = number == len(times) - 2
+        u = guess if is_last else u + 0.5 * step * (slope + velocity(guess, following))
+    return u
+
+
+class ConditionEncoder(nn.Module):
+    """The VAE's encoder shape on a damaged view, down to the first latent layer's grid."""
+
+    def __init__(self, encoder: Encoder, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.encoder, self.grid = encoder, grid
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(self.encoder(image)[-1], self.grid)
+
+
+def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) -> LatentFlow:
+    """The flow of a completed configuration for first-layer latents of `shape` (C, h, w)."""
+    image_size, channels = config.data.image_size, config.data.channels
+    if image_size is None or channels == "auto" or config.model.width == "auto":
+        raise ValueError("the configuration is not complete")
+    levels = pyramid(image_size, config.model.width, _stride_of(image_size, shape))
+    encoder = ConditionEncoder(Encoder(channels + 2, levels, blocks=1), (shape[1], shape[2]))
+    flow = config.model.flow
+    velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)
+    return LatentFlow(shape, encoder, velocity, levels[-1].width)
+
+
+def _stride_of(image_size: tuple[int, int], shape: tuple[int, int, int]) -> int:
+    """Down-sampling to the latent grid; a vector is read from a grid of at most eight positions a side."""
+    stride = 2
+    while image_size[0] // stride > max(shape[1], 8 if shape[1] == 1 else 0):
+        stride *= 2
+    return stride

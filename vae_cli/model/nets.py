@@ -1,0 +1,111 @@
+"""Building blocks of every network here: residual block, changes of resolution, attention, time embedding."""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_GROUPS = 8
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def zero_init(layer: Layer) -> Layer:
+    """The layer, starting as the zero function, so that what it adds to begins untouched."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """x + conv(SiLU(norm(conv(SiLU(norm(x)))))), the second convolution starting at zero.
+
+    `embedding` channels > 0: scale and shift of the second normalisation follow a vector (Dhariwal & Nichol 2021).
+    """
+
+    def __init__(
+        self, width: int, out_width: int | None = None, *, embedding: int = 0, kernel: int = 3, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        out_width = out_width or width
+        self.norm_in = nn.GroupNorm(NORM_GROUPS, width)
+        self.conv_in = nn.Conv2d(width, out_width, kernel, padding=kernel // 2)
+        self.norm_out = nn.GroupNorm(NORM_GROUPS, out_width)
+        self.conv_out = zero_init(nn.Conv2d(out_width, out_width, kernel, padding=kernel // 2))
+        self.modulation = zero_init(nn.Linear(embedding, 2 * out_width)) if embedding else None
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut = nn.Conv2d(width, out_width, 1) if out_width != width else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        if self.modulation is not None:
+            assert embedding is not None
+            scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        return self.shortcut(x) + self.conv_out(self.dropout(F.silu(h)))
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour to a fixed size, then a 3×3 convolution: no checkerboards, and fast on CPUs."""
+
+    def __init__(self, width: int, out_width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.conv = nn.Conv2d(width, out_width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, size=self.size, mode="nearest"))
+
+
+class Spread(nn.Module):
+    """A vector [B, C, 1, 1] to a grid: a linear map, written so that its output is an image."""
+
+    def __init__(self, width: int, out_width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = (out_width, *size)
+        self.linear = nn.Linear(width, out_width * size[0] * size[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1)).unflatten(1, self.shape)
+
+
+class Gather(nn.Module):
+    """A grid to a vector [B, C, 1, 1] through a linear map over all of its positions."""
+
+    def __init__(self, width: int, out_width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width * size[0] * size[1], out_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(F.silu(x).flatten(1))[:, :, None, None]
+
+
+class Attention(nn.Module):
+    """Self-attention over the positions of a grid, added to its input; starts as the identity."""
+
+    def __init__(self, width: int, head_width: int = 32) -> None:
+        super().__init__()
+        self.num_heads = max(1, width // head_width)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = zero_init(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, width, height, columns = x.shape
+        qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.num_heads, -1))  # [B, 3, heads, D, HW]
+        query, key, value = qkv.transpose(-1, -2).unbind(1)
+        # Written out: on CPUs the fused kernel's backward pass is many times slower on grids this small.
+        weights = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1)
+        mixed = weights @ value  # [B, heads, HW, D]
+        return x + self.out(mixed.transpose(-1, -2).reshape(batch, width, height, columns))
+
+
+def time_embedding(t: Tensor, width: int) -> Tensor:
+    """[B, width] sines and cosines of t in [0, 1] at geometric frequencies (Vaswani et al. 2017)."""
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / half))
+    angles = 1000 * t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -1,0 +1,37 @@
+"""Where new latents come from: the VAE's own N(0, I) or the latent flow."""
+
+import torch
+from torch import Tensor
+
+from vae_cli.model.flow import LatentFlow, View
+from vae_cli.model.vae import VAE, Latents
+
+
+def image_generator(seed: int, *place: int) -> torch.Generator:
+    """A generator that depends on the seed and on numbers that say what is drawn (image, hole, fill …)."""
+    mixed = seed & (2**63 - 1)
+    for number in place:  # splitmix64's finaliser: neighbouring seeds and places become unrelated
+        mixed = (mixed + 0x9E3779B97F4A7C15 + (number & (2**63 - 1)) * 0xD1342543DE82EF95) % 2**64
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
+        mixed ^= mixed >> 31
+    return torch.Generator().manual_seed(mixed % 2**63)
+
+
+def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float = 1.0) -> Latents:
+    """Latents of images by their numbers: image i's noise depends on (seed, i) alone; drawn on the CPU."""
+    layers: list[list[Tensor]] = [[] for _ in vae.latent_shapes]
+    for index in indices:
+        generator = image_generator(seed, index)
+        for layer, shape in zip(layers, vae.latent_shapes, strict=True):
+            layer.append(temperature * torch.randn(shape, generator=generator))
+    return Latents(tuple(torch.stack(layer) for layer in layers))
+
+
+def to_device(latents: Latents, device: torch.device) -> Latents:
+    return Latents(tuple(noise.to(device) for noise in latents.noise))
+
+
+def through_flow(flow: LatentFlow, latents: Latents, view: View, *, steps: int, guidance: float = 1.0) -> Latents:
+    """The same latents with the first layer's noise carried by the flow to where the data lie."""
+    return latents.with_first(flow.solve(latents.noise[0], view, steps=steps, guidance=guidance))

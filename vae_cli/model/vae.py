@@ -1,0 +1,200 @@
+"""The variational autoencoder: an encoder, a ladder of latents, a likelihood; its forward pass is the bound."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vae_cli.config import LatentSpec, ModelConfig, RunConfig
+from vae_cli.model import likelihoods
+from vae_cli.model.distributions import DiagonalGaussian
+from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, Level, pyramid
+from vae_cli.model.likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """The terms of the evidence lower bound of each image, nats."""
+
+    log_likelihood: Tensor
+    """[B] log p(x | z), summed over pixels."""
+    kl: Tensor
+    """[B, L] KL(q || p) of each latent layer."""
+
+    @property
+    def elbo(self) -> Tensor:
+        """[B] the bound itself: log-likelihood minus all KLs, weight one."""
+        return self.log_likelihood - self.kl.sum(1)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Images as noise: one tensor a layer, [B, C, H, W], all N(0, I) under the VAE's own prior.
+
+    z_l = mean_p(h) + scale_p(h) · noise_l; the first layer's prior is N(0, I), so its noise is z itself.
+    """
+
+    noise: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.noise[0])
+
+    def with_first(self, first: Tensor) -> "Latents":
+        """The same below, with another first layer."""
+        return Latents((first, *self.noise[1:]))
+
+
+class VAE(nn.Module):
+    """p(x | z) p(z) with posterior q(z | x). Images are float32 [B, C, H, W] in [-1, 1]."""
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        channels: int,
+        levels: Sequence[Level],
+        latents: Sequence[LatentShape],
+        likelihood: Likelihood,
+        *,
+        blocks: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.image_size, self.channels = image_size, channels
+        self.encoder = Encoder(channels, levels, blocks=blocks, dropout=dropout)
+        self.ladder = Ladder(image_size, levels, latents, likelihood.num_params, blocks=blocks, dropout=dropout)
+        self.likelihood = likelihood
+        self.latent_shapes = tuple(
+            (latent.channels, *(levels[latent.level].size if latent.level is not None else (1, 1)))
+            for latent in latents
+        )
+        """(C, H, W) of each latent layer, coarse to fine."""
+
+    def forward(self, x: Tensor, noise: Sequence[Tensor]) -> ElboTerms:
+        """The bound's terms for one posterior sample; noise: [B, C, H, W] standard normal a layer."""
+        kls: list[Tensor] = []
+
+        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
+            kls.append(posterior.kl_from(prior).flatten(1).sum(1))
+            return posterior.draw(layer_noise)
+
+        params = self._descend(self.features(x), noise, choose)
+        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each latent layer's posterior sees of x; computed once however many samples follow."""
+        return self.ladder.features_of_layers(self.encoder(x))
+
+    def _descend(self, features: Sequence[Tensor], noise: Sequence[Tensor], choose) -> Tensor:  # type: ignore[no-untyped-def]
+        """Parameters of p(x | z), with each z = choose(prior, posterior, noise) met on the way down."""
+
+        def at_layer(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
+            z: Tensor = choose(prior, layer.posterior(prior, h, features[number]), noise[number])
+            return z
+
+        return self.ladder(len(features[0]), at_layer)
+
+    def log_weight(self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """[B] nats, log p(x, z) - log q(z | x) for z drawn with `noise` (Burda et al. 2016, eq. 8)."""
+        log_ratio = torch.zeros(len(x), device=x.device)
+
+        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
+            nonlocal log_ratio
+            z = posterior.draw(layer_noise)
+            log_ratio = log_ratio + prior.log_prob(z) - posterior.log_prob(z)
+            return z
+
+        params = self._descend(features, noise, choose)
+        return log_ratio + self.likelihood.log_prob(params, x).flatten(1).sum(1)
+
+    def encode(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Latents:
+        """The latents of x: the posterior's means, or its samples where noise is given."""
+        found: list[Tensor] = []
+
+        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
+            z = posterior.mean if noise is None else posterior.draw(layer_noise)
+            found.append(prior.noise_of(z))
+            return z
+
+        self._descend(self.features(x), noise or [x] * len(self.latent_shapes), choose)
+        return Latents(tuple(found))
+
+    def first_posterior(self, x: Tensor) -> DiagonalGaussian:
+        """q of the first latent layer, whose prior is N(0, I): what the latent flow learns. [B, C, H, W]."""
+        layer = next(module for module in self.ladder.modules() if isinstance(module, LatentLayer))
+        features = self.features(x)[0]
+        prior = layer.prior(features)
+        return layer.posterior(prior, features, features)
+
+    def decode(self, latents: Latents) -> Tensor:
+        """Parameters of the likelihood, [B, num_params, H, W]."""
+
+        def choose(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
+            return prior.draw(latents.noise[number])
+
+        return self.ladder(len(latents), choose)
+
+    def decode_mean(self, latents: Latents) -> Tensor:
+        """Expected images [B, C, H, W] in [-1, 1]."""
+        return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
+
+
+def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.Generator) -> list[Tensor]:
+    """[batch, *shape] standard normal a layer, drawn on the CPU: the same for every device."""
+    return [torch.randn((batch, *shape), generator=generator) for shape in shapes]
+
+
+def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec, ...]:
+    """The default: one spatial layer, image side ÷ 4 up to 32 px and ÷ 8 above."""
+    stride = 4 if max(image_size) <= 32 else 8
+    return (LatentSpec(stride=stride, layers=1, channels=4 if channels == 1 else 8),)
+
+
+def auto_width(image_size: tuple[int, int]) -> int:
+    """Channels at half resolution that keep a step affordable on a CPU."""
+    return 64 if max(image_size) <= 32 else 48
+
+
+def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:
+    """The largest down-sampling of the networks; image sides have to be multiples of it."""
+    stride = max((spec.stride for spec in latents if spec.stride != "global"), default=2)
+    if any(spec.stride == "global" for spec in latents):
+        stride = max(stride, 2 ** math.ceil(math.log2(max(image_size) / MAX_GATHERED_SIDE)))
+    return max(stride, 2)
+
+
+def build_likelihood(config: ModelConfig, channels: int) -> Likelihood:
+    """The likelihood that the configuration names; `auto` has to be settled before."""
+    match config.likelihood.kind:
+        case "bernoulli":
+            return likelihoods.Bernoulli(channels)
+        case "gaussian":
+            return likelihoods.Gaussian(channels)
+        case "discretized_logistic":
+            return likelihoods.DiscretizedLogistic(channels)
+        case "logistic_mixture":
+            return likelihoods.LogisticMixture(channels, config.likelihood.components)
+        case _:
+            raise ValueError("model.likelihood.kind is still auto: complete the configuration first")
+
+
+def build_vae(config: RunConfig) -> VAE:
+    """The VAE of a completed configuration, its weights drawn from torch's global generator."""
+    image_size, channels, model = config.data.image_size, config.data.channels, config.model
+    if image_size is None or channels == "auto" or model.latents == "auto" or model.width == "auto":
+        raise ValueError("the configuration is not complete")
+    levels = pyramid(image_size, model.width, coarsest_stride(model.latents, image_size))
+    numbers = {level.stride: number for number, level in enumerate(levels)}
+    latents = [
+        LatentShape(None if spec.stride == "global" else numbers[spec.stride], spec.channels)
+        for spec in sorted(model.latents, key=_coarseness)
+        for _ in range(spec.layers)
+    ]
+    likelihood = build_likelihood(model, channels)
+    return VAE(image_size, channels, levels, latents, likelihood, blocks=model.blocks, dropout=model.dropout)
+
+
+def _coarseness(spec: LatentSpec) -> float:
+    """Sorts latent layers from coarse to fine; a vector comes first."""
+    return -math.inf if spec.stride == "global" else -spec.stride

@@ -1,0 +1,133 @@
+"""Where a command runs: device, precision, memory format, threads, ranks; and how long the process has lived.
+
+The precision follows from what the processor can do, so that the same machine always chooses alike; a short trial may
+only veto bfloat16 where it gains little. Whatever was chosen is stored with a run and never chosen again.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vae_cli.errors import ConfigError, OutOfMemoryError
+
+MIN_SPEED_UP = 1.2
+"""bfloat16 has to be this much faster than float32 in the trial to be kept."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device, number format and place among the ranks of one process."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    channels_last: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def precision(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module on the device, in the memory format that is fastest there."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return module.to(device=self.device, memory_format=layout)
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """A batch on the device; images in the modules' memory format."""
+        tensor = tensor.to(self.device, non_blocking=True)
+        return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last and tensor.ndim == 4 else tensor
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Reduced precision for networks; probabilities ask for float32 themselves."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU. Raises ConfigError for a device this machine lacks."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: unknown device; use auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: no such CUDA device ({torch.cuda.device_count()} found); use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"--device {name}: no MPS device here; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """The number format of the networks. `auto`: bfloat16 where the hardware multiplies it natively."""
+    if precision != "auto":
+        return torch.float32 if precision == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu" and _cpu_multiplies_bfloat16() and _trial_speed_up() >= MIN_SPEED_UP:
+        return torch.bfloat16
+    return torch.float32
+
+
+def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0) -> Runtime:
+    """Everything about this process. `threads` 0 keeps torch's own number."""
+    if threads and device.type == "cpu":
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    dtype = pick_dtype(device, precision)
+    channels_last = device.type == "cuda" or (device.type == "cpu" and dtype == torch.bfloat16)
+    return Runtime(device, dtype, channels_last, rank, world_size)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def _trial_speed_up() -> float:
+    """How much faster a small convolution runs in bfloat16; the best of three of each, interleaved."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.zeros(32, 64, 16, 16).contiguous(memory_format=torch.channels_last)
+    best = {False: float("inf"), True: float("inf")}
+    with torch.inference_mode():
+        for attempt in range(5):
+            for reduced in best:
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+                    start = time.perf_counter()
+                    for _ in range(5):
+                        conv(x)
+                if attempt:  # the first one compiles kernels
+                    best[reduced] = min(best[reduced], time.perf_counter() - start)
+    return best[False] / best[True]
+
+
+@contextlib.contextmanager
+def memory_errors_explained(advice: str) -> Iterator[None]:
+    """Turns the allocator's exceptions into OutOfMemoryError with advice; everything else passes."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(f"the device ran out of memory; {advice}") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error

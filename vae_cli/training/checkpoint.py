@@ -1,0 +1,255 @@
+"""Checkpoints on disk: written whole or not at all, describing themselves, holding nothing that can run code.
+
+`model.safetensors` (EMA weights of VAE and flow, the configuration in its header) and `config.json` are what every
+command reads; `trainer.pt` is what resuming needs beyond that.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vae_cli.config import RunConfig, from_dict
+from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.vae import VAE, build_vae
+from vae_cli.runtime import Runtime
+
+FORMAT_VERSION = 1
+NUM_KEPT = 3
+WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+STEP_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint says about itself."""
+
+    config: RunConfig
+    label_names: tuple[str, ...]
+    step: int
+    phase: str
+    """`vae` or `flow`: what was being trained."""
+
+    def as_json(self) -> str:
+        facts = {
+            "format_version": FORMAT_VERSION,
+            "step": self.step,
+            "phase": self.phase,
+            "label_names": list(self.label_names),
+            "config": self.config.as_dict(),
+        }
+        return json.dumps(facts, ensure_ascii=False, indent=1)
+
+    @staticmethod
+    def from_json(text: str, path: Path) -> "Facts":
+        """Raises CheckpointError naming `path` for anything but our own JSON of a version we know."""
+        try:
+            facts = json.loads(text)
+            version = facts["format_version"]
+            if version != FORMAT_VERSION:
+                raise CheckpointError(f"{path}: format {version} is not one this version reads ({FORMAT_VERSION})")
+            config = from_dict(facts["config"])
+            return Facts(config, tuple(facts["label_names"]), int(facts["step"]), str(facts["phase"]))
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model, ready for the tasks; modules in eval mode on the runtime's device."""
+
+    config: RunConfig
+    vae: VAE
+    flow: LatentFlow | None
+    label_names: tuple[str, ...]
+    step: int
+    phase: str
+    path: Path
+    runtime: Runtime
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.vae.image_size
+
+    @property
+    def channels(self) -> int:
+        return self.vae.channels
+
+    @property
+    def num_parameters(self) -> int:
+        """Of VAE and flow together."""
+        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, Tensor]:
+    """One flat dictionary on the CPU, names prefixed `vae.` and `flow.`; a copy."""
+    tensors = {f"vae.{name}": value for name, value in vae.state_dict().items()}
+    if flow is not None:
+        tensors |= {f"flow.{name}": value for name, value in flow.state_dict().items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def write_checkpoint(
+    folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
+) -> None:
+    """Write a checkpoint folder atomically: temporary name, fsync, rename. Raises WriteError.
+
+    An older folder of the same name is replaced only after the new one is complete.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        text = facts.as_json()
+        _write_synced(temporary / FACTS, text.encode())
+        _write_synced(temporary / WEIGHTS, save(dict(weights), metadata={"format": "pt", "vae": text}))
+        if trainer is not None:
+            with (temporary / TRAINER).open("wb") as file:
+                torch.save(dict(trainer), file)
+                file.flush()
+                os.fsync(file.fileno())
+        _replace_folder(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WriteError(f"{folder}: cannot be written ({error.strerror}); free some space or choose --out") from error
+    except RuntimeError as error:  # torch.save reports a full disk this way
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WriteError(f"{folder}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename over whatever is there; folders cannot be replaced in one step, so the old one steps aside first."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        folder.rename(aside)
+    temporary.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    descriptor = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checkpoints_in(run: Path) -> list[Path]:
+    """Complete step checkpoints of a run folder, oldest first."""
+    found = [(int(match[1]), path) for path in (run / "checkpoints").glob("step-*")
+             if (match := STEP_NAME.fullmatch(path.name)) and (path / WEIGHTS).exists()]  # fmt: skip
+    return [path for _, path in sorted(found)]
+
+
+def prune(run: Path) -> None:
+    """Keep the newest step checkpoints, and clear what killed writers left behind."""
+    for path in checkpoints_in(run)[:-NUM_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (run / "checkpoints").glob(".*"):
+        if not path.name.endswith(f".{os.getpid()}.tmp") and time.time() - path.stat().st_mtime > 60:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def resolve_run(run: Path) -> Path:
+    """The weights file of a run folder (best, else newest), checkpoint folder or weights file.
+
+    Raises ConfigError when the path does not exist, CheckpointError when nothing is loadable there.
+    """
+    if not run.exists():
+        raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
+    if run.is_file():
+        return run
+    candidates = [run / WEIGHTS, run / "checkpoints" / "best" / WEIGHTS]
+    candidates += [path / WEIGHTS for path in reversed(checkpoints_in(run))]
+    for path in candidates:
+        if path.exists():
+            return path
+    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
+
+
+def read_facts(weights_path: Path) -> Facts:
+    """Configuration and labels from the header of a weights file. Raises CheckpointError."""
+    try:
+        with safe_open(weights_path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{weights_path}: not a readable weights file ({error})") from error
+    if "vae" not in header:
+        raise CheckpointError(f"{weights_path}: a safetensors file, but not one that vae wrote")
+    return Facts.from_json(header["vae"], weights_path)
+
+
+def load_model(run: Path, runtime: Runtime) -> LoadedModel:
+    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
+    path = resolve_run(run)
+    facts = read_facts(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from error
+    return assemble(facts, tensors, path, runtime)
+
+
+def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> LoadedModel:
+    """Modules built from the facts and filled with the tensors. Raises CheckpointError when they do not fit."""
+    with torch.random.fork_rng(devices=[]):  # building draws weights; nobody's random numbers shall move by that
+        vae = build_vae(facts.config)
+        has_flow = any(name.startswith("flow.") for name in tensors)
+        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    try:
+        vae.load_state_dict(_under("vae.", tensors))
+        if flow is not None:
+            flow.load_state_dict(_under("flow.", tensors))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the weights do not fit the model described in the file") from error
+    for module in (vae, flow):
+        if module is not None:
+            runtime.place(module.eval().requires_grad_(False))
+    return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, runtime)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """The newest complete checkpoint of a run, with everything that training needs to go on."""
+
+    facts: Facts
+    weights: dict[str, Tensor]
+    trainer: dict[str, Any]
+    path: Path
+
+
+def load_resumable(run: Path) -> Resumable:
+    """The newest step checkpoint that loads whole; damaged ones are passed over. Raises CheckpointError."""
+    problem = "no complete checkpoint; start again with --overwrite"
+    for folder in reversed(checkpoints_in(run)):
+        try:
+            facts = read_facts(folder / WEIGHTS)
+            trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+            return Resumable(facts, load_file(folder / WEIGHTS), trainer, folder)
+        except CheckpointError as error:
+            problem = str(error)
+        except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files
+            problem = f"{folder.name} is damaged ({type(error).__name__})"
+    raise CheckpointError(f"{run}: cannot be resumed: {problem}")

@@ -1,0 +1,391 @@
+"""Training as an iterator of events: phase 1 the VAE, phase 2 the latent flow, one budget, resumable at any moment."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from vae_cli.config import TrainingConfig
+from vae_cli.data.batches import Batches
+from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.priors import image_generator
+from vae_cli.model.vae import VAE, build_vae
+from vae_cli.training import checkpoint
+from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
+from vae_cli.training.ema import Ema
+from vae_cli.training.objective import UpdateGuard, rate_factor_at
+from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
+
+INITIAL_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class StepLogged:
+    """A line for the log: figures are averages since the last one."""
+
+    phase: str
+    step: int
+    fraction: float
+    """Of the phase's budget, 0 to 1."""
+    seconds_left: float
+    """Of the phase, estimated."""
+    images_per_second: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Validated:
+    phase: str
+    step: int
+    score: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    path: Path
+
+
+@dataclass(frozen=True)
+class PreviewDue:
+    """A good moment for pictures; `model` holds the averaged weights."""
+
+    step: int
+    model: LoadedModel
+
+
+@dataclass(frozen=True)
+class PhaseDone:
+    """What one phase did in this invocation."""
+
+    phase: str
+    steps: int
+    seconds: float
+    seconds_waited: float
+    validation_loss: float | None
+    num_refused: int
+
+
+Event = StepLogged | Validated | Saved | PreviewDue | PhaseDone
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything here survives a checkpoint."""
+
+    phase: str = "vae"
+    step: int = 0
+    """Updates of both phases."""
+    first_step: int = 0
+    """Updates before the current phase."""
+    fraction: float = 0.0
+    """Of the current phase's budget."""
+    best_score: float = math.inf
+    best_step: int = -1
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The current phase's averaged weights when they scored best."""
+
+
+class Budget:
+    """How far a phase is, by updates or by the clock."""
+
+    def __init__(self, num_steps: int | None, first_fraction: float, end: float) -> None:
+        self.num_steps, self.first_fraction = num_steps, first_fraction
+        self.start, self.end = time.monotonic(), end
+
+    def fraction(self, steps_done: int) -> float:
+        """Spent share of the phase, 0 to 1."""
+        if self.num_steps is not None:
+            return min(1.0, steps_done / self.num_steps) if self.num_steps else 1.0
+        spent = (time.monotonic() - self.start) / max(self.end - self.start, 1e-9)
+        return min(1.0, self.first_fraction + (1 - self.first_fraction) * spent)
+
+
+def total_steps(training: TrainingConfig, num_images: int) -> int | None:
+    """Updates of both phases together; None under a budget of time."""
+    if training.epochs is not None:
+        return math.ceil(training.epochs * num_images / training.batch_size)
+    return training.steps
+
+
+def vae_steps(training: TrainingConfig, total: int) -> int:
+    """Updates that belong to phase 1."""
+    return round(total * (1 - training.flow_share))
+
+
+class Trainer:
+    """State of one invocation; `run` yields events until the budget is spent or `stop` says so."""
+
+    def __init__(
+        self, setting: Setting, run: Path, *, started: float, stop: Callable[[], bool], resume: Resumable | None = None
+    ) -> None:
+        self.setting, self.run_path, self.started, self.stop = setting, run, started, stop
+        self.training, self.runtime = setting.config.training, setting.runtime
+        self.total = total_steps(self.training, len(setting.train.ids))
+        self.progress, self.guard, self.stopped = Progress(), UpdateGuard(), False
+        self._seed_weights(0)
+        self.vae = build_vae(setting.config)
+        self.runtime.place(self.vae)
+        self.flow: LatentFlow | None = None
+        self.resume = resume
+        if resume is not None:
+            self._restore_progress(resume)
+
+    def run(self) -> Iterator[Event]:
+        """Both phases, from wherever the run stands."""
+        if self.progress.phase == "vae":
+            yield from self._train(VaePhase(self.setting, self.vae), self._vae_budget())
+            if self.stopped or self.training.flow_share == 0 or self._flow_steps() == 0:
+                return
+            self._begin_flow()
+        flow_phase = self._flow_phase()
+        budget = Budget(self._flow_steps(), self.progress.fraction, self._deadline())
+        yield from self._train(flow_phase, budget)
+
+    # Budgets
+
+    def _deadline(self) -> float:
+        return self.started + (self.training.time or 0.0)
+
+    def _vae_budget(self) -> Budget:
+        if self.total is not None:
+            return Budget(vae_steps(self.training, self.total), 0.0, 0.0)
+        share, now = self.training.flow_share, time.monotonic()
+        vae_left = (1 - share) * (1 - self.progress.fraction)
+        left = max(0.0, self._deadline() - now)
+        return Budget(None, self.progress.fraction, now + left * vae_left / max(vae_left + share, 1e-9))
+
+    def _flow_steps(self) -> int | None:
+        """Phase 2's updates: what the total leaves after phase 1."""
+        if self.total is None:
+            return None
+        before = self.progress.first_step if self.progress.phase == "flow" else self.progress.step
+        return max(0, self.total - before)
+
+    # One phase
+
+    def _train(self, phase: Phase, budget: Budget) -> Iterator[Event]:
+        """Updates until the phase's budget is spent; validates, keeps the best, saves, and asks for previews."""
+        state, training, runtime = self.progress, self.training, self.runtime
+        ema: Ema[nn.Module] = Ema(phase.module, training.ema_decay)
+        optimizer = torch.optim.AdamW(
+            phase.module.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99),
+            weight_decay=training.weight_decay, fused=runtime.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+        self._restore_phase(phase, ema, optimizer)
+        wrapped = self._wrap(phase.module)
+        begun, first_step, figures = time.monotonic(), state.step, _Averages()
+        batches = Batches(self.setting.train, training.batch_size, seed=training.seed, start_step=state.step,
+                          rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
+        state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
+        with batches:
+            while state.fraction < 1 and not self._stops():
+                phase.module.train()
+                rate = phase.learning_rate * rate_factor_at(
+                    state.step - state.first_step, state.fraction,
+                    warmup_steps=training.warmup_steps, decay_share=training.decay_share,
+                )  # fmt: skip
+                figures.add(self._update(phase, wrapped, optimizer, ema, next(batches), rate))
+                state.step += 1
+                state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
+                yield from self._after_update(phase, ema, optimizer, figures, begun, first_step)
+        if self.stopped and state.step % training.save_every:
+            yield from self._save(phase, ema, optimizer)
+        if self.stopped and not state.best:  # no score yet: the newest weights stand in, outside the run's state
+            self._write_best(phase, ema.module.state_dict())
+        seconds = time.monotonic() - begun
+        score = state.best_score if math.isfinite(state.best_score) else None
+        yield PhaseDone(phase.name, state.step - first_step, seconds, batches.seconds_waited, score,
+                        self.guard.num_refused)  # fmt: skip
+        self._keep_best(phase)
+
+    def _update(
+        self, phase: Phase, wrapped: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema[nn.Module],
+        batch: Any, rate: float,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """One update of the weights and of their average; refused ones leave both as they are."""
+        optimizer.zero_grad(set_to_none=True)
+        loss = phase.loss(wrapped, batch)
+        loss.total.backward()
+        norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)
+        if self.guard.accepts(self._mean_over_ranks(loss.total), norm.item()):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            ema.update(phase.module)
+        return {**loss.figures, "gradient_norm": norm}
+
+    def _after_update(
+        self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer, figures: "_Averages",
+        begun: float, first_step: int,
+    ) -> Iterator[Event]:  # fmt: skip
+        """Whatever is due after an update: log, validation, checkpoint, pictures."""
+        state, training = self.progress, self.training
+        is_end = state.fraction >= 1
+        if state.step % training.log_every == 0 or is_end:
+            seconds = time.monotonic() - begun
+            speed = (state.step - first_step) * training.batch_size / max(seconds, 1e-9)
+            left = seconds / max(state.step - first_step, 1) * self._steps_left()
+            yield StepLogged(phase.name, state.step, state.fraction, left, speed, figures.take())
+        if state.step % training.validate_every == 0 or is_end:
+            yield from self._validate(phase, ema)
+        if state.step % training.save_every == 0 or is_end:
+            yield from self._save(phase, ema, optimizer)
+        if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
+            yield PreviewDue(state.step, self._as_model(phase, ema.module))
+
+    def _steps_left(self) -> float:
+        """Updates that the phase still has to make, guessed from the share that is spent."""
+        state = self.progress
+        done = state.step - state.first_step
+        return done / max(state.fraction, 1e-9) - done
+
+    def _stops(self) -> bool:
+        self.stopped = bool(self._agreed(float(self.stop())))
+        return self.stopped
+
+    def _validate(self, phase: Phase, ema: Ema[nn.Module]) -> Iterator[Event]:
+        """Score the averaged weights on rank 0; a new best is kept in memory and on disk."""
+        state = self.progress
+        score = phase.validate(ema.module) if self.runtime.is_main else 0.0
+        score = self._agreed(score)
+        is_best = score < state.best_score
+        if is_best:
+            state.best_score, state.best_step = score, state.step
+            state.best = {name: value.detach().cpu().clone() for name, value in ema.module.state_dict().items()}
+            self._write_best(phase, state.best)
+        if self.runtime.is_main:
+            yield Validated(phase.name, state.step, score, is_best)
+
+    # Disk
+
+    def _facts(self, step: int) -> Facts:
+        return Facts(self.setting.config, self.setting.label_names, step, self.progress.phase)
+
+    def _weights(self, phase: Phase, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights to store: the phase's tensors, and the frozen VAE's beside a flow."""
+        named = {f"{phase.name}.{name}": value.detach().cpu().contiguous() for name, value in tensors.items()}
+        return named if phase.name == "vae" else named | checkpoint.weights_of(self.vae, None)
+
+    def _write_best(self, phase: Phase, tensors: dict[str, Tensor]) -> None:
+        if self.runtime.is_main:
+            folder = self.run_path / "checkpoints" / "best"
+            step = self.progress.best_step if self.progress.best else self.progress.step
+            checkpoint.write_checkpoint(folder, self._facts(step), self._weights(phase, tensors), None)
+
+    def _save(self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer) -> Iterator[Event]:
+        """Write a step checkpoint from which training goes on bit for bit."""
+        if not self.runtime.is_main:
+            return
+        state = self.progress
+        trainer = {
+            **{name: getattr(state, name) for name in Progress.__dataclass_fields__},
+            "module": phase.module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "ema_updates": ema.num_updates,
+            "guard": self.guard.state(),
+        }
+        folder = self.run_path / "checkpoints" / f"step-{state.step:08d}"
+        weights = self._weights(phase, ema.module.state_dict())
+        checkpoint.write_checkpoint(folder, self._facts(state.step), weights, trainer)
+        checkpoint.prune(self.run_path)
+        yield Saved(folder)
+
+    # Resuming and the change of phase
+
+    def _restore_progress(self, resume: Resumable) -> None:
+        for name in Progress.__dataclass_fields__:
+            setattr(self.progress, name, resume.trainer[name])
+        self.guard.load(resume.trainer["guard"])
+        if self.progress.phase == "flow":
+            frozen = {name.removeprefix("vae."): value for name, value in resume.weights.items() if name[:4] == "vae."}
+            self.vae.load_state_dict(frozen)
+
+    def _restore_phase(self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer) -> None:
+        """Weights, average, optimiser from the checkpoint; `best` on disk made to agree with it."""
+        if self.resume is None:
+            return
+        trainer, prefix = self.resume.trainer, f"{phase.name}."
+        average = {name.removeprefix(prefix): value for name, value in self.resume.weights.items()
+                   if name.startswith(prefix)}  # fmt: skip
+        phase.module.load_state_dict(trainer["module"])
+        ema.module.load_state_dict(average)
+        ema.num_updates = trainer["ema_updates"]
+        optimizer.load_state_dict(trainer["optimizer"])
+        self.resume = None
+        if self.progress.best:
+            self._write_best(phase, self.progress.best)
+
+    def _keep_best(self, phase: Phase) -> None:
+        """The phase's module takes its best averaged weights: what follows builds on them."""
+        if self.progress.best:
+            phase.module.load_state_dict(self.progress.best)
+
+    def _begin_flow(self) -> None:
+        self.progress = Progress(phase="flow", step=self.progress.step, first_step=self.progress.step)
+        self.guard = UpdateGuard()
+
+    def _flow_phase(self) -> FlowPhase:
+        self.vae.eval().requires_grad_(False)
+        self._seed_weights(1)
+        self.flow = build_flow(self.setting.config, self.vae.latent_shapes[0], len(self.setting.label_names))
+        self.runtime.place(self.flow)
+        phase = FlowPhase(self.setting, self.flow, self.vae)
+        if self.resume is None:
+            phase.prepare(self.setting.train.pixels)
+        return phase
+
+    def _as_model(self, phase: Phase, module: nn.Module) -> LoadedModel:
+        facts, path = self._facts(self.progress.step), self.run_path
+        vae, flow = (module, None) if phase.name == "vae" else (self.vae, module)
+        assert isinstance(vae, VAE) and (flow is None or isinstance(flow, LatentFlow))
+        return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime)
+
+    # Ranks
+
+    def _seed_weights(self, number: int) -> None:
+        torch.manual_seed(image_generator(self.training.seed, INITIAL_DRAWS, number).initial_seed())
+
+    def _wrap(self, module: nn.Module) -> nn.Module:
+        return DistributedDataParallel(module) if self.runtime.world_size > 1 else module
+
+    def _agreed(self, value: float) -> float:
+        """Rank 0's value on every rank."""
+        if self.runtime.world_size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.runtime.device)
+        dist.broadcast(shared, 0)
+        return shared.item()
+
+    def _mean_over_ranks(self, loss: Tensor) -> float:
+        if self.runtime.world_size == 1:
+            return loss.item()
+        mean = loss.detach().double().clone()
+        dist.all_reduce(mean)
+        return mean.item() / self.runtime.world_size
+
+
+class _Averages:
+    """Sums of named figures since the last log line."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.num = 0
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, torch.zeros(())) + value.detach().float().cpu()
+        self.num += 1
+
+    def take(self) -> dict[str, float]:
+        """The means, and start over."""
+        means = {name: (total / max(self.num, 1)).item() for name, total in self.sums.items()}
+        self.sums, self.num = {}, 0
+        return means

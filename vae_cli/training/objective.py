@@ -1,0 +1,89 @@
+"""What training minimises, and how fast it may walk: loss, KL weight, learning rate, and updates that are refused."""
+
+import math
+from collections import deque
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from vae_cli.errors import DivergedError
+from vae_cli.model.vae import ElboTerms
+
+FINAL_RATE = 0.02
+"""The learning rate at the end, as a share of the full one."""
+OUTLIER_FACTOR = 10.0
+"""A gradient norm this many times the running median is refused."""
+MAX_REFUSED_IN_A_ROW = 50
+
+
+def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) -> Tensor:
+    """Weighted negative bound to minimise, nats per image: mean of -log p(x | z) plus each layer's KL.
+
+    A layer whose KL, averaged over the batch of all ranks, is below `free_nats` costs that much and has no gradient
+    (Kingma et al. 2016, eq. 15).
+    """
+    kl = terms.kl.mean(0)  # [L]
+    if free_nats > 0:
+        over_ranks = kl.detach().clone()
+        if dist.is_initialized():
+            dist.all_reduce(over_ranks)
+            over_ranks /= dist.get_world_size()
+        kl = torch.where(over_ranks > free_nats, kl, torch.full_like(kl, free_nats))
+    return -terms.log_likelihood.mean() + kl_weight * kl.sum()
+
+
+def kl_weight_at(step: int, *, target: float, warmup_steps: int) -> float:
+    """Weight of the KL in update `step` (from 0): linear up to `target`, which it reaches at `warmup_steps`."""
+    return target * min(1.0, (step + 1) / warmup_steps) if warmup_steps else target
+
+
+def rate_factor_at(step: int, fraction: float, *, warmup_steps: int, decay_share: float) -> float:
+    """Share of the full learning rate: linear warm-up by steps, flat, cosine to 2 % over the phase's last part.
+
+    fraction: how much of the phase's budget is spent, 0 to 1.
+    """
+    warm = min(1.0, (step + 1) / (warmup_steps + 1))
+    into_decay = min(1.0, max(0.0, (fraction - (1 - decay_share)) / decay_share)) if decay_share else 0.0
+    return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * into_decay)))
+
+
+class UpdateGuard:
+    """Refuses updates that are not finite or whose gradient is far off the running median; counts them."""
+
+    WINDOW = 100
+    MIN_HISTORY = 20
+
+    def __init__(self) -> None:
+        self.norms: deque[float] = deque(maxlen=self.WINDOW)
+        self.num_refused = 0
+        self.num_in_a_row = 0
+
+    def accepts(self, loss: float, norm: float) -> bool:
+        """Whether an update with this loss and gradient norm may be made.
+
+        Raises DivergedError after too many refusals in a row. Every rank sees the same norms, so all decide alike.
+        """
+        median = sorted(self.norms)[len(self.norms) // 2] if len(self.norms) >= self.MIN_HISTORY else math.inf
+        if math.isfinite(loss) and math.isfinite(norm) and norm <= OUTLIER_FACTOR * max(median, 1e-8):
+            self.norms.append(norm)
+            self.num_in_a_row = 0
+            return True
+        self.num_refused += 1
+        self.num_in_a_row += 1
+        if math.isfinite(norm):  # a lasting change of scale must become the new normal
+            self.norms.append(min(norm, 2 * median) if math.isfinite(median) else norm)
+        if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
+            raise DivergedError(
+                f"training diverged: {self.num_in_a_row} updates in a row had a loss or gradient out of bounds;\n"
+                "the last good checkpoint is intact; resume with a lower training.learning_rate"
+            )
+        return False
+
+    def state(self) -> dict[str, object]:
+        return {"norms": list(self.norms), "num_refused": self.num_refused, "num_in_a_row": self.num_in_a_row}
+
+    def load(self, state: dict[str, object]) -> None:
+        """Inverse of `state`."""
+        self.norms = deque(state["norms"], maxlen=self.WINDOW)  # type: ignore[call-overload]
+        self.num_refused, self.num_in_a_row = int(str(state["num_refused"])), int(str(state["num_in_a_row"]))

@@ -1,0 +1,154 @@
+"""Before training: read the data, settle what the configuration left open, hold images out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_cli.config import RunConfig
+from vae_cli.data.builtin import builtin_split
+from vae_cli.data.cache import ImageSet, binary_share, load_images, survey
+from vae_cli.data.masks import parse_color
+from vae_cli.data.scan import Skipped, scan, split_images
+from vae_cli.errors import ConfigError, DataError
+from vae_cli.model.vae import auto_latents, auto_width, coarsest_stride
+
+BINARY_SHARE = 0.999
+"""From this share of pure black and white values on, `auto` takes pixels for binary."""
+MAX_AUTO_SIDE = 64
+
+Progress = Callable[[str, int, int], None]
+"""(what is being done, done, total)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training reads: the completed configuration and the two image sets."""
+
+    config: RunConfig
+    train: ImageSet
+    validation: ImageSet
+    label_names: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was decided and may surprise; each worth a line on the screen."""
+
+
+def prepare(
+    config: RunConfig, *, workers: int = 2, exclude: tuple[Path, ...] = (), on_progress: Progress | None = None
+) -> Prepared:
+    """Scan, split and decode the images, and complete the configuration from them.
+
+    Raises ConfigError for settings that contradict the data, DataError when no image is left.
+    """
+    if config.data.path is None:
+        return _prepare_builtin(config)
+    found = scan(Path(config.data.path), labels=config.data.labels, exclude=exclude)
+    parts = split_images(found.images)
+    config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress)
+
+    def load(refs: Any, name: str) -> ImageSet:
+        assert config.data.image_size is not None and config.data.channels != "auto"
+        return load_images(
+            refs,
+            size=config.data.image_size,
+            channels=config.data.channels,
+            fit=config.data.fit,
+            background=parse_color(config.data.background),
+            label_names=found.label_names,
+            workers=workers,
+            on_progress=(lambda done, total: on_progress(name, done, total)) if on_progress else None,
+        )
+
+    train = load(parts.train, "decoding training images")
+    try:
+        validation = load(parts.validation, "decoding held-out images")
+    except DataError:  # every held-out file is broken: measure on training images and say so
+        validation = replace(train, skipped=tuple(Skipped(ref.id, "cannot be decoded") for ref in parts.validation))
+        notes.append("no held-out image can be read; training images are measured instead")
+    if len(parts.train) == 1 and parts.train == parts.validation:
+        notes.append("a single image: it is learned from and measured alike")
+    failed = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
+    config, likelihood_note = _complete_likelihood(config, train.pixels)
+    notes += [*likelihood_note, *dict.fromkeys(train.notes + validation.notes)]
+    return Prepared(config, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
+
+
+def held_out(config: RunConfig, *, workers: int = 2) -> ImageSet:
+    """The images that a run with this completed configuration keeps for validation."""
+    return prepare(config, workers=workers).validation
+
+
+def _prepare_builtin(config: RunConfig) -> Prepared:
+    train, validation, label_names = builtin_split()
+    if config.data.labels == "none":
+        label_names = ()
+        train, validation = (replace(part, labels=np.full(len(part.ids), -1)) for part in (train, validation))
+    asked = config.data
+    if asked.image_size not in (None, (28, 28)) or asked.channels == 3:
+        raise ConfigError("the built-in images are 28×28 and grey; give a folder to use another --image-size or colour")
+    config = _settled(config, (28, 28), 1)
+    config, notes = _complete_likelihood(config, train.pixels)
+    return Prepared(config, train, validation, label_names, notes=tuple(notes))
+
+
+def _complete_geometry(
+    config: RunConfig, refs: Any, workers: int, on_progress: Progress | None
+) -> tuple[RunConfig, list[str]]:
+    """Image size, channels, latents and widths where they are still open, and what to say about them."""
+    size, channels, notes = config.data.image_size, config.data.channels, []
+    if size is None or channels == "auto":
+        facts = survey(
+            refs,
+            background=parse_color(config.data.background),
+            workers=workers,
+            on_progress=(lambda done, total: on_progress("looking at images", done, total)) if on_progress else None,
+        )
+        channels = (1 if facts.grey else 3) if channels == "auto" else channels
+        if size is None:
+            size = facts.common_size
+            if size is None or max(size) > MAX_AUTO_SIDE or min(size) < 8:
+                size = (MAX_AUTO_SIDE, MAX_AUTO_SIDE)
+                notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
+    latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
+    stride = coarsest_stride(latents, size)
+    rounded = (max(stride, round(size[0] / stride) * stride), max(stride, round(size[1] / stride) * stride))
+    if rounded != size:
+        notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
+    return _settled(config, rounded, channels), notes
+
+
+def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
+    """The configuration with everything filled in that follows from image size and channels."""
+    model = config.model
+    latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
+    layer = {
+        "data": {"image_size": list(size), "channels": channels},
+        "model": {
+            "latents": [spec.model_dump() for spec in latents],
+            "width": auto_width(size) if model.width == "auto" else model.width,
+        },
+    }
+    return config.updated(layer)
+
+
+def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[RunConfig, list[str]]:
+    """`auto`: Bernoulli for binary pixels, Gaussian for all others. Raises ConfigError for Bernoulli on grey data."""
+    kind, dynamic = config.model.likelihood.kind, config.data.binarize == "dynamic"
+    if kind == "auto":
+        is_binary = dynamic or binary_share(pixels) >= BINARY_SHARE
+        kind = "bernoulli" if is_binary else "gaussian"
+        why = "pixels are black or white" if is_binary else "pixels have grey levels"
+        return config.updated({"model": {"likelihood": {"kind": kind}}}), [f"likelihood: {kind} ({why})"]
+    if dynamic and kind != "bernoulli":
+        raise ConfigError(
+            f"model.likelihood.kind: {kind} with data.binarize dynamic; binarised pixels need bernoulli (or auto)"
+        )
+    if kind == "bernoulli" and not dynamic and binary_share(pixels) < BINARY_SHARE:
+        raise ConfigError(
+            "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"
+            "set data.binarize=dynamic to draw them as black and white, or use gaussian"
+        )
+    return config, []
