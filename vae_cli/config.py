@@ -155,7 +155,7 @@ class TrainingConfig(Section):
     time: Seconds | None = None
     """Seconds of this invocation, from process start to the last step."""
     flow_share: float = Field(0.6, ge=0, le=1)
-    save_every: int = Field(1000, ge=1)
+    save_every: int = Field(500, ge=1)
     validate_every: int = Field(250, ge=1)
     log_every: int = Field(50, ge=1)
     preview_every: int = Field(1000, ge=1)

@@ -5,6 +5,7 @@ only veto bfloat16 where it gains little. Whatever was chosen is stored with a r
 """
 
 import contextlib
+import datetime
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from vae_cli.errors import ConfigError, OutOfMemoryError
 
+RANK_TIMEOUT = datetime.timedelta(hours=2)
+"""Ranks wait this long for rank 0, which scans, validates and draws pictures alone."""
 MIN_SPEED_UP = 1.2
 """bfloat16 has to be this much faster than float32 in the trial to be kept."""
 
@@ -58,7 +61,7 @@ def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU. Raises ConfigError for a device this machine lacks."""
     if name == "auto":
         if torch.cuda.is_available():
-            name = "cuda"
+            name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         else:
             name = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -131,3 +134,30 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
         if "not enough memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
             raise
         raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
+
+
+@contextlib.contextmanager
+def distributed(runtime: Runtime) -> Iterator[None]:
+    """Connects the ranks that torchrun started, for as long as the block lasts; nothing to do for a single one."""
+    if runtime.world_size == 1:
+        yield
+        return
+    if runtime.device.type == "cuda":
+        torch.cuda.set_device(runtime.device)
+    backend = "nccl" if runtime.device.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, timeout=RANK_TIMEOUT)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def main_rank_first() -> Iterator[None]:
+    """Rank 0 runs the block while the others wait, then they run it, finding what rank 0 has left on disk."""
+    ranks = torch.distributed.is_initialized()
+    if ranks and torch.distributed.get_rank() != 0:
+        torch.distributed.barrier()
+    yield
+    if ranks and torch.distributed.get_rank() == 0:
+        torch.distributed.barrier()

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from vae_cli.data import original_files
 from vae_cli.data.originals import Original, as_displayed, as_stored, lossless_format, open_original
 from vae_cli.errors import ConfigError, DataError, WriteError
 
@@ -80,7 +79,7 @@ LOSSLESS = [
     ("bmp", "P", {}),
     ("bmp", "RGB", {"dpi": (300, 300)}),
     ("gif", "P", {"transparency": 3}),
-    ("gif", "L", {}),
+    ("gif", "L", {"optimize": False}),
     ("pbm", "1", {}),
     ("pgm", "L", {}),
     ("pgm", "I", {}),
@@ -92,7 +91,9 @@ LOSSLESS = [
 ]
 
 
-@pytest.mark.parametrize(("suffix", "mode", "options"), LOSSLESS, ids=lambda item: item if isinstance(item, str) else "")
+@pytest.mark.parametrize(
+    ("suffix", "mode", "options"), LOSSLESS, ids=lambda item: item if isinstance(item, str) else ""
+)
 def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: dict[str, Any]) -> None:
     picture(mode).save(tmp_path / f"a.{suffix}", **options)
     before, after, hole, notes = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}")
@@ -109,9 +110,7 @@ def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: 
         assert before.info.get(key) == after.info.get(key) or (key, before.format) == ("transparency", "GIF"), key
     for tag in (270, 282, 283, 296):
         assert before.facts.get("tags", {}).get(tag) == after.facts.get("tags", {}).get(tag)
-    np.testing.assert_array_equal(
-        before.display_array(3)[~hole].astype(int), after.display_array(3)[~hole].astype(int)
-    )
+    np.testing.assert_array_equal(before.display_array(3)[~hole].astype(int), after.display_array(3)[~hole].astype(int))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"])
@@ -127,7 +126,7 @@ def test_the_hole_shows_the_fill(mode: str) -> None:
     if original.is_sixteen_bit:
         np.testing.assert_allclose(shown[hole], wanted[hole] * 257, atol=0.6)  # no 8-bit steps
     else:
-        tolerance = {"LAB": 40, "YCbCr": 3}.get(mode, 0.51)  # Lab of 8 bits rounds, and clips the most vivid colours
+        tolerance = {"LAB": 40, "YCbCr": 4}.get(mode, 0.51)  # Lab of 8 bits rounds, and clips the most vivid colours
         np.testing.assert_allclose(shown[hole], wanted[hole], atol=tolerance)
 
 
@@ -142,7 +141,7 @@ def test_grey_fill_in_colour_image() -> None:
 def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True, "exact": True} if suffix == "webp" else {}
     stored = picture("RGB")
     stored.save(tmp_path / f"a.{suffix}", exif=exif, **options)
     before, after, hole, _ = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}")
@@ -154,8 +153,6 @@ def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     assert shown.shape[:2] == before.display_size
     assert (shown[hole_of(before.display_size)] == 200).all()
     with Image.open(tmp_path / f"b.{suffix}") as image:  # and as Pillow itself shows it
-        from PIL import ImageOps
-
         np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(image)), shown)
 
 
@@ -223,7 +220,7 @@ def test_fill_never_takes_the_transparent_colour(tmp_path: Path, mode: str, key:
     _, after, hole, _ = refill(tmp_path / "a.png", tmp_path / "b.png")
     alpha = np.asarray(after.image.convert("LA" if mode == "L" else "RGBA"))[..., -1]
     assert after.info["transparency"] == key
-    assert np.flatnonzero(alpha[hole] == 0).tolist() == [np.flatnonzero(hole[3])[0] and 10]
+    assert np.flatnonzero(alpha[hole] == 0).tolist() == [10]  # the one that had it
     assert abs(np.asarray(after.image)[hole].astype(int) - 200).max() == 1
 
 
@@ -304,7 +301,8 @@ def test_lossy_formats_say_so(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_forced_format(tmp_path: Path, suffix: str, mode: str, wanted: str, stored_mode: str) -> None:
-    picture(mode).save(tmp_path / f"a.{suffix}", **({"dpi": (300, 300)} if suffix in ("jpg", "tif") else {}))
+    options: dict[str, Any] = {"dpi": (300, 300)} if suffix in ("jpg", "tif") else {}
+    picture(mode).save(tmp_path / f"a.{suffix}", **options)
     before, after, hole, _ = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{wanted}", format=wanted)
     assert after.mode == stored_mode
     if lossless_format(before, wanted):
@@ -345,7 +343,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     picture("L").save(tmp_path / "a.png")
     original, content = open_original(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr(original_files.os, "fsync", no_space)
+    monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(WriteError, match=r"a\.png: .*No space left"):
         original.save(tmp_path / "a.png", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

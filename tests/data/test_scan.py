@@ -39,10 +39,15 @@ def test_flat_and_nested_in_id_order(tmp_path: Path) -> None:
     assert found.images[0].path == tmp_path / "a/b.gif"
 
 
-@pytest.mark.parametrize("suffix", "jpg jpeg jfif png webp bmp tif tiff gif ppm pgm pbm avif jp2".split())
+@pytest.mark.parametrize("suffix", sorted(scan_module.IMAGE_SUFFIXES))
 def test_every_extension_in_any_case(tmp_path: Path, suffix: str) -> None:
-    names = [f"a.{suffix}", f"b.{suffix.upper()}", f"c.{suffix.title()}"]
+    names = [f"a{suffix}", f"b{suffix.upper()}", f"c{suffix.title()}"]
     assert ids(scan(touch(tmp_path, *names))) == names
+
+
+def test_the_extensions_of_the_contract() -> None:
+    wanted = "jpg jpeg jfif png webp bmp tif tiff gif ppm pgm pbm avif jp2"
+    assert {f".{suffix}" for suffix in wanted.split()} == scan_module.IMAGE_SUFFIXES
 
 
 def test_litter_is_ignored_silently(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_unreadable_folder_is_skipped(tmp_path: Path, monkeypatch: pytest.Monkey
             raise PermissionError(13, "Permission denied")
         return real_scandir(folder)
 
-    monkeypatch.setattr(scan_module.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     found = scan(tmp_path)
     assert ids(found) == ["a.png"]
     assert found.skipped[0].id == "locked" and "Permission denied" in found.skipped[0].reason
@@ -138,7 +143,7 @@ def test_heic_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_ten_thousand_files(tmp_path: Path) -> None:
     for number in range(10_000):
-        os.mknod(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.png").touch()
     assert len(scan(tmp_path).images) == 10_000
 
 

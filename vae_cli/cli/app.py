@@ -21,7 +21,7 @@ from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 STARTED = time.monotonic()
 """When the process began (monotonic seconds): `train --time` counts from here. Read it when needed; `main` sets it."""
 
-COMMANDS = ("sample", "reconstruct", "inpaint", "interpolate", "evaluate", "check", "info")
+COMMANDS = ("train", "sample", "reconstruct", "inpaint", "interpolate", "evaluate", "check", "info")
 """Each is a function of that name in a module of that name in this package."""
 
 _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
@@ -169,7 +169,7 @@ def _usage_message(error: typer.TyperException) -> tuple[int, list[str]]:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         return error.exit_code, []
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
     return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
 
 

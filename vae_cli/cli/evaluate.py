@@ -1,6 +1,7 @@
 """`vae evaluate`: measure a model on images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from vae_cli.cli import loading, options
 from vae_cli.cli.progress import Messages, shown
-from vae_cli.cli.results import print_json
+from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,13 +76,15 @@ def evaluate(
             on_progress=progress.reach,
         )
     facts = {key: measured.get(key) for key in _ROWS}
+    bad = images.skipped if data is not None else ()
     if json:
-        print_json("evaluate", "ok", **facts, skipped=len(images.skipped))
+        files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
+        print_json("evaluate", "partial" if bad else "ok", **facts, files=files)
     else:
         _print_table(facts)
     messages.next_step(f"vae sample {shown(run)} -n 64 --out grid.png")
-    if images.skipped and data is not None:
-        raise typer.Exit(1)
+    if bad:
+        raise typer.Exit(PARTLY_DONE)
 
 
 def _print_table(facts: dict[str, Any]) -> None:
@@ -95,8 +98,6 @@ def _print_table(facts: dict[str, Any]) -> None:
 
 def _held_out(model: "LoadedModel", limit: int | None) -> "ImageSet":
     """The run's own held-out images, the N lowest hashes of them if limited."""
-    from dataclasses import replace
-
     from vae_cli.training.prepare import held_out
 
     images = held_out(model.config)
@@ -132,6 +133,9 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
         fit=settings.fit,
         background=parse_color(settings.background),
     )
+    images = replace(images, skipped=(*found.skipped, *images.skipped))
     for skipped in images.skipped:
         messages.warn(f"{shown(skipped.id)}: {shown(skipped.reason)}")
+    for note in images.notes:
+        messages.note(note)
     return images

@@ -42,7 +42,6 @@ class _Settings:
     samples: int
     seed: int
     solver_steps: int | None
-    batch_size: int
     overwrite: bool
     skip_existing: bool
 
@@ -90,9 +89,7 @@ def inpaint(
     """
     results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
     masks = MaskSource(mask, mask_color, mask_alpha, mask_invert, mask_dilate)
-    settings = _Settings(
-        masks, _format(format, out), feather, samples, seed, solver_steps, batch_size, overwrite, skip_existing
-    )
+    settings = _Settings(masks, _format(format, out), feather, samples, seed, solver_steps, overwrite, skip_existing)
     masks.check()
     loading.require_run(run)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
@@ -104,8 +101,7 @@ def inpaint(
     _fill_all(model, jobs, settings, results)
     left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
     results.messages.note(f"{results.num_written} written, {left_out}")
-    results.finish(seed=seed)
-    results.messages.next_step(f"vae inpaint {shown(run)} {shown(inputs[0])} ... --samples 3 --seed {seed + 1}")
+    results.finish(f"vae inpaint {shown(run)} {shown(inputs[0])} ... --samples 3 --seed {seed + 1}", seed=seed)
 
 
 def _format(wanted: str, out: Path | None) -> str:
@@ -176,7 +172,8 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         if covers:
             print(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
     results.num_present = len(covers)
-    results.finish(dry_run=True, pairs=len(covers), mask_cover=[min(covers), max(covers)] if covers else None)
+    extremes = [min(covers), max(covers)] if covers else None
+    results.finish("the same command without --dry-run", dry_run=True, pairs=len(covers), mask_cover=extremes)
 
 
 def _checked_cover(hole: "np.ndarray", item: Input, results: Results) -> float:
@@ -234,7 +231,6 @@ def _fill(model: "LoadedModel", job: _Job, settings: _Settings, results: Results
         samples=settings.samples,
         solver_steps=settings.solver_steps,
         feather=settings.feather,
-        batch_size=settings.batch_size,
     )
     marked = replace(original, facts={**original.facts, "text": _text(original, settings)})
     for number, (fill, target) in enumerate(zip(fills, job.targets, strict=True)):

@@ -66,14 +66,13 @@ def interpolate(
     paths = output.result_paths(out, folder, names)
     output.refuse_existing(paths, overwrite=overwrite)
     model = loading.load(run, device, results.messages)
-    pixels = _decoded(ends, model) if ends else _drawn(numbers, seed, model)
-    from vae_cli.tasks.interpolate import interpolate as task
+    from vae_cli.tasks import interpolate as task
 
-    walk = task(model, pixels, steps=steps, mode=mode, loop=loop)
+    latents = task.ends_of_images(model, _decoded(ends, model)) if ends else task.ends_of_samples(model, numbers, seed)
+    walk = task.interpolate(model, latents, steps=steps, mode=mode, loop=loop)
     frames = results.messages.track(walk, "interpolate", num_frames, "frames")
     _write(frames, paths, kind, fps, results)
-    results.finish()
-    results.messages.next_step(f"vae sample {shown(run)} -n 64 --out grid.png")
+    results.finish(f"vae sample {shown(run)} -n 64 --out grid.png")
 
 
 def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
@@ -85,7 +84,9 @@ def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
     except ValueError as error:
         raise ConfigError(f"--from-samples {from_samples}: expected numbers such as 3,7") from error
     if len(ends or numbers) < 2 or min(numbers, default=0) < 0:
-        raise ConfigError("interpolate: at least two images are needed, and their numbers count from 0")
+        raise ConfigError(
+            "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
+        )
     return numbers
 
 
@@ -116,17 +117,6 @@ def _decoded(ends: list[Path], model: "LoadedModel") -> "np.ndarray":
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
     return np.stack(pixels)
-
-
-def _drawn(numbers: list[int], seed: int, model: "LoadedModel") -> "np.ndarray":
-    """uint8 [M, H, W, C]: the images that `vae sample` draws under these numbers."""
-    import numpy as np
-
-    from vae_cli.tasks.sample import sample as task
-
-    drawn = task(model, max(numbers) + 1, seed=seed)
-    wanted = {index: image for index, image in enumerate(drawn) if index in set(numbers)}
-    return np.stack([wanted[number] for number in numbers])
 
 
 def _write(frames: "Iterator[np.ndarray]", paths: list[Path], kind: str, fps: float, results: Results) -> None:

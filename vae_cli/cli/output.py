@@ -13,6 +13,7 @@ from vae_cli.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
 PICTURE_SUFFIXES = frozenset(
     (
@@ -101,36 +102,34 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
 
 
 def save_picture(pixels: "np.ndarray", path: Path, *, seed: int | None = None) -> None:
-    """Writes uint8 [H, W, C] in the format of the suffix; a PNG says in its text chunks where it comes from."""
-    from PIL import Image
+    """Writes uint8 [H, W, C] in the format of the suffix; a PNG says in its text chunks where it comes from.
 
-    from vae_cli.data.original_files import write_atomically
-
+    Raises ConfigError when the format cannot hold it, WriteError when the disk refuses.
+    """
     suffix = path.suffix.lower()
     options = {"pnginfo": _png_text(seed)} if suffix == ".png" else _LIKE_LOSSLESS.get(suffix, {})
-    content = io.BytesIO()
-    to_image(pixels).save(content, format=Image.registered_extensions()[suffix], **options)
-    write_atomically(path, content.getbuffer())
+    _save(to_image(pixels), path, options)
 
 
 def save_animation(frames: Iterable["np.ndarray"], path: Path, *, frames_per_second: float) -> None:
-    """Writes frames uint8 [H, W, C] as an endless GIF or WebP."""
+    """Writes frames uint8 [H, W, C] as an endless GIF or WebP. Raises ConfigError, WriteError."""
+    first, *rest = (to_image(frame) for frame in frames)
+    duration = round(1000 / frames_per_second)
+    options = {"save_all": True, "append_images": rest, "duration": duration, "loop": 0}
+    _save(first, path, options | _LIKE_LOSSLESS.get(path.suffix.lower(), {}))
+
+
+def _save(image: "Image.Image", path: Path, options: dict[str, Any]) -> None:
     from PIL import Image
 
     from vae_cli.data.original_files import write_atomically
 
-    first, *rest = (to_image(frame) for frame in frames)
-    options = _LIKE_LOSSLESS.get(path.suffix.lower(), {})
+    file_format = Image.registered_extensions()[path.suffix.lower()]
     content = io.BytesIO()
-    first.save(
-        content,
-        format=Image.registered_extensions()[path.suffix.lower()],
-        save_all=True,
-        append_images=rest,
-        duration=round(1000 / frames_per_second),
-        loop=0,
-        **options,
-    )
+    try:
+        image.save(content, format=file_format, **options)
+    except (OSError, ValueError, SystemError) as error:  # the encoder's; the disk comes later
+        raise ConfigError(f"{path}: cannot be stored as {file_format} ({error}); try another suffix") from error
     write_atomically(path, content.getbuffer())
 
 
@@ -156,7 +155,7 @@ def grid(images: Sequence["np.ndarray"], num_columns: int | None = None) -> "np.
     return sheet
 
 
-def _png_text(seed: int | None) -> object:
+def _png_text(seed: int | None) -> "PngInfo":
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()

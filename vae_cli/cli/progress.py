@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 import unicodedata
@@ -43,6 +44,7 @@ class Messages:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
+        self._status_printed = -SECONDS_BETWEEN_LINES
 
     def note(self, text: str) -> None:
         if not self.quiet:
@@ -58,6 +60,18 @@ class Messages:
 
     def error(self, text: str) -> None:
         _print_line(f"error: {shown(text)}")
+
+    def status(self, text: str) -> None:
+        """Where a long job stands: one line that is written again on a terminal, else a line every few seconds."""
+        if self.quiet:
+            return
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            columns = shutil.get_terminal_size().columns
+            print(f"\r\x1b[K{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
+            _Cursor.in_line = True
+        elif time.monotonic() - self._status_printed >= SECONDS_BETWEEN_LINES:
+            self._status_printed = time.monotonic()
+            _print_line(text)
 
     def next_step(self, command: str) -> None:
         """Names the command that is useful after this one."""
@@ -84,8 +98,16 @@ class Messages:
             lines.finish()
 
 
+class _Cursor:
+    """Whether the terminal's cursor stands behind a status line, which the next line has to leave first."""
+
+    in_line = False
+
+
 def _print_line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    start = "\n" if _Cursor.in_line else ""
+    _Cursor.in_line = False
+    print(f"{start}{text}", file=sys.stderr, flush=True)
 
 
 class _Lines:
@@ -113,8 +135,8 @@ class _Lines:
         rate = self.done / seconds
         line = f"{self.what}: {self.done}/{self.total} {self.unit}, {_rate(rate, self.unit)}"
         if 0 < self.done < self.total:
-            return f"{line}, {_clock((self.total - self.done) / rate)} left"
-        return f"{line}, {_clock(seconds)}"
+            return f"{line}, {clock((self.total - self.done) / rate)} left"
+        return f"{line}, {clock(seconds)}"
 
 
 @contextlib.contextmanager
@@ -126,7 +148,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
 
     class RateColumn(progress.ProgressColumn):
         def render(self, task: progress.Task) -> Text:
-            return Text(_rate(task.speed, unit) if task.speed else "")
+            return Text(_rate(task.completed / task.elapsed, unit) if task.completed and task.elapsed else "")
 
     class Bar:
         def advance(self, count: int = 1) -> None:
@@ -142,7 +164,8 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
         RateColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True)) as rich:
+    # what goes to a pipe must not be led to the terminal
+    with progress.Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as rich:
         task = rich.add_task(what, total=total)
         yield Bar()
 
@@ -153,7 +176,7 @@ def _rate(per_second: float, unit: str) -> str:
     return f"{per_second:.1f} {unit}/s"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

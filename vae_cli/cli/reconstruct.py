@@ -49,17 +49,16 @@ def reconstruct(
     output.refuse_existing(paths, overwrite=overwrite)
     model = loading.load(run, device, results.messages)
     targets = dict(zip((item.name for item in items), paths, strict=True))
-    pairs = _reconstructed(model, items, results, draw=draw, seed=seed, batch_size=batch_size)
+    pairs = _reconstructed(model, items, results, draw=draw, seed=seed)
     for item, pixels, rebuilt in results.messages.track(pairs, "reconstruct", len(items)):
         picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
         output.save_picture(picture, targets[item.name], seed=seed if draw else None)
         results.written(item.name, targets[item.name])
-    results.finish()
-    results.messages.next_step(f"vae evaluate {shown(run)} {shown(inputs[0])}")
+    results.finish(f"vae evaluate {shown(run)} {shown(inputs[0])}")
 
 
 def _reconstructed(
-    model: "LoadedModel", items: list[Input], results: Results, *, draw: bool, seed: int, batch_size: int
+    model: "LoadedModel", items: list[Input], results: Results, *, draw: bool, seed: int
 ) -> "Iterator[tuple[Input, np.ndarray, np.ndarray]]":
     """Each usable input, its pixels and its reconstruction, both uint8 [H, W, C] at model size."""
     from vae_cli.tasks.reconstruct import reconstruct as task
@@ -71,5 +70,5 @@ def _reconstructed(
             waiting.append((item, pixels))
             yield pixels
 
-    for rebuilt in task(model, pixels_of_inputs(), draw=draw, seed=seed, batch_size=batch_size):
+    for rebuilt in task(model, pixels_of_inputs(), draw=draw, seed=seed):
         yield *waiting.popleft(), rebuilt

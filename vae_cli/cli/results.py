@@ -11,7 +11,7 @@ from vae_cli.cli.progress import Messages, shown
 from vae_cli.errors import DataError
 
 SCHEMA_VERSION = 1
-_PARTLY_DONE = 1
+PARTLY_DONE = 1
 
 
 def print_json(command: str | None, status: str, **facts: Any) -> None:
@@ -71,8 +71,11 @@ class Results:
         self.num_present += 1
         self._add(source, output, "skipped", "exists", None)
 
-    def finish(self, **facts: Any) -> None:
-        """Prints the JSON object. Leaves with 1 when part of the work is missing and 3 when nothing could be used."""
+    def finish(self, next_step: str | None = None, **facts: Any) -> None:
+        """Prints the JSON object and names the next useful command.
+
+        Leaves with 1 when part of the work is missing and 3 when nothing could be used.
+        """
         num_left_out = self.num_failed + self.num_missing
         failure = self._nothing_done() if num_left_out and not (self.num_written or self.num_present) else None
         if self.as_json:
@@ -82,8 +85,10 @@ class Results:
         if failure:
             self.messages.error(failure)
             raise typer.Exit(DataError.exit_code)
+        if next_step:
+            self.messages.next_step(next_step)
         if num_left_out:
-            raise typer.Exit(_PARTLY_DONE)
+            raise typer.Exit(PARTLY_DONE)
 
     def _nothing_done(self) -> str:
         bad = [entry for entry in self.files if entry["status"] != "ok"]

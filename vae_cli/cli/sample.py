@@ -69,10 +69,8 @@ def sample(
     images = results.messages.track(drawn, "sample", num)
     _write(images, paths, seed, results, as_grid=output.is_picture(out))
     used_steps = (solver_steps or model.config.model.flow.solver_steps) if used_prior == "flow" else None
-    results.finish(seed=seed, prior=used_prior, temperature=temperature, solver_steps=used_steps)
-    results.messages.next_step(
-        f"vae interpolate {shown(run)} --from-samples 0,{max(num - 1, 1)} --seed {seed} --out walk.gif"
-    )
+    walk = f"vae interpolate {shown(run)} --from-samples 0,{max(num - 1, 1)} --seed {seed} --out walk.gif"
+    results.finish(walk, seed=seed, prior=used_prior, temperature=temperature, solver_steps=used_steps)
 
 
 def _paths(run: Path, out: Path | None, num: int) -> list[Path]:

@@ -133,7 +133,8 @@ def _is_ignored(name: str) -> bool:
 
 
 def _no_images_message(path: Path, found: _Found) -> str:
-    seen = ", ".join(f"{suffix} ({count})" for suffix, count in found.others.most_common(8)) or "nothing else"
+    others = sorted(found.others.items(), key=lambda item: (-item[1], item[0]))[:8]
+    seen = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "nothing else"
     message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {seen}"
     if found.skipped:
         first = found.skipped[0]

@@ -40,12 +40,15 @@ class Box:
     def grown(self, margin: int) -> "Box":
         return Box(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
 
+    def overlap(self, other: "Box") -> "Box":
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom = min(self.top + self.height, other.top + other.height)
+        right = min(self.left + self.width, other.left + other.width)
+        return Box(top, left, max(bottom - top, 0), max(right - left, 0))
+
     def inside(self, picture_size: tuple[int, int]) -> "Box":
         """The part inside a picture of (height, width)."""
-        top, left = max(self.top, 0), max(self.left, 0)
-        bottom = min(self.top + self.height, picture_size[0])
-        right = min(self.left + self.width, picture_size[1])
-        return Box(top, left, max(bottom - top, 0), max(right - left, 0))
+        return self.overlap(Box(0, 0, *picture_size))
 
 
 @dataclass(frozen=True, order=True)
@@ -74,7 +77,7 @@ def fill_picture(
         answer = fill_window(x, observed, index)
         is_resampled = (window.height, window.width) != model_size
         for target in window.targets:
-            region = target.grown(2).inside(hole.shape)  # the target and the known pixels around it
+            region = target.grown(2).overlap(window).inside(hole.shape)  # and the known pixels around the target
             patch = from_window(answer, window, region)
             patch = blend(image[region.slices], patch, hole[region.slices], feather=feather, is_resampled=is_resampled)
             inner = Box(target.top - region.top, target.left - region.left, target.height, target.width)

@@ -23,7 +23,7 @@ from vae_cli.training.ema import Ema
 from vae_cli.training.objective import UpdateGuard, rate_factor_at
 from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
 
-INITIAL_DRAWS = 4
+INITIAL_DRAWS, DROPOUT_DRAWS = 4, 5
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,16 @@ class Trainer:
     """State of one invocation; `run` yields events until the budget is spent or `stop` says so."""
 
     def __init__(
-        self, setting: Setting, run: Path, *, started: float, stop: Callable[[], bool], resume: Resumable | None = None
+        self,
+        setting: Setting,
+        run: Path,
+        *,
+        started: float,
+        stop: Callable[[], bool] = lambda: False,
+        resume: Resumable | None = None,
+        extend: bool = False,
     ) -> None:
+        """`extend`: the budget was given for this invocation, so a phase that had spent an older one goes on."""
         self.setting, self.run_path, self.started, self.stop = setting, run, started, stop
         self.training, self.runtime = setting.config.training, setting.runtime
         self.total = total_steps(self.training, len(setting.train.ids))
@@ -135,8 +143,29 @@ class Trainer:
         self.runtime.place(self.vae)
         self.flow: LatentFlow | None = None
         self.resume = resume
+        self.seconds = self.training.time
         if resume is not None:
             self._restore_progress(resume)
+            self._plan_time(extend)
+
+    @property
+    def num_parameters(self) -> int:
+        """Of what has been built so far."""
+        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+    def is_done(self) -> bool:
+        """Whether the budget was spent before this invocation."""
+        if self.total is not None:
+            return self.progress.step >= self.total
+        last = "flow" if self.training.flow_share > 0 else "vae"
+        return self.progress.phase == last and self.progress.fraction >= 1
+
+    def describe_budget(self) -> str:
+        """For the first line on the screen."""
+        if self.total is not None:
+            return f"{self.total} updates, {vae_steps(self.training, self.total)} of them for the VAE"
+        return f"{self.seconds or 0:.0f} s of training, {1 - self.training.flow_share:.0%} for the VAE"
 
     def run(self) -> Iterator[Event]:
         """Both phases, from wherever the run stands."""
@@ -151,8 +180,19 @@ class Trainer:
 
     # Budgets
 
+    def _plan_time(self, extend: bool) -> None:
+        """A budget of time on resuming: the whole of one given anew, else what the interruption left of the old."""
+        if self.training.time is None:
+            return
+        share, state = self.training.flow_share, self.progress
+        if extend and self.is_done():
+            state.fraction = 0.0
+        elif not extend:
+            vae_left = (1 - share) * (1 - state.fraction) + share
+            self.seconds = self.training.time * (vae_left if state.phase == "vae" else share * (1 - state.fraction))
+
     def _deadline(self) -> float:
-        return self.started + (self.training.time or 0.0)
+        return self.started + (self.seconds or 0.0)
 
     def _vae_budget(self) -> Budget:
         if self.total is not None:
@@ -212,6 +252,7 @@ class Trainer:
     ) -> dict[str, Tensor]:  # fmt: skip
         """One update of the weights and of their average; refused ones leave both as they are."""
         optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(image_generator(self.training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank).initial_seed())
         loss = phase.loss(wrapped, batch)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)

@@ -1,0 +1,77 @@
+"""Help, version and the start of the program."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vae_cli.cli.app import COMMANDS
+
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "rich")
+
+
+def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PY_COLORS")}
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+IMPORTED_AFTER_HELP = """
+import sys
+from vae_cli.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    print("loaded:", end.code, *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("words", [(), *[(command,) for command in COMMANDS]])
+def test_help_is_quick_and_has_an_example(words: tuple[str, ...]) -> None:
+    outcome = run_python(IMPORTED_AFTER_HELP.format(heavy=HEAVY), *words, "--help")
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.endswith("loaded: 0\n"), "help imports heavy packages"
+    assert "Example: vae " in outcome.stdout
+    assert outcome.stdout.startswith(f"Usage: {' '.join(('vae', *words))} [OPTIONS]")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_common_options_are_everywhere(vae, command: str) -> None:
+    text = vae(command, "--help").stdout
+    for option in ("--device", "--batch-size", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
+        assert option in text, option
+    assert ("--overwrite" in text) == (command not in ("evaluate", "check", "info"))
+
+
+def test_version_and_module_entry() -> None:
+    outcome = subprocess.run([sys.executable, "-m", "vae_cli", "--version"], capture_output=True, text=True, check=True)
+    assert outcome.stdout.startswith("vae ")
+
+
+def test_bare_program_shows_its_help(vae) -> None:
+    outcome = vae()
+    assert outcome.code == 2 and "Commands:" in outcome.stderr and not outcome.stdout
+
+
+def test_machine_facts(vae) -> None:
+    facts = vae("info", "--json").json
+    assert facts["status"] == "ok" and facts["cores"] >= 1 and facts["precision"] in ("float32", "bfloat16")
+    assert {"torch", "vae-cli", "python"} <= set(facts["versions"])
+    assert "torch" in vae("info").stdout
+
+
+def test_file_names_that_no_terminal_can_show(tmp_path: Path) -> None:
+    """An ASCII-only terminal and bytes that are no UTF-8: escaped, never a crash."""
+    name = os.fsdecode(b"\xff\xc3\xa9") + "é.png"
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    command = [sys.executable, "-m", "vae_cli", "check", str(tmp_path / name)]
+    outcome = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert outcome.returncode == 2 and outcome.stderr.startswith(b"error: ")

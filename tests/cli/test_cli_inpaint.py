@@ -1,0 +1,156 @@
+"""Folders of damaged pictures and masks, from the command line to the files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import draw, draw_mask, pixels
+
+HOLE = (slice(4, 10), slice(4, 10))
+"""What `draw_mask` marks."""
+
+
+def assert_only_the_hole_changed(before: Path, after: Path) -> None:
+    original, filled = pixels(before), pixels(after)
+    assert original.shape == filled.shape and original.dtype == filled.dtype
+    known = np.ones(original.shape[:2], bool)
+    known[HOLE] = False
+    np.testing.assert_array_equal(original[known], filled[known])
+    assert (original[HOLE] != filled[HOLE]).any()
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Pictures in three formats, one without a mask; the masks lie in `masks` inside."""
+    folder = tmp_path / "scans"
+    draw(folder / "a.tif", 1)
+    draw(folder / "1931" / "b.png", 2)
+    draw(folder / "c.bmp", 3, mode="L")
+    draw(folder / "lonely.png", 4)
+    for name in ("a.png", "1931/b_mask.png", "c-mask.png"):
+        draw_mask(folder / "masks" / name)
+    return folder
+
+
+def test_a_folder_with_masks_inside(vae, run: Path, scans: Path) -> None:
+    outcome = vae("inpaint", run, scans, "--mask", scans / "masks", "--json")
+    assert outcome.code == 1, outcome.stderr
+    out = scans.with_name("scans-inpaint")
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == ["1931/b.png", "a.tif", "c.bmp"]
+    for name in ("a.tif", "1931/b.png", "c.bmp"):
+        assert_only_the_hole_changed(scans / name, out / name)
+    states = {Path(entry["input"]).name: (entry["status"], entry["sample"]) for entry in outcome.json["files"]}
+    assert states == {"a.tif": ("ok", 0), "b.png": ("ok", 0), "c.bmp": ("ok", 0), "lonely.png": ("skipped", None)}
+    with Image.open(out / "1931" / "b.png") as image:
+        assert image.text["seed"] == "0"
+
+
+def test_skip_missing_and_skip_existing(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    words = ("inpaint", run, scans, "--mask", scans / "masks", "--out", scans / "fixed")
+    assert vae(*words, "--skip-missing").code == 0
+    assert vae(*words, "--skip-missing").code == 2
+    kept = (scans / "fixed" / "a.tif").read_bytes()
+    (scans / "fixed" / "c.bmp").unlink()
+    again = vae(*words, "--skip-missing", "--skip-existing", "--json", "--seed", 8)
+    assert again.code == 0 and (scans / "fixed" / "a.tif").read_bytes() == kept
+    assert sorted(entry["status"] for entry in again.json["files"]) == ["ok", "skipped", "skipped", "skipped"]
+    assert (scans / "fixed" / "c.bmp").exists()
+
+
+def test_several_fills_depend_on_seed_and_number_only(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    mask = scans / "masks" / "a.png"
+    assert vae("inpaint", run, scans / "a.tif", "--mask", mask, "--samples", 3, "--out", tmp_path / "three").code == 0
+    assert sorted(path.name for path in (tmp_path / "three").iterdir()) == ["a.tif", "a.v2.tif", "a.v3.tif"]
+    words = ("--samples", 2, "--batch-size", 1, "--out", tmp_path / "two", "--format", "png")
+    assert vae("inpaint", run, scans / "a.tif", "--mask", mask, *words).code == 0
+    for name in ("a", "a.v2"):
+        np.testing.assert_array_equal(
+            pixels(tmp_path / "three" / f"{name}.tif"), pixels(tmp_path / "two" / f"{name}.png")
+        )
+    assert (pixels(tmp_path / "three" / "a.tif") != pixels(tmp_path / "three" / "a.v2.tif")).any()
+    assert vae("inpaint", run, scans / "a.tif", "--mask", mask, "--samples", 2, "--out", tmp_path / "x.png").code == 2
+
+
+def test_one_file_to_one_file(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    outcome = vae("inpaint", run, scans / "a.tif", "--mask", scans / "masks" / "a.png", "--out", tmp_path / "new.png")
+    assert outcome.code == 0 and outcome.stdout.split() == [str(tmp_path / "new.png")]
+    with Image.open(tmp_path / "new.png") as image:
+        assert image.format == "PNG"
+    assert_only_the_hole_changed(scans / "a.tif", tmp_path / "new.png")
+
+
+def test_colour_and_transparency_as_masks(vae, run: Path, tmp_path: Path) -> None:
+    picture = pixels(draw(tmp_path / "plain.png", 5)).copy()
+    picture[HOLE] = (255, 0, 255)
+    Image.fromarray(picture).save(tmp_path / "pink.png")
+    assert vae("inpaint", run, tmp_path / "pink.png", "--mask-color", "#ff00ff", "--out", tmp_path / "o1.png").code == 0
+    assert_only_the_hole_changed(tmp_path / "pink.png", tmp_path / "o1.png")
+    alpha = np.full(picture.shape[:2], 255, np.uint8)
+    alpha[HOLE] = 0
+    Image.fromarray(np.dstack([picture, alpha])).save(tmp_path / "clear.png")
+    assert vae("inpaint", run, tmp_path / "clear.png", "--mask-alpha", "--out", tmp_path / "o2.png").code == 0
+    assert_only_the_hole_changed(tmp_path / "clear.png", tmp_path / "o2.png")
+    assert (pixels(tmp_path / "o2.png")[..., 3] == 255).all()
+
+
+def test_dry_run_writes_nothing(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    draw_mask(scans / "masks" / "lonely.png", box=(0, 0, 14, 15))
+    draw(scans / "extra.png", 6)
+    words = ("inpaint", run, scans, "--mask", scans / "masks", "--out", tmp_path / "fixed", "--dry-run")
+    outcome = vae(*words)
+    assert outcome.code == 1 and not (tmp_path / "fixed").exists()
+    assert "4 pairs, 1 images without a mask" in outcome.stdout and "mask cover 14.1% to 93.8%" in outcome.stdout
+    assert "--mask-invert" in outcome.stderr and "extra.png" in outcome.stderr
+    facts = vae(*words, "--skip-missing", "--json").json
+    assert facts["status"] == "ok" and facts["pairs"] == 4
+
+
+def test_masks_that_cannot_be_used_fail_their_file(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    draw_mask(scans / "masks" / "a.png", box=(-5, -5, -4, -4))
+    draw(scans / "c.png", 7)
+    outcome = vae("inpaint", run, scans, "--mask", scans / "masks", "--out", tmp_path / "o", "--skip-missing", "--json")
+    assert outcome.code == 1
+    reasons = {
+        Path(entry["input"]).name: entry["reason"] for entry in outcome.json["files"] if entry["status"] == "failed"
+    }
+    assert set(reasons) == {"a.tif", "c.bmp", "c.png"} and "empty" in reasons["a.tif"] and "stem" in reasons["c.png"]
+
+
+def test_mask_options(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    draw_mask(tmp_path / "small.png", box=(6, 6, 7, 7))
+    words = ("--mask", tmp_path / "small.png", "--mask-dilate", 2, "--feather", 2)
+    assert vae("inpaint", run, scans / "a.tif", *words, "--out", tmp_path / "o.png").code == 0
+    assert_only_the_hole_changed(scans / "a.tif", tmp_path / "o.png")
+    inverted = np.full((16, 16), 255, np.uint8)
+    inverted[HOLE] = 0
+    Image.fromarray(inverted).save(tmp_path / "inverted.png")
+    words = ("--mask", tmp_path / "inverted.png", "--mask-invert")
+    assert vae("inpaint", run, scans / "a.tif", *words, "--out", tmp_path / "p.png").code == 0
+    assert_only_the_hole_changed(scans / "a.tif", tmp_path / "p.png")
+
+
+def test_jpeg_is_said_to_be_re_encoded_once(vae, run: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        draw(tmp_path / "jpegs" / f"{number}.jpg", number)
+    mask = draw_mask(tmp_path / "mask.png")
+    outcome = vae("inpaint", run, tmp_path / "jpegs", "--mask", mask)
+    assert outcome.code == 0 and outcome.stderr.count("re-encoded") == 1
+    assert len(list((tmp_path / "jpegs-inpaint").iterdir())) == 3
+
+
+def test_a_model_without_a_flow_names_the_command(vae, run_without_flow: Path, scans: Path, tmp_path: Path) -> None:
+    words = ("--mask", scans / "masks" / "a.png", "--out", tmp_path / "o.png")
+    outcome = vae("inpaint", run_without_flow, scans / "a.tif", *words)
+    assert outcome.code == 2 and f"vae train --out {run_without_flow} --resume" in outcome.stderr
+    assert "training.flow_share=0.6" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_the_originals_are_never_touched(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans, tmp_path / "copy")
+    outcome = vae("inpaint", run, scans, "--mask", scans / "masks", "--out", scans)
+    assert outcome.code == 2 and "exists" in outcome.stderr
+    for path in scans.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "copy" / path.relative_to(scans)).read_bytes()

@@ -1,0 +1,228 @@
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_cli.data import cache as cache_module
+from vae_cli.data.cache import ImageSet, binary_share, cache_folder, load_images, survey
+from vae_cli.data.scan import scan
+from vae_cli.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, draw: Draw) -> Path:
+    """Six images of two classes, one of them cut off."""
+    for number in range(3):
+        draw(tmp_path / f"data/cat/{number}.png", (10, 12), seed=number)
+        draw(tmp_path / f"data/dog/{number}.png", (10, 12), seed=9 + number)
+    (tmp_path / "data/cat/1.png").write_bytes(b"\x89PNG cut off")
+    return tmp_path / "data"
+
+
+def load(folder: Path, **changes: object) -> ImageSet:
+    found = scan(folder)
+    settings = {"size": (8, 8), "channels": 3, "fit": "crop", "label_names": found.label_names, **changes}
+    return load_images(found.images, **settings)  # type: ignore[arg-type]
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(ref: object, **settings: object) -> np.ndarray:
+        raise AssertionError(f"{ref} decoded again")
+
+    monkeypatch.setattr(cache_module, "decode", decode)
+
+
+def test_decoded_once_and_compacted(folder: Path, cache: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    images = load(folder, on_progress=lambda done, total: seen.append((done, total)))
+    assert images.pixels.shape == (5, 8, 8, 3) and isinstance(images.pixels, np.memmap)
+    assert not images.pixels.flags.writeable and images.notes == ()
+    assert images.ids == ("cat/0.png", "cat/2.png", "dog/0.png", "dog/1.png", "dog/2.png")
+    assert images.labels.tolist() == [0, 0, 1, 1, 1] and images.labels.dtype == np.int64
+    assert [entry.id for entry in images.skipped] == ["cat/1.png"]
+    assert seen == [(number, 6) for number in range(1, 7)]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".u8"]
+    np.testing.assert_array_equal(images.pixels[2], load(folder, workers=1).pixels[2])
+
+
+def test_second_time_comes_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "cat/1.png").unlink()
+    first = load(folder)
+    forbid_decoding(monkeypatch)
+    second = load(folder)
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    assert second.ids == first.ids
+    assert load(folder, label_names=()).labels.tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize("change", [{"size": (4, 8)}, {"channels": 1}, {"fit": "pad"}, {"background": (0, 0, 0)}])
+def test_settings_are_part_of_the_key(folder: Path, cache: Path, change: dict[str, object]) -> None:
+    load(folder)
+    load(folder, **change)
+    assert len(list(cache.glob("*.json"))) == 2
+
+
+def test_changed_file_is_decoded_again(folder: Path, draw: Draw) -> None:
+    before = np.array(load(folder).pixels)
+    draw(folder / "cat/0.png", (10, 12), seed=77)
+    os.utime(folder / "cat/0.png", ns=(1, 1))
+    after = load(folder).pixels
+    assert not np.array_equal(before[0], after[0]) and np.array_equal(before[1:], after[1:])
+
+
+def test_failed_file_that_is_readable_by_now(folder: Path, draw: Draw) -> None:
+    stat = (folder / "cat/1.png").stat()
+    assert len(load(folder).ids) == 5
+    content = draw(folder.parent / "whole.png").read_bytes()
+    broken = (folder / "cat/1.png").read_bytes()
+    (folder / "cat/1.png").write_bytes(content)
+    assert len(load(folder).ids) == 6
+    (folder / "cat/1.png").write_bytes(broken)
+    os.utime(folder / "cat/1.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(load(folder).ids) == 5
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no pixels", "json", "wrong json", "empty json"])
+def test_damaged_entry_is_rebuilt(folder: Path, cache: Path, damage: str) -> None:
+    expected = np.array(load(folder).pixels)
+    pixels, facts = next(cache.glob("*.u8")), next(cache.glob("*.json"))
+    if damage == "cut":
+        os.truncate(pixels, 100)
+    elif damage == "flip":
+        pixels.write_bytes(bytes([pixels.read_bytes()[0] ^ 1]) + pixels.read_bytes()[1:])
+    elif damage == "no pixels":
+        pixels.unlink()
+    else:
+        text = {"json": "{", "wrong json": json.dumps({"kept": "x", "failed": 3}), "empty json": ""}[damage]
+        facts.write_text(text)
+    np.testing.assert_array_equal(load(folder).pixels, expected)
+    assert "kept" in json.loads(facts.read_text())
+
+
+def test_unusable_cache_folder_falls_back(folder: Path, cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    images = load(folder)
+    assert images.pixels.shape == (5, 8, 8, 3) and not images.pixels.flags.writeable
+    assert len(images.notes) == 1 and "not cached" in images.notes[0]
+
+
+def test_full_disk_falls_back_to_memory(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
+        free = 0
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: FullDisk)
+    images = load(folder)
+    assert "too little space" in images.notes[0] and len(images.ids) == 5
+    assert not isinstance(images.pixels, np.memmap)
+    assert list(cache.iterdir()) == []
+
+
+def test_disk_that_fills_up_while_writing(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    images = load(folder)
+    assert "No space left" in images.notes[0] and len(images.ids) == 5
+    assert list(cache.iterdir()) == []
+
+
+def test_an_interrupt_leaves_no_files(folder: Path, cache: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(folder, on_progress=interrupt)
+    assert list(cache.iterdir()) == []
+
+
+def test_nothing_decodable_is_a_data_error(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="empty file"):
+        load(tmp_path)
+    with pytest.raises(DataError):
+        load_images([], size=(8, 8), channels=1, fit="crop")
+    assert list(cache.iterdir()) == []
+
+
+def test_two_at_once_are_harmless(folder: Path) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: load(folder), range(12)))
+    assert all(np.array_equal(result.pixels, results[0].pixels) for result in results)
+
+
+def test_old_entries_are_pruned_and_used_ones_kept(folder: Path, cache: Path) -> None:
+    load(folder)
+    long_ago = time.time() - 40 * 24 * 3600
+    for path in cache.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    (cache / "left.partial").write_bytes(b"")
+    os.utime(cache / "left.partial", (long_ago, long_ago))
+    (cache / "foreign.txt").write_text("not ours")
+    os.utime(cache / "foreign.txt", (long_ago, long_ago))
+    load(folder)  # used: young again
+    load(folder, channels=1)
+    assert len(list(cache.glob("*.json"))) == 2
+    assert not (cache / "left.partial").exists() and (cache / "foreign.txt").exists()
+    for path in cache.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    load(folder, size=(4, 4))
+    assert len(list(cache.glob("*.json"))) == 1
+
+
+def test_cache_folder_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder() == Path(os.environ["VAE_CACHE"])
+    monkeypatch.setenv("VAE_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert cache_folder() == Path("/x/vae")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == Path.home() / ".cache/vae"
+
+
+# ---- survey
+
+
+def test_survey_counts_sizes_and_modes_as_displayed(tmp_path: Path, draw: Draw) -> None:
+    draw(tmp_path / "a.png", (10, 20))
+    draw(tmp_path / "b.png", (10, 20), mode="L")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (10, 20)).save(tmp_path / "c.jpg", exif=exif)
+    (tmp_path / "d.png").write_bytes(b"")
+    facts = survey(scan(tmp_path).images)
+    assert facts.sizes == {(10, 20): 3} and facts.common_size == (10, 20)
+    assert facts.modes == {"RGB": 2, "L": 1} and not facts.grey
+    assert [entry.id for entry in facts.skipped] == ["d.png"]
+
+
+def test_survey_sees_grey_in_colour_files(tmp_path: Path, draw: Draw) -> None:
+    grey = Image.open(draw(tmp_path / "a.png", mode="L"))
+    grey.convert("RGB").save(tmp_path / "b.png")
+    grey.convert("RGB").save(tmp_path / "c.jpg")
+    grey.convert("P").save(tmp_path / "d.gif")
+    Image.new("LA", (4, 4), (9, 0)).save(tmp_path / "e.png")
+    facts = survey(scan(tmp_path).images)
+    assert facts.grey and facts.common_size is None
+    assert not survey(scan(tmp_path).images, background=(255, 0, 0)).grey
+    draw(tmp_path / "f.png")
+    assert not survey(scan(tmp_path).images).grey
+
+
+def test_survey_of_grey_files_decodes_none(tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "a.png", mode="L")
+    monkeypatch.setattr(cache_module, "open_image", None)
+    assert survey(scan(tmp_path).images).grey
+
+
+def test_binary_share() -> None:
+    assert binary_share(np.array([0, 255, 7, 255], np.uint8).reshape(4, 1, 1, 1)) == 0.75
+    assert binary_share(np.zeros((0, 2, 2, 1), np.uint8)) == 0

@@ -1,0 +1,103 @@
+"""The pictures in a run's `previews/`: samples, reconstructions, fills and a walk, drawn with the tasks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_cli.cli import output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.data.cache import ImageSet
+    from vae_cli.training.checkpoint import LoadedModel
+
+NUM_SAMPLES = 64
+NUM_PAIRS = 16
+NUM_FILLED = 6
+NUM_FILLS = 3
+
+
+def draw_progress(model: "LoadedModel", images: "ImageSet", folder: Path, step: int) -> list[Path]:
+    """Samples and reconstructions in the middle of training, named by the step."""
+    paths = {"samples": samples(model), "reconstructions": reconstructions(model, images)}
+    return _save(paths, folder, f"step-{step:08d}-")
+
+
+def draw_final(model: "LoadedModel", images: "ImageSet", folder: Path) -> list[Path]:
+    """Everything the model can do, for the end of training; fills only for a model with a flow."""
+    pictures = {"samples": samples(model), "reconstructions": reconstructions(model, images)}
+    if model.flow is not None:
+        pictures["inpaintings"] = inpaintings(model, images)
+    pictures["interpolation"] = interpolation(model, images)
+    return _save(pictures, folder, "")
+
+
+def _save(pictures: "dict[str, np.ndarray]", folder: Path, prefix: str) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, pixels in pictures.items():
+        paths.append(folder / f"{prefix}{name}.png")
+        output.save_picture(pixels, paths[-1])
+    return paths
+
+
+def _some(images: "ImageSet", number: int) -> "np.ndarray":
+    """Evenly spread images [<= number, H, W, C]: sorted ids lie class by class."""
+    import numpy as np
+
+    count = len(images.ids)
+    return images.pixels[np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))]
+
+
+def samples(model: "LoadedModel") -> "np.ndarray":
+    """A grid of new images."""
+    from vae_cli.tasks.sample import sample
+
+    return output.grid(list(sample(model, NUM_SAMPLES)))
+
+
+def reconstructions(model: "LoadedModel", images: "ImageSet") -> "np.ndarray":
+    """Held-out images, each with its reconstruction to the right."""
+    from vae_cli.tasks.reconstruct import reconstruct
+
+    shown = list(_some(images, NUM_PAIRS))
+    pairs = zip(shown, reconstruct(model, shown), strict=True)
+    columns = 8 if len(shown) > 4 else 2
+    return output.grid([picture for pair in pairs for picture in pair], num_columns=columns)
+
+
+def inpaintings(model: "LoadedModel", images: "ImageSet") -> "np.ndarray":
+    """Rows of damaged image, fills and truth; a box, a half and scattered pixels in turn."""
+    return output.grid(list(_filled_rows(model, _some(images, NUM_FILLED))), num_columns=NUM_FILLS + 2)
+
+
+def _filled_rows(model: "LoadedModel", pixels: "np.ndarray") -> "Iterator[np.ndarray]":
+    import numpy as np
+    import torch
+
+    from vae_cli.data.damage import draw_observed
+    from vae_cli.tasks.inpaint import inpaint
+
+    generator = torch.Generator().manual_seed(0)
+    families = ("center", "half", "scattered")
+    for number, image in enumerate(pixels):
+        height, width = image.shape[:2]
+        hole = draw_observed(families[number % 3], 1, height, width, generator)[0, 0].numpy() == 0
+        yield np.where(hole[:, :, None], np.uint8(128), image)
+        for fill in inpaint(model, image, hole, image_id=str(number), samples=NUM_FILLS):
+            yield np.where(hole[:, :, None], fill.pixels.round().clip(0, 255).astype(np.uint8), image)
+        yield image
+
+
+def interpolation(model: "LoadedModel", images: "ImageSet") -> "np.ndarray":
+    """Strips between held-out images, one a row."""
+    from vae_cli.tasks.interpolate import ends_of_images, interpolate
+
+    ends = _some(images, 8)
+    if len(ends) < 2:
+        ends = ends.repeat(2, axis=0)
+    rows = []
+    for start in range(0, len(ends) - 1, 2):
+        rows += list(interpolate(model, ends_of_images(model, ends[start : start + 2]), steps=9))
+    return output.grid(rows, num_columns=9)

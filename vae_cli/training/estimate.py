@@ -1,0 +1,79 @@
+"""What a run will cost on this machine, measured on a few updates before it starts."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from vae_cli.data.batches import Batches
+from vae_cli.model.flow import build_flow
+from vae_cli.model.vae import build_vae
+from vae_cli.training.checkpoint import NUM_KEPT
+from vae_cli.training.loop import total_steps, vae_steps
+from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
+
+TRIAL_UPDATES = 2
+LAUNCH_OVERHEAD = 1.1
+"""Updates of the weights, validation and checkpoints on top of the measured passes."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds None under a budget of time with no number of steps behind it: it is what was asked for."""
+
+    seconds: float
+    steps: int | None
+    vae_step_seconds: float
+    flow_step_seconds: float
+    parameters: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+def estimate(setting: Setting) -> Estimate:
+    """Run a few updates of both phases without stepping, and reckon the whole run from them."""
+    training = setting.config.training
+    with torch.random.fork_rng(devices=[]):
+        vae = setting.runtime.place(build_vae(setting.config))
+        flow = build_flow(setting.config, vae.latent_shapes[0], len(setting.label_names))  # type: ignore[arg-type, index, union-attr]
+        setting.runtime.place(flow)
+    vae_seconds = _seconds_of_update(VaePhase(setting, vae), setting)  # type: ignore[arg-type]
+    has_flow = training.flow_share > 0
+    flow_seconds = _seconds_of_update(FlowPhase(setting, flow, vae), setting) if has_flow else 0.0  # type: ignore[arg-type]
+    total = total_steps(training, len(setting.train.ids))
+    if total is None:
+        seconds = training.time or 0.0
+    else:
+        first = vae_steps(training, total)
+        seconds = LAUNCH_OVERHEAD * (first * vae_seconds + (total - first) * flow_seconds)
+    modules = [vae, flow] if has_flow else [vae]
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    weights = 4 * parameters
+    return Estimate(
+        seconds, total, vae_seconds, flow_seconds, parameters, _memory_bytes(setting), weights * (1 + NUM_KEPT * 5)
+    )
+
+
+def _seconds_of_update(phase: Phase, setting: Setting) -> float:
+    """Of the fastest of a few passes forward and back; the first one compiles kernels."""
+    training, runtime = setting.config.training, setting.runtime
+    best = float("inf")
+    with Batches(setting.train, training.batch_size, seed=training.seed, rank=runtime.rank,
+                 world_size=runtime.world_size) as batches:  # fmt: skip
+        for number in range(1 + TRIAL_UPDATES):
+            start = time.perf_counter()
+            phase.loss(phase.module, next(batches)).total.backward()
+            phase.module.zero_grad(set_to_none=True)
+            if number:
+                best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _memory_bytes(setting: Setting) -> int:
+    """Peak so far: of the GPU where there is one, else of this process."""
+    if setting.runtime.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(setting.runtime.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,142 @@
+"""The run folder around the checkpoints: configuration, what was read, and a line for every logged step."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, TextIO
+
+from vae_cli.config import RunConfig, dump_yaml, from_dict, read_layer
+from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.training.checkpoint import checkpoints_in
+from vae_cli.training.prepare import Prepared
+
+OUR_ENTRIES = ("config.yaml", "data.json", "metrics.jsonl", "previews", "report.html", "checkpoints")
+"""What `--overwrite` may remove; everything else in the folder is the user's."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder was made by `vae train`."""
+    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
+
+
+def default_folder(data: str | None) -> Path:
+    """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
+    base = default_base(data)
+    number, folder = 1, base
+    while os.path.lexists(folder):
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder
+
+
+def default_base(data: str | None) -> Path:
+    """`runs/<DATA's name>`, or `runs/builtin`."""
+    if data is None:
+        return Path("runs/builtin")
+    path = Path(data).resolve()
+    return Path("runs") / ((path.stem if path.is_file() else path.name) or "data")
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Raises ConfigError unless a new run may be written to `folder`; touches nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: a file of that name exists; choose another")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not is_run(folder):
+        raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
+    if not overwrite:
+        raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
+
+
+def create(folder: Path, prepared: Prepared) -> None:
+    """Make the run folder with its description; an older run there is removed. Raises WriteError."""
+    try:
+        for name in OUR_ENTRIES:
+            entry = folder / name
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "previews").mkdir()
+        describe(folder, prepared)
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
+
+
+def describe(folder: Path, prepared: Prepared) -> None:
+    """Write `config.yaml` and `data.json`, each whole or not at all."""
+    facts = {
+        "path": prepared.config.data.path,
+        "training_images": len(prepared.train.ids),
+        "validation_images": len(prepared.validation.ids),
+        "label_names": list(prepared.label_names),
+        "notes": list(prepared.notes),
+        "skipped": [{"id": item.id, "reason": item.reason} for item in prepared.skipped],
+    }
+    for name, text in (("config.yaml", dump_yaml(prepared.config)), ("data.json", json.dumps(facts, indent=1))):
+        temporary = folder / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
+        temporary.replace(folder / name)
+
+
+def stored_config(folder: Path) -> RunConfig:
+    """The configuration of a run. Raises ConfigError when there is no run, CheckpointError when it is damaged."""
+    if not is_run(folder):
+        raise ConfigError(f"--resume: {folder} is not a run folder; give the run with --out, or leave --resume out")
+    try:
+        return from_dict(read_layer(folder / "config.yaml"))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({error})") from error
+
+
+def has_checkpoint(folder: Path) -> bool:
+    return bool(checkpoints_in(folder))
+
+
+class MetricsLog:
+    """`metrics.jsonl`, one JSON object a line, and TensorBoard events where that package is installed."""
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
+        path = folder / "metrics.jsonl"
+        kept = [line for line in _lines(path) if _step_of(line) <= first_step]
+        path.write_text("".join(kept), encoding="utf-8")
+        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._board = _tensorboard(folder, first_step)
+
+    def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
+        """Append one line; numbers also become TensorBoard scalars."""
+        self._file.write(json.dumps({"step": step, "phase": phase, **figures}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinite for one that a kill cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _tensorboard(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step + 1)
