@@ -186,6 +186,16 @@ def test_evaluate_other_images(vae, run: Path, photos: Path, tmp_path: Path) -> 
     assert outcome.json["images"] == 1 and "validation split" in outcome.stderr
 
 
+def test_evaluate_when_the_training_images_are_gone(vae, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "checkpoints" / "best", copy)
+    weights = copy / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content.replace(b"/photos", b"/absent"))
+    outcome = vae("evaluate", copy)
+    assert outcome.code == 2 and "vae evaluate RUN DATA" in outcome.stderr and len(outcome.errors) <= 3
+
+
 # ---- check and info
 
 

@@ -39,6 +39,8 @@ USAGE = [
     (("inpaint", "x", "a.png", "--mask-color", "reddish"), "reddish"),
     (("inpaint", "x", "a.png", "--mask-alpha", "--format", "doc"), "doc"),
     (("check", "no-such-folder"), "no-such-folder"),
+    (("check", "long" * 200), "name too long"),
+    (("sample", "long" * 200), "name too long"),
     (("--bogus",), "--bogus"),
 ]
 

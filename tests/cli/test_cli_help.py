@@ -1,6 +1,9 @@
 """Help, version and the start of the program."""
 
+import contextlib
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from vae_cli.cli.app import COMMANDS
+
+from .conftest import COLOUR_VARIABLES
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "rich")
 
@@ -30,7 +35,8 @@ except SystemExit as end:
 
 @pytest.mark.parametrize("words", [(), *[(command,) for command in COMMANDS]])
 def test_help_is_quick_and_has_an_example(words: tuple[str, ...]) -> None:
-    outcome = run_python(IMPORTED_AFTER_HELP.format(heavy=HEAVY), *words, "--help")
+    heavy = HEAVY if words else (*HEAVY, "pydantic", "yaml")
+    outcome = run_python(IMPORTED_AFTER_HELP.format(heavy=heavy), *words, "--help")
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.endswith("loaded: 0\n"), "help imports heavy packages"
     assert "Example: vae " in outcome.stdout
@@ -75,3 +81,30 @@ def test_file_names_that_no_terminal_can_show(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vae_cli", "check", str(tmp_path / name)]
     outcome = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert outcome.returncode == 2 and outcome.stderr.startswith(b"error: ")
+
+
+def check_on_a_terminal(photos: Path, **variables: str) -> tuple[str, str]:
+    """What `vae check` writes to a terminal on stderr, and to a pipe on stdout."""
+    terminal, its_end = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in (*COLOUR_VARIABLES, "NO_COLOR")}
+    command = [sys.executable, "-m", "vae_cli", "check", str(photos)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=its_end, env={**environment, "TERM": "xterm", **variables}
+    ) as process:
+        os.close(its_end)
+        seen = b""
+        with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+            while part := os.read(terminal, 4096):
+                seen += part
+        os.close(terminal)
+        assert process.stdout
+        return seen.decode(), process.stdout.read().decode()
+
+
+def test_a_terminal_gets_a_bar(photos: Path) -> None:
+    bar, result = check_on_a_terminal(photos)
+    assert "\x1b[3" in bar and "12/12" in bar and "12 usable" in result and "\x1b" not in result
+    colourless, _ = check_on_a_terminal(photos, NO_COLOR="1")
+    assert "12/12" in colourless and not re.search(r"\x1b\[[0-9;]*m", colourless)
+    dumb, _ = check_on_a_terminal(photos, TERM="dumb")
+    assert "12/12" in dumb and "\x1b" not in dumb

@@ -5,7 +5,6 @@ import importlib
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -19,7 +18,7 @@ from vae_cli.cli.results import print_json
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 
 STARTED = time.monotonic()
-"""When the process began (monotonic seconds): `train --time` counts from here. Read it when needed; `main` sets it."""
+"""When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
 
 COMMANDS = ("train", "sample", "reconstruct", "inpaint", "interpolate", "evaluate", "check", "info")
 """Each is a function of that name in a module of that name in this package."""
@@ -67,6 +66,8 @@ class Program(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> NoReturn:  # type: ignore[override]
         """Runs the command line `args` and leaves with the exit code of the command line's contract."""
+        global STARTED
+        STARTED = time.monotonic()
         words = list(sys.argv[1:] if args is None else args)
         settings["standalone_mode"] = False
         try:
@@ -88,8 +89,6 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Entry point of `vae` and `python -m vae_cli`."""
-    global STARTED
-    STARTED = time.monotonic()
     _prepare_streams()
     signal.signal(signal.SIGTERM, _on_sigterm)
     app(prog_name="vae")
@@ -142,6 +141,8 @@ def _explain(error: Exception, words: list[str]) -> int:
         typer.echo(error, err=True)
         return code
     if debug:
+        import traceback
+
         traceback.print_exception(error, file=sys.stderr)
     for number, line in enumerate(lines):
         print(f"error: {line}" if number == 0 else f"  {line}", file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.inputs import require
+from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import file_entry, print_json
 from vae_cli.errors import DataError
 
@@ -59,6 +59,7 @@ def check(
     Example: vae check photos
     """
     messages = Messages(quiet=quiet, verbose=verbose)
+    require(data)
     from vae_cli.data.scan import scan
 
     found = scan(data, labels=labels)
@@ -71,7 +72,7 @@ def check(
     if failure:
         messages.error(failure)
         raise typer.Exit(DataError.exit_code)
-    messages.next_step(f"vae train {shown(data)}")
+    messages.next_step(f"vae train {quoted(data)}")
 
 
 def _examine(found: "Scan", messages: Messages) -> _Facts:
@@ -91,6 +92,8 @@ def _examine(found: "Scan", messages: Messages) -> _Facts:
 
 def _decoded(refs: "tuple[ImageRef, ...]") -> "Iterator[tuple[ImageRef, tuple[str, tuple[int, int]] | DataError]]":
     """Each image with its mode and (H, W), or why it cannot be used."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from vae_cli.data.decode import open_image, probe
 
     def try_out(ref: "ImageRef") -> tuple[str, tuple[int, int]] | DataError:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_cli.cli import loading, options
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.inputs import require
+from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
 from vae_cli.errors import ConfigError
 
@@ -60,8 +61,8 @@ def evaluate(
     """
     messages = Messages(quiet=quiet, verbose=verbose)
     loading.require_run(run)
-    if data is not None and not data.exists():
-        raise ConfigError(f"{data}: no such file or folder")
+    if data is not None:
+        require(data)
     model = loading.load(run, device, messages)
     images = _held_out(model, limit) if data is None else _images_of(data, limit, model, messages)
     from vae_cli.tasks.evaluate import evaluate as task
@@ -82,7 +83,7 @@ def evaluate(
         print_json("evaluate", "partial" if bad else "ok", **facts, files=files)
     else:
         _print_table(facts)
-    messages.next_step(f"vae sample {shown(run)} -n 64 --out grid.png")
+    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
 
@@ -100,7 +101,12 @@ def _held_out(model: "LoadedModel", limit: int | None) -> "ImageSet":
     """The run's own held-out images, the N lowest hashes of them if limited."""
     from vae_cli.training.prepare import held_out
 
-    images = held_out(model.config)
+    try:
+        images = held_out(model.config)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}\nthis run's own images are needed; or give others: vae evaluate RUN DATA"
+        ) from error
     if limit is None or limit >= len(images.pixels):
         return images
     from vae_cli.data.scan import id_hash

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_cli.cli.inputs import Input
+from vae_cli.cli.inputs import Input, require
+from vae_cli.cli.progress import quoted
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,12 +37,18 @@ class MaskSource:
         given = [self.path is not None, self.color is not None, self.alpha]
         if sum(given) != 1:
             raise ConfigError("inpaint: give exactly one of --mask FILE|DIR, --mask-color '#ff00ff' or --mask-alpha")
-        if self.path is not None and not self.path.exists():
-            raise ConfigError(f"--mask {self.path}: no such file or folder")
+        if self.path is not None:
+            require(self.path)
         if self.color is not None:
             from vae_cli.data.masks import parse_color
 
             parse_color(self.color)
+
+    def words(self) -> str:
+        """The options that ask for this."""
+        if self.path is not None:
+            return f"--mask {quoted(self.path)}"
+        return "--mask-alpha" if self.color is None else f"--mask-color {quoted(self.color)}"
 
 
 @dataclass(frozen=True)

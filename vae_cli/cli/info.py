@@ -1,8 +1,6 @@
 """`vae info`: a run's facts; without a run the machine's."""
 
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +8,7 @@ import typer
 
 from vae_cli import __version__
 from vae_cli.cli import loading, options
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import print_json
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
@@ -45,7 +43,7 @@ def info(
         print_json("info", "ok", **facts)
     else:
         print("\n".join(lines))
-    messages.next_step(f"vae sample {shown(run)} -n 64 --out grid.png" if run else "vae train DATA")
+    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
 
 
 def _run_facts(run: Path) -> dict[str, Any]:
@@ -100,6 +98,8 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
 
 
 def _machine_facts(device: str) -> dict[str, Any]:
+    import platform
+
     from vae_cli.runtime import pick_device, pick_dtype
 
     chosen = pick_device(device)
@@ -115,6 +115,8 @@ def _machine_facts(device: str) -> dict[str, Any]:
 
 
 def _package_versions() -> dict[str, str | None]:
+    from importlib import metadata
+
     found: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -125,6 +127,8 @@ def _package_versions() -> dict[str, str | None]:
 
 
 def _devices() -> list[dict[str, Any]]:
+    import platform
+
     import torch
 
     devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]

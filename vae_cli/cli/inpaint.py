@@ -11,7 +11,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
 from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -101,7 +101,9 @@ def inpaint(
     _fill_all(model, jobs, settings, results)
     left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
     results.messages.note(f"{results.num_written} written, {left_out}")
-    results.finish(f"vae inpaint {shown(run)} {shown(inputs[0])} ... --samples 3 --seed {seed + 1}", seed=seed)
+    elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
+    again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
+    results.finish(again, seed=seed)
 
 
 def _format(wanted: str, out: Path | None) -> str:
@@ -120,7 +122,7 @@ def _plan(
     inputs: Sequence[Path], out: Path | None, settings: _Settings, results: Results, *, skip_missing: bool
 ) -> list[_Job]:
     """What is to be filled and where it goes; images without a mask are recorded. Raises ConfigError."""
-    folder = out or output.default_folder(inputs[0], "inpaint")
+    folder = _folder(inputs, out)
     mask_folders = [settings.masks.path] if settings.masks.path else []
     items = find_inputs(inputs, results, exclude=[folder, *mask_folders])
     zipped = next((item for item in items if item.ref.member is not None), None)
@@ -140,6 +142,10 @@ def _plan(
         output.refuse_existing(paths, overwrite=settings.overwrite)
     per_image = (tuple(paths[start : start + settings.samples]) for start in range(0, len(paths), settings.samples))
     return list(map(_Job, usable, per_image))
+
+
+def _folder(inputs: Sequence[Path], out: Path | None) -> Path:
+    return out or output.default_folder(inputs[0], "inpaint")
 
 
 def _names(items: Sequence[Input], settings: _Settings) -> list[list[PurePosixPath]]:

@@ -28,6 +28,16 @@ class Input:
     """What the user calls it: the path, within a zip followed by the member."""
 
 
+def require(path: Path, problem: str = "no such file or folder") -> None:
+    """Raises ConfigError when there is nothing at `path`, or no way to it."""
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    if not found:
+        raise ConfigError(f"{path}: {problem}")
+
+
 def find_inputs(paths: Sequence[Path], results: "Results", *, exclude: Sequence[Path] = ()) -> list[Input]:
     """Every image of INPUT, in order; what a folder holds that is no usable image is recorded in `results`.
 
@@ -38,8 +48,7 @@ def find_inputs(paths: Sequence[Path], results: "Results", *, exclude: Sequence[
     inputs: list[Input] = []
     several = len(paths) > 1
     for path in paths:
-        if not path.exists():
-            raise ConfigError(f"{path}: no such file or folder")
+        require(path)
         if path.is_dir() or path.suffix.lower() == ".zip":
             inputs += _found_in(path, results, exclude, prefix=path.resolve().name if several else "")
         else:

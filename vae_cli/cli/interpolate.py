@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import loading, options, output
-from vae_cli.cli.inputs import decode_for
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.inputs import decode_for, require
+from vae_cli.cli.progress import Messages, quoted
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -72,7 +72,7 @@ def interpolate(
     walk = task.interpolate(model, latents, steps=steps, mode=mode, loop=loop)
     frames = results.messages.track(walk, "interpolate", num_frames, "frames")
     _write(frames, paths, kind, fps, results)
-    results.finish(f"vae sample {shown(run)} -n 64 --out grid.png")
+    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png")
 
 
 def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
@@ -92,8 +92,7 @@ def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
 
 def _require_files(ends: list[Path]) -> None:
     for path in ends:
-        if not path.exists():
-            raise ConfigError(f"{path}: no such file")
+        require(path, "no such file")
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder; name image files to walk between")
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, shown
-from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from vae_cli.training.checkpoint import LoadedModel
@@ -28,5 +28,4 @@ def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
 
 def require_run(run: Path) -> None:
     """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
-    if not run.exists():
-        raise ConfigError(f"{run}: no such run; train one with: vae train DATA --out {run}")
+    require(run, f"no such run; train one with: vae train DATA --out {run}")

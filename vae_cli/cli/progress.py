@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -26,6 +27,11 @@ def shown(path: Path | str) -> str:
         return character.encode("unicode_escape").decode("ascii") if hidden else character
 
     return "".join(map(escaped, str(path)))
+
+
+def quoted(path: Path | str) -> str:
+    """A file name as a word of a command that can be copied into a shell."""
+    return shlex.quote(shown(path))
 
 
 class Progress(Protocol):

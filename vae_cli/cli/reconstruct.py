@@ -8,7 +8,7 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, decoded, find_inputs
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages, quoted
 from vae_cli.cli.results import Results
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def reconstruct(
         picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
         output.save_picture(picture, targets[item.name], seed=seed if draw else None)
         results.written(item.name, targets[item.name])
-    results.finish(f"vae evaluate {shown(run)} {shown(inputs[0])}")
+    results.finish(f"vae evaluate {quoted(run)} {quoted(inputs[0])}")
 
 
 def _reconstructed(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import loading, options, output
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages, quoted
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 
@@ -69,7 +69,7 @@ def sample(
     images = results.messages.track(drawn, "sample", num)
     _write(images, paths, seed, results, as_grid=output.is_picture(out))
     used_steps = (solver_steps or model.config.model.flow.solver_steps) if used_prior == "flow" else None
-    walk = f"vae interpolate {shown(run)} --from-samples 0,{max(num - 1, 1)} --seed {seed} --out walk.gif"
+    walk = f"vae interpolate {quoted(run)} --from-samples 0,{max(num - 1, 1)} --seed {seed} --out walk.gif"
     results.finish(walk, seed=seed, prior=used_prior, temperature=temperature, solver_steps=used_steps)
 
 

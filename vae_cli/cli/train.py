@@ -93,7 +93,7 @@ def train(
     from vae_cli.cli import app
 
     named = {
-        "data": {"path": str(data) if data is not None else None, "image_size": image_size, "fit": fit,
+        "data": {"path": str(data.absolute()) if data is not None else None, "image_size": image_size, "fit": fit,
                  "channels": int(channels) if channels in ("1", "3") else channels, "labels": labels,
                  "background": background},
         "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},

@@ -15,6 +15,8 @@ from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.training.checkpoint import LoadedModel
 
+CHUNK = 64
+
 BINARIZATION_SEED = 777
 """Test pixels are drawn once with NumPy's legacy generator under this seed, as in the published tables
 (Norouzi et al. 2020)."""
@@ -27,24 +29,24 @@ def evaluate(
     *,
     importance_samples: int = 0,
     seed: int = 0,
-    batch_size: int = 64,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Figures of `vae evaluate` over images uint8 [N, H, W, C]; means of per-image values.
 
-    The reconstructions behind `psnr_db` and `ssim` decode the posterior means. Raises ValueError without images.
+    The reconstructions behind `psnr_db` and `ssim` decode the posterior means. Noise depends on (seed, position), and
+    chunks have one size, so that nothing else can change a figure. Raises ValueError without images.
     """
     if not len(images):
         raise ValueError("no images to measure")
     sums: dict[str, float] = {}
     means = VarianceMeter()
-    for start in range(0, len(images), batch_size):
-        x = _inputs(model, images, start, batch_size)
+    for start in range(0, len(images), CHUNK):
+        x = _inputs(model, images, start)
         generator = image_generator(seed, start)
         for name, value in _measure(model, x, means, importance_samples, generator).items():
             sums[name] = sums.get(name, 0.0) + value.double().sum().item()
         if on_progress is not None:
-            on_progress(min(start + batch_size, len(images)), len(images))
+            on_progress(min(start + CHUNK, len(images)), len(images))
     figures = {name: total / len(images) for name, total in sums.items()}
     nll = figures.get("nll_nats")
     is_density = model.vae.likelihood.is_density
@@ -64,11 +66,11 @@ def evaluate(
     }
 
 
-def _inputs(model: LoadedModel, images: np.ndarray, start: int, batch_size: int) -> Tensor:
+def _inputs(model: LoadedModel, images: np.ndarray, start: int) -> Tensor:
     """[B, C, H, W] on the device; binarised once and for all where the model was trained on drawn pixels."""
-    x = to_unit(images[start : start + batch_size])
+    x = to_unit(images[start : start + CHUNK])
     if model.config.data.binarize == "dynamic":
-        x = binarized(x, torch.from_numpy(_fixed_uniform(len(images), images.shape[1:])[start : start + batch_size]))
+        x = binarized(x, torch.from_numpy(_fixed_uniform(len(images), images.shape[1:])[start : start + CHUNK]))
     return model.runtime.move(x)
 
 

@@ -1,0 +1,228 @@
+"""The latent flow, with weights that are nowhere zero: its solver, what it sees, and that it learns a distribution."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tiny import GRID, VECTOR, tiny_flow
+from torch import Tensor, nn
+
+from vae_cli.config import Layer
+from vae_cli.model.flow import LatentFlow, VelocityNet, View, integrate
+
+FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
+
+
+@pytest.fixture(autouse=True)
+def no_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
+    with torch.set_grad_enabled("learns" in request.node.name):
+        yield
+
+
+def times(steps: int) -> list[float]:
+    return torch.linspace(0, 1, steps + 1).tolist()
+
+
+def half_view(x: Tensor, label: int = -1) -> View:
+    """The left half is known."""
+    observed = torch.zeros(len(x), 1, *x.shape[2:])
+    observed[..., : x.shape[3] // 2] = 1
+    return View.of(x, observed, torch.zeros(len(x)), torch.full((len(x),), label))
+
+
+# The solver
+
+
+def test_a_linear_equation_is_solved_to_second_order() -> None:
+    """du/dt = -u + t: halving the step divides the error by four."""
+    start = torch.tensor([2.0], dtype=torch.float64)
+    exact = 3 * math.exp(-1)  # u(t) = t - 1 + 3 exp(-t) at t = 1
+    errors = [abs(integrate(lambda u, t: -u + t, start, times(n)).item() - exact) for n in (16, 32, 64)]
+    assert 3 < errors[0] / errors[1] < 5 and 3 < errors[1] / errors[2] < 5
+    assert errors[2] < 1e-3
+
+
+def test_a_straight_path_is_exact_in_one_step() -> None:
+    moved = integrate(lambda u, t: torch.full_like(u, 3.0), torch.zeros(2), times(1))
+    torch.testing.assert_close(moved, torch.full((2,), 3.0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_backwards_undoes_forwards(form: str) -> None:
+    _, flow = tiny_flow(FORMS[form])
+    noise = torch.randn(4, *flow.shape)
+    condition = flow.condition(View.nothing(4, 1, (8, 8), torch.device("cpu")))
+    label = torch.full((4,), -1)
+
+    def velocity(u: Tensor, t: float) -> Tensor:
+        return flow.velocity_net(u, torch.full((4,), t), condition, label)
+
+    there = integrate(velocity, noise, times(200))
+    back = integrate(velocity, there, times(200)[::-1])
+    assert (there - noise).abs().max() > 0.05, "it went nowhere, which shows nothing"
+    torch.testing.assert_close(back, noise, rtol=0, atol=0.01 * (there - noise).abs().max().item() + 1e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_more_steps_converge(form: str) -> None:
+    _, flow = tiny_flow(FORMS[form])
+    noise, view = torch.randn(3, *flow.shape), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+    coarse, fine, finest = (flow.solve(noise, view, steps=steps) for steps in (4, 32, 64))
+    assert (fine - finest).abs().max() < 0.5 * (coarse - finest).abs().max()
+
+
+def test_standardise_and_restore_are_inverse_per_channel() -> None:
+    _, flow = tiny_flow()
+    z = 5 * torch.randn(6, *flow.shape)
+    torch.testing.assert_close(flow.restore(flow.standardise(z)), z)
+    flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3), correction=0))
+    u = flow.standardise(z)
+    torch.testing.assert_close(u.mean((0, 2, 3)), torch.zeros(flow.shape[0]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(u.std((0, 2, 3), correction=0), torch.ones(flow.shape[0]))
+
+
+def test_statistics_survive_saving() -> None:
+    _, flow = tiny_flow()
+    _, other = tiny_flow()
+    other.set_statistics(torch.zeros(2), torch.ones(2))
+    other.load_state_dict(flow.state_dict())
+    z = torch.randn(2, *flow.shape)
+    assert torch.equal(other.standardise(z), flow.standardise(z))
+
+
+# What it sees
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_with_nothing_observed_no_pixel_has_influence(form: str) -> None:
+    _, flow = tiny_flow(FORMS[form])
+    noise = torch.randn(2, *flow.shape)
+    none = View.nothing(2, 1, (8, 8), torch.device("cpu"))
+    blind = View.of(torch.randn(2, 1, 8, 8), torch.zeros(2, 1, 8, 8), torch.full((2,), 30.0), torch.tensor([-1, -1]),
+                    torch.randn(2, 1, 8, 8))  # fmt: skip
+    assert torch.equal(flow.solve(noise, blind, steps=3), flow.solve(noise, none, steps=3))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_lies_under_the_hole_has_no_influence_and_what_is_known_has(form: str) -> None:
+    _, flow = tiny_flow(FORMS[form])
+    noise, x = torch.randn(2, *flow.shape), torch.rand(2, 1, 8, 8)
+    under, beside = x.clone(), x.clone()
+    under[..., 4:] = -1
+    beside[..., :4] = -1
+    first, same, other = (flow.solve(noise, half_view(image), steps=3) for image in (x, under, beside))
+    assert torch.equal(first, same)
+    assert not torch.allclose(first, other)
+
+
+def test_a_dark_pixel_is_not_an_unknown_one() -> None:
+    """Zero stands for grey as well as for nothing: only `observed` tells them apart."""
+    _, flow = tiny_flow()
+    noise, grey = torch.randn(1, *flow.shape), torch.zeros(1, 1, 8, 8)
+    none = View.nothing(1, 1, (8, 8), torch.device("cpu"))
+    known = View.of(grey, torch.ones_like(grey), torch.zeros(1), torch.tensor([-1]))
+    assert not torch.allclose(flow.solve(noise, known, steps=2), flow.solve(noise, none, steps=2))
+
+
+def test_the_noise_level_is_seen_and_scaled() -> None:
+    x = torch.zeros(1, 1, 8, 8)
+    noise = torch.randn(1, 1, 8, 8)
+    view = View.of(x, torch.ones_like(x), torch.tensor([51.0]), torch.tensor([-1]), noise)
+    torch.testing.assert_close(view.pixels, 0.4 * noise)
+    image = view.as_image()
+    assert image.shape == (1, 3, 8, 8)
+    torch.testing.assert_close(image[:, 2], torch.full((1, 8, 8), 0.4))
+
+
+def test_views_of_one_batch_do_not_mix() -> None:
+    _, flow = tiny_flow()
+    noise, x = torch.randn(3, *flow.shape), torch.rand(3, 1, 8, 8)
+    together = flow.solve(noise, half_view(x), steps=3)
+    alone = torch.cat([flow.solve(noise[i : i + 1], half_view(x[i : i + 1]), steps=3) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+# Labels and guidance
+
+
+def test_labels_matter_and_minus_one_is_none() -> None:
+    _, flow = tiny_flow(num_labels=3)
+    noise, x = torch.randn(2, *flow.shape), torch.rand(2, 1, 8, 8)
+    results = [flow.solve(noise, half_view(x, label), steps=2) for label in (-1, 0, 1, 2, 3)]
+    for number, first in enumerate(results[:4]):
+        assert not any(torch.allclose(first, other) for other in results[number + 1 : 4])
+    assert torch.equal(results[0], results[4]), "the embedding's last row stands for no label"
+
+
+def test_a_flow_without_labels_takes_minus_one() -> None:
+    _, flow = tiny_flow(num_labels=0)
+    view = View.nothing(2, 1, (8, 8), torch.device("cpu"))
+    assert flow.solve(torch.randn(2, *flow.shape), view, steps=1).isfinite().all()
+
+
+def test_guidance() -> None:
+    """One is off, zero forgets the label, more goes beyond it."""
+    _, flow = tiny_flow(num_labels=2)
+    noise, x = torch.randn(2, *flow.shape), torch.rand(2, 1, 8, 8)
+    labelled, plain = half_view(x, 1), half_view(x, -1)
+
+    def solved(view: View, guidance: float = 1.0) -> Tensor:
+        return flow.solve(noise, view, steps=1, guidance=guidance)
+
+    torch.testing.assert_close(solved(labelled, 1 + 1e-6), solved(labelled), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(solved(labelled, 0.0), solved(plain), rtol=1e-4, atol=1e-4)
+    expected = solved(plain) + 3 * (solved(labelled) - solved(plain))  # one Euler step is linear in the velocity
+    torch.testing.assert_close(solved(labelled, 3.0), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(solved(plain, 3.0), solved(plain), rtol=1e-4, atol=1e-4)
+
+
+# Learning
+
+
+class Blind(nn.Module):
+    """A condition that is the same for every view."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.zeros(len(image), 8, 1, 1)
+
+
+def mixture(num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Latents [num, 2, 1, 1] around (6, 1) or (2, -1), and which of the two: far from zero, as a VAE's may be."""
+    which = torch.randint(0, 2, (num,), generator=generator)
+    centers = torch.tensor([[6.0, 1.0], [2.0, -1.0]])[which]
+    z = centers + torch.tensor([0.4, 0.8]) * torch.randn(num, 2, generator=generator)
+    return z[:, :, None, None], which
+
+
+def test_it_learns_a_mixture_and_its_labels() -> None:
+    """Moments of all, and of each label's part, within what a few hundred small updates can give."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    flow = LatentFlow((2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), 8)
+    z, which = mixture(4000, generator)
+    flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3)))
+    optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
+    view = View.nothing(256, 1, (4, 4), torch.device("cpu"))
+    for _ in range(400):
+        rows = torch.randint(0, len(z), (256,), generator=generator)
+        hidden = torch.rand(256, generator=generator) < 0.3
+        time = torch.sigmoid(torch.randn(256, generator=generator))
+        noise = torch.randn(256, 2, 1, 1, generator=generator)
+        loss = flow(z[rows], noise, time, view.with_label(torch.where(hidden, -1, which[rows]))).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    flow.eval()
+    many = View.nothing(4000, 1, (4, 4), torch.device("cpu"))
+    noise = torch.randn(4000, 2, 1, 1, generator=generator)
+    with torch.inference_mode():
+        drawn = flow.solve(noise, many, steps=20).flatten(1)
+        first = flow.solve(noise, many.with_label(torch.zeros(4000, dtype=torch.long)), steps=20).flatten(1)
+    data = z.flatten(1)
+    torch.testing.assert_close(drawn.mean(0), data.mean(0), rtol=0, atol=0.2)
+    torch.testing.assert_close(drawn.T.cov(), data.T.cov(), rtol=0.2, atol=0.1)
+    between = (drawn[:, 0] - 4).abs() < 0.8
+    assert between.float().mean() < 0.1, "two clusters became one"
+    torch.testing.assert_close(first.mean(0), torch.tensor([6.0, 1.0]), rtol=0, atol=0.25)
+    torch.testing.assert_close(first.std(0), torch.tensor([0.4, 0.8]), rtol=0.3, atol=0)

@@ -1,0 +1,116 @@
+"""Models, settings and pictures small enough for tests; every number that matters is given, none taken from defaults."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vae_cli.config import Layer, RunConfig, merge, resolve_config
+from vae_cli.data.cache import ImageSet
+from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.vae import VAE, build_vae
+from vae_cli.runtime import Runtime
+from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.training.phases import Setting
+
+CPU = Runtime(torch.device("cpu"))
+GRID = ({"stride": 4, "layers": 1, "channels": 2},)
+VECTOR = ({"stride": "global", "layers": 1, "channels": 3},)
+LADDER = (
+    {"stride": "global", "layers": 1, "channels": 3},
+    {"stride": 4, "layers": 2, "channels": 2},
+    {"stride": 2, "layers": 1, "channels": 1},
+)
+BASE: Layer = {
+    "data": {"image_size": [8, 8], "channels": 1},
+    "model": {
+        "latents": list(GRID), "width": 8, "blocks": 1, "dropout": 0.0, "likelihood": {"kind": "gaussian"},
+        "flow": {"width": 16, "blocks": 1, "solver_steps": 3},
+    },
+    "objective": {"kl_weight": 1.0, "kl_warmup_steps": 3, "free_nats": 0.0},
+    "training": {
+        "batch_size": 4, "learning_rate": 1e-3, "flow_learning_rate": 1e-3, "warmup_steps": 2, "decay_share": 0.4,
+        "steps": 6, "flow_share": 0.5, "save_every": 100, "validate_every": 100, "log_every": 1, "preview_every": 100,
+        "ema_decay": 0.9, "seed": 5, "precision": "float32", "threads": 1,
+    },
+}  # fmt: skip
+
+
+def tiny_config(*layers: Layer) -> RunConfig:
+    """A complete configuration: 8×8 grey, one 2×2×2 grid, 3 + 3 steps, with the given differences."""
+    settings = BASE
+    for layer in layers:
+        settings = merge(settings, layer)
+    return resolve_config(preset="tiny", options=settings)
+
+
+def pictures(num: int, size: tuple[int, int] = (8, 8), channels: int = 1, seed: int = 0) -> np.ndarray:
+    """uint8 [num, H, W, channels]: a bright rectangle on a slope, different for each; both ends of the range occur."""
+    random = np.random.default_rng(seed)
+    height, width = size
+    slope = np.linspace(0, 90, width)[None, :, None] + np.zeros((height, 1, channels))
+    found = np.empty((num, height, width, channels), np.uint8)
+    for picture in found:
+        picture[:] = slope * random.random(channels)
+        top, left = random.integers(0, height // 2), random.integers(0, width // 2)
+        picture[top : top + height // 2, left : left + width // 2] = random.integers(150, 256, channels)
+    return found
+
+
+def image_set(num: int, size: tuple[int, int] = (8, 8), channels: int = 1, *, num_labels: int = 0) -> ImageSet:
+    labels = np.arange(num) % num_labels if num_labels else np.full(num, -1)
+    pixels = pictures(num, size, channels)
+    return ImageSet(pixels, tuple(f"{number:03d}.png" for number in range(num)), labels.astype(np.int64))
+
+
+def tiny_setting(config: RunConfig, *, num_labels: int = 0, runtime: Runtime = CPU) -> Setting:
+    """Ten images to train on, three held out."""
+    size, channels = config.data.image_size, config.data.channels
+    assert size is not None and channels != "auto"
+    train, held_out = (image_set(num, size, channels, num_labels=num_labels) for num in (10, 3))
+    return Setting(config, train, held_out, tuple("abcdefgh"[:num_labels]), runtime)
+
+
+def randomised(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module:
+    """The module with no weight left at zero: a zero-initialised net hides every error behind it."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan_in = max(1, parameter[0].numel()) if parameter.ndim > 1 else 1
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
+    return module
+
+
+def tiny_vae(*layers: Layer) -> VAE:
+    """In eval mode, with random weights everywhere."""
+    vae = build_vae(tiny_config(*layers))
+    randomised(vae, 0.3)
+    return vae.eval()
+
+
+def tiny_flow(*layers: Layer, num_labels: int = 0) -> tuple[VAE, LatentFlow]:
+    """A VAE and a flow on it, both with random weights and odd latent statistics."""
+    vae = tiny_vae(*layers)
+    flow = build_flow(tiny_config(*layers), vae.latent_shapes[0], num_labels)
+    randomised(flow, 0.3, seed=1)
+    num = vae.latent_shapes[0][0]
+    flow.set_statistics(torch.linspace(-1, 2, num), torch.linspace(0.5, 3, num))
+    return vae, flow.eval()
+
+
+def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> LoadedModel:
+    """A loaded model that was never trained but whose every weight matters."""
+    vae, flow = tiny_flow(*layers, num_labels=num_labels)
+    for module in (vae, flow):
+        module.requires_grad_(False)
+    names = tuple("abcdefgh"[:num_labels])
+    return LoadedModel(
+        tiny_config(*layers), vae, flow if has_flow else None, names, 6, "flow" if has_flow else "vae", Path("run"), CPU
+    )
+
+
+def same_tensors(a: Any, b: Any) -> bool:
+    """Whether two dictionaries of tensors agree bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

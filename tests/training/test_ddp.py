@@ -1,0 +1,78 @@
+"""Two gloo ranks on one machine: the same weights as one process with the joined batch, and one voice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import pictures
+
+TOLERANCE = 2e-5
+"""Two halves of a gradient are added in another order than its whole; a few AdamW updates magnify that a little."""
+
+
+def words_of(photos: Path, out: Path) -> list[str]:
+    sets = {
+        "training.batch_size": 4, "training.precision": "float32", "training.threads": 1, "training.flow_share": 0.5,
+        "training.save_every": 4, "training.validate_every": 4, "training.log_every": 1, "model.width": 8,
+        "training.warmup_steps": 2, "training.learning_rate": 1e-3, "training.flow_learning_rate": 1e-3,
+        "model.latents": "[{stride: global, layers: 1, channels: 2}, {stride: 4, layers: 1, channels: 2}]",
+        "model.flow.width": 16, "objective.free_nats": 0.5,
+    }  # fmt: skip
+    assignments = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    return ["-m", "vae_cli", "train", str(photos), "--preset", "tiny", "--steps", "8", "--device", "cpu",
+            "--out", str(out), "--json", *assignments]  # fmt: skip
+
+
+def launch(words: list[str], cache: Path) -> subprocess.CompletedProcess[str]:
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=180, env=surroundings)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten colour pictures in two class folders."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    for number, picture in enumerate(pictures(10, (8, 8), 3)):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    return folder
+
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
+    """With a vector and a grid of latents, labels, free nats that bind, and both phases."""
+    one = launch(words_of(photos, tmp_path / "one"), tmp_path / "cache")
+    assert one.returncode == 0, one.stderr
+    two = launch([*TORCHRUN, *words_of(photos, tmp_path / "two")], tmp_path / "cache")
+    assert two.returncode == 0, two.stderr
+
+    answer = json.loads(two.stdout)  # exactly one object: only rank 0 speaks
+    assert answer["status"] == "finished" and answer["steps"] == 8
+    assert two.stderr.count("images to learn from") == 1
+
+    for name in ("step-00000004", "step-00000008", "best"):
+        left, right = (load_file(tmp_path / run / "checkpoints" / name / "model.safetensors") for run in ("one", "two"))
+        assert left.keys() == right.keys()
+        for key in left:
+            torch.testing.assert_close(left[key], right[key], rtol=0, atol=TOLERANCE, msg=lambda m, k=key: f"{k}: {m}")
+    logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
+    assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
+    assert not list((tmp_path / "two" / "checkpoints").glob(".*")), "a rank left something half-written"
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path) -> None:
+    surroundings = {**os.environ, "RANK": "0", "WORLD_SIZE": "3", "VAE_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, *words_of(photos, tmp_path / "run")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings)
+    assert result.returncode == 2
+    assert "training.batch_size" in result.stderr and "3 ranks" in result.stderr

@@ -1,0 +1,403 @@
+"""Stopping, killing and resuming: the weights are those of a run that was never interrupted, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import CPU, pictures, same_tensors, tiny_config, tiny_setting
+from torch import Tensor
+from typer.testing import CliRunner
+
+from vae_cli.cli.app import app
+from vae_cli.config import Layer
+from vae_cli.runtime import Runtime
+from vae_cli.training import run_folder
+from vae_cli.training.checkpoint import checkpoints_in, load_resumable, read_facts
+from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
+from vae_cli.training.phases import Setting
+from vae_cli.training.prepare import Prepared
+
+BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
+
+
+def open_run(folder: Path, setting: Setting) -> None:
+    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
+
+
+def begin(folder: Path, setting: Setting, *, stop_after: int | None = None) -> list[Event]:
+    """A new run, stopped after some updates or run to its end."""
+    open_run(folder, setting)
+    return follow(Trainer(setting, folder, started=time.monotonic(), stop=stopper(folder, stop_after)))
+
+
+def resume(folder: Path, setting: Setting, *, stop_after: int | None = None, extend: bool = False) -> list[Event]:
+    trainer = Trainer(setting, folder, started=time.monotonic(), stop=stopper(folder, stop_after),
+                      resume=load_resumable(folder), extend=extend)  # fmt: skip
+    return follow(trainer)
+
+
+_DONE: dict[Path, int] = {}
+
+
+def stopper(folder: Path, after: int | None) -> Callable[[], bool]:
+    """Says stop when asked for the update after the given one; asked before every update."""
+    _DONE[folder] = 0
+    return lambda: after is not None and _DONE[folder] >= after
+
+
+def follow(trainer: Trainer) -> list[Event]:
+    events = []
+    _DONE[trainer.run_path] = trainer.progress.step
+    for event in trainer.run():
+        events.append(event)
+        if isinstance(event, StepLogged):
+            _DONE[trainer.run_path] = event.step
+    return events
+
+
+def abandon(folder: Path, setting: Setting, step: int) -> None:
+    """What a kill right after update `step` leaves: nothing is written any more."""
+    open_run(folder, setting)
+    for event in Trainer(setting, folder, started=time.monotonic()).run():
+        if isinstance(event, StepLogged) and event.step == step:
+            return
+    raise AssertionError(f"there was no update {step}")
+
+
+def final(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Everything that a finished run has to say about its weights."""
+    newest = checkpoints_in(folder)[-1]
+    trainer = torch.load(newest / "trainer.pt", weights_only=True)
+    momenta = {f"{key}.{name}": value for key, state in trainer["optimizer"]["state"].items()
+               for name, value in state.items()}  # fmt: skip
+    return {
+        "newest": load_file(newest / "model.safetensors"),
+        "best": load_file(folder / "checkpoints" / "best" / "model.safetensors"),
+        "module": trainer["module"],
+        "momenta": momenta,
+    }
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert checkpoints_in(a)[-1].name == checkpoints_in(b)[-1].name
+    left, right = final(a), final(b)
+    for what in left:
+        assert same_tensors(left[what], right[what]), f"{what} weights differ"
+    facts = [read_facts(run / "checkpoints" / "best" / "model.safetensors") for run in (a, b)]
+    assert facts[0].step == facts[1].step and facts[0].phase == facts[1].phase
+
+
+EVERY_STEP: Layer = {"training": {"validate_every": 1}}
+SAVING: Layer = {"training": {"save_every": 2, "validate_every": 2}}
+SAVING_AT_THE_CHANGE: Layer = {"training": {"save_every": 3, "validate_every": 2}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Setting], Path]:
+    """whole(setting) -> a run of it that nothing interrupted; trained once."""
+    runs: dict[str, Path] = {}
+
+    def run_of(setting: Setting) -> Path:
+        key = f"{setting.config.as_dict()} {setting.label_names} {setting.runtime}"
+        if key not in runs:
+            runs[key] = tmp_path_factory.mktemp("whole") / "run"
+            begin(runs[key], setting)
+        return runs[key]
+
+    return run_of
+
+
+Whole = Callable[[Setting], Path]
+
+
+@pytest.mark.parametrize(
+    ("layer", "stop_after"),
+    [*((SAVING, step) for step in (0, 1, 2, 3, 4, 5)), *((SAVING_AT_THE_CHANGE, step) for step in (2, 3, 4))],
+)
+def test_stopped_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, layer: Layer, stop_after: int) -> None:
+    """Inside the VAE (1, 2), at its last update, which is a save step or not (3), inside the flow (4, 5)."""
+    setting = tiny_setting(tiny_config(layer), num_labels=2)
+    run = tmp_path / "run"
+    begin(run, setting, stop_after=stop_after)
+    if stop_after == 0:  # nothing to go on from: the program starts afresh
+        assert not run_folder.has_checkpoint(run)
+        begin(run, setting)
+    else:
+        assert checkpoints_in(run)[-1].name == f"step-{stop_after:08d}"
+        resume(run, setting)
+    assert_same_run(whole(setting), run)
+
+
+@pytest.mark.parametrize("killed_after", [2, 3, 4, 5])
+def test_killed_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, killed_after: int) -> None:
+    """Between two checkpoints the work since the last one is done again; `best` may be ahead of it."""
+    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    abandon(tmp_path / "killed", setting, killed_after)
+    resume(tmp_path / "killed", setting)
+    assert_same_run(whole(setting), tmp_path / "killed")
+
+
+@pytest.mark.parametrize("runtime", [CPU, BFLOAT16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_dropout_binarised_pixels_and_bfloat16_resume_alike(
+    tmp_path: Path, whole: Whole, stop_after: int, runtime: Runtime
+) -> None:
+    config = tiny_config(
+        {"data": {"binarize": "dynamic"}, "model": {"dropout": 0.3, "likelihood": {"kind": "bernoulli"}}}
+    )
+    setting = tiny_setting(config, num_labels=3, runtime=runtime)
+    begin(tmp_path / "stopped", setting, stop_after=stop_after)
+    resume(tmp_path / "stopped", setting)
+    assert_same_run(whole(setting), tmp_path / "stopped")
+
+
+def test_dropout_is_on_in_training(tmp_path: Path) -> None:
+    """Otherwise the test above would prove nothing."""
+    plain, dropped = (tiny_config({"model": {"dropout": share}}) for share in (0.0, 0.3))
+    for name, config in (("plain", plain), ("dropped", dropped)):
+        begin(tmp_path / name, tiny_setting(config))
+    assert not same_tensors(final(tmp_path / "plain")["module"], final(tmp_path / "dropped")["module"])
+
+
+def test_interrupted_twice(tmp_path: Path, whole: Whole) -> None:
+    setting = tiny_setting(tiny_config(EVERY_STEP))
+    begin(tmp_path / "stopped", setting, stop_after=1)
+    for stop_after in (2, 4, None):
+        resume(tmp_path / "stopped", setting, stop_after=stop_after)
+    assert_same_run(whole(setting), tmp_path / "stopped")
+
+
+def test_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, whole: Whole) -> None:
+    setting = tiny_setting(tiny_config(SAVING))
+    begin(tmp_path / "hurt", setting, stop_after=5)
+    newest = checkpoints_in(tmp_path / "hurt")[-1]
+    assert newest.name == "step-00000005"
+    (newest / "trainer.pt").write_bytes((newest / "trainer.pt").read_bytes()[:500])
+    resume(tmp_path / "hurt", setting)
+    assert_same_run(whole(setting), tmp_path / "hurt")
+
+
+def test_raised_budget_grows_only_the_flow_once_it_has_begun(tmp_path: Path) -> None:
+    setting = tiny_setting(tiny_config(SAVING))
+    begin(tmp_path / "run", setting)
+    vae = {name: value for name, value in final(tmp_path / "run")["newest"].items() if name.startswith("vae.")}
+    more = replace(setting, config=setting.config.updated({"training": {"steps": 10}}))
+    events = resume(tmp_path / "run", more, extend=True)
+    assert [(event.phase, event.steps) for event in events if isinstance(event, PhaseDone)] == [("flow", 4)]
+    after = final(tmp_path / "run")["newest"]
+    assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000010"
+    assert same_tensors(vae, {name: value for name, value in after.items() if name.startswith("vae.")})
+
+
+def test_raised_budget_grows_both_phases_before_the_flow(tmp_path: Path) -> None:
+    """As if the larger budget had been asked for from the start, but for the part already done."""
+    setting = tiny_setting(tiny_config(SAVING))
+    begin(tmp_path / "run", setting, stop_after=2)
+    more = replace(setting, config=setting.config.updated({"training": {"steps": 12}}))
+    events = resume(tmp_path / "run", more, extend=True)
+    assert [(event.phase, event.steps) for event in events if isinstance(event, PhaseDone)] == [("vae", 4), ("flow", 6)]
+
+
+def test_nothing_to_do_is_known(tmp_path: Path) -> None:
+    setting = tiny_setting(tiny_config(SAVING))
+    begin(tmp_path / "run", setting)
+    finished = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    assert finished.is_done()
+    more = replace(setting, config=setting.config.updated({"training": {"steps": 7}}))
+    again = Trainer(more, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    assert not again.is_done()
+
+
+def test_budget_in_epochs_counts_images(tmp_path: Path) -> None:
+    """Ten images in batches of four: two epochs are five updates."""
+    setting = tiny_setting(tiny_config({"training": {"epochs": 2}}))
+    assert setting.config.training.steps is None
+    begin(tmp_path / "run", setting)
+    assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000005"
+
+
+TIMED: Layer = {"training": {"time": 1.2, "validate_every": 1000, "save_every": 1000}}
+
+
+def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path) -> None:
+    setting = tiny_setting(tiny_config(TIMED))
+    begin(tmp_path / "run", setting, stop_after=3)
+    state = load_resumable(tmp_path / "run")
+    start = time.monotonic()
+    trainer = Trainer(setting, tmp_path / "run", started=start, resume=state)
+    assert not trainer.is_done()
+    assert trainer.seconds is not None and 0 < trainer.seconds < 1.2
+    done = [event for event in follow(trainer) if isinstance(event, PhaseDone)]
+    assert [event.phase for event in done] == ["vae", "flow"]
+    assert time.monotonic() - start < 1.2 + 2.0
+    finished = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    assert finished.is_done()
+
+
+def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path) -> None:
+    setting = tiny_setting(tiny_config({"training": {"time": 0.4}}))
+    begin(tmp_path / "run", setting)
+    again = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"),
+                    extend=True)  # fmt: skip
+    assert not again.is_done()
+    events = follow(again)
+    assert [event.phase for event in events if isinstance(event, PhaseDone)] == ["flow"]
+    assert sum(isinstance(event, StepLogged) for event in events) > 0
+
+
+def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores 5 3 4 in the VAE: the second update's average is kept, and the flow builds on it."""
+    from vae_cli.training.phases import FlowPhase, VaePhase
+
+    scores = iter([5.0, 3.0, 4.0])
+    monkeypatch.setattr(VaePhase, "validate", lambda self, module: next(scores))
+    flow_scores = iter([float("nan"), 1.0, 2.0])
+    monkeypatch.setattr(FlowPhase, "validate", lambda self, module: next(flow_scores))
+    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    open_run(tmp_path / "run", setting)
+    trainer = Trainer(setting, tmp_path / "run", started=time.monotonic())
+    second, marks = {}, []
+    for event in trainer.run():
+        if isinstance(event, Saved) and event.path.name == "step-00000002":
+            second = load_file(event.path / "model.safetensors")
+        if isinstance(event, Validated):
+            marks.append(event.is_best)
+    assert marks == [False, True, False] or marks == [True, True, False, False, True, False]
+    best = load_file(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors")
+    assert second and same_tensors(second, {name: best[name] for name in second})
+    assert read_facts(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").step == 5
+
+
+# The program itself: signals to a real process
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    folder.mkdir()
+    for number, picture in enumerate(pictures(9, (8, 8), 3)):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
+STEPS, SAVE_EVERY = 40, 7
+
+
+def words_of(photos: Path, out: Path, precision: str, dropout: float, save_every: int = SAVE_EVERY) -> list[str]:
+    sets = {
+        "training.save_every": save_every, "training.validate_every": 5, "training.log_every": 1,
+        "training.preview_every": 1000, "training.precision": precision, "training.threads": 1,
+        "training.batch_size": 4, "training.flow_share": 0.5, "model.dropout": dropout, "model.width": 8,
+        "model.latents": "[{stride: 4, layers: 1, channels: 2}]", "model.flow.width": 16,
+    }  # fmt: skip
+    assignments = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    return ["train", str(photos), "--preset", "tiny", "--steps", str(STEPS), "--device", "cpu", "--out", str(out),
+            *assignments]  # fmt: skip
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
+
+
+def start_program(words: list[str], cache: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vae_cli", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
+
+
+def run_program(words: list[str], cache: Path) -> str:
+    """In this process, which spares importing torch again; returns all that was said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_CACHE", str(cache))
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """Returns as soon as the log of a running program holds update `step`."""
+    log, deadline = run / "metrics.jsonl", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        if any(line.endswith("\n") and json.loads(line)["step"] >= step for line in lines):
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"update {step} was never logged")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, float], Path]:
+    """uninterrupted(precision, dropout) -> a run that the program finished in one go; trained once."""
+    runs: dict[str, Path] = {}
+
+    def run_of(precision: str, dropout: float) -> Path:
+        if precision not in runs:
+            runs[precision] = tmp_path_factory.mktemp("whole") / "run"
+            run_program(words_of(photos, runs[precision], precision, dropout), runs[precision].parent / "cache")
+        return runs[precision]
+
+    return run_of
+
+
+Uninterrupted = Callable[[str, float], Path]
+
+
+@pytest.mark.parametrize(("precision", "dropout"), [("float32", 0.0), ("bfloat16", 0.2)])
+def test_a_killed_program_resumes_bit_for_bit(
+    uninterrupted: Uninterrupted, photos: Path, tmp_path: Path, precision: str, dropout: float
+) -> None:
+    """SIGKILL at a moment drawn with a seed."""
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    moments = random.Random(precision)
+    process = start_program(words_of(photos, run, precision, dropout), cache)
+    wait_for_step(process, run, moments.randint(SAVE_EVERY + 1, STEPS - 8))
+    time.sleep(moments.uniform(0, 0.03))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    run_program(["train", "--out", str(run), "--resume", "--device", "cpu"], cache)
+    assert_same_run(uninterrupted(precision, dropout), run)
+
+
+def test_killed_before_the_first_checkpoint(photos: Path, tmp_path: Path) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    process = start_program(words_of(photos, run, "float32", 0.0, save_every=1000), cache)
+    wait_for_step(process, run, 2)
+    process.kill()
+    process.communicate()
+    assert checkpoints_in(run) == []
+    said = run_program(["train", "--out", str(run), "--resume", "--steps", "4", "--device", "cpu"], cache)
+    assert "starting from the beginning" in said
+    assert checkpoints_in(run)[-1].name == "step-00000004"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_program_saves_and_resumes_bit_for_bit(
+    uninterrupted: Uninterrupted, photos: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache)
+    wait_for_step(process, run, 8 if number == signal.SIGINT else 25)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    answer = json.loads(out)
+    assert answer["status"] == "interrupted"
+    assert "Traceback" not in errors and "--resume" in errors
+    saved = int(checkpoints_in(run)[-1].name.removeprefix("step-"))
+    assert saved == answer["steps"] < STEPS
+    run_program(["train", "--out", str(run), "--resume", "--device", "cpu"], cache)
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps) and steps[-1] == STEPS
+    assert_same_run(uninterrupted("float32", 0.0), run)
