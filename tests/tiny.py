@@ -1,4 +1,4 @@
-"""Models, settings and pictures small enough for tests; every number that matters is given, none taken from defaults."""
+"""Models, settings and pictures small enough for tests; every number that matters is given, no default taken."""
 
 from pathlib import Path
 from typing import Any

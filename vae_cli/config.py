@@ -120,9 +120,9 @@ class FlowConfig(Section):
 
 
 class ModelConfig(Section):
-    latents: tuple[LatentSpec, ...] | Literal["auto"] = "auto"
+    latents: Annotated[tuple[LatentSpec, ...], Field(min_length=1)] | Literal["auto"] = "auto"
     """Coarse to fine; `auto` = one spatial layer chosen from size and channels."""
-    width: int | Literal["auto"] = "auto"
+    width: Annotated[int, Field(ge=8, multiple_of=8)] | Literal["auto"] = "auto"
     """Channels at half resolution; deeper levels have twice and three times as many."""
     blocks: int = Field(1, ge=1, le=16)
     """Residual blocks a resolution."""

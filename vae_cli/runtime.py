@@ -81,11 +81,16 @@ def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     """The number format of the networks. `auto`: bfloat16 where the hardware multiplies it natively."""
     if precision != "auto":
         return torch.float32 if precision == "float32" else torch.bfloat16
+    if not multiplies_bfloat16(device) or (device.type == "cpu" and _trial_speed_up() < MIN_SPEED_UP):
+        return torch.float32
+    return torch.bfloat16
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 matrices; without them it is emulated, slowly."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu" and _cpu_multiplies_bfloat16() and _trial_speed_up() >= MIN_SPEED_UP:
-        return torch.bfloat16
-    return torch.float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_multiplies_bfloat16()
 
 
 def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0) -> Runtime:

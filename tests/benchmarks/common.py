@@ -25,6 +25,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,8 @@ _PACKAGES = ("torch", "numpy", "pillow", "opencv-python-headless", "scikit-image
 
 
 def parser(doc: str | None, *, data: bool = False, features: bool = False) -> argparse.ArgumentParser:
-    """A parser with the options of all scripts; `doc` is the script's docstring."""
+    """A parser with the options of all scripts; `doc` is the script's docstring. SIGTERM then ends a script cleanly."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="runs and pictures; made if missing")
     if data:
@@ -183,7 +185,10 @@ def vae_json(work: Path, *words: object) -> Outcome:
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment(work))
-        peak_bytes = _wait(process)
+        try:
+            peak_bytes = _wait(process)
+        finally:
+            process.kill()  # does nothing to one that has ended; none outlives its script
         seconds = time.perf_counter() - start
         stdout.seek(0)
         stderr.seek(0)

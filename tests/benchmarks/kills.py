@@ -68,19 +68,25 @@ def newest_line(metrics: Path) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {}
 
 
+def _await_step(moment: Moment, process: "subprocess.Popen[bytes]", run: Path) -> None:
+    """Return when the moment's update has been logged, or the process has ended."""
+    started = time.monotonic()
+    while process.poll() is None and newest_line(run / "metrics.jsonl").get("step", 0) < moment.step:
+        time.sleep(0.002)
+        if time.monotonic() - started > PATIENCE_SECONDS:
+            sys.exit(f"{run}: has not reached update {moment.step} in {PATIENCE_SECONDS} s")
+
+
 def kill_at(moment: Moment, command: list[str], run: Path, work: Path) -> dict[str, Any]:
     """Start the program and kill it at the moment; says when, in which phase, and whether it still lived."""
     log = (work / "kills.log").open("ab")
     with log, subprocess.Popen(command, stdout=log, stderr=log, env=common.environment(work)) as process:
-        started = time.monotonic()
-        while process.poll() is None and newest_line(run / "metrics.jsonl").get("step", 0) < moment.step:
-            time.sleep(0.002)
-            if time.monotonic() - started > PATIENCE_SECONDS:
-                process.kill()
-                sys.exit(f"{' '.join(command)}: has not reached update {moment.step}")
-        time.sleep(moment.delay)
-        was_alive = process.poll() is None
-        process.kill()
+        try:
+            _await_step(moment, process, run)
+            time.sleep(moment.delay)
+            was_alive = process.poll() is None
+        finally:
+            process.kill()
     if not was_alive and process.returncode != 0:
         sys.exit(f"{' '.join(command)}: left with {process.returncode}; see {work / 'kills.log'}")
     line = newest_line(run / "metrics.jsonl")

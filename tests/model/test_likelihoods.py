@@ -58,10 +58,11 @@ def marginal(likelihood: LogisticMixture, params: Tensor, red: Tensor, green: Te
     logits, means, log_scales, links = (part.double() for part in likelihood._split(params))
     total = torch.zeros_like(red, dtype=torch.float64)
     for k in range(likelihood.num_components):
-        mean_green = means[0, k, 1] + links[0, k, 0] * red
-        first = logistic_bin_log_prob(means[0, k, 0].expand_as(red), log_scales[0, k, 0].expand_as(red), red)
-        second = logistic_bin_log_prob(mean_green, log_scales[0, k, 1].expand_as(red), green)
-        total = total + (logits[0, k] + first + second).exp()
+        mean, log_scale = means[0, k].flatten(), log_scales[0, k].flatten()  # [3]
+        first = logistic_bin_log_prob(mean[0].expand_as(red), log_scale[0].expand_as(red), red)
+        mean_green = mean[1] + links[0, k, 0].flatten() * red
+        second = logistic_bin_log_prob(mean_green.view_as(red), log_scale[1].expand_as(red), green)
+        total = total + (logits[0, k].view(()) + first + second).exp()
     return total
 
 

@@ -76,7 +76,8 @@ def test_every_weight_of_the_flow_trains(form: str, num_labels: int, size: tuple
     vae = build_vae(config)
     flow = build_flow(config, vae.latent_shapes[0], num_labels)
     x = random_images(3, vae)
-    view = View.of(x, torch.ones(3, 1, *size), torch.zeros(3), torch.tensor([-1, 0, 1]) if num_labels else -torch.ones(3).long())
+    labels = torch.tensor([-1, 0, 1] if num_labels else [-1, -1, -1])
+    view = View.of(x, torch.ones(3, 1, *size), torch.zeros(3), labels)
     noise = torch.randn(3, *vae.latent_shapes[0])
     flow(noise, noise.flip(0), torch.tensor([0.2, 0.5, 0.8]), view).mean().backward()
     assert not [name for name, parameter in flow.named_parameters() if parameter.grad is None]

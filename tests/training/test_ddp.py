@@ -12,14 +12,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import pictures
 
-TOLERANCE = 2e-5
-"""Two halves of a gradient are added in another order than its whole; a few AdamW updates magnify that a little."""
+TOLERANCE, MEAN_TOLERANCE = 2e-4, 2e-6
+"""Two halves of a gradient are added in another order than its whole. AdamW magnifies that where a gradient is almost
+nothing but rounding (a bias before a norm); ranks that truly differ would be a learning rate of 1e-3 a step apart."""
+
+WEIGHTS = "model.safetensors"
 
 
 def words_of(photos: Path, out: Path) -> list[str]:
     sets = {
         "training.batch_size": 4, "training.precision": "float32", "training.threads": 1, "training.flow_share": 0.5,
-        "training.save_every": 4, "training.validate_every": 4, "training.log_every": 1, "model.width": 8,
+        "training.save_every": 4, "training.validate_every": 4, "training.log_every": 1, "model.width": 16,
         "training.warmup_steps": 2, "training.learning_rate": 1e-3, "training.flow_learning_rate": 1e-3,
         "model.latents": "[{stride: global, layers: 1, channels: 2}, {stride: 4, layers: 1, channels: 2}]",
         "model.flow.width": 16, "objective.free_nats": 0.5,
@@ -61,10 +64,10 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
     assert two.stderr.count("images to learn from") == 1
 
     for name in ("step-00000004", "step-00000008", "best"):
-        left, right = (load_file(tmp_path / run / "checkpoints" / name / "model.safetensors") for run in ("one", "two"))
+        left, right = (load_file(tmp_path / run / "checkpoints" / name / WEIGHTS) for run in ("one", "two"))
         assert left.keys() == right.keys()
-        for key in left:
-            torch.testing.assert_close(left[key], right[key], rtol=0, atol=TOLERANCE, msg=lambda m, k=key: f"{k}: {m}")
+        apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
+        assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{name}: {apart.max()}, {apart.mean()}"
     logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
     assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
     assert not list((tmp_path / "two" / "checkpoints").glob(".*")), "a rank left something half-written"

@@ -11,16 +11,18 @@ if TYPE_CHECKING:
 
 
 def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
-    """The model of RUN on the device, in the precision that it was trained in; both are said.
+    """The model of RUN on the device, in the precision that it was trained in where the device has it; both are said.
 
     Raises ConfigError for a path that does not exist.
     """
     require_run(run)
-    from vae_cli.runtime import make_runtime, pick_device
+    from vae_cli.runtime import make_runtime, multiplies_bfloat16, pick_device
     from vae_cli.training.checkpoint import load_model, read_facts, resolve_run
 
     stored = read_facts(resolve_run(run)).config.training
-    runtime = make_runtime(pick_device(device), stored.precision, stored.threads)
+    target = pick_device(device)
+    precision = stored.precision if multiplies_bfloat16(target) else "float32"
+    runtime = make_runtime(target, precision, stored.threads)
     model = load_model(run, runtime)
     messages.note(f"{shown(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
     return model

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from vae_cli.config import RunConfig
 from vae_cli.model.ladder import Encoder, pyramid
-from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, time_embedding, zero_init
+from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
 
 SIGMA_UNIT = 127.5
 """Noise levels come on the 0-255 scale; images live in [-1, 1]."""
@@ -78,7 +78,7 @@ class VelocityNet(nn.Module):
         def block(width_in: int, width_out: int) -> ResBlock:
             return ResBlock(width_in, width_out, embedding=embedding, kernel=kernel)
 
-        self.conv_in = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+        self.conv_in = conv(channels, width, kernel)
         self.down = nn.ModuleList([block(width, width) for _ in range(blocks)])
         if self.is_grid:
             self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
@@ -87,7 +87,7 @@ class VelocityNet(nn.Module):
             self.grow = Upsample(2 * width, width, (height, columns))
             self.up = nn.ModuleList([block(2 * width if i == 0 else width, width) for i in range(blocks)])
         self.norm_out = nn.GroupNorm(NORM_GROUPS, width)
-        self.conv_out = zero_init(nn.Conv2d(width, channels, kernel, padding=kernel // 2))
+        self.conv_out = zero_init(conv(width, channels, kernel))
 
     def forward(self, z: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
         """z [B, C, h, w], t [B] in [0, 1], condition [B, width, h, w], label [B] (-1 = none) -> [B, C, h, w]."""
@@ -203,7 +203,9 @@ def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) 
     image_size, channels = config.data.image_size, config.data.channels
     if image_size is None or channels == "auto" or config.model.width == "auto":
         raise ValueError("the configuration is not complete")
-    levels = pyramid(image_size, config.model.width, _stride_of(image_size, shape))
+    # Half the VAE's width: what is known matters less often than what is not, and this net runs at every update.
+    condition_width = max(NORM_GROUPS, config.model.width // 2)
+    levels = pyramid(image_size, condition_width, _stride_of(image_size, shape))
     encoder = ConditionEncoder(Encoder(channels + 2, levels, blocks=1), (shape[1], shape[2]))
     flow = config.model.flow
     velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)

@@ -71,23 +71,24 @@ class Encoder(nn.Module):
 
 
 class LatentLayer(nn.Module):
-    """One layer of latents: its prior given the state, its posterior given state and features, and its way in."""
+    """One layer of latents: its prior given the state, its posterior given state and features, and its way in.
+
+    Only the block after it looks at neighbours: state and features have seen them already, and 1×1 convolutions are
+    an eighth of the price.
+    """
 
     def __init__(self, width: int, channels: int, *, is_first: bool, kernel: int, dropout: float) -> None:
         super().__init__()
-        padding = kernel // 2
         self.channels = channels
         self.prior_net = None
         if not is_first:  # the first layer's prior is N(0, I)
             self.prior_net = nn.Sequential(
-                nn.GroupNorm(NORM_GROUPS, width), nn.SiLU(),
-                nn.Conv2d(width, width, kernel, padding=padding), nn.SiLU(),
-                zero_init(nn.Conv2d(width, 2 * channels, 1)),
-            )  # fmt: skip
-        posterior_width = width if is_first else 2 * width  # the first state is the same for every image
+                nn.GroupNorm(NORM_GROUPS, width), nn.SiLU(), zero_init(nn.Conv2d(width, 2 * channels, 1))
+            )
+        seen_width = width if is_first else 2 * width  # the first state is the same for every image
         self.posterior_net = nn.Sequential(
-            nn.GroupNorm(NORM_GROUPS, posterior_width), nn.SiLU(),
-            nn.Conv2d(posterior_width, width, kernel, padding=padding), nn.SiLU(),
+            nn.GroupNorm(NORM_GROUPS, seen_width), nn.SiLU(),
+            nn.Conv2d(seen_width, width, 1), nn.SiLU(),
             nn.Conv2d(width, 2 * channels, 1),
         )  # fmt: skip
         self.absorb_net = nn.Conv2d(channels, width, 1)

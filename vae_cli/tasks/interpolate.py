@@ -85,7 +85,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     length_a, length_b = a.norm(), b.norm()
     cosine = ((a * b).sum() / (length_a * length_b).clamp(min=1e-12)).clamp(-1, 1).item()
     angle = math.acos(cosine)
-    if math.sin(angle) < 1e-4:
+    if math.sin(angle) < 1e-4 or length_a == 0 or length_b == 0:
         return torch.lerp(a, b, share)
     direction = (
         math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b

@@ -60,7 +60,7 @@ def sample(
     for start in range(0, count, CHUNK):
         latents = noise_of_images(model.vae, seed, list(range(start, start + CHUNK)), temperature)
         x = decode_noise(
-            model, latents, prior=chosen, solver_steps=solver_steps, label=number, guidance=guidance or 1.0
+            model, latents, prior=chosen, solver_steps=solver_steps, label=number, guidance=1.0 if guidance is None else guidance
         )
         yield from to_pixels(x)[: count - start]
 

@@ -28,6 +28,8 @@ from vae_cli.runtime import Runtime
 FORMAT_VERSION = 1
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+HEADER_KEY = "vae"
+"""The only entry of the header: safetensors writes several in random order, and equal weights shall be equal files."""
 STEP_NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -115,7 +117,7 @@ def write_checkpoint(
         temporary.mkdir(parents=True)
         text = facts.as_json()
         _write_synced(temporary / FACTS, text.encode())
-        _write_synced(temporary / WEIGHTS, save(dict(weights), metadata={"format": "pt", "vae": text}))
+        _write_synced(temporary / WEIGHTS, save(dict(weights), metadata={HEADER_KEY: text}))
         if trainer is not None:
             with (temporary / TRAINER).open("wb") as file:
                 torch.save(dict(trainer), file)
@@ -192,9 +194,9 @@ def read_facts(weights_path: Path) -> Facts:
             header = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{weights_path}: not a readable weights file ({error})") from error
-    if "vae" not in header:
+    if HEADER_KEY not in header:
         raise CheckpointError(f"{weights_path}: a safetensors file, but not one that vae wrote")
-    return Facts.from_json(header["vae"], weights_path)
+    return Facts.from_json(header[HEADER_KEY], weights_path)
 
 
 def load_model(run: Path, runtime: Runtime) -> LoadedModel:

@@ -226,7 +226,8 @@ class Trainer:
                           rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
         state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
         with batches:
-            while state.fraction < 1 and not self._stops():
+            # A phase makes one update at least, even when reading the data has used up the time.
+            while (state.fraction < 1 or state.step == state.first_step) and not self._stops():
                 phase.module.train()
                 rate = phase.learning_rate * rate_factor_at(
                     state.step - state.first_step, state.fraction,
@@ -277,7 +278,8 @@ class Trainer:
             yield StepLogged(phase.name, state.step, state.fraction, left, speed, figures.take())
         if state.step % training.validate_every == 0 or is_end:
             yield from self._validate(phase, ema)
-        if state.step % training.save_every == 0 or is_end:
+        is_healthy = self.guard.num_in_a_row == 0  # what is saved while updates are refused pushes out what was good
+        if (state.step % training.save_every == 0 and is_healthy) or is_end:
             yield from self._save(phase, ema, optimizer)
         if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
             yield PreviewDue(state.step, self._as_model(phase, ema.module))

@@ -1,0 +1,204 @@
+"""The jobs: what they draw follows from the seed alone, ends and known pixels stay put, and figures are complete."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import LADDER, pictures, tiny_model
+
+from vae_cli.config import Layer
+from vae_cli.errors import ConfigError
+from vae_cli.tasks.evaluate import evaluate
+from vae_cli.tasks.inpaint import Fill, fill_batch, inpaint
+from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, interpolate, slerp
+from vae_cli.tasks.reconstruct import reconstruct
+from vae_cli.tasks.sample import resolve_prior, sample
+from vae_cli.training.checkpoint import LoadedModel
+
+DEEP: Layer = {"model": {"latents": list(LADDER)}}
+
+
+@pytest.fixture(scope="module", params=["grid", "ladder"])
+def model(request: pytest.FixtureRequest) -> LoadedModel:
+    return tiny_model(*([DEEP] if request.param == "ladder" else []), num_labels=3)
+
+
+def differ(a: np.ndarray, b: np.ndarray) -> int:
+    """The largest difference in grey levels."""
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+# sample
+
+
+@pytest.mark.parametrize("prior", ["flow", "normal"])
+def test_a_seed_fixes_each_image_for_any_count(model: LoadedModel, prior: str) -> None:
+    many, few = list(sample(model, 35, seed=4, prior=prior)), list(sample(model, 3, seed=4, prior=prior))
+    assert len(many) == 35 and all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
+    assert many[0].shape == (8, 8, 1) and many[0].dtype == np.uint8
+    assert any(differ(many[0], other) for other in many[1:])
+    assert any(differ(a, b) for a, b in zip(sample(model, 3, seed=5, prior=prior), few, strict=True))
+
+
+def test_temperature_labels_guidance_and_steps_matter(model: LoadedModel) -> None:
+    plain = np.stack(list(sample(model, 6)))
+    for changed in (
+        {"temperature": 0.2}, {"label": "b"}, {"label": "b", "guidance": 4.0}, {"solver_steps": 1}, {"prior": "normal"},
+    ):  # fmt: skip
+        assert differ(plain, np.stack(list(sample(model, 6, **changed)))) > 0, changed
+    labelled = np.stack(list(sample(model, 6, label="b")))
+    assert differ(labelled, np.stack(list(sample(model, 6, label="b", guidance=1.0)))) == 0
+    assert differ(plain, np.stack(list(sample(model, 6, label="b", guidance=0.0)))) <= 1, "zero forgets the label"
+
+
+def test_priors_and_labels_that_do_not_exist(model: LoadedModel) -> None:
+    flowless = replace(model, flow=None)
+    assert (resolve_prior(model, "auto"), resolve_prior(flowless, "auto")) == ("flow", "normal")
+    with pytest.raises(ConfigError, match="no flow"):
+        list(sample(flowless, 1, prior="flow"))
+    with pytest.raises(ConfigError, match=r"--label aa: .*did you mean a"):
+        list(sample(model, 1, label="aa"))
+    with pytest.raises(ConfigError, match="without labels"):
+        list(sample(replace(model, label_names=()), 1, label="a"))
+    with pytest.raises(ConfigError, match="--label"):
+        list(sample(model, 1, label="a", prior="normal"))
+
+
+# reconstruct
+
+
+def test_reconstructions_are_deterministic_and_drawn_ones_follow_the_seed(model: LoadedModel) -> None:
+    images = pictures(5)
+    first, again = (np.stack(list(reconstruct(model, images))) for _ in range(2))
+    assert np.array_equal(first, again) and first.shape == images.shape
+    one, same, other = (np.stack(list(reconstruct(model, images, draw=True, seed=s))) for s in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert differ(one, other) > 0 and differ(one, first) > 0
+    shorter = np.stack(list(reconstruct(model, images[:2], draw=True, seed=1)))
+    assert differ(shorter, one[:2]) <= 1
+
+
+# interpolate
+
+
+@pytest.mark.parametrize("mode", ["slerp", "lerp"])
+@pytest.mark.parametrize("loop", [False, True])
+def test_walks_begin_and_end_at_the_reconstructions(model: LoadedModel, mode: str, loop: bool) -> None:
+    images = pictures(3)
+    frames = list(interpolate(model, ends_of_images(model, images), steps=5, mode=mode, loop=loop))
+    rebuilt = list(reconstruct(model, images))
+    assert len(frames) == (1 + 3 * 4 if loop else 1 + 2 * 4), "shared ends come once"
+    assert [differ(frames[4 * i], rebuilt[i]) <= 1 for i in range(3)] == [True] * 3
+    assert not loop or differ(frames[-1], frames[0]) <= 1
+    assert differ(frames[0], frames[2]) > 0 or differ(rebuilt[0], rebuilt[1]) == 0
+
+
+@pytest.mark.parametrize("has_flow", [True, False])
+def test_walks_between_samples_end_at_the_samples(model: LoadedModel, has_flow: bool) -> None:
+    chosen = model if has_flow else replace(model, flow=None)
+    drawn = list(sample(chosen, 8, seed=2))
+    frames = list(interpolate(chosen, ends_of_samples(chosen, [7, 3], 2), steps=4))
+    assert differ(frames[0], drawn[7]) <= 1 and differ(frames[-1], drawn[3]) <= 1
+
+
+def test_slerp_keeps_the_length_and_survives_equal_or_opposite_ends() -> None:
+    a, b = torch.randn(1, 50, 1, 1), torch.randn(1, 50, 1, 1)
+    b = b * a.norm() / b.norm()
+    for share in (0.0, 0.3, 1.0):
+        assert slerp(a, b, share).norm().item() == pytest.approx(a.norm().item(), rel=1e-4)
+    torch.testing.assert_close(slerp(a, b, 0.0), a)
+    torch.testing.assert_close(slerp(a, b, 1.0), b)
+    torch.testing.assert_close(slerp(a, a, 0.4), a)
+    assert slerp(a, -a, 0.4).isfinite().all()
+    assert slerp(a, torch.zeros_like(a), 0.5).isfinite().all()
+
+
+# inpaint
+
+
+def hole_of(image: np.ndarray) -> np.ndarray:
+    hole = np.zeros(image.shape[:2], bool)
+    hole[2:6, 3:7] = True
+    return hole
+
+
+def fills(model: LoadedModel, image: np.ndarray, **settings: object) -> list[Fill]:
+    return list(inpaint(model, image, hole_of(image), **{"image_id": "a.png", **settings}))  # type: ignore[arg-type]
+
+
+def inside(fill: Fill) -> np.ndarray:
+    return fill.pixels[2:6, 3:7]
+
+
+def test_a_fill_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
+    image = pictures(1)[0]
+    three, one = fills(model, image, samples=3), fills(model, image, samples=1)
+    assert [fill.number for fill in three] == [0, 1, 2]
+    assert np.array_equal(inside(three[0]), inside(one[0]))
+    others = [*three[1:], fills(model, image, seed=1)[0], fills(model, image, image_id="b.png")[0]]
+    assert not any(np.allclose(inside(three[0]), inside(other)) for other in others)
+
+
+def test_what_lies_in_the_hole_has_no_influence_and_the_rest_has(model: LoadedModel) -> None:
+    image = pictures(1)[0]
+    under, beside = image.copy(), image.copy()
+    under[hole_of(image)] = 255 - under[hole_of(image)]
+    beside[~hole_of(image)] = 255 - beside[~hole_of(image)]
+    first, same, other = (inside(fills(model, picture)[0]) for picture in (image, under, beside))
+    assert np.array_equal(first, same)
+    assert not np.allclose(first, other)
+
+
+def test_fills_stay_in_range_and_known_pixels_untouched(model: LoadedModel) -> None:
+    image = pictures(1)[0]
+    before = image.copy()
+    pixels = fills(model, image)[0].pixels
+    composite = np.where(hole_of(image)[..., None], np.rint(pixels), image)
+    assert np.array_equal(image, before), "the caller's image was written to"
+    assert composite.min() >= 0 and composite.max() <= 255
+    assert np.array_equal(composite[~hole_of(image)], image[~hole_of(image)])
+
+
+def test_a_model_without_a_flow_fills_nothing(model: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match="flow"):
+        fills(replace(model, flow=None), pictures(1)[0])
+
+
+def test_fill_batch_is_exported_for_evaluation() -> None:
+    assert callable(fill_batch)
+
+
+# evaluate
+
+KEYS = {"images", "elbo_nats", "nll_nats", "importance_samples", "bits_per_dim", "rate_nats", "distortion_nats",
+        "active_units", "latent_units", "psnr_db", "ssim"}  # fmt: skip
+
+
+def test_evaluate_has_its_keys_and_they_agree(model: LoadedModel) -> None:
+    found = evaluate(model, pictures(7))
+    assert set(found) >= KEYS
+    assert found["images"] == 7 and found["nll_nats"] is None and found["importance_samples"] == 0
+    assert found["elbo_nats"] == pytest.approx(-found["rate_nats"] - found["distortion_nats"], rel=1e-5)
+    assert found["bits_per_dim"] is None, "a density has no bits per dimension"
+    assert 0 <= found["active_units"] <= found["latent_units"] == sum(int(np.prod(s)) for s in model.vae.latent_shapes)
+    assert found == evaluate(model, pictures(7))
+
+
+def test_discrete_data_have_bits_and_the_estimate_is_above_the_bound() -> None:
+    model = tiny_model({"model": {"likelihood": {"kind": "discretized_logistic"}}})
+    plain, weighted = (evaluate(model, pictures(6), importance_samples=k) for k in (0, 50))
+    assert plain["elbo_nats"] < 0 < plain["bits_per_dim"]
+    assert plain["bits_per_dim"] == pytest.approx(-plain["elbo_nats"] / (64 * np.log(2)))
+    assert weighted["nll_nats"] < -weighted["elbo_nats"]
+    assert weighted["bits_per_dim"] == pytest.approx(weighted["nll_nats"] / (64 * np.log(2)))
+
+
+def test_binarised_pixels_are_the_same_at_every_evaluation() -> None:
+    model = tiny_model({"data": {"binarize": "dynamic"}, "model": {"likelihood": {"kind": "bernoulli"}}})
+    assert evaluate(model, pictures(4)) == evaluate(model, pictures(4))
+
+
+def test_no_images_are_an_error(model: LoadedModel) -> None:
+    with pytest.raises(ValueError, match="no images"):
+        evaluate(model, pictures(0))

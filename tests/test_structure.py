@@ -1,0 +1,75 @@
+"""The shape of the repository: imports go down, nothing heavy happens on import, and files stay small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "vae_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+LAYERS = {"errors": 0, "config": 1, "runtime": 2, "data": 3, "model": 3, "training": 5, "metrics": 4, "tasks": 6,
+          "report": 7, "cli": 8}  # fmt: skip
+"""A room may import those with a smaller number, and itself."""
+TOP_LEVEL = {"vae_cli", "tests", "sample_configs", "pyproject.toml", "README.md", "LICENSE", ".gitignore", ".ci"}
+CACHES = {".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__", "build", "dist", "runs",
+          "vae_cli.egg-info", ".venv"}  # fmt: skip
+MAX_LINES = 400
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all modules that a file imports anywhere, `from a import b` as `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "vae_cli" or parts[1] not in LAYERS or parts[1] == room:
+            continue
+        assert LAYERS[parts[1]] < LAYERS[room], f"{room} must not know {name}"
+
+
+def test_every_room_has_its_layer() -> None:
+    assert {room_of(path) for path in FILES} <= {*LAYERS, "__init__", "__main__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_small_files_without_click_or_stray_prints(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    assert not {name for name in imported(path) if name.split(".")[0] == "click"}
+    if room_of(path) == "cli":
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+
+
+def test_the_command_line_imports_no_torch() -> None:
+    code = "import sys, vae_cli.cli.app; sys.exit('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_top_level_is_tidy() -> None:
+    listing = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    tracked = {line.split("/")[0] for line in listing.stdout.splitlines()} if listing.returncode == 0 else set()
+    present = tracked or {path.name for path in ROOT.iterdir()} - CACHES
+    assert present <= TOP_LEVEL, f"does not belong here: {sorted(present - TOP_LEVEL)}"
+    assert {"vae_cli", "tests", "pyproject.toml"} <= present

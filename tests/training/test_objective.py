@@ -1,0 +1,262 @@
+"""Loss, schedules, refused updates and the average, all by hand; and a run that diverges."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import same_tensors, tiny_config, tiny_setting
+from torch import Tensor, nn
+
+from vae_cli.errors import DivergedError
+from vae_cli.model.vae import ElboTerms
+from vae_cli.training import run_folder
+from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable
+from vae_cli.training.ema import Ema
+from vae_cli.training.loop import StepLogged, Trainer
+from vae_cli.training.objective import (
+    FINAL_RATE,
+    MAX_REFUSED_IN_A_ROW,
+    UpdateGuard,
+    kl_weight_at,
+    negative_elbo_loss,
+    rate_factor_at,
+)
+from vae_cli.training.phases import Loss, Setting, VaePhase
+from vae_cli.training.prepare import Prepared
+
+
+def terms(kl: list[list[float]]) -> tuple[ElboTerms, Tensor]:
+    """Log-likelihoods -10 and -30, and the given KLs with gradients."""
+    leaf = torch.tensor(kl, requires_grad=True)
+    return ElboTerms(torch.tensor([-10.0, -30.0]), leaf), leaf
+
+
+def test_the_loss_is_the_negative_bound() -> None:
+    bound, _ = terms([[1.0, 2.0], [3.0, 6.0]])
+    loss = negative_elbo_loss(bound, kl_weight=1.0, free_nats=0.0)
+    assert loss.item() == pytest.approx(20 + 2 + 4) == -bound.elbo.mean().item()
+
+
+def test_weight_zero_leaves_the_likelihood() -> None:
+    bound, leaf = terms([[1.0, 2.0], [3.0, 6.0]])
+    loss = negative_elbo_loss(bound, kl_weight=0.0, free_nats=0.0)
+    assert loss.item() == pytest.approx(20)
+    loss.backward()
+    assert leaf.grad is not None and leaf.grad.abs().max() == 0
+
+
+def test_free_nats_bind_per_layer_and_stop_its_gradient() -> None:
+    """Layer means are 2 and 4; a floor of 3 replaces the first and frees it, and leaves the second alone."""
+    bound, leaf = terms([[1.0, 2.0], [3.0, 6.0]])
+    loss = negative_elbo_loss(bound, kl_weight=0.5, free_nats=3.0)
+    assert loss.item() == pytest.approx(20 + 0.5 * (3 + 4))
+    loss.backward()
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad, torch.tensor([[0.0, 0.25], [0.0, 0.25]]))
+
+
+def test_the_kl_weight_warms_up_linearly() -> None:
+    weights = [kl_weight_at(step, target=2.0, warmup_steps=4) for step in range(6)]
+    assert weights == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
+    assert kl_weight_at(0, target=2.0, warmup_steps=0) == 2.0
+
+
+def test_the_rate_warms_up_stays_and_falls() -> None:
+    def rate(step: int, fraction: float) -> float:
+        return rate_factor_at(step, fraction, warmup_steps=9, decay_share=0.4)
+
+    assert [rate(step, 0.0) for step in (0, 4, 9, 50)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert rate(50, 0.6) == pytest.approx(1)
+    assert rate(50, 0.8) == pytest.approx((1 + FINAL_RATE) / 2)
+    assert rate(50, 1.0) == pytest.approx(FINAL_RATE)
+    falling = [rate(50, 0.6 + 0.04 * number) for number in range(11)]
+    assert falling == sorted(falling, reverse=True)
+    assert rate_factor_at(0, 1.0, warmup_steps=0, decay_share=0.0) == pytest.approx(1)
+
+
+# Refused updates
+
+
+def experienced() -> UpdateGuard:
+    guard = UpdateGuard()
+    assert all(guard.accepts(1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    return guard
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_refused_and_counted(loss: float) -> None:
+    guard = UpdateGuard()
+    assert not guard.accepts(loss, 1.0)
+    assert guard.num_refused == guard.num_in_a_row == 1
+    assert guard.accepts(1.0, 1.0)
+    assert (guard.num_refused, guard.num_in_a_row) == (1, 0)
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_is_refused(norm: float) -> None:
+    guard = experienced()
+    assert not guard.accepts(1.0, norm)
+    assert all(math.isfinite(value) for value in guard.norms)
+
+
+def test_an_outlier_is_refused_but_not_before_there_is_a_median() -> None:
+    assert UpdateGuard().accepts(1.0, 1e9)
+    guard = experienced()
+    assert not guard.accepts(1.0, 1e4)
+    assert guard.accepts(1.0, 30.0)
+
+
+def test_a_lasting_change_of_scale_becomes_normal() -> None:
+    guard = experienced()
+    accepted = [guard.accepts(1.0, 200.0) for _ in range(MAX_REFUSED_IN_A_ROW - 1)]
+    assert not accepted[0] and accepted[-1]
+
+
+def test_too_many_in_a_row_end_training() -> None:
+    guard = experienced()
+    for _ in range(MAX_REFUSED_IN_A_ROW - 1):
+        assert not guard.accepts(math.nan, math.nan)
+    with pytest.raises(DivergedError, match=str(MAX_REFUSED_IN_A_ROW)) as caught:
+        guard.accepts(math.nan, math.nan)
+    assert caught.value.exit_code == 5
+
+
+def test_a_guard_is_restored_whole() -> None:
+    guard = experienced()
+    guard.accepts(math.nan, 1.0)
+    other = UpdateGuard()
+    other.load(guard.state())
+    assert other.state() == guard.state()
+    assert not other.accepts(1.0, 1e4), "the median came along"
+    assert other.norms.maxlen == UpdateGuard.WINDOW
+
+
+# The average
+
+
+def test_the_average_by_hand() -> None:
+    """Decays 2/11 and 3/12, then at most the one given."""
+    module = nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(0.0)
+    ema: Ema[nn.Module] = Ema(module, 0.25)
+    expected = 0.0
+    for value, decay in ((1.0, 2 / 11), (5.0, 3 / 12), (2.0, 0.25), (8.0, 0.25)):
+        module.weight.data.fill_(value)
+        ema.update(module)
+        expected = decay * expected + (1 - decay) * value
+        assert next(ema.module.parameters()).item() == pytest.approx(expected)
+
+
+def test_the_average_copies_buffers_and_is_never_trained() -> None:
+    module = nn.BatchNorm1d(2)
+    ema: Ema[nn.Module] = Ema(module, 0.9)
+    module(torch.randn(8, 2) + 5)
+    ema.update(module)
+    assert torch.equal(ema.module.get_buffer("running_mean"), module.running_mean)  # type: ignore[arg-type]
+    assert not ema.module.training and module.training
+    assert not any(parameter.requires_grad for parameter in ema.module.parameters())
+    assert next(ema.module.parameters()).data_ptr() != next(module.parameters()).data_ptr()
+
+
+# A run that goes wrong
+
+
+def start(folder: Path, setting: Setting) -> Trainer:
+    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
+    return Trainer(setting, folder, started=time.monotonic())
+
+
+def poisoned(from_step: int, to_step: float = math.inf) -> Any:
+    """VaePhase.loss that is not a number in some updates."""
+    honest = VaePhase.loss
+
+    def loss(self: VaePhase, module: Any, batch: Any) -> Loss:
+        found = honest(self, module, batch)
+        return Loss(found.total * math.nan, found.figures) if from_step <= batch.step < to_step else found
+
+    return loss
+
+
+def test_injected_nans_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refused update leaves the weights as they were, and the count reaches the end of the phase."""
+    from vae_cli.training.loop import PhaseDone
+
+    monkeypatch.setattr(VaePhase, "loss", poisoned(1, 3))
+    setting = tiny_setting(tiny_config({"training": {"steps": 5, "flow_share": 0.0, "save_every": 1}}))
+    trainer = start(tmp_path / "run", setting)
+    weights, refused = [], 0
+    for event in trainer.run():
+        if isinstance(event, StepLogged):
+            weights.append({name: value.clone() for name, value in trainer.vae.state_dict().items()})
+        if isinstance(event, PhaseDone):
+            refused = event.num_refused
+    assert refused == 2
+    assert same_tensors(weights[0], weights[1]) and same_tensors(weights[1], weights[2])
+    assert not same_tensors(weights[2], weights[3])
+    assert all(value.isfinite().all() for value in weights[-1].values())
+
+
+def test_lasting_nans_end_the_run_and_spare_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VaePhase, "loss", poisoned(6))
+    setting = tiny_setting(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
+    trainer = start(tmp_path / "run", setting)
+    steps = 0
+    with pytest.raises(DivergedError):
+        for event in trainer.run():
+            steps += isinstance(event, StepLogged)
+    assert steps == 6 + MAX_REFUSED_IN_A_ROW - 1, "a bounded number of attempts"
+    best = load_model(tmp_path / "run", setting.runtime)
+    assert best.step in (4, 8), "at 8 the weights are still those of update 6"
+    assert all(value.isfinite().all() for value in best.vae.state_dict().values())
+    assert load_resumable(tmp_path / "run").facts.step <= 6 + MAX_REFUSED_IN_A_ROW
+
+
+def test_weights_that_explode_never_replace_the_good_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A huge step is accepted once; what is saved while every later update is refused would push out what was good."""
+    honest = Trainer._update
+
+    def update(self: Trainer, *arguments: Any) -> Any:
+        found = honest(self, *arguments)
+        if self.progress.step == 9:
+            with torch.no_grad():
+                for parameter in self.vae.parameters():
+                    parameter.fill_(math.nan)
+        return found
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    setting = tiny_setting(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
+    trainer = start(tmp_path / "run", setting)
+    with pytest.raises(DivergedError):
+        list(trainer.run())
+    kept = load_resumable(tmp_path / "run")
+    assert kept.facts.step == 8
+    assert all(value.isfinite().all() for value in kept.weights.values())
+    assert len(checkpoints_in(tmp_path / "run")) == 2
+
+
+def test_a_huge_learning_rate_ends_with_exit_code_5(tmp_path: Path) -> None:
+    from PIL import Image
+    from tiny import pictures
+    from typer.testing import CliRunner
+
+    from vae_cli.cli.app import app
+
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures(6, (8, 8), 3)):
+        Image.fromarray(picture).save(tmp_path / "photos" / f"{number}.png")
+    sets = {"training.learning_rate": 1e30, "training.batch_size": 2, "model.width": 8, "training.precision": "float32"}
+    words = ["train", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--preset", "tiny", "--steps", "400",
+             "--device", "cpu",
+             *(word for key, value in sets.items() for word in ("--set", f"{key}={value}"))]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_CACHE", str(tmp_path / "cache"))
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 5, result.stderr
+    assert "learning_rate" in result.stderr and "Traceback" not in result.stderr
