@@ -139,11 +139,11 @@ class ObjectiveConfig(Section):
 
 
 class TrainingConfig(Section):
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(64, ge=1)
     """Images an update over all ranks."""
     learning_rate: float = Field(2e-3, gt=0)
-    flow_learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(200, ge=0)
+    flow_learning_rate: float = Field(2e-3, gt=0)
+    warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)
     """Last part of each phase over which the rate falls to 2 %."""
     gradient_clip: float = Field(200.0, gt=0)
@@ -236,7 +236,7 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """YAML as plain data; never runs code. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_layer(path: Path) -> Layer:
@@ -252,7 +252,8 @@ def read_layer(path: Path) -> Layer:
     if layer is None:
         return {}
     if not isinstance(layer, dict):
-        raise ConfigError(f"{path}: expected settings such as `training: {{steps: 1000}}`, found {type(layer).__name__}")
+        found = type(layer).__name__
+        raise ConfigError(f"{path}: expected settings such as `training: {{steps: 1000}}`, found {found}")
     return layer
 
 

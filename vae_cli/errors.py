@@ -1,4 +1,4 @@
-"""Errors meant for the user: one to three lines saying where, what and what to do, and the exit code that goes with them.
+"""Errors meant for the user: one to three lines saying where, what and what to do, and the exit code that belongs.
 
 Everything else that is raised is a bug and keeps its traceback (exit code 70, see `cli.app`).
 """

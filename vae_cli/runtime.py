@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from vae_cli.errors import ConfigError, OutOfMemoryError
 
 RANK_TIMEOUT = datetime.timedelta(hours=2)
 """Ranks wait this long for rank 0, which scans, validates and draws pictures alone."""
+Module = TypeVar("Module", bound=nn.Module)
+
 MIN_SPEED_UP = 1.2
 """bfloat16 has to be this much faster than float32 in the trial to be kept."""
 
@@ -40,15 +43,16 @@ class Runtime:
     def precision(self) -> str:
         return str(self.dtype).removeprefix("torch.")
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def place(self, module: Module) -> Module:
         """The module on the device, in the memory format that is fastest there."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return module.to(device=self.device, memory_format=layout)
+        module = module.to(self.device)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def move(self, tensor: Tensor) -> Tensor:
         """A batch on the device; images in the modules' memory format."""
         tensor = tensor.to(self.device, non_blocking=True)
-        return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last and tensor.ndim == 4 else tensor
+        is_image = self.channels_last and tensor.ndim == 4
+        return tensor.contiguous(memory_format=torch.channels_last) if is_image else tensor
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision for networks; probabilities ask for float32 themselves."""

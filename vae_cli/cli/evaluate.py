@@ -73,7 +73,6 @@ def evaluate(
             images.pixels,
             importance_samples=importance_samples,
             seed=seed,
-            batch_size=batch_size,
             on_progress=progress.reach,
         )
     facts = {key: measured.get(key) for key in _ROWS}

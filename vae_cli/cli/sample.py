@@ -64,7 +64,7 @@ def sample(
         prior=used_prior,
         solver_steps=solver_steps,
         label=label,
-        guidance=guidance,
+        guidance=1.0 if guidance is None else guidance,
     )
     images = results.messages.track(drawn, "sample", num)
     _write(images, paths, seed, results, as_grid=output.is_picture(out))

@@ -7,6 +7,7 @@ it is the learned prior.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ class LatentFlow(nn.Module):
         super().__init__()
         self.shape = shape
         self.condition_encoder, self.velocity_net = condition, velocity
-        self.condition_out = nn.Conv2d(condition_width, velocity.width, 1)
+        self.condition_out = zero_init(nn.Conv2d(condition_width, velocity.width, 1))
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
 
@@ -178,7 +179,7 @@ def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Seq
 
     The last step is Euler's: the velocity at the very end is never needed, and one evaluation is saved.
     """
-    for number, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for number, (t, following) in enumerate(pairwise(times)):
         step = following - t
         slope = velocity(u, t)
         guess = u + step * slope

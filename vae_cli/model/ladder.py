@@ -39,7 +39,8 @@ class LatentShape:
 
 def pyramid(image_size: tuple[int, int], width: int, coarsest_stride: int) -> tuple[Level, ...]:
     """Levels of strides 2, 4, … coarsest_stride, with widths w, 2w, 3w, 3w, …"""
-    levels, stride = [], 2
+    levels: list[Level] = []
+    stride = 2
     while stride <= coarsest_stride:
         size = (image_size[0] // stride, image_size[1] // stride)
         levels.append(Level(stride, size, width * min(3, len(levels) + 1)))

@@ -39,9 +39,9 @@ def evaluate(
     if not len(images):
         raise ValueError("no images to measure")
     sums: dict[str, float] = {}
-    means = VarianceMeter()
+    means, uniform = VarianceMeter(), np.random.RandomState(BINARIZATION_SEED)
     for start in range(0, len(images), CHUNK):
-        x = _inputs(model, images, start)
+        x = _inputs(model, images[start : start + CHUNK], uniform)
         generator = image_generator(seed, start)
         for name, value in _measure(model, x, means, importance_samples, generator).items():
             sums[name] = sums.get(name, 0.0) + value.double().sum().item()
@@ -66,18 +66,15 @@ def evaluate(
     }
 
 
-def _inputs(model: LoadedModel, images: np.ndarray, start: int) -> Tensor:
-    """[B, C, H, W] on the device; binarised once and for all where the model was trained on drawn pixels."""
-    x = to_unit(images[start : start + CHUNK])
+def _inputs(model: LoadedModel, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
+    """[B, C, H, W] on the device; black or white where the model was trained on drawn pixels.
+
+    Chunk after chunk takes its numbers from `uniform`, so that a set is drawn the same way every time.
+    """
+    x = to_unit(images)
     if model.config.data.binarize == "dynamic":
-        x = binarized(x, torch.from_numpy(_fixed_uniform(len(images), images.shape[1:])[start : start + CHUNK]))
+        x = binarized(x, torch.from_numpy(uniform.rand(*x.shape)))
     return model.runtime.move(x)
-
-
-def _fixed_uniform(num_images: int, shape: tuple[int, ...]) -> np.ndarray:
-    """[N, C, H, W] in [0, 1), always the same for the same number of images."""
-    height, width, channels = shape
-    return np.random.RandomState(BINARIZATION_SEED).rand(num_images, channels, height, width)
 
 
 def _measure(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vae_cli.data.pixels import to_pixels, to_unit
-from vae_cli.model.priors import noise_of_images, through_flow, to_device
 from vae_cli.model.flow import View
+from vae_cli.model.priors import noise_of_images, through_flow, to_device
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.sample import resolve_prior
 from vae_cli.training.checkpoint import LoadedModel
@@ -47,7 +47,8 @@ def interpolate(
     order = [*range(len(ends)), *([0] if loop else [])]
     frames: list[Latents] = [_pick(ends, order[0])]
     for a, b in pairwise(order):
-        frames += [_between(model, _pick(ends, a), _pick(ends, b), step / (steps - 1), mode) for step in range(1, steps)]
+        shares = (step / (steps - 1) for step in range(1, steps))
+        frames += [_between(model, _pick(ends, a), _pick(ends, b), share, mode) for share in shares]
     for start in range(0, len(frames), CHUNK):
         yield from _decoded(model, frames[start : start + CHUNK])
 

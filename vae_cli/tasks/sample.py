@@ -14,7 +14,7 @@ from vae_cli.model.priors import noise_of_images, through_flow, to_device
 from vae_cli.model.vae import Latents
 from vae_cli.training.checkpoint import LoadedModel
 
-CHUNK = 32
+CHUNK = 64
 """Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
 
 
@@ -47,7 +47,7 @@ def sample(
     prior: str = "auto",
     solver_steps: int | None = None,
     label: str | None = None,
-    guidance: float | None = None,
+    guidance: float = 1.0,
 ) -> Iterator[np.ndarray]:
     """uint8 [H, W, C] images; image i depends on (seed, i) and the model alone.
 
@@ -60,7 +60,7 @@ def sample(
     for start in range(0, count, CHUNK):
         latents = noise_of_images(model.vae, seed, list(range(start, start + CHUNK)), temperature)
         x = decode_noise(
-            model, latents, prior=chosen, solver_steps=solver_steps, label=number, guidance=1.0 if guidance is None else guidance
+            model, latents, prior=chosen, solver_steps=solver_steps, label=number, guidance=guidance
         )
         yield from to_pixels(x)[: count - start]
 

@@ -4,7 +4,7 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -21,7 +21,8 @@ class Ema(Generic[Module]):
         """Move the average towards `module`; buffers are copied. Call after every accepted update."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (self.num_updates + 1) / (self.num_updates + 10))
-        averages, values = list(self.module.parameters()), list(module.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(module.parameters())
         torch._foreach_lerp_(averages, values, weight)
         for average, value in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(value)

@@ -10,8 +10,8 @@ import torch
 from vae_cli.data.batches import Batches
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
+from vae_cli.training.budget import total_steps, vae_steps
 from vae_cli.training.checkpoint import NUM_KEPT
-from vae_cli.training.loop import total_steps, vae_steps
 from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
 
 TRIAL_UPDATES = 2
@@ -37,11 +37,11 @@ def estimate(setting: Setting) -> Estimate:
     training = setting.config.training
     with torch.random.fork_rng(devices=[]):
         vae = setting.runtime.place(build_vae(setting.config))
-        flow = build_flow(setting.config, vae.latent_shapes[0], len(setting.label_names))  # type: ignore[arg-type, index, union-attr]
+        flow = build_flow(setting.config, vae.latent_shapes[0], len(setting.label_names))
         setting.runtime.place(flow)
-    vae_seconds = _seconds_of_update(VaePhase(setting, vae), setting)  # type: ignore[arg-type]
+    vae_seconds = _seconds_of_update(VaePhase(setting, vae), setting)
     has_flow = training.flow_share > 0
-    flow_seconds = _seconds_of_update(FlowPhase(setting, flow, vae), setting) if has_flow else 0.0  # type: ignore[arg-type]
+    flow_seconds = _seconds_of_update(FlowPhase(setting, flow, vae), setting) if has_flow else 0.0
     total = total_steps(training, len(setting.train.ids))
     if total is None:
         seconds = training.time or 0.0

@@ -12,68 +12,19 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from vae_cli.config import TrainingConfig
 from vae_cli.data.batches import Batches
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.training import checkpoint
+from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
 from vae_cli.training.ema import Ema
+from vae_cli.training.events import Event, PhaseDone, PreviewDue, Saved, StepLogged, Validated
 from vae_cli.training.objective import UpdateGuard, rate_factor_at
 from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
 
 INITIAL_DRAWS, DROPOUT_DRAWS = 4, 5
-
-
-@dataclass(frozen=True)
-class StepLogged:
-    """A line for the log: figures are averages since the last one."""
-
-    phase: str
-    step: int
-    fraction: float
-    """Of the phase's budget, 0 to 1."""
-    seconds_left: float
-    """Of the phase, estimated."""
-    images_per_second: float
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Validated:
-    phase: str
-    step: int
-    score: float
-    is_best: bool
-
-
-@dataclass(frozen=True)
-class Saved:
-    path: Path
-
-
-@dataclass(frozen=True)
-class PreviewDue:
-    """A good moment for pictures; `model` holds the averaged weights."""
-
-    step: int
-    model: LoadedModel
-
-
-@dataclass(frozen=True)
-class PhaseDone:
-    """What one phase did in this invocation."""
-
-    phase: str
-    steps: int
-    seconds: float
-    seconds_waited: float
-    validation_loss: float | None
-    num_refused: int
-
-
-Event = StepLogged | Validated | Saved | PreviewDue | PhaseDone
 
 
 @dataclass
@@ -91,33 +42,6 @@ class Progress:
     best_step: int = -1
     best: dict[str, Tensor] = field(default_factory=dict)
     """The current phase's averaged weights when they scored best."""
-
-
-class Budget:
-    """How far a phase is, by updates or by the clock."""
-
-    def __init__(self, num_steps: int | None, first_fraction: float, end: float) -> None:
-        self.num_steps, self.first_fraction = num_steps, first_fraction
-        self.start, self.end = time.monotonic(), end
-
-    def fraction(self, steps_done: int) -> float:
-        """Spent share of the phase, 0 to 1."""
-        if self.num_steps is not None:
-            return min(1.0, steps_done / self.num_steps) if self.num_steps else 1.0
-        spent = (time.monotonic() - self.start) / max(self.end - self.start, 1e-9)
-        return min(1.0, self.first_fraction + (1 - self.first_fraction) * spent)
-
-
-def total_steps(training: TrainingConfig, num_images: int) -> int | None:
-    """Updates of both phases together; None under a budget of time."""
-    if training.epochs is not None:
-        return math.ceil(training.epochs * num_images / training.batch_size)
-    return training.steps
-
-
-def vae_steps(training: TrainingConfig, total: int) -> int:
-    """Updates that belong to phase 1."""
-    return round(total * (1 - training.flow_share))
 
 
 class Trainer:
@@ -253,7 +177,8 @@ class Trainer:
     ) -> dict[str, Tensor]:  # fmt: skip
         """One update of the weights and of their average; refused ones leave both as they are."""
         optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(image_generator(self.training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank).initial_seed())
+        dropout = image_generator(self.training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank)
+        torch.manual_seed(dropout.initial_seed())
         loss = phase.loss(wrapped, batch)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)

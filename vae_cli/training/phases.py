@@ -47,9 +47,12 @@ class Phase(Protocol):
     """What the loop has to know about the thing it trains."""
 
     name: str
-    module: nn.Module
     learning_rate: float
     gradient_clip: float
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
 
     def loss(self, module: Callable[..., object], batch: Batch) -> Loss:
         """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped)."""

@@ -111,7 +111,8 @@ def _complete_geometry(
             size = facts.common_size
             if size is None or max(size) > MAX_AUTO_SIDE or min(size) < 8:
                 size = (MAX_AUTO_SIDE, MAX_AUTO_SIDE)
-                notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
+                how = f"{size[0]}×{size[1]} ({config.data.fit})"
+                notes.append(f"images are brought to {how}; --image-size sets another")
     latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
     stride = coarsest_stride(latents, size)
     rounded = (max(stride, round(size[0] / stride) * stride), max(stride, round(size[1] / stride) * stride))
@@ -121,9 +122,15 @@ def _complete_geometry(
 
 
 def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
-    """The configuration with everything filled in that follows from image size and channels."""
+    """The configuration with everything filled in that follows from image size and channels.
+
+    Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
+    """
     model = config.model
     latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
+    stride = coarsest_stride(latents, size)
+    if size[0] % stride or size[1] % stride:
+        raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
     layer = {
         "data": {"image_size": list(size), "channels": channels},
         "model": {

@@ -42,12 +42,13 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """Raises ConfigError unless a new run may be written to `folder`; touches nothing."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder}: a file of that name exists; choose another")
-    if not folder.exists() or not any(folder.iterdir()):
+    if is_run(folder):
+        if not overwrite:
+            raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
         return
-    if not is_run(folder):
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not names <= {*OUR_ENTRIES, *map(_temporary, OUR_ENTRIES)}:  # less is what a kill at the very start leaves
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
-    if not overwrite:
-        raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
 
 
 def create(folder: Path, prepared: Prepared) -> None:
@@ -59,9 +60,10 @@ def create(folder: Path, prepared: Prepared) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
-        (folder / "checkpoints").mkdir(parents=True)
-        (folder / "previews").mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
         describe(folder, prepared)
+        (folder / "previews").mkdir()
+        (folder / "checkpoints").mkdir()
     except OSError as error:
         raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
 
@@ -77,9 +79,14 @@ def describe(folder: Path, prepared: Prepared) -> None:
         "skipped": [{"id": item.id, "reason": item.reason} for item in prepared.skipped],
     }
     for name, text in (("config.yaml", dump_yaml(prepared.config)), ("data.json", json.dumps(facts, indent=1))):
-        temporary = folder / f".{name}.tmp"
+        temporary = folder / _temporary(name)
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
         temporary.replace(folder / name)
+
+
+def _temporary(name: str) -> str:
+    """What an entry is called until it is whole."""
+    return f".{name}.tmp"
 
 
 def stored_config(folder: Path) -> RunConfig:

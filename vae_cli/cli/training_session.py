@@ -1,0 +1,375 @@
+"""One invocation of `vae train`: what was asked for, done step by step, shown and summed up."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vae_cli.cli.progress import Messages, clock, quoted, shown
+from vae_cli.cli.results import print_json
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from vae_cli.config import Layer, RunConfig
+    from vae_cli.runtime import Runtime
+    from vae_cli.training.checkpoint import Resumable
+    from vae_cli.training.events import Event, PhaseDone
+    from vae_cli.training.loop import Trainer
+    from vae_cli.training.prepare import Prepared
+
+VALIDATED_IMAGES = 1000
+"""The summary measures at most this many held-out images."""
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "model",
+          "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
+"""What a run keeps for life."""
+
+
+def is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for on the command line."""
+
+    data: Path | None
+    out: Path | None
+    preset: str | None
+    config_path: Path | None
+    sets: tuple[str, ...]
+    options: "Layer"
+    resume: bool
+    overwrite: bool
+
+    def new_config(self) -> "RunConfig":
+        """The configuration of a new run. Raises ConfigError."""
+        from vae_cli.config import resolve_config
+
+        return resolve_config(preset=self.preset, file=self.config_path, sets=self.sets, options=self.options)
+
+    def resumed_config(self, stored: "RunConfig") -> "RunConfig":
+        """The stored configuration with what may change in a run's life. Raises ConfigError for the rest."""
+        from vae_cli.config import merge, parse_assignment, read_layer
+
+        if self.preset not in (None, stored.preset):
+            raise ConfigError(f"--preset {self.preset}: the run was made with {stored.preset}; leave --preset out")
+        layer: Layer = read_layer(self.config_path) if self.config_path else {}
+        for further in (*map(parse_assignment, self.sets), self.options):
+            layer = merge(layer, further)
+        config = stored.updated(layer)
+        for key in _FIXED:
+            old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
+            if old != new:
+                raise ConfigError(f"{key}: {new} differs from the run's {old}, which cannot change; start a new run")
+        return config
+
+    @property
+    def budget_given(self) -> bool:
+        from vae_cli.config import BUDGETS, parse_assignment
+
+        named = self.options.get("training", {})
+        in_sets = [parse_assignment(text).get("training", {}) for text in self.sets]
+        return any(name in layer for name in BUDGETS for layer in (named, *in_sets) if isinstance(layer, dict))
+
+
+def _at(settings: "Layer", key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def _with_fixed_runtime(prepared: "Prepared", runtime: "Runtime") -> "Prepared":
+    """Precision and threads as chosen here become part of the configuration: a run never chooses them again."""
+    import torch
+
+    layer = {"precision": runtime.precision, "threads": torch.get_num_threads()}
+    return replace(prepared, config=prepared.config.updated({"training": layer}))
+
+
+@dataclass
+class Session:
+    """One invocation of `vae train`."""
+
+    request: Request
+    messages: Messages
+    started: float
+    workers: int
+    strict: bool
+    device: str
+    signal_number: int | None = None
+    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds_waited: float = 0.0
+
+    def dry_run(self, *, as_json: bool) -> None:
+        """Print the resolved configuration and what it would cost."""
+        from vae_cli.config import dump_yaml
+        from vae_cli.training.estimate import estimate
+        from vae_cli.training.phases import Setting
+
+        runtime = self._runtime(self.request.new_config())
+        prepared = self._prepare(self.request.new_config())
+        setting = Setting(prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime)
+        cost = estimate(setting)
+        if as_json:
+            facts = {name: getattr(cost, name) for name in cost.__dataclass_fields__}
+            print_json("train", "dry_run", config=prepared.config.as_dict(), images=len(prepared.train.ids),
+                       skipped=len(prepared.skipped), precision=runtime.precision, estimate=facts)  # fmt: skip
+            return
+        print(dump_yaml(prepared.config), end="")
+        steps = f"{cost.steps} updates, " if cost.steps else ""
+        print(f"# {len(prepared.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, {steps}"
+              f"about {clock(cost.seconds)}, {cost.memory_bytes / 2**30:.1f} GiB of memory, "
+              f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
+
+    def train(self, *, as_json: bool) -> None:
+        """The whole job: prepare, train both phases, measure, draw, report."""
+        from vae_cli.runtime import distributed, memory_errors_explained
+
+        config, folder, resumable = self._plan()
+        runtime = self._runtime(config)
+        advice = f"try --batch-size {max(1, config.training.batch_size // 2)} or a smaller --image-size"
+        with distributed(runtime), memory_errors_explained(advice):
+            prepared = _with_fixed_runtime(self._prepare(config), runtime)
+            if runtime.is_main:
+                self._open_folder(folder, prepared, resumable)
+            trainer = self._trainer(prepared, runtime, folder, resumable)
+            if trainer.is_done():
+                self._report_nothing_to_do(folder, trainer, prepared, runtime, as_json)
+                return
+            self._announce(prepared, trainer, runtime, folder)
+            self._run(trainer, prepared, folder)
+            if runtime.is_main:
+                self._finish(trainer, prepared, runtime, folder, as_json)
+        if self.signal_number is not None:
+            raise typer.Exit(_EXIT_CODES[signal.Signals(self.signal_number)])
+
+    # Before
+
+    def _plan(self) -> "tuple[RunConfig, Path, Resumable | None]":
+        """Configuration, run folder, and the checkpoint to go on from. Raises ConfigError, CheckpointError."""
+        from vae_cli.training import run_folder
+        from vae_cli.training.checkpoint import load_resumable
+
+        request = self.request
+        path = str(request.data) if request.data is not None else None
+        if not request.resume:
+            config = request.new_config()
+            folder = request.out or run_folder.default_folder(config.data.path)
+            if is_main():
+                run_folder.require_free(folder, overwrite=request.overwrite)
+            return config, folder, None
+        folder = request.out or run_folder.default_base(path)
+        config = request.resumed_config(run_folder.stored_config(folder))
+        if not run_folder.has_checkpoint(folder):
+            self.messages.note(f"{shown(folder)}: nothing was saved yet; starting from the beginning")
+            return config, folder, None
+        return config, folder, load_resumable(folder)
+
+    def _runtime(self, config: "RunConfig") -> "Runtime":
+        from vae_cli.runtime import make_runtime, pick_device
+
+        runtime = make_runtime(pick_device(self.device), config.training.precision, config.training.threads)
+        if config.training.batch_size % runtime.world_size:
+            raise ConfigError(
+                f"training.batch_size: {config.training.batch_size} cannot be shared by {runtime.world_size} ranks; "
+                "give a multiple"
+            )
+        return runtime
+
+    def _prepare(self, config: "RunConfig") -> "Prepared":
+        """Read the data; rank 0 first, so that the others find its cache."""
+        from vae_cli.runtime import main_rank_first
+        from vae_cli.training.prepare import prepare
+
+        def report(what: str, done: int, total: int) -> None:
+            self.messages.status(f"{what}: {done}/{total}")
+
+        exclude = (self.request.out,) if self.request.out else ()
+        with main_rank_first():
+            prepared = prepare(config, workers=self.workers, exclude=exclude, on_progress=report)
+        if self.strict and prepared.skipped:
+            first = prepared.skipped[0]
+            raise DataError(f"{first.id}: {first.reason} ({len(prepared.skipped)} such files; --strict)")
+        for item in prepared.skipped[:5]:
+            self.messages.warn(f"skipped {shown(item.id)}: {shown(item.reason)}")
+        if len(prepared.skipped) > 5:
+            self.messages.warn(f"skipped {len(prepared.skipped) - 5} more files; data.json in the run names them all")
+        return prepared
+
+    def _open_folder(self, folder: Path, prepared: "Prepared", resumable: "Resumable | None") -> None:
+        from vae_cli.training import run_folder
+
+        if resumable is None:
+            run_folder.create(folder, prepared)
+        else:
+            run_folder.describe(folder, prepared)
+
+    def _trainer(
+        self, prepared: "Prepared", runtime: "Runtime", folder: Path, resumable: "Resumable | None"
+    ) -> "Trainer":
+        from vae_cli.training.loop import Trainer
+        from vae_cli.training.phases import Setting
+
+        if resumable is not None and resumable.facts.label_names != prepared.label_names:
+            raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
+        setting = Setting(
+            prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime
+        )
+        return Trainer(setting, folder, started=self.started, stop=lambda: self.signal_number is not None,
+                       resume=resumable, extend=self.request.budget_given)  # fmt: skip
+
+    def _announce(self, prepared: "Prepared", trainer: "Trainer", runtime: "Runtime", folder: Path) -> None:
+        """The first lines: what was read, what is trained, for how long."""
+        config, note = prepared.config, self.messages.note
+        for text in prepared.notes:
+            note(text)
+        height, width = config.data.image_size or (0, 0)
+        labels = f", {len(prepared.label_names)} labels" if prepared.label_names else ""
+        kind = "grey" if config.data.channels == 1 else "colour"
+        note(f"{len(prepared.train.ids)} images to learn from, {len(prepared.validation.ids)} held out, "
+             f"{len(prepared.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
+        note(f"device {runtime.device} ({runtime.precision}), preset {config.preset}, seed {config.training.seed}")
+        note(f"{trainer.describe_budget()}; run folder {shown(folder)}; Ctrl-C stops and saves")
+        if trainer.progress.step:
+            note(f"going on at step {trainer.progress.step} ({trainer.progress.phase} phase)")
+
+    # During
+
+    def _run(self, trainer: "Trainer", prepared: "Prepared", folder: Path) -> None:
+        """Follow the events; Ctrl-C and SIGTERM let the update finish, a second one ends at once."""
+        from vae_cli.training.run_folder import MetricsLog
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self.signal_number is not None:
+                raise KeyboardInterrupt
+            self.signal_number = number
+            self.messages.note("stopping after this update …")
+
+        previous = {number: signal.signal(number, on_signal) for number in _EXIT_CODES}
+        log = MetricsLog(folder, first_step=trainer.progress.step) if trainer.runtime.is_main else None
+        try:
+            for event in trainer.run():
+                self._on_event(event, log, prepared, folder)
+        finally:
+            if log is not None:
+                log.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_event(self, event: "Event", log: Any, prepared: "Prepared", folder: Path) -> None:
+        from vae_cli.cli import previews
+        from vae_cli.training import events
+
+        match event:
+            case events.StepLogged():
+                figures = {**event.figures, "images_per_second": event.images_per_second}
+                if log is not None:
+                    log.write(event.step, event.phase, figures)
+                shown_figures = "  ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
+                self.messages.status(
+                    f"{event.phase} {event.fraction:4.0%}  step {event.step}  {shown_figures}  "
+                    f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
+                )
+            case events.Validated():
+                if log is not None:
+                    log.write(event.step, event.phase, {"validation_loss": event.score})
+                best = " (best)" if event.is_best else ""
+                self.messages.detail(f"{event.phase} step {event.step}: validation loss {event.score:.4f}{best}")
+            case events.PreviewDue():
+                previews.draw_progress(event.model, prepared.validation, folder / "previews", event.step)
+            case events.PhaseDone():
+                self._record_phase(event, prepared)
+            case events.Saved():
+                self.messages.detail(f"saved {shown(event.path)}")
+
+    def _record_phase(self, event: "PhaseDone", prepared: "Prepared") -> None:
+        batch_size = prepared.config.training.batch_size
+        self.seconds_waited += event.seconds_waited
+        self.phases[event.phase] = {
+            "steps": event.steps,
+            "seconds": event.seconds,
+            "images_per_second": event.steps * batch_size / event.seconds if event.steps else 0.0,
+            "validation_loss": event.validation_loss,
+        }
+        if event.num_refused:
+            self.messages.warn(f"{event.num_refused} updates of the {event.phase} phase were refused as out of bounds")
+
+    # After
+
+    def _finish(
+        self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, as_json: bool
+    ) -> None:
+        """Measure the best weights, draw the final pictures, print the summary."""
+        from vae_cli.cli import previews
+        from vae_cli.training.checkpoint import load_model
+
+        seconds = time.monotonic() - self.started
+        status = "interrupted" if self.signal_number is not None else "finished"
+        if status == "interrupted":
+            again = f"vae train --out {quoted(folder)} --resume"
+            self.messages.note(f"saved at step {trainer.progress.step}; go on with: {again}")
+        facts = self._facts(trainer, prepared, runtime, folder, seconds)
+        if status == "finished":
+            model = load_model(folder, runtime)
+            facts["parameters"] = model.num_parameters
+            facts["validation"] = self._validate(model, prepared)
+            pictures = previews.draw_final(model, prepared.validation, folder / "previews")
+            self.messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
+        if as_json:
+            print_json("train", status, **facts)
+        else:
+            print(shown(folder))
+        if status == "finished":
+            self.messages.next_step(f"vae sample {quoted(folder)} -n 64 --out grid.png")
+
+    def _facts(
+        self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, seconds: float
+    ) -> dict[str, Any]:
+        """The JSON object's facts about the run and this invocation."""
+        steps = sum(phase["steps"] for phase in self.phases.values())
+        busy = sum(phase["seconds"] for phase in self.phases.values())
+        batch_size = prepared.config.training.batch_size
+        return {
+            "run": folder,
+            "steps": trainer.progress.step,
+            "images": len(prepared.train.ids),
+            "skipped": len(prepared.skipped),
+            "image_size": list(prepared.config.data.image_size or ()),
+            "channels": prepared.config.data.channels,
+            "labels": list(prepared.label_names),
+            "parameters": trainer.num_parameters,
+            "precision": runtime.precision,
+            "seconds": seconds,
+            "images_per_second": steps * batch_size / busy if busy else 0.0,
+            "data_wait_fraction": self.seconds_waited / busy if busy else 0.0,
+            "phases": self.phases,
+            "validation": None,
+        }
+
+    def _validate(self, model: Any, prepared: "Prepared") -> dict[str, Any]:
+        import numpy as np
+
+        from vae_cli.tasks.evaluate import evaluate
+
+        count = len(prepared.validation.ids)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, VALIDATED_IMAGES)).astype(int))
+        return evaluate(model, prepared.validation.pixels[chosen])
+
+    def _report_nothing_to_do(
+        self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool
+    ) -> None:
+        if not runtime.is_main:
+            return
+        step = trainer.progress.step
+        self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {2 * step} goes on")
+        if as_json:
+            print_json("train", "nothing_to_do", **self._facts(trainer, prepared, runtime, folder, 0.0))
+        else:
+            print(shown(folder))

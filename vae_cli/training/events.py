@@ -1,0 +1,56 @@
+"""What training tells whoever watches it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vae_cli.training.checkpoint import LoadedModel
+
+
+@dataclass(frozen=True)
+class StepLogged:
+    """A line for the log: figures are averages since the last one."""
+
+    phase: str
+    step: int
+    fraction: float
+    """Of the phase's budget, 0 to 1."""
+    seconds_left: float
+    """Of the phase, estimated."""
+    images_per_second: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Validated:
+    phase: str
+    step: int
+    score: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    path: Path
+
+
+@dataclass(frozen=True)
+class PreviewDue:
+    """A good moment for pictures; `model` holds the averaged weights."""
+
+    step: int
+    model: LoadedModel
+
+
+@dataclass(frozen=True)
+class PhaseDone:
+    """What one phase did in this invocation."""
+
+    phase: str
+    steps: int
+    seconds: float
+    seconds_waited: float
+    validation_loss: float | None
+    num_refused: int
+
+
+Event = StepLogged | Validated | Saved | PreviewDue | PhaseDone
