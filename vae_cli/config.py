@@ -202,8 +202,11 @@ PRESETS: dict[str, Layer] = {
             "log_every": 5, "preview_every": 20,
         },
     },
-    "flat": {"model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128}}},
-    "small": {},
+    "flat": {
+        "model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128}},
+        "training": {"time": "4m"},
+    },
+    "small": {"training": {"time": "4m"}},
     "base": {
         "model": {"width": 128, "blocks": 2, "flow": {"width": 256, "blocks": 3}},
         "training": {"steps": 200_000, "batch_size": 256, "learning_rate": 5e-4, "flow_learning_rate": 5e-4,
@@ -218,7 +221,7 @@ PRESETS: dict[str, Layer] = {
                 {"stride": 2, "layers": 3, "channels": 4},
             ],
         },
-        "training": {"flow_share": 0.0},
+        "training": {"time": "8m", "flow_share": 0.0},
     },
 }  # fmt: skip
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 VALIDATED_IMAGES = 1000
 """The summary measures at most this many held-out images."""
+WORTH_A_TRIAL = 200
+"""Updates from which on the start line measures how long they will take."""
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "model",
           "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
@@ -83,6 +85,16 @@ def _at(settings: "Layer", key: str) -> Any:
     for name in key.split("."):
         value = value[name]
     return value
+
+
+def _expected(trainer: "Trainer") -> str:
+    """How long a budget in updates will take here, measured on a few of them; nothing for a short one."""
+    updates_left = (trainer.total or 0) - trainer.progress.step
+    if updates_left < WORTH_A_TRIAL or trainer.runtime.world_size > 1:
+        return ""
+    from vae_cli.training.estimate import estimate
+
+    return f", about {clock(estimate(trainer.setting).seconds * updates_left / (trainer.total or 1))}"
 
 
 def _with_fixed_runtime(prepared: "Prepared", runtime: "Runtime") -> "Prepared":
@@ -236,7 +248,7 @@ class Session:
         note(f"{len(prepared.train.ids)} images to learn from, {len(prepared.validation.ids)} held out, "
              f"{len(prepared.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
         note(f"device {runtime.device} ({runtime.precision}), preset {config.preset}, seed {config.training.seed}")
-        note(f"{trainer.describe_budget()}; run folder {shown(folder)}; Ctrl-C stops and saves")
+        note(f"{trainer.describe_budget()}{_expected(trainer)}; run folder {shown(folder)}; Ctrl-C stops and saves")
         if trainer.progress.step:
             note(f"going on at step {trainer.progress.step} ({trainer.progress.phase} phase)")
 
