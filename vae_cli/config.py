@@ -215,6 +215,7 @@ PRESETS: dict[str, Layer] = {
     },
     "nll": {
         "model": {
+            "width": 32,
             "latents": [
                 {"stride": "global", "layers": 2, "channels": 16},
                 {"stride": 4, "layers": 3, "channels": 8},
@@ -310,7 +311,10 @@ def resolve_config(
     layers = [in_file, *map(parse_assignment, sets), options or {}, {"preset": name}]
     for layer in layers:
         settings = merge(settings, layer)
-    return from_dict(settings)
+    config = from_dict(settings)
+    if all(getattr(config.training, name) is None for name in BUDGETS):
+        raise ConfigError("training: no budget; give one of --steps, --epochs or --time")
+    return config
 
 
 def dump_yaml(config: RunConfig) -> str:

@@ -64,10 +64,10 @@ class Runtime:
 def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU. Raises ConfigError for a device this machine lacks."""
     if name == "auto":
-        if torch.cuda.is_available():
-            name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+        spare = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else spare
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"  # each rank of torchrun has a device of its own
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -22,7 +22,7 @@ def importance_log_likelihood(log_weights: Tensor) -> Tensor:
 
     log_weights: [K, B] nats. Returns [B] nats; below log p(x) on average, closer as K grows; K = 1 is the bound.
     """
-    return torch.logsumexp(log_weights.double(), dim=0) - math.log(len(log_weights))
+    return torch.logsumexp(log_weights.cpu().double(), dim=0) - math.log(len(log_weights))
 
 
 def importance_weights(

@@ -66,6 +66,11 @@ class _SmallGridConv(torch.autograd.Function):
         return grad_x, grad_weight.view(-1, 3, 3, width).permute(0, 3, 1, 2), flat_grad.sum(0)
 
 
+def norm(width: int, *, normalise: bool = True) -> nn.Module:
+    """Group normalisation (Wu & He 2018), or nothing."""
+    return nn.GroupNorm(NORM_GROUPS, width) if normalise else nn.Identity()
+
+
 def conv(width: int, out_width: int, kernel: int) -> nn.Conv2d:
     """A convolution that keeps the size, of kernel 1 or 3."""
     return Conv3x3(width, out_width) if kernel == 3 else nn.Conv2d(width, out_width, 1)
@@ -75,16 +80,24 @@ class ResBlock(nn.Module):
     """x + conv(SiLU(norm(conv(SiLU(norm(x)))))), the second convolution starting at zero.
 
     `embedding` channels > 0: scale and shift of the second normalisation follow a vector (Dhariwal & Nichol 2021).
+    `normalise` False leaves both normalisations out.
     """
 
     def __init__(
-        self, width: int, out_width: int | None = None, *, embedding: int = 0, kernel: int = 3, dropout: float = 0.0
+        self,
+        width: int,
+        out_width: int | None = None,
+        *,
+        embedding: int = 0,
+        kernel: int = 3,
+        dropout: float = 0.0,
+        normalise: bool = True,
     ) -> None:
         super().__init__()
         out_width = out_width or width
-        self.norm_in = nn.GroupNorm(NORM_GROUPS, width)
+        self.norm_in = norm(width, normalise=normalise)
         self.conv_in = conv(width, out_width, kernel)
-        self.norm_out = nn.GroupNorm(NORM_GROUPS, out_width)
+        self.norm_out = norm(out_width, normalise=normalise)
         self.conv_out = zero_init(conv(out_width, out_width, kernel))
         self.modulation = zero_init(nn.Linear(embedding, 2 * out_width)) if embedding else None
         self.dropout = nn.Dropout(dropout)

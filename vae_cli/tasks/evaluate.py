@@ -44,7 +44,7 @@ def evaluate(
         x = _inputs(model, images[start : start + CHUNK], uniform)
         generator = image_generator(seed, start)
         for name, value in _measure(model, x, means, importance_samples, generator).items():
-            sums[name] = sums.get(name, 0.0) + value.double().sum().item()
+            sums[name] = sums.get(name, 0.0) + value.cpu().double().sum().item()
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
     figures = {name: total / len(images) for name, total in sums.items()}
@@ -109,4 +109,4 @@ def _flat(latents: Latents) -> Tensor:
 
 def _quantised(x: Tensor) -> Tensor:
     """[-1, 1] to [0, 1] in steps of a grey level: pictures are compared as they would be written."""
-    return ((x.float() + 1) * 127.5).round().clamp(0, 255) / 255
+    return ((x.float().cpu() + 1) * 127.5).round().clamp(0, 255) / 255

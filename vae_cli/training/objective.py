@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,10 +81,10 @@ class UpdateGuard:
             )
         return False
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         return {"norms": list(self.norms), "num_refused": self.num_refused, "num_in_a_row": self.num_in_a_row}
 
-    def load(self, state: dict[str, object]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        self.norms = deque(state["norms"], maxlen=self.WINDOW)  # type: ignore[call-overload]
-        self.num_refused, self.num_in_a_row = int(str(state["num_refused"])), int(str(state["num_in_a_row"]))
+        self.norms = deque(state["norms"], maxlen=self.WINDOW)
+        self.num_refused, self.num_in_a_row = state["num_refused"], state["num_in_a_row"]

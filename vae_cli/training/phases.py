@@ -7,7 +7,7 @@ the number of ranks nor an interruption changes it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Phase(Protocol):
     def module(self) -> nn.Module:
         """What is trained."""
 
-    def loss(self, module: Callable[..., object], batch: Batch) -> Loss:
+    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
         """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped)."""
 
     def validate(self, module: nn.Module) -> float:
@@ -112,7 +112,7 @@ class VaePhase:
         self.learning_rate = setting.config.training.learning_rate
         self.gradient_clip = setting.config.training.gradient_clip
 
-    def loss(self, module: Callable[..., object], batch: Batch) -> Loss:
+    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
         config, setting = self.setting.config, self.setting
         generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
         x = setting.images(batch, generator)
@@ -122,8 +122,8 @@ class VaePhase:
         weight = kl_weight_at(
             batch.step, target=config.objective.kl_weight, warmup_steps=config.objective.kl_warmup_steps
         )
-        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=config.objective.free_nats)  # type: ignore[arg-type]
-        return Loss(total, {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()})  # type: ignore[attr-defined]
+        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=config.objective.free_nats)
+        return Loss(total, {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()})
 
     @torch.inference_mode()
     def validate(self, module: nn.Module) -> float:
@@ -155,7 +155,7 @@ class FlowPhase:
         for start in range(0, len(pixels), CHUNK):
             x = self.setting.runtime.move(to_unit(pixels[start : start + CHUNK]))
             posterior = self._posterior(x)
-            mean, variance = posterior[0].double().cpu(), (2 * posterior[1]).exp().double().cpu()
+            mean, variance = posterior[0].cpu().double(), (2 * posterior[1]).exp().cpu().double()
             total += mean.sum((0, 2, 3))
             squares += (mean.square() + variance).sum((0, 2, 3))
             num_positions += mean[:, 0].numel()
@@ -169,16 +169,16 @@ class FlowPhase:
             posterior = self.vae.first_posterior(x)
         return posterior.mean, posterior.log_scale
 
-    def _loss(self, module: Callable[..., object], x: Tensor, labels: Tensor, draws: "_FlowDraws") -> Tensor:
+    def _loss(self, module: Callable[..., Any], x: Tensor, labels: Tensor, draws: "_FlowDraws") -> Tensor:
         """[b] loss of images under the given draws."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
         view = View.of(x, draws.observed, draws.noise_sigma, labels, draws.pixels)
         with self.setting.runtime.autocast():
-            loss: Tensor = module(z, draws.noise, draws.time, view)  # type: ignore[assignment]
+            loss: Tensor = module(z, draws.noise, draws.time, view)
         return loss
 
-    def loss(self, module: Callable[..., object], batch: Batch) -> Loss:
+    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
         setting = self.setting
         generator = image_generator(setting.seed, FLOW_DRAWS, batch.step)
         x = setting.images(batch, generator)
