@@ -48,21 +48,17 @@ def test_a_straight_path_is_exact_in_one_step() -> None:
     torch.testing.assert_close(moved, torch.full((2,), 3.0))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_backwards_undoes_forwards(form: str) -> None:
-    _, flow = tiny_flow(FORMS[form])
-    noise = torch.randn(4, *flow.shape)
-    condition = flow.condition(View.nothing(4, 1, (8, 8), torch.device("cpu")))
-    label = torch.full((4,), -1)
+def test_backwards_undoes_forwards() -> None:
+    """On a smooth, nonlinear field that moves every point; the networks' own random fields are too rough for it."""
 
     def velocity(u: Tensor, t: float) -> Tensor:
-        return flow.velocity_net(u, torch.full((4,), t), condition, label)
+        return torch.sin(2 * u) + t * torch.cos(3 * u)
 
-    there = integrate(velocity, noise, times(400))
-    back = integrate(velocity, there, times(400)[::-1])
-    moved = (there - noise).abs().mean()
-    assert moved > 0.02, "it went nowhere, which shows nothing"
-    assert (back - noise).abs().mean() < 0.05 * moved  # random weights make a rough field
+    noise = torch.randn(4, 3, 2, 2)
+    there = integrate(velocity, noise, times(200))
+    back = integrate(velocity, there, times(200)[::-1])
+    assert (there - noise).abs().mean() > 0.2, "it went nowhere, which shows nothing"
+    torch.testing.assert_close(back, noise, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("form", FORMS)
