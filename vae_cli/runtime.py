@@ -109,7 +109,9 @@ def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if not hasattr(torch.cpu, "get_capabilities"):  # older releases of torch tell it only here
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

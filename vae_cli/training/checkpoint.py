@@ -147,6 +147,8 @@ def _replace_folder(temporary: Path, folder: Path) -> None:
         folder.rename(aside)
     temporary.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
+    if os.name != "posix":  # elsewhere folders cannot be opened, nor need they be
+        return
     descriptor = os.open(folder.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,5 @@
 """What a run will cost on this machine, measured on a few updates before it starts."""
 
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -72,8 +71,12 @@ def _seconds_of_update(phase: Phase, setting: Setting) -> float:
 
 
 def _memory_bytes(setting: Setting) -> int:
-    """Peak so far: of the GPU where there is one, else of this process."""
+    """Peak so far: of the GPU where there is one, else of this process; 0 where the system does not tell."""
     if setting.runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(setting.runtime.device)
+    try:
+        import resource
+    except ImportError:  # Windows does not have it
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
