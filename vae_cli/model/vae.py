@@ -67,9 +67,11 @@ class VAE(nn.Module):
         super().__init__()
         self.image_size, self.channels = image_size, channels
         # Deep ladders go without normalisation (Child 2021): a quarter of the time, and their states stay calm.
-        style = {"blocks": blocks, "dropout": dropout, "normalise": len(latents) == 1}
-        self.encoder = Encoder(channels, levels, **style)
-        self.ladder = Ladder(image_size, levels, latents, likelihood.num_params, **style)
+        normalise = len(latents) == 1
+        self.encoder = Encoder(channels, levels, blocks=blocks, dropout=dropout, normalise=normalise)
+        self.ladder = Ladder(
+            image_size, levels, latents, likelihood.num_params, blocks=blocks, dropout=dropout, normalise=normalise
+        )
         self.likelihood = likelihood
         self.latent_shapes = tuple(
             (latent.channels, *(levels[latent.level].size if latent.level is not None else (1, 1)))
