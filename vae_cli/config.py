@@ -117,6 +117,8 @@ class FlowConfig(Section):
     blocks: int = Field(2, ge=1, le=16)
     """Residual blocks a level on the way down; one more on the way up."""
     solver_steps: int = Field(20, ge=1, le=1000)
+    clusters: int = Field(256, ge=1, le=65536)
+    """Groups of alike images that samples start from; small data sets make fewer."""
 
 
 class ModelConfig(Section):
@@ -133,13 +135,21 @@ class ModelConfig(Section):
 
 class ObjectiveConfig(Section):
     kl_weight: float = Field(1.0, ge=0)
+    """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)
     """Floor under the batch mean of each latent layer's KL, nats."""
+    perceptual: float = Field(0.0, ge=0)
+    """Weight of the distance of image gradients (`training.terms`); 0 = off. Weight w counts it as the nats of a
+    Laplace density of scale 1 / w; 1 to 10 are usual."""
+    adversarial: float = Field(0.0, ge=0)
+    """Weight of the patch discriminator's term, as a share of the reconstruction's pull; 0 = off."""
+    adversarial_start: float = Field(0.5, ge=0, lt=1)
+    """Share of the VAE phase after which the discriminator joins in."""
 
 
 class TrainingConfig(Section):
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(32, ge=1)
     """Images an update over all ranks."""
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
@@ -157,6 +167,9 @@ class TrainingConfig(Section):
     flow_share: float = Field(0.6, ge=0, le=1)
     save_every: int = Field(500, ge=1)
     validate_every: int = Field(250, ge=1)
+    patience: int = Field(10, ge=0)
+    """Validations without a better score after which a phase goes over to its falling rate, and then ends; 0 = never.
+    At the defaults that is 2,500 updates: only long runs on small data get there."""
     log_every: int = Field(50, ge=1)
     preview_every: int = Field(1000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -206,9 +219,10 @@ PRESETS: dict[str, Layer] = {
         "model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128}},
         "training": {"time": "4m"},
     },
-    "small": {"training": {"time": "4m"}},
+    "small": {"objective": {"kl_weight": 0.1}, "training": {"time": "4m"}},
     "base": {
         "model": {"width": 128, "blocks": 2, "flow": {"width": 256, "blocks": 3}},
+        "objective": {"kl_weight": 0.1},
         "training": {"steps": 200_000, "batch_size": 256, "learning_rate": 5e-4, "flow_learning_rate": 5e-4,
                      "warmup_steps": 2000, "ema_decay": 0.9999, "save_every": 5000, "validate_every": 2500,
                      "preview_every": 5000},

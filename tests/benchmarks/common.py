@@ -1,17 +1,21 @@
 """What the benchmarks share: running the program, data, machine facts, the report. Not part of the test run.
 
 Each script is one command and runs `python -m vae_cli` of this checkout. It keeps its runs under --work, where a
-finished run is used again, prints a short table and, as its last line, one JSON object with every figure, the targets,
-the protocol and the machine. It leaves with 1 when a target is missed.
+finished run is used again, and so is every other part that takes long (one JSON file each); prints a short table and,
+as its last line, one JSON object with every figure, the targets, the protocol and the machine. It leaves with 1 when a
+target is missed. What they need beyond the program: `pip install .[benchmark]`.
 
-    fashion_samples.py  samples of Fashion-MNIST: Fréchet distance and coverage
-    fills.py            hole PSNR of fills against Telea, Navier-Stokes and biharmonic
+    samples.py          samples of Fashion-MNIST after 10 and 30 minutes: Fréchet distance, coverage, solver steps
+    vs_pythae.py        samples at equal minutes and minutes to an equal bound, against pythae
     mnist_nll.py        likelihood of dynamically binarised MNIST
-    emoji.py            a default run on colour icons: pictures to look at, PSNR
+    fashion_nll.py      likelihood of Fashion-MNIST, binarised or with 8 bits
+    emoji.py            a default run on colour icons: PSNR of unseen ones, coverage of samples, pictures to look at
+    fills.py            hole PSNR of fills against Telea, Navier-Stokes and biharmonic
+    sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
+    convolutions.py     weight gradients of small convolutions on a CPU
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run
     formats.py          `vae inpaint` on 16-bit, CMYK, palette and rotated files
     startup.py          seconds of `vae --help`; examples in every command's help
-    sizes.py            speed of training and sampling at several image sizes
 
 `--data` is a folder that holds mnist/{train,test}/<label>/<index>.png, fashion-mnist/train/<class>/<index>.png and
 noto-emoji-64/<category>/<name>.png; indices count through the published files. `--features` is a Python file with
@@ -25,12 +29,13 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
 
     from vae_cli.training.checkpoint import LoadedModel
 
+FASHION = "fashion-mnist/train"
 NUM_TRAINED, NUM_FASHION = 55_000, 60_000
 """Fashion-MNIST: images before the first index are trained on, those from there to the second held out."""
 _PACKAGES = ("torch", "numpy", "pillow", "opencv-python-headless", "scikit-image")
@@ -215,24 +221,38 @@ def _wait(process: "subprocess.Popen[bytes]") -> int | None:
     return peak_bytes
 
 
-def train(work: Path, name: str, *words: object) -> tuple[Path, dict[str, Any]]:
-    """The run `work/name` and the JSON object of its training, made by `vae train` unless it is there already.
+def part(work: Path, name: str, arguments: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` returned, from `work/name.json` where it was made before with equal arguments, else made and kept.
 
-    An unfinished one is made anew, so that every figure comes from one undisturbed budget.
+    Whatever `make` was doing when it was interrupted is made anew, so that every figure comes from one go.
     """
-    run, record = work / name, work / f"{name}.json"
-    arguments = [str(word) for word in words]
+    record, arguments = work / f"{name}.json", json.loads(json.dumps(arguments, default=str))
     if record.exists():
         known = json.loads(record.read_text())
         if known["arguments"] != arguments:
-            sys.exit(f"{run}: trained with other options ({' '.join(known['arguments'])}); choose another --work")
-        print(f"{run}: trained before, used again", file=sys.stderr)
-        return run, known["facts"]
+            sys.exit(f"{record}: made with other options ({known['arguments']}); choose another --work")
+        print(f"{record}: made before, used again", file=sys.stderr)
+        return dict(known["facts"])
     work.mkdir(parents=True, exist_ok=True)
-    print(f"{run}: training ({' '.join(arguments)})", file=sys.stderr, flush=True)
-    facts = vae_json(work, "train", *arguments, "--out", run, "--overwrite").facts
-    record.write_text(json.dumps({"arguments": arguments, "facts": facts}))
-    return run, facts
+    print(f"{work / name}: {arguments}", file=sys.stderr, flush=True)
+    text = json.dumps({"arguments": arguments, "facts": make()})
+    record.with_suffix(".tmp").write_text(text)
+    record.with_suffix(".tmp").replace(record)
+    return dict(json.loads(text)["facts"])
+
+
+def train(work: Path, name: str, *words: object) -> tuple[Path, dict[str, Any]]:
+    """The run `work/name` and the JSON object of its training, made by `vae train` unless it is there already.
+
+    `peak_bytes` beside the program's own facts is the process's largest resident memory.
+    """
+    run, arguments = work / name, [str(word) for word in words]
+
+    def make() -> dict[str, Any]:
+        outcome = vae_json(work, "train", *arguments, "--out", run, "--overwrite")
+        return {**outcome.facts, "peak_bytes": outcome.peak_bytes}
+
+    return run, part(work, name, arguments, make)
 
 
 def load(run: Path, device: str) -> "LoadedModel":
@@ -257,32 +277,43 @@ def load_features(path: Path) -> "ModuleType":
     return module
 
 
-def fashion_files(data: Path, first: int, last: int) -> list[Path]:
-    """Fashion-MNIST's training files with first <= index < last, in the order of their indices."""
-    found = [path for path in (data / "fashion-mnist" / "train").glob("*/*.png") if first <= int(path.stem) < last]
+def indexed_files(data: Path, folder: str, first: int, last: int) -> list[Path]:
+    """data/folder/<label>/<index>.png with first <= index < last, in the order of their indices."""
+    found = [path for path in (data / folder).glob("*/*.png") if first <= int(path.stem) < last]
     if len(found) != last - first:
-        sys.exit(f"--data {data}: {len(found)} files of Fashion-MNIST with indices {first} to {last - 1}")
+        sys.exit(f"--data {data}: {len(found)} files in {folder} with indices {first} to {last - 1}")
     return sorted(found, key=lambda path: int(path.stem))
 
 
-def fashion_pixels(data: Path, first: int, last: int) -> "np.ndarray":
-    """uint8 [N, 28, 28, 1] of those files."""
+def grey_pixels(files: Sequence[Path]) -> "np.ndarray":  # uint8 [N, H, W, 1]
     import numpy as np
     from PIL import Image
 
-    return np.stack([np.asarray(Image.open(path))[:, :, None] for path in fashion_files(data, first, last)])
+    return np.stack([np.asarray(Image.open(path))[:, :, None] for path in files])
+
+
+def fashion_pixels(data: Path, first: int, last: int) -> "np.ndarray":
+    """uint8 [N, 28, 28, 1] of Fashion-MNIST's training images with first <= index < last."""
+    return grey_pixels(indexed_files(data, FASHION, first, last))
+
+
+def link_images(folder: Path, files: Sequence[Path]) -> Path:
+    """A folder of links to exactly these files, <label>/<name> each; left as it is where it is complete."""
+    wanted = {Path(path.parent.name) / path.name: path for path in files}
+    if {path.relative_to(folder) for path in folder.glob("*/*")} == set(wanted):
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, path in wanted.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(path.resolve())
+    return folder
 
 
 def fashion_run(work: Path, data: Path, *, minutes: float, device: str, seed: int) -> tuple[Path, dict[str, Any]]:
     """`vae train --labels none` on the first 55,000 images, which are linked into a folder of their own."""
-    folder = work / "fashion-first-55000"
-    for path in fashion_files(data, 0, NUM_TRAINED):
-        link = folder / path.parent.name / path.name
-        if not link.exists():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.resolve())
-    return train(work, "fashion", folder, "--labels", "none", "--time", seconds_of(minutes), "--device", device,
-                 "--seed", seed)  # fmt: skip
+    folder = link_images(work / "fashion-first-55000", indexed_files(data, FASHION, 0, NUM_TRAINED))
+    return train(work, f"fashion-{minutes:g}m", folder, "--labels", "none", "--time", seconds_of(minutes),
+                 "--device", device, "--seed", seed)  # fmt: skip
 
 
 def seconds_of(minutes: float) -> str:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fills.py --data FOLDER --work FOLDER [--run RUN] [--num 200]
 
-With RUN, trained as by fashion_samples.py (without --run that run under --work is used or made), 200 of the last 5,000
+With RUN, trained as by samples.py (without --run that run under --work is used or made), 200 of the last 5,000
 Fashion-MNIST training images, evenly spaced, are damaged by each family of masks and filled: by the model, once and as
 the mean of 10 fills, and by OpenCV's Telea and Navier-Stokes and scikit-image's biharmonic inpainting, all on the same
 images and masks. A fill is rounded to grey levels as it would be written; the mean of fills is not rounded.
@@ -105,7 +105,7 @@ def measure(
 
 def main() -> None:
     parser = common.parser(__doc__, data=True)
-    parser.add_argument("--run", type=Path, help="a trained run; default: the one of fashion_samples.py under --work")
+    parser.add_argument("--run", type=Path, help="a trained run; default: the one of samples.py under --work")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training where a run is made (default 10)")
     parser.add_argument("--num", type=int, default=200, help="images (default 200)")
     parser.add_argument("--fills", type=int, default=10, help="of each image (default 10)")

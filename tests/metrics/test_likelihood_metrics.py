@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny import LADDER, tiny_vae
+from tiny import LADDER, VECTOR, tiny_vae
 from torch import Tensor
 from torch.distributions import Normal
 
+from vae_cli.config import Layer
 from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_likelihood, importance_weights
 from vae_cli.model.vae import VAE
 
@@ -71,6 +72,32 @@ def test_rows_belong_to_their_images() -> None:
     """With the exact posterior every weight of an image is log p of that image."""
     weights = weights_of(LinearGaussian(0, 1), 10, rows=21)
     torch.testing.assert_close(weights.double(), EXACT.expand(10, 7), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 15, 1000])
+def test_rows_at_once_change_no_weight(rows: int) -> None:
+    """Noise belongs to (generator, image, sample) and not to the size of a computation."""
+    model = LinearGaussian(0.5, 1.2)
+    torch.testing.assert_close(weights_of(model, 11, rows), weights_of(model, 11, 14), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("latents", [LADDER, VECTOR])
+def test_rows_at_once_change_no_weight_of_a_real_model(latents: tuple[Layer, ...]) -> None:
+    vae = tiny_vae({"model": {"latents": list(latents)}})
+    x = torch.rand(3, 1, 8, 8) * 2 - 1
+    few, many = (
+        importance_weights(vae, x, 7, torch.Generator().manual_seed(0), rows=rows).detach() for rows in (1, 12)
+    )
+    torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-3)
+    assert (few[0] != few[1]).all(), "samples share their noise"
+
+
+def test_the_image_is_encoded_once() -> None:
+    model, calls = LinearGaussian(0, 1), []
+    features = model.features
+    model.features = lambda x: calls.append(len(x)) or features(x)  # type: ignore[method-assign,func-returns-value]
+    weights_of(model, 50, rows=14)
+    assert calls == [7]
 
 
 def test_far_weights_do_not_overflow() -> None:

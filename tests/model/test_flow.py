@@ -196,7 +196,9 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
     """Moments of all, and of each label's part, within what a few hundred small updates can give."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
-    flow = LatentFlow((2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), 8)
+    flow = LatentFlow(
+        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), 8, num_labels=2, num_clusters=1
+    )
     z, which = mixture(4000, generator)
     flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3)))
     optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)

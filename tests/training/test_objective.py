@@ -31,7 +31,7 @@ from vae_cli.training.prepare import Prepared
 def terms(kl: list[list[float]]) -> tuple[ElboTerms, Tensor]:
     """Log-likelihoods -10 and -30, and the given KLs with gradients."""
     leaf = torch.tensor(kl, requires_grad=True)
-    return ElboTerms(torch.tensor([-10.0, -30.0]), leaf), leaf
+    return ElboTerms(torch.tensor([-10.0, -30.0]), leaf, torch.zeros(2, 1, 4, 4)), leaf
 
 
 def test_the_loss_is_the_negative_bound() -> None:
@@ -173,8 +173,8 @@ def poisoned(from_step: int, to_step: float = math.inf) -> Any:
     """VaePhase.loss that is not a number in some updates."""
     honest = VaePhase.loss
 
-    def loss(self: VaePhase, module: Any, batch: Any) -> Loss:
-        found = honest(self, module, batch)
+    def loss(self: VaePhase, module: Any, batch: Any, spent: float) -> Loss:
+        found = honest(self, module, batch, spent)
         return Loss(found.total * math.nan, found.figures) if from_step <= batch.step < to_step else found
 
     return loss

@@ -13,6 +13,7 @@ from vae_cli.cli import options
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import file_entry, print_json
+from vae_cli.cli.training_words import few_images_line
 from vae_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def check(
     if failure:
         messages.error(failure)
         raise typer.Exit(DataError.exit_code)
+    if line := few_images_line(facts.num_usable):
+        messages.note(line)
     messages.next_step(f"vae train {quoted(data)}")
 
 

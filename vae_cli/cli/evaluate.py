@@ -11,12 +11,14 @@ from vae_cli.cli import loading, options
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
-from vae_cli.errors import ConfigError
+from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
     from vae_cli.data.cache import ImageSet
     from vae_cli.data.scan import ImageRef
+    from vae_cli.metrics.extractors import Extractor
     from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.training.prepare import Prepared
 
 _ROWS = {
     "images": ("images", "d"),
@@ -29,8 +31,30 @@ _ROWS = {
     "active_units": ("active latent units", "d"),
     "latent_units": ("latent units", "d"),
     "psnr_db": ("PSNR of reconstructions (dB)", ".2f"),
+    "training_psnr_db": ("PSNR of training images (dB)", ".2f"),
     "ssim": ("SSIM of reconstructions", ".4f"),
 }
+_SAMPLE_ROWS = {
+    "fid": ("Fréchet distance of samples", ".3f"),
+    "kid": ("kernel distance of samples", ".4g"),
+    "kid_std": ("  its spread over subsets", ".4g"),
+    "precision": ("precision of samples", ".3f"),
+    "recall": ("recall", ".3f"),
+    "density": ("density", ".3f"),
+    "coverage": ("coverage", ".3f"),
+}
+_NEAREST_ROWS = {
+    "training_images": ("training images looked at", "d"),
+    "median_ratio": ("samples' distance to them ÷ held-out", ".3f"),
+    "share_below_1_percent": ("  nearer than the nearest 1 %", ".1%"),
+    "share_below_median": ("  nearer than the nearest half", ".1%"),
+}
+AUTO = "auto"
+MIN_ACTIVE_SHARE, MIN_IMAGES_FOR_VARIANCE = 0.1, 10
+NUM_TRAINING_MEASURED = 256
+MAX_GAP_DB = 3.0
+"""Training images rebuilt with less than half the squared error of held-out ones are known by heart."""
+MAX_COPIED_SHARE, MIN_IMAGES_FOR_PERCENTILE = 0.1, 100
 
 
 def evaluate(
@@ -45,6 +69,16 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Use N images, always the same ones.")
     ] = None,
+    feature_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--feature-weights",
+            metavar="FILE",
+            help="Compare samples with the images by the features of this network (Inception's weights or a "
+            "classifier's); auto = train a classifier on the run's labelled images.",
+            show_default=False,
+        ),
+    ] = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
@@ -55,7 +89,8 @@ def evaluate(
 ) -> None:
     """Measure a model on images.
 
-    The bound on the likelihood and its parts, active latent units, and how well images are rebuilt.
+    The bound on the likelihood and its parts, active latent units, and how well images are rebuilt. With
+    --feature-weights also how far samples are from the images, and whether they are copies of training images.
 
     Example: vae evaluate runs/photos new-photos --json
     """
@@ -63,49 +98,185 @@ def evaluate(
     loading.require_run(run)
     if data is not None:
         require(data)
+    if feature_weights not in (None, AUTO):
+        require(Path(feature_weights), f"no such file for --feature-weights; or `{AUTO}` to train a classifier")
     model = loading.load(run, device, messages)
-    images = _held_out(model, limit) if data is None else _images_of(data, limit, model, messages)
+    own = _own_images(
+        model, messages, needed=data is None or feature_weights == AUTO, wanted=feature_weights is not None
+    )
+    images = _held_out(own, limit) if data is None else _images_of(data, limit, model, messages)
+    compared = _compare(model, images, own, feature_weights, seed, messages, is_own=data is None)
+    facts = _measure(model, images, own if data is None else None, importance_samples, seed, messages)
+    bad = images.skipped if data is not None else ()
+    if json:
+        files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
+        print_json("evaluate", "partial" if bad else "ok", **facts, **compared, files=files)
+    else:
+        _print_figures(facts, compared)
+    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
+    if bad:
+        raise typer.Exit(PARTLY_DONE)
+
+
+def _measure(
+    model: "LoadedModel",
+    images: "ImageSet",
+    own: "Prepared | None",
+    importance_samples: int,
+    seed: int,
+    messages: Messages,
+) -> dict[str, Any]:
+    """The figures of the images and, where the run's own are at hand, how well training images are rebuilt."""
     from vae_cli.tasks.evaluate import evaluate as task
 
     with messages.progress("evaluate", len(images.pixels)) as progress:
-        measured = task(
+        facts = task(
             model,
             images.pixels,
             importance_samples=importance_samples,
             seed=seed,
             on_progress=progress.reach,
         )
-    facts = {key: measured.get(key) for key in _ROWS}
-    bad = images.skipped if data is not None else ()
-    if json:
-        files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
-        print_json("evaluate", "partial" if bad else "ok", **facts, files=files)
+    _warn_of_collapse(facts, model, messages)
+    if own is None:
+        return facts | {"training_psnr_db": None}
+    step = -(-len(own.train.pixels) // NUM_TRAINING_MEASURED)
+    training_psnr_db = task(model, own.train.pixels[::step], seed=seed)["psnr_db"]
+    gap_db = training_psnr_db - facts["psnr_db"]
+    if gap_db > MAX_GAP_DB:
+        messages.warn(
+            f"training images are rebuilt {gap_db:.1f} dB better than held-out ones: the model knows them by heart; "
+            "train on more images, for fewer steps or with --set model.dropout=0.1"
+        )
+    return facts | {"training_psnr_db": training_psnr_db}
+
+
+def _warn_of_collapse(facts: dict[str, Any], model: "LoadedModel", messages: Messages) -> None:
+    """Says when hardly any latent carries anything about the image, and which settings to try."""
+    active, units = facts["active_units"], facts["latent_units"]
+    if facts["images"] < MIN_IMAGES_FOR_VARIANCE or active >= MIN_ACTIVE_SHARE * units:
+        return
+    warmup = max(2 * model.config.objective.kl_warmup_steps, 1000)
+    messages.warn(
+        f"{active} of {units} latent units say anything about an image (posterior collapse); train with "
+        f"--set objective.free_nats=2 or --set objective.kl_warmup_steps={warmup}"
+    )
+
+
+def _compare(
+    model: "LoadedModel",
+    images: "ImageSet",
+    own: "Prepared | None",
+    feature_weights: str | None,
+    seed: int,
+    messages: Messages,
+    *,
+    is_own: bool,
+) -> dict[str, Any]:
+    """Distances of samples from the images; nothing unless features were asked for."""
+    if feature_weights is None:
+        return {}
+    from vae_cli.metrics.extractors import open_extractor
+    from vae_cli.tasks.evaluate import compare_samples, num_compared
+
+    if feature_weights == AUTO:
+        assert own is not None, "asked for as needed"
+        extractor = _trained_extractor(model, own, seed, messages)
     else:
-        _print_table(facts)
-    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
-    if bad:
-        raise typer.Exit(PARTLY_DONE)
+        extractor = open_extractor(
+            Path(feature_weights), channels=model.channels, image_size=model.image_size, device=model.runtime.device
+        )
+    count = num_compared(len(images.pixels))
+    messages.note(f"comparing {count} samples with {count} images by {extractor.num_features} features "
+                  f"of {shown(extractor.name)}")  # fmt: skip
+    if count <= extractor.num_features:
+        messages.warn(f"{count} images are few for {extractor.num_features} features: trust kid rather than fid")
+    with messages.progress("compare", 2 * count) as progress:
+        figures = compare_samples(
+            model,
+            images.pixels,
+            extractor,
+            training=own.train.pixels if own is not None else None,
+            held_out=own.validation.pixels if own is not None and not is_own else None,
+            seed=seed,
+            on_progress=progress.reach,
+        )
+    _warn_of_copies(figures, count, messages)
+    return figures
 
 
-def _print_table(facts: dict[str, Any]) -> None:
-    """What is known, a line each."""
-    known = {key: value for key, value in facts.items() if value is not None}
-    width = max(len(_ROWS[key][0]) for key in known)
-    for key, value in known.items():
-        title, form = _ROWS[key]
-        print(f"{title:<{width}}  {value:>12{form}}")
+def _trained_extractor(model: "LoadedModel", own: "Prepared", seed: int, messages: Messages) -> "Extractor":
+    from vae_cli.metrics.classifier import NUM_STEPS
+    from vae_cli.tasks.evaluate import classifier_extractor
+
+    with messages.progress("train a classifier", NUM_STEPS, "steps") as progress:
+        extractor, share_right = classifier_extractor(
+            model, own.train, own.validation, seed=seed, on_progress=progress.reach
+        )
+    messages.note(f"the classifier names {share_right:.1%} of the held-out images rightly")
+    return extractor
 
 
-def _held_out(model: "LoadedModel", limit: int | None) -> "ImageSet":
-    """The run's own held-out images, the N lowest hashes of them if limited."""
-    from vae_cli.training.prepare import held_out
+def _warn_of_copies(figures: dict[str, Any], count: int, messages: Messages) -> None:
+    share = figures.get("nearest_training", {}).get("share_below_1_percent", 0.0)
+    if count >= MIN_IMAGES_FOR_PERCENTILE and share > MAX_COPIED_SHARE:
+        messages.warn(
+            f"{share:.0%} of the samples are nearer to a training image than 99 % of held-out images are: "
+            "copies rather than new images; train on more images or for fewer steps"
+        )
 
+
+def _print_figures(facts: dict[str, Any], compared: dict[str, Any]) -> None:
+    """What is known, a line each; then the latent layers where there are several."""
+    blocks = ((facts, _ROWS), (compared, _SAMPLE_ROWS), (compared.get("nearest_training", {}), _NEAREST_ROWS))
+    lines = [
+        (title, format(values[key], form))
+        for values, rows in blocks
+        for key, (title, form) in rows.items()
+        if values.get(key) is not None
+    ]
+    width = max(len(title) for title, _ in lines)
+    for title, value in lines:
+        print(f"{title:<{width}}  {value:>12}")
+    if len(facts["layers"]) > 1:
+        _print_layers(facts["layers"])
+
+
+def _print_layers(layers: list[dict[str, Any]]) -> None:
+    print(f"\n{'layer':<7}{'shape':<12}{'rate (nats)':>12}{'active units':>16}")
+    for number, layer in enumerate(layers, start=1):
+        shape = "×".join(map(str, layer["shape"]))
+        active = f"{layer['active_units']} of {layer['latent_units']}"
+        print(f"{number:<7}{shape:<12}{layer['rate_nats']:>12.2f}{active:>16}")
+
+
+def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wanted: bool) -> "Prepared | None":
+    """The run's training and held-out images with their labels, if they are needed or wanted.
+
+    Raises ConfigError when they are needed and cannot be read; says so when they were only wanted.
+    """
+    from vae_cli.training.prepare import prepare
+
+    if not (needed or wanted):
+        return None
+    config = model.config
+    if config.data.labels == "none":  # the model has no use for labels, but a classifier has
+        config = config.updated({"data": {"labels": "auto"}})
     try:
-        images = held_out(model.config)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}\nthis run's own images are needed; or give others: vae evaluate RUN DATA"
-        ) from error
+        return prepare(config, on_progress=lambda what, done, total: messages.status(f"{what}: {done}/{total}"))
+    except VaeError as error:
+        if needed:
+            raise ConfigError(
+                f"{error}\nthis run's own images are needed; or give others: vae evaluate RUN DATA"
+            ) from error
+        messages.note("the run's training images cannot be read: no check for copies of them")
+        return None
+
+
+def _held_out(own: "Prepared | None", limit: int | None) -> "ImageSet":
+    """The run's own held-out images, the N lowest hashes of them if limited."""
+    assert own is not None, "asked for as needed"
+    images = own.validation
     if limit is None or limit >= len(images.pixels):
         return images
     from vae_cli.data.scan import id_hash

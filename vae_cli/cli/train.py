@@ -75,7 +75,8 @@ def train(
     Example: vae train photos --time 10m
     """
     from vae_cli.cli import app
-    from vae_cli.cli.training_session import Request, Session, is_main
+    from vae_cli.cli.training_request import Request
+    from vae_cli.cli.training_session import Session, is_main
 
     named = {
         "data": {"path": str(data.absolute()) if data is not None else None, "image_size": image_size, "fit": fit,

@@ -12,10 +12,12 @@ import typer
 
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json
+from vae_cli.cli.training_request import Request
+from vae_cli.cli.training_words import few_active_line, few_images_line, figures_line, shortened_line
 from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vae_cli.config import Layer, RunConfig
+    from vae_cli.config import RunConfig
     from vae_cli.runtime import Runtime
     from vae_cli.training.checkpoint import Resumable
     from vae_cli.training.events import Event, PhaseDone
@@ -27,64 +29,10 @@ VALIDATED_IMAGES = 1000
 WORTH_A_TRIAL = 200
 """Updates from which on the start line measures how long they will take."""
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "model",
-          "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
-"""What a run keeps for life."""
 
 
 def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for on the command line."""
-
-    data: Path | None
-    out: Path | None
-    preset: str | None
-    config_path: Path | None
-    sets: tuple[str, ...]
-    options: "Layer"
-    resume: bool
-    overwrite: bool
-
-    def new_config(self) -> "RunConfig":
-        """The configuration of a new run. Raises ConfigError."""
-        from vae_cli.config import resolve_config
-
-        return resolve_config(preset=self.preset, file=self.config_path, sets=self.sets, options=self.options)
-
-    def resumed_config(self, stored: "RunConfig") -> "RunConfig":
-        """The stored configuration with what may change in a run's life. Raises ConfigError for the rest."""
-        from vae_cli.config import merge, parse_assignment, read_layer
-
-        if self.preset not in (None, stored.preset):
-            raise ConfigError(f"--preset {self.preset}: the run was made with {stored.preset}; leave --preset out")
-        layer: Layer = read_layer(self.config_path) if self.config_path else {}
-        for further in (*map(parse_assignment, self.sets), self.options):
-            layer = merge(layer, further)
-        config = stored.updated(layer)
-        for key in _FIXED:
-            old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
-            if old != new:
-                raise ConfigError(f"{key}: {new} differs from the run's {old}, which cannot change; start a new run")
-        return config
-
-    @property
-    def budget_given(self) -> bool:
-        from vae_cli.config import BUDGETS, parse_assignment
-
-        named = self.options.get("training", {})
-        in_sets = [parse_assignment(text).get("training", {}) for text in self.sets]
-        return any(name in layer for name in BUDGETS for layer in (named, *in_sets) if isinstance(layer, dict))
-
-
-def _at(settings: "Layer", key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = value[name]
-    return value
 
 
 def _expected(trainer: "Trainer") -> str:
@@ -117,6 +65,8 @@ class Session:
     device: str
     signal_number: int | None = None
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shortened: set[str] = field(default_factory=set)
+    """Phases that used less than their budget because they had stopped getting better."""
     seconds_waited: float = 0.0
 
     def dry_run(self, *, as_json: bool) -> None:
@@ -129,6 +79,7 @@ class Session:
         prepared = self._prepare(self.request.new_config())
         setting = Setting(prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime)
         cost = estimate(setting)
+        self._say_if_few(prepared)
         if as_json:
             facts = {name: getattr(cost, name) for name in cost.__dataclass_fields__}
             print_json("train", "dry_run", config=prepared.config.as_dict(), images=len(prepared.train.ids),
@@ -231,9 +182,7 @@ class Session:
 
         if resumable is not None and resumable.facts.label_names != prepared.label_names:
             raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
-        setting = Setting(
-            prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime
-        )
+        setting = Setting(prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime)
         return Trainer(setting, folder, started=self.started, stop=lambda: self.signal_number is not None,
                        resume=resumable, extend=self.request.budget_given)  # fmt: skip
 
@@ -247,10 +196,15 @@ class Session:
         kind = "grey" if config.data.channels == 1 else "colour"
         note(f"{len(prepared.train.ids)} images to learn from, {len(prepared.validation.ids)} held out, "
              f"{len(prepared.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
+        self._say_if_few(prepared)
         note(f"device {runtime.device} ({runtime.precision}), preset {config.preset}, seed {config.training.seed}")
         note(f"{trainer.describe_budget()}{_expected(trainer)}; run folder {shown(folder)}; Ctrl-C stops and saves")
         if trainer.progress.step:
             note(f"going on at step {trainer.progress.step} ({trainer.progress.phase} phase)")
+
+    def _say_if_few(self, prepared: "Prepared") -> None:
+        if line := few_images_line(len(prepared.train.ids)):
+            self.messages.note(line)
 
     # During
 
@@ -284,9 +238,8 @@ class Session:
                 figures = {**event.figures, "images_per_second": event.images_per_second}
                 if log is not None:
                     log.write(event.step, event.phase, figures)
-                shown_figures = "  ".join(f"{name} {value:.4g}" for name, value in event.figures.items())
                 self.messages.status(
-                    f"{event.phase} {event.fraction:4.0%}  step {event.step}  {shown_figures}  "
+                    f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
                     f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
                 )
             case events.Validated():
@@ -294,6 +247,9 @@ class Session:
                     log.write(event.step, event.phase, {"validation_loss": event.score})
                 best = " (best)" if event.is_best else ""
                 self.messages.detail(f"{event.phase} step {event.step}: validation loss {event.score:.4f}{best}")
+            case events.Shortened():
+                self.shortened.add(event.phase)
+                self.messages.note(shortened_line(event, prepared.config.training.patience))
             case events.PreviewDue():
                 previews.draw_progress(event.model, prepared.validation, folder / "previews", event.step)
             case events.PhaseDone():
@@ -309,6 +265,7 @@ class Session:
             "seconds": event.seconds,
             "images_per_second": event.steps * batch_size / event.seconds if event.steps else 0.0,
             "validation_loss": event.validation_loss,
+            "shortened": event.phase in self.shortened,
         }
         if event.num_refused:
             self.messages.warn(f"{event.num_refused} updates of the {event.phase} phase were refused as out of bounds")
@@ -334,6 +291,8 @@ class Session:
             facts["validation"] = self._validate(model, prepared)
             pictures = previews.draw_final(model, prepared.validation, folder / "previews")
             self.messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
+            if line := few_active_line(facts["validation"], prepared.config):
+                self.messages.warn(line)
         if as_json:
             print_json("train", status, **facts)
         else:
@@ -380,7 +339,8 @@ class Session:
         if not runtime.is_main:
             return
         step = trainer.progress.step
-        self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {2 * step} goes on")
+        more = 2 * max(step, trainer.total or 0)
+        self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:
             print_json("train", "nothing_to_do", **self._facts(trainer, prepared, runtime, folder, 0.0))
         else:

@@ -25,28 +25,31 @@ def importance_log_likelihood(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights.cpu().double(), dim=0) - math.log(len(log_weights))
 
 
-def importance_weights(
-    vae: VAE, x: Tensor, num_samples: int, generator: torch.Generator, *, rows: int = 256
-) -> Tensor:
-    """[K, B] nats, log p(x, z_k) - log q(z_k | x). Encodes once, decodes `rows` latents at a time."""
-    features = vae.features(x)
-    num_images = len(x)
-    repeat = max(1, rows // num_images)
+def importance_weights(vae: VAE, x: Tensor, num_samples: int, generator: torch.Generator, *, rows: int = 128) -> Tensor:
+    """[K, B] nats, log p(x, z_k) - log q(z_k | x).
+
+    Encodes once and decodes about `rows` latents at a time, never fewer than the images. Noise is drawn one sample
+    after another, so that `rows` changes none of it.
+    """
+    at_once = max(1, min(num_samples, rows // len(x)))
+    features, targets = _repeated(vae.features(x), at_once), torch.cat([x] * at_once)
     done: list[Tensor] = []
-    while sum(map(len, done)) < num_samples:
-        repeats = min(repeat, num_samples - sum(map(len, done)))
-        noise = [layer.to(x.device) for layer in draw_noise(vae.latent_shapes, repeats * num_images, generator)]
-        weights = vae.log_weight(_repeated(features, repeats), _repeat(x, repeats), noise)
-        done.append(weights.unflatten(0, (repeats, num_images)))
+    for start in range(0, num_samples, at_once):
+        count = min(at_once, num_samples - start)
+        drawn = [draw_noise(vae.latent_shapes, len(x), generator) for _ in range(count)]
+        noise = [torch.cat(layer).to(x.device, non_blocking=True) for layer in zip(*drawn, strict=True)]
+        seen = [feature[: count * len(x)] for feature in features]
+        done.append(vae.log_weight(seen, targets[: count * len(x)], noise).unflatten(0, (count, len(x))))
     return torch.cat(done)
 
 
 def _repeated(features: Sequence[Tensor], times: int) -> list[Tensor]:
-    return [_repeat(feature, times) for feature in features]
-
-
-def _repeat(x: Tensor, times: int) -> Tensor:
-    return x.repeat(times, *[1] * (x.ndim - 1))
+    """Each tensor `times` over; layers that look at the same one share its copy, which keeps its memory format."""
+    if times == 1:
+        return list(features)
+    different = {id(feature): feature for feature in features}
+    copies = {key: torch.cat([feature] * times) for key, feature in different.items()}
+    return [copies[id(feature)] for feature in features]
 
 
 def bits_per_dim(nll_nats: float, num_dims: int) -> float:

@@ -6,7 +6,7 @@ it is the learned prior.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.config import RunConfig
+from vae_cli.model.clusters import k_means, nearest
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
 
+MIN_CLUSTER_SIZE = 16
+"""Images a cluster, on average: fewer would make it a copy of single images."""
 SIGMA_UNIT = 127.5
 """Noise levels come on the 0-255 scale; images live in [-1, 1]."""
 
@@ -33,13 +36,15 @@ class View:
     """[B] standard deviation of the noise on the known pixels, on the 0-255 scale."""
     label: Tensor
     """[B] class number; -1 = none."""
+    cluster: Tensor
+    """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
 
     @staticmethod
     def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "View":
         """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x."""
         if noise is not None:
             x = x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]
-        return View(x * observed, observed, noise_sigma, label)
+        return View(x * observed, observed, noise_sigma, label, torch.full_like(label, -1))
 
     @staticmethod
     def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "View":
@@ -49,10 +54,14 @@ class View:
             torch.zeros(batch, 1, *size, device=device),
             torch.zeros(batch, device=device),
             torch.full((batch,), -1, device=device),
+            torch.full((batch,), -1, device=device),
         )
 
     def with_label(self, label: Tensor) -> "View":
-        return View(self.pixels, self.observed, self.noise_sigma, label)
+        return replace(self, label=label)
+
+    def with_cluster(self, cluster: Tensor) -> "View":
+        return replace(self, cluster=cluster)
 
     def as_image(self) -> Tensor:
         """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""
@@ -112,25 +121,64 @@ class VelocityNet(nn.Module):
 
 
 class LatentFlow(nn.Module):
-    """Velocity net, the encoder of its condition, and the latents' mean and scale. t = 0 is noise, t = 1 data."""
+    """Velocity net, the encoder of its condition, and what is known of the latents. t = 0 is noise, t = 1 data.
+
+    Images fall into clusters by their latents, and a sample starts with the choice of one: a mixture is learned in far
+    fewer updates when its parts are told apart (Bao et al. 2022; Hu et al. 2023). The cluster's centroid, not its
+    number, is what the network sees, so that clusters which look alike teach each other.
+    """
 
     mean: Tensor
     scale: Tensor
+    centroids: Tensor
+    cluster_counts: Tensor
 
     def __init__(
-        self, shape: tuple[int, int, int], condition: nn.Module, velocity: VelocityNet, condition_width: int
+        self,
+        shape: tuple[int, int, int],
+        condition: nn.Module,
+        velocity: VelocityNet,
+        condition_width: int,
+        *,
+        num_labels: int,
+        num_clusters: int,
     ) -> None:
         super().__init__()
         self.shape = shape
         self.condition_encoder, self.velocity_net = condition, velocity
         self.condition_out = zero_init(nn.Conv2d(condition_width, velocity.width, 1))
+        self.centroid_in = conv(shape[0] + 1, velocity.width, 3 if velocity.is_grid else 1)
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
+        self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
+        self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))  # the last row: all images
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
         """Mean and standard deviation [C] of the latents over the data."""
         self.mean.copy_(mean.reshape(1, -1, 1, 1))
         self.scale.copy_(scale.reshape(1, -1, 1, 1))
+
+    def set_clusters(self, z: Tensor, label: Tensor, generator: torch.Generator) -> None:
+        """Find the clusters of latents z [N, C, h, w] and how often each occurs, in all and under each label [N].
+
+        Fewer images than `MIN_CLUSTER_SIZE` a cluster make fewer clusters; those left over are never drawn.
+        """
+        points = self.standardise(z).flatten(1)
+        num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
+        if num_clusters == 0:
+            return
+        centroids, member = k_means(points, num_clusters, generator)
+        self.centroids[:num_clusters] = centroids.unflatten(1, self.shape)
+        self.cluster_counts.zero_()
+        self.cluster_counts.index_put_((label, member), torch.ones(len(points), device=z.device), accumulate=True)
+        self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
+
+    def cluster_of(self, z: Tensor) -> Tensor:
+        """[B] the cluster of latents z [B, C, h, w] of the VAE; -1 where none were found."""
+        known = self.cluster_counts[-1].nonzero().flatten()
+        if len(known) == 0:
+            return torch.full((len(z),), -1, device=z.device)
+        return known[nearest(self.standardise(z).flatten(1), self.centroids[known].flatten(1))]
 
     def standardise(self, z: Tensor) -> Tensor:
         """The VAE's first-layer latents as the flow sees them: zero mean and unit scale per channel."""
@@ -143,7 +191,10 @@ class LatentFlow(nn.Module):
     def condition(self, view: View) -> Tensor:
         """[B, width, h, w] features of a view; computed once for all the solver's steps."""
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(view.as_image())))
-        return features
+        is_known = (view.cluster >= 0).float()[:, None, None, None]
+        centroid = self.centroids[view.cluster.clamp(min=0)]
+        marked = torch.cat([centroid, torch.ones_like(centroid[:, :1])], dim=1)
+        return features + self.centroid_in(marked * is_known)
 
     def forward(self, z: Tensor, noise: Tensor, t: Tensor, view: View) -> Tensor:
         """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1).
@@ -152,8 +203,17 @@ class LatentFlow(nn.Module):
         """
         u = self.standardise(z)
         at = t[:, None, None, None]
-        velocity = self.velocity_net((1 - at) * noise + at * u, t, self.condition(view), view.label)
-        return (velocity.float() - (u - noise)).square().flatten(1).mean(1)
+        velocity = self._velocity((1 - at) * noise + at * u, t, self.condition(view), view.label)
+        return (velocity - (u - noise)).square().flatten(1).mean(1)
+
+    def _velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
+        """What carries noise to data were the data N(0, I), in closed form, and the network's correction.
+
+        Of u_t = (1 - t) noise + t data with both N(0, I), E[data - noise | u_t] = (2t - 1) / (t² + (1 - t)²) · u_t.
+        """
+        at = t[:, None, None, None]
+        gaussian = (2 * at - 1) / (at.square() + (1 - at).square()) * u
+        return gaussian + self.velocity_net(u, t, condition, label).float()
 
     def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0) -> Tensor:
         """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps.
@@ -165,10 +225,10 @@ class LatentFlow(nn.Module):
 
         def velocity(u: Tensor, t: float) -> Tensor:
             time = torch.full((len(u),), t, device=u.device)
-            free = self.velocity_net(u, time, condition, view.label).float()
+            free = self._velocity(u, time, condition, view.label)
             if guidance == 1.0:
                 return free
-            plain = self.velocity_net(u, time, condition, unlabelled).float()
+            plain = self._velocity(u, time, condition, unlabelled)
             return plain + guidance * (free - plain)
 
         return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
@@ -210,7 +270,7 @@ def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) 
     encoder = ConditionEncoder(Encoder(channels + 2, levels, blocks=1), (shape[1], shape[2]))
     flow = config.model.flow
     velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)
-    return LatentFlow(shape, encoder, velocity, levels[-1].width)
+    return LatentFlow(shape, encoder, velocity, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters)
 
 
 def _stride_of(image_size: tuple[int, int], shape: tuple[int, int, int]) -> int:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.model.distributions import DiagonalGaussian
-from vae_cli.model.nets import Gather, ResBlock, Spread, Upsample, norm, zero_init
+from vae_cli.model.nets import Conv3x3, Gather, ResBlock, Spread, Upsample, zero_init
 
 MAX_GATHERED_SIDE = 8
 """A vector of latents is read from, and spread over, a grid of at most this many positions a side."""
-OUTPUT_WIDTH = 32
+OUTPUT_WIDTH = 16
 """Channels at full resolution; few, because every one of them is paid for at each pixel."""
 
 
@@ -51,9 +51,7 @@ def pyramid(image_size: tuple[int, int], width: int, coarsest_stride: int) -> tu
 class Encoder(nn.Module):
     """Image [B, C, H, W] -> features of every level, fine to coarse: [B, width, H / stride, W / stride] each."""
 
-    def __init__(
-        self, in_channels: int, levels: Sequence[Level], *, blocks: int, dropout: float = 0.0, normalise: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, levels: Sequence[Level], *, blocks: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.stages = nn.ModuleList()
         width = in_channels
@@ -62,7 +60,7 @@ class Encoder(nn.Module):
             down = nn.Conv2d(width, level.width, 4 if stem else 3, stride=2, padding=1)
             width = level.width
             extra = 1 if level is levels[-1] else 0  # the coarsest level is the cheapest place for depth
-            body = [ResBlock(width, dropout=dropout, normalise=normalise) for _ in range(blocks + extra)]
+            body = [ResBlock(width, dropout=dropout) for _ in range(blocks + extra)]
             self.stages.append(nn.Sequential(down, *body))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -80,24 +78,20 @@ class LatentLayer(nn.Module):
     an eighth of the price.
     """
 
-    def __init__(
-        self, width: int, channels: int, *, is_first: bool, kernel: int, dropout: float, normalise: bool
-    ) -> None:
+    def __init__(self, width: int, channels: int, *, is_first: bool, kernel: int, dropout: float) -> None:
         super().__init__()
         self.channels = channels
         self.prior_net = None
         if not is_first:  # the first layer's prior is N(0, I)
-            self.prior_net = nn.Sequential(
-                norm(width, normalise=normalise), nn.SiLU(), zero_init(nn.Conv2d(width, 2 * channels, 1))
-            )
+            self.prior_net = nn.Sequential(nn.SiLU(), zero_init(nn.Conv2d(width, 2 * channels, 1)))
         seen_width = width if is_first else 2 * width  # the first state is the same for every image
         self.posterior_net = nn.Sequential(
-            norm(seen_width, normalise=normalise), nn.SiLU(),
+            nn.SiLU(),
             nn.Conv2d(seen_width, width, 1), nn.SiLU(),
             nn.Conv2d(width, 2 * channels, 1),
         )  # fmt: skip
         self.absorb_net = nn.Conv2d(channels, width, 1)
-        self.block = ResBlock(width, kernel=kernel, dropout=dropout, normalise=normalise)
+        self.block = ResBlock(width, kernel=kernel, dropout=dropout)
 
     def prior(self, h: Tensor) -> DiagonalGaussian:
         """p(z | h), [B, channels, h, w]."""
@@ -131,14 +125,12 @@ class Ladder(nn.Module):
 
     def __init__(
         self,
-        image_size: tuple[int, int],
         levels: Sequence[Level],
         latents: Sequence[LatentShape],
         out_channels: int,
         *,
         blocks: int,
         dropout: float = 0.0,
-        normalise: bool = True,
     ) -> None:
         super().__init__()
         self.gather: nn.Module | None = None
@@ -149,11 +141,7 @@ class Ladder(nn.Module):
             kernel = 1 if level is None else 3
             made = []
             for latent in (latent for latent in latents if latent.level == level):
-                made.append(
-                    LatentLayer(
-                        width, latent.channels, is_first=is_first, kernel=kernel, dropout=dropout, normalise=normalise
-                    )
-                )
+                made.append(LatentLayer(width, latent.channels, is_first=is_first, kernel=kernel, dropout=dropout))
                 is_first = False
             return made
 
@@ -169,13 +157,13 @@ class Ladder(nn.Module):
             if level is not coarsest:
                 grow = Upsample(width, level.width, level.size)
             width = level.width
-            body = [ResBlock(width, dropout=dropout, normalise=normalise) for _ in range(blocks)]
+            body = [ResBlock(width, dropout=dropout) for _ in range(blocks)]
             stages.append(Stage(grow, layers_at(index, width), body))
         self.stages = nn.ModuleList(stages)
         self.start = nn.Parameter(0.1 * torch.randn(1, coarsest.width, *start_size))
+        # Full resolution is reached by regrouping channels (Shi et al. 2016): no wide convolution runs there.
         self.head = nn.Sequential(
-            norm(width, normalise=normalise), nn.SiLU(), Upsample(width, OUTPUT_WIDTH, image_size), nn.SiLU(),
-            nn.Conv2d(OUTPUT_WIDTH, OUTPUT_WIDTH, 3, padding=1), nn.SiLU(),
+            nn.SiLU(), Conv3x3(width, 4 * OUTPUT_WIDTH), nn.PixelShuffle(2), nn.SiLU(),
             nn.Conv2d(OUTPUT_WIDTH, out_channels, 3, padding=1),
         )  # fmt: skip
 

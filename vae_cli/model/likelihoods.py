@@ -46,13 +46,15 @@ class Gaussian(nn.Module):
     is_density = True
     GAIN = 10.0
     """The scale's parameter moves this much faster than a weight would under the same learning rate."""
+    FIRST_SCALE = 0.15
+    """About where it ends: from a wider one, pixels weigh so little at first that latents fall silent for good."""
     MIN_SCALE = 1 / 255
     """Half a grey level: below it a density of 8-bit values only rewards memory."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.num_params = channels
-        self.raw_log_scale = nn.Parameter(torch.full((1, channels, 1, 1), math.log(0.5) / self.GAIN))
+        self.raw_log_scale = nn.Parameter(torch.full((1, channels, 1, 1), math.log(self.FIRST_SCALE) / self.GAIN))
 
     @property
     def scale(self) -> Tensor:

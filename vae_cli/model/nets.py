@@ -25,11 +25,11 @@ class Conv3x3(nn.Conv2d):
     """A 3×3 convolution, padded to keep the size.
 
     On a CPU in bfloat16 and on small grids the weights' gradient is computed as one matrix product. Forward and
-    backward together are then 1.2 to 1.8 times as fast up to a side of 7, and about even at 8
+    backward together are then 1.2 to 1.8 times as fast up to a side of 7; at 8 they no longer are
     (tests/benchmarks/convolutions.py).
     """
 
-    MAX_SIDE = 8
+    MAX_SIDE = 7
 
     def __init__(self, width: int, out_width: int) -> None:
         super().__init__(width, out_width, 3, padding=1)
@@ -67,21 +67,17 @@ class _SmallGridConv(torch.autograd.Function):
         return grad_x, grad_weight.view(-1, 3, 3, width).permute(0, 3, 1, 2), flat_grad.sum(0)
 
 
-def norm(width: int, *, normalise: bool = True) -> nn.Module:
-    """Group normalisation (Wu & He 2018), or nothing."""
-    return nn.GroupNorm(NORM_GROUPS, width) if normalise else nn.Identity()
-
-
 def conv(width: int, out_width: int, kernel: int) -> nn.Conv2d:
     """A convolution that keeps the size, of kernel 1 or 3."""
     return Conv3x3(width, out_width) if kernel == 3 else nn.Conv2d(width, out_width, 1)
 
 
 class ResBlock(nn.Module):
-    """x + conv(SiLU(norm(conv(SiLU(norm(x)))))), the second convolution starting at zero.
+    """x + conv(SiLU(conv(SiLU(x)))), the second convolution starting at zero.
 
-    `embedding` channels > 0: scale and shift of the second normalisation follow a vector (Dhariwal & Nichol 2021).
-    `normalise` False leaves both normalisations out.
+    `embedding` channels > 0: both inputs of SiLU are normalised in groups (Wu & He 2018), and scale and shift of the
+    second follow a vector (Dhariwal & Nichol 2021). Without, nothing is normalised (Child 2021): the block starts as
+    the identity, which keeps its states calm, and on a CPU a normalisation costs as much as a convolution.
     """
 
     def __init__(
@@ -92,13 +88,12 @@ class ResBlock(nn.Module):
         embedding: int = 0,
         kernel: int = 3,
         dropout: float = 0.0,
-        normalise: bool = True,
     ) -> None:
         super().__init__()
         out_width = out_width or width
-        self.norm_in = norm(width, normalise=normalise)
+        self.norm_in = nn.GroupNorm(NORM_GROUPS, width) if embedding else nn.Identity()
         self.conv_in = conv(width, out_width, kernel)
-        self.norm_out = norm(out_width, normalise=normalise)
+        self.norm_out = nn.GroupNorm(NORM_GROUPS, out_width) if embedding else nn.Identity()
         self.conv_out = zero_init(conv(out_width, out_width, kernel))
         self.modulation = zero_init(nn.Linear(embedding, 2 * out_width)) if embedding else None
         self.dropout = nn.Dropout(dropout)

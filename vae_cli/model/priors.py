@@ -28,8 +28,47 @@ def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float 
     return Latents(tuple(torch.stack(layer) for layer in layers))
 
 
+CLUSTER_DRAW = 1
+
+
+def clusters_of_images(flow: LatentFlow, seed: int, indices: list[int], label: int = -1) -> Tensor:
+    """[B] the cluster that each image starts from, as often as training images of that label (-1 = any) belong to it.
+
+    Like the noise, image i's cluster depends on (seed, i) alone; -1 for a flow or a label without clusters.
+    """
+    counts = flow.cluster_counts[label].cpu().double()  # row -1 counts all images
+    if counts.sum() == 0:
+        return torch.full((len(indices),), -1)
+    drawn = [torch.rand((), generator=image_generator(seed, index, CLUSTER_DRAW), dtype=torch.float64).item()
+             for index in indices]  # fmt: skip
+    share = counts.cumsum(0) / counts.sum()
+    return torch.searchsorted(share, torch.tensor(drawn, dtype=torch.float64), right=True).clamp(max=len(counts) - 1)
+
+
 def to_device(latents: Latents, device: torch.device) -> Latents:
     return Latents(tuple(noise.to(device) for noise in latents.noise))
+
+
+def latents_of_images(
+    vae: VAE,
+    flow: LatentFlow | None,
+    seed: int,
+    indices: list[int],
+    *,
+    device: torch.device,
+    steps: int = 1,
+    temperature: float = 1.0,
+    label: int = -1,
+    guidance: float = 1.0,
+) -> Latents:
+    """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I)."""
+    latents = to_device(noise_of_images(vae, seed, indices, temperature), device)
+    if flow is None:
+        return latents
+    view = View.nothing(len(indices), vae.channels, vae.image_size, device)
+    view = view.with_label(torch.full((len(indices),), label, device=device))
+    view = view.with_cluster(clusters_of_images(flow, seed, indices, label).to(device))
+    return through_flow(flow, latents, view, steps=steps, guidance=guidance)
 
 
 def through_flow(flow: LatentFlow, latents: Latents, view: View, *, steps: int, guidance: float = 1.0) -> Latents:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ class ElboTerms:
     """[B] log p(x | z), summed over pixels."""
     kl: Tensor
     """[B, L] KL(q || p) of each latent layer."""
+    params: Tensor
+    """[B, num_params, H, W] of p(x | z), for terms that look at the picture itself."""
 
     @property
     def elbo(self) -> Tensor:
@@ -66,12 +69,8 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size, self.channels = image_size, channels
-        # Deep ladders go without normalisation (Child 2021): a quarter of the time, and their states stay calm.
-        normalise = len(latents) == 1
-        self.encoder = Encoder(channels, levels, blocks=blocks, dropout=dropout, normalise=normalise)
-        self.ladder = Ladder(
-            image_size, levels, latents, likelihood.num_params, blocks=blocks, dropout=dropout, normalise=normalise
-        )
+        self.encoder = Encoder(channels, levels, blocks=blocks, dropout=dropout)
+        self.ladder = Ladder(levels, latents, likelihood.num_params, blocks=blocks, dropout=dropout)
         self.likelihood = likelihood
         self.latent_shapes = tuple(
             (latent.channels, *(levels[latent.level].size if latent.level is not None else (1, 1)))
@@ -88,7 +87,7 @@ class VAE(nn.Module):
             return posterior.draw(layer_noise)
 
         params = self._descend(self.features(x), noise, choose)
-        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1))
+        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1), params)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each latent layer's posterior sees of x; computed once however many samples follow."""
@@ -142,6 +141,11 @@ class VAE(nn.Module):
 
         return self.ladder(len(latents), choose)
 
+    @property
+    def last_weight(self) -> Tensor:
+        """The weight of the decoder's last convolution: every term on the picture reaches the model through it."""
+        return cast(nn.Conv2d, self.ladder.head[-1]).weight
+
     def decode_mean(self, latents: Latents) -> Tensor:
         """Expected images [B, C, H, W] in [-1, 1]."""
         return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
@@ -160,7 +164,7 @@ def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec
 
 def auto_width(image_size: tuple[int, int]) -> int:
     """Channels at half resolution that keep a step affordable on a CPU."""
-    return 64 if max(image_size) <= 32 else 48
+    return 64 if max(image_size) <= 32 else 32
 
 
 def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:

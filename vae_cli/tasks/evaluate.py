@@ -1,21 +1,34 @@
-"""Measure a model on images: the bound, the importance-weighted likelihood, reconstructions, active latents."""
+"""Measure a model on images: the bound, the importance-weighted likelihood, reconstructions, latents, samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vae_cli.data.cache import ImageSet
 from vae_cli.data.pixels import to_unit
+from vae_cli.errors import ConfigError
+from vae_cli.metrics import classifier
+from vae_cli.metrics.extractors import Extractor, of_classifier
+from vae_cli.metrics.features import frechet_distance, kernel_distance, nearest_training, neighbourhoods
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_likelihood, importance_weights
 from vae_cli.metrics.pictures import psnr_db, ssim
 from vae_cli.model.priors import image_generator
-from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.model.vae import draw_noise
+from vae_cli.tasks.sample import sample
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
+CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
+"""What is decoded at once for the likelihood: a CPU is fastest on what fits into its caches, others on much."""
+MAX_COMPARED = 10_000
+"""Images, and as many samples, whose features are compared."""
+TRAINING_PER_IMAGE = 20
+"""Training images for each compared one, at most, among which its nearest is looked for."""
 
 BINARIZATION_SEED = 777
 """Test pixels are drawn once with NumPy's legacy generator under this seed, as in the published tables
@@ -38,16 +51,18 @@ def evaluate(
     """
     if not len(images):
         raise ValueError("no images to measure")
-    sums: dict[str, float] = {}
-    means, uniform = VarianceMeter(), np.random.RandomState(BINARIZATION_SEED)
+    sums: dict[str, Tensor] = {}
+    meters = [VarianceMeter() for _ in model.vae.latent_shapes]
+    uniform = np.random.RandomState(BINARIZATION_SEED)
     for start in range(0, len(images), CHUNK):
         x = _inputs(model, images[start : start + CHUNK], uniform)
         generator = image_generator(seed, start)
-        for name, value in _measure(model, x, means, importance_samples, generator).items():
-            sums[name] = sums.get(name, 0.0) + value.cpu().double().sum().item()
+        for name, value in _measure(model, x, meters, importance_samples, generator).items():
+            sums[name] = sums.get(name, torch.zeros(())) + value.cpu().double().sum(0)
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
-    figures = {name: total / len(images) for name, total in sums.items()}
+    layers = _layers(model, meters, sums.pop("layer_rate_nats") / len(images))
+    figures = {name: total.item() / len(images) for name, total in sums.items()}
     nll = figures.get("nll_nats")
     is_density = model.vae.likelihood.is_density
     bound = nll if nll is not None else -figures["elbo_nats"]
@@ -59,11 +74,25 @@ def evaluate(
         "bits_per_dim": None if is_density else bits_per_dim(bound, int(np.prod(images.shape[1:]))),
         "rate_nats": figures["rate_nats"],
         "distortion_nats": figures["distortion_nats"],
-        "active_units": means.num_active(),
-        "latent_units": int(sum(np.prod(shape) for shape in model.vae.latent_shapes)),
+        "active_units": sum(layer["active_units"] for layer in layers),
+        "latent_units": sum(layer["latent_units"] for layer in layers),
         "psnr_db": figures["psnr_db"],
         "ssim": figures["ssim"],
+        "layers": layers,
     }
+
+
+def _layers(model: LoadedModel, meters: list[VarianceMeter], rates: Tensor) -> list[dict[str, Any]]:
+    """What each latent layer carries, coarse to fine; rates: [L] nats."""
+    return [
+        {
+            "shape": list(shape),
+            "rate_nats": rate,
+            "active_units": meter.num_active(),
+            "latent_units": int(np.prod(shape)),
+        }
+        for shape, meter, rate in zip(model.vae.latent_shapes, meters, rates.tolist(), strict=True)
+    ]
 
 
 def _inputs(model: LoadedModel, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
@@ -78,9 +107,9 @@ def _inputs(model: LoadedModel, images: np.ndarray, uniform: np.random.RandomSta
 
 
 def _measure(
-    model: LoadedModel, x: Tensor, means: VarianceMeter, importance_samples: int, generator: torch.Generator
+    model: LoadedModel, x: Tensor, meters: list[VarianceMeter], importance_samples: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """[B] of every figure; feeds the posterior means to the meter."""
+    """[B] of every figure, [B, L] of the layers' rates; feeds each layer's posterior means to its meter."""
     vae, runtime = model.vae, model.runtime
     with runtime.autocast():
         noise = [runtime.move(layer) for layer in draw_noise(vae.latent_shapes, len(x), generator)]
@@ -89,24 +118,107 @@ def _measure(
         rebuilt = vae.decode_mean(latents)
         figures = {}
         if importance_samples:
-            weights = importance_weights(vae, x, importance_samples, generator)
+            weights = importance_weights(vae, x, importance_samples, generator, rows=_rows(model))
             figures["nll_nats"] = -importance_log_likelihood(weights)
-    means.add(_flat(latents))
+    for meter, layer in zip(meters, latents.noise, strict=True):
+        meter.add(layer.flatten(1))
     known, shown = _quantised(x), _quantised(rebuilt)
     return figures | {
         "elbo_nats": terms.elbo,
         "rate_nats": terms.kl.sum(1),
+        "layer_rate_nats": terms.kl,
         "distortion_nats": -terms.log_likelihood,
         "psnr_db": psnr_db(known, shown),
         "ssim": ssim(known, shown),
     }
 
 
-def _flat(latents: Latents) -> Tensor:
-    """[B, D] of all layers."""
-    return torch.cat([noise.flatten(1) for noise in latents.noise], dim=1)
+def _rows(model: LoadedModel) -> int:
+    """Latents to decode at once; no figure depends on it but for rounding."""
+    if model.runtime.device.type == "cpu":
+        return CPU_ROWS
+    height, width = model.image_size
+    return max(CHUNK, ACCELERATOR_PIXELS // (height * width))
 
 
 def _quantised(x: Tensor) -> Tensor:
     """[-1, 1] to [0, 1] in steps of a grey level: pictures are compared as they would be written."""
     return ((x.float().cpu() + 1) * 127.5).round().clamp(0, 255) / 255
+
+
+def num_compared(num_images: int) -> int:
+    """How many images, and how many samples, compare_samples looks at."""
+    return min(num_images, MAX_COMPARED)
+
+
+def compare_samples(
+    model: LoadedModel,
+    images: np.ndarray,
+    extractor: Extractor,
+    *,
+    training: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Distances of as many samples as there are images from images uint8 [N, H, W, C], by the extractor's features.
+
+    With `training` images also how near the samples come to them, against how near `held_out` images come (none = the
+    measured images). Sets that are too large are thinned out evenly. Raises ConfigError for fewer than two images.
+    """
+    count = num_compared(len(images))
+    if count < 2:
+        raise ConfigError("--feature-weights: one image cannot be compared; give more of them: vae evaluate RUN DATA")
+    num_training = min(MAX_COMPARED, TRAINING_PER_IMAGE * count, len(training) if training is not None else 0)
+    num_held_out = num_compared(len(held_out)) if held_out is not None and num_training else 0
+    done, total = 0, 2 * count + num_training + num_held_out
+
+    def features(pictures: Iterable[np.ndarray]) -> Tensor:
+        nonlocal done
+        found, remaining = [], iter(pictures)
+        while chunk := list(islice(remaining, CHUNK)):
+            found.append(extractor.extract(np.stack(chunk)))
+            done += len(chunk)
+            if on_progress is not None:
+                on_progress(done, total)
+        return torch.cat(found)
+
+    real, drawn = features(_thinned(images, count)), features(sample(model, count, seed=seed))
+    kernel = kernel_distance(real, drawn, seed=seed)
+    figures = {"fid": frechet_distance(real, drawn), "kid": kernel.mean, "kid_std": kernel.std}
+    figures |= neighbourhoods(real, drawn)._asdict()
+    if training is None or not num_training:
+        return figures
+    fresh = real if held_out is None else features(_thinned(held_out, num_held_out))
+    nearest = nearest_training(drawn, fresh, features(_thinned(training, num_training)))
+    return figures | {"nearest_training": nearest._asdict()}
+
+
+def _thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """`count` images evenly spread over the set, so that every class folder keeps its share."""
+    return (images[number * len(images) // count] for number in range(count))
+
+
+def classifier_extractor(
+    model: LoadedModel,
+    training: ImageSet,
+    held_out: ImageSet,
+    *,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Extractor, float]:
+    """Features of a classifier trained on the spot, and the share of held-out images that it names rightly.
+
+    Raises ConfigError for images without two classes.
+    """
+    device = model.runtime.device
+    if len(np.unique(training.labels[training.labels >= 0])) < 2:
+        raise ConfigError(
+            "--feature-weights auto: trains a classifier, and these images have no classes;\n"
+            "sort them into class folders, or give the file of a feature network"
+        )
+    net = classifier.train_classifier(
+        training.pixels, training.labels, seed=seed, device=device, on_progress=on_progress
+    )
+    share_right = classifier.accuracy(net, held_out.pixels, held_out.labels)
+    return of_classifier(net, "auto", device), share_right

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_cli.data.pixels import to_pixels, to_unit
-from vae_cli.model.flow import View
-from vae_cli.model.priors import noise_of_images, through_flow, to_device
+from vae_cli.model.priors import latents_of_images
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.sample import resolve_prior
 from vae_cli.training.checkpoint import LoadedModel
@@ -28,13 +27,11 @@ def ends_of_images(model: LoadedModel, images: np.ndarray) -> Latents:
 @torch.inference_mode()
 def ends_of_samples(model: LoadedModel, numbers: list[int], seed: int) -> Latents:
     """The latents of the images that `sample` draws under these numbers and this seed."""
-    latents = to_device(noise_of_images(model.vae, seed, numbers), model.runtime.device)
-    if resolve_prior(model, "auto") == "normal":
-        return latents
-    assert model.flow is not None
-    view = View.nothing(len(numbers), model.channels, model.image_size, model.runtime.device)
+    flow = model.flow if resolve_prior(model, "auto") == "flow" else None
     with model.runtime.autocast():
-        return through_flow(model.flow, latents, view, steps=model.config.model.flow.solver_steps)
+        return latents_of_images(
+            model.vae, flow, seed, numbers, device=model.runtime.device, steps=model.config.model.flow.solver_steps
+        )
 
 
 def interpolate(
@@ -88,9 +85,9 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     angle = math.acos(cosine)
     if math.sin(angle) < 1e-4 or length_a == 0 or length_b == 0:
         return torch.lerp(a, b, share)
-    direction = (
-        math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b
-    ) / math.sin(angle)
+    direction = (math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b) / math.sin(
+        angle
+    )
     return direction * torch.lerp(length_a, length_b, share)
 
 

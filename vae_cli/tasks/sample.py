@@ -5,13 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vae_cli.data.pixels import to_pixels
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import View
-from vae_cli.model.priors import noise_of_images, through_flow, to_device
-from vae_cli.model.vae import Latents
+from vae_cli.model.priors import latents_of_images
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
@@ -57,32 +54,12 @@ def sample(
     number = label_number(model, label) if label is not None else -1
     if number >= 0 and chosen != "flow":
         raise ConfigError("--label needs the flow: this model's own prior knows no labels")
+    steps = solver_steps or model.config.model.flow.solver_steps
     for start in range(0, count, CHUNK):
-        latents = noise_of_images(model.vae, seed, list(range(start, start + CHUNK)), temperature)
-        x = decode_noise(
-            model, latents, prior=chosen, solver_steps=solver_steps, label=number, guidance=guidance
-        )
+        with torch.inference_mode(), model.runtime.autocast():
+            latents = latents_of_images(
+                model.vae, model.flow if chosen == "flow" else None, seed, list(range(start, start + CHUNK)),
+                device=model.runtime.device, steps=steps, temperature=temperature, label=number, guidance=guidance,
+            )  # fmt: skip
+            x = model.vae.decode_mean(latents)
         yield from to_pixels(x)[: count - start]
-
-
-@torch.inference_mode()
-def decode_noise(
-    model: LoadedModel,
-    latents: Latents,
-    *,
-    prior: str,
-    solver_steps: int | None = None,
-    label: int = -1,
-    guidance: float = 1.0,
-) -> Tensor:
-    """[B, C, H, W] in [-1, 1]: the images that noise stands for under `prior` (`flow` or `normal`)."""
-    device = model.runtime.device
-    latents = to_device(latents, device)
-    with model.runtime.autocast():
-        if prior == "flow":
-            assert model.flow is not None
-            labels = torch.full((len(latents),), label, device=device)
-            view = View.nothing(len(latents), model.channels, model.image_size, device).with_label(labels)
-            steps = solver_steps or model.config.model.flow.solver_steps
-            latents = through_flow(model.flow, latents, view, steps=steps, guidance=guidance)
-        return model.vae.decode_mean(latents)

@@ -25,7 +25,7 @@ from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
@@ -60,7 +60,10 @@ class Facts:
             facts = json.loads(text)
             version = facts["format_version"]
             if version != FORMAT_VERSION:
-                raise CheckpointError(f"{path}: format {version} is not one this version reads ({FORMAT_VERSION})")
+                raise CheckpointError(
+                    f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
+                    "use the version of vae that made it, or train it again"
+                )
             config = from_dict(facts["config"])
             return Facts(config, tuple(facts["label_names"]), int(facts["step"]), str(facts["phase"]))
         except (ValueError, KeyError, TypeError, ConfigError) as error:

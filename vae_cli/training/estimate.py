@@ -63,7 +63,7 @@ def _seconds_of_update(phase: Phase, setting: Setting) -> float:
                  world_size=runtime.world_size) as batches:  # fmt: skip
         for number in range(1 + TRIAL_UPDATES):
             start = time.perf_counter()
-            phase.loss(phase.module, next(batches)).total.backward()
+            phase.loss(phase.module, next(batches), 1.0).total.backward()
             phase.module.zero_grad(set_to_none=True)
             if number:
                 best = min(best, time.perf_counter() - start)

@@ -13,7 +13,7 @@ class StepLogged:
     phase: str
     step: int
     fraction: float
-    """Of the phase's budget, 0 to 1."""
+    """Of what the phase is going to use of its budget, 0 to 1."""
     seconds_left: float
     """Of the phase, estimated."""
     images_per_second: float
@@ -26,6 +26,17 @@ class Validated:
     step: int
     score: float
     is_best: bool
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """The score has not got better for `training.patience` validations; training went back to the best weights."""
+
+    phase: str
+    step: int
+    best_step: int
+    is_end: bool
+    """Whether the phase ends here; otherwise its learning rate begins to fall."""
 
 
 @dataclass(frozen=True)
@@ -53,4 +64,4 @@ class PhaseDone:
     num_refused: int
 
 
-Event = StepLogged | Validated | Saved | PreviewDue | PhaseDone
+Event = StepLogged | Validated | Shortened | Saved | PreviewDue | PhaseDone

@@ -3,45 +3,28 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from vae_cli.data.batches import Batches
+from vae_cli.data.batches import Batch, Batches
+from vae_cli.errors import DivergedError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.training import checkpoint
 from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
-from vae_cli.training.ema import Ema
-from vae_cli.training.events import Event, PhaseDone, PreviewDue, Saved, StepLogged, Validated
+from vae_cli.training.events import Event, PhaseDone, PreviewDue, Saved, Shortened, StepLogged, Validated
+from vae_cli.training.learner import Learner
 from vae_cli.training.objective import UpdateGuard, rate_factor_at
 from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
+from vae_cli.training.progress import Averages, Progress
 
 INITIAL_DRAWS, DROPOUT_DRAWS = 4, 5
-
-
-@dataclass
-class Progress:
-    """Where a run stands; everything here survives a checkpoint."""
-
-    phase: str = "vae"
-    step: int = 0
-    """Updates of both phases."""
-    first_step: int = 0
-    """Updates before the current phase."""
-    fraction: float = 0.0
-    """Of the current phase's budget."""
-    best_score: float = math.inf
-    best_step: int = -1
-    best: dict[str, Tensor] = field(default_factory=dict)
-    """The current phase's averaged weights when they scored best."""
 
 
 class Trainer:
@@ -79,11 +62,12 @@ class Trainer:
         return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
     def is_done(self) -> bool:
-        """Whether the budget was spent before this invocation."""
+        """Whether the budget, or what a standstill left of it, was spent before this invocation."""
+        state = self.progress
+        is_ended = state.spent >= 1 and state.phase == ("flow" if self.training.flow_share > 0 else "vae")
         if self.total is not None:
-            return self.progress.step >= self.total
-        last = "flow" if self.training.flow_share > 0 else "vae"
-        return self.progress.phase == last and self.progress.fraction >= 1
+            return state.step >= self.total or (is_ended and state.shortened < 1)
+        return is_ended
 
     def describe_budget(self) -> str:
         """For the first line on the screen."""
@@ -110,10 +94,12 @@ class Trainer:
             return
         share, state = self.training.flow_share, self.progress
         if extend and self.is_done():
+            state.lengthen()
             state.fraction = 0.0
         elif not extend:
             vae_left = (1 - share) * (1 - state.fraction) + share
-            self.seconds = self.training.time * (vae_left if state.phase == "vae" else share * (1 - state.fraction))
+            flow_left = (share + state.unspent) * (1 - state.fraction)
+            self.seconds = self.training.time * (vae_left if state.phase == "vae" else flow_left)
 
     def _deadline(self) -> float:
         return self.started + (self.seconds or 0.0)
@@ -138,99 +124,98 @@ class Trainer:
     def _train(self, phase: Phase, budget: Budget) -> Iterator[Event]:
         """Updates until the phase's budget is spent; validates, keeps the best, saves, and asks for previews."""
         state, training, runtime = self.progress, self.training, self.runtime
-        ema: Ema[nn.Module] = Ema(phase.module, training.ema_decay)
-        optimizer = torch.optim.AdamW(
-            phase.module.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99),
-            weight_decay=training.weight_decay, fused=runtime.device.type in ("cpu", "cuda"),
-        )  # fmt: skip
-        self._restore_phase(phase, ema, optimizer)
+        learner = Learner.of(phase, training, runtime.device)
+        self._restore_phase(learner)
         wrapped = self._wrap(phase.module)
-        begun, first_step, figures = time.monotonic(), state.step, _Averages()
+        begun, first_step, figures = time.monotonic(), state.step, Averages()
         batches = Batches(self.setting.train, training.batch_size, seed=training.seed, start_step=state.step,
                           rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
         state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
         with batches:
             # A phase makes one update at least, even when reading the data has used up the time.
-            while (state.fraction < 1 or state.step == state.first_step) and not self._stops():
-                phase.module.train()
-                rate = phase.learning_rate * rate_factor_at(
-                    state.step - state.first_step, state.fraction,
-                    warmup_steps=training.warmup_steps, decay_share=training.decay_share,
-                )  # fmt: skip
-                figures.add(self._update(phase, wrapped, optimizer, ema, next(batches), rate))
+            while (state.spent < 1 or state.step == state.first_step) and not self._stops():
+                figures.add(self._update(learner, wrapped, next(batches)))
                 state.step += 1
                 state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
-                yield from self._after_update(phase, ema, optimizer, figures, begun, first_step)
+                yield from self._after_update(learner, figures, begun, first_step)
         if self.stopped and state.step % training.save_every:
-            yield from self._save(phase, ema, optimizer)
+            yield from self._save(learner)
         if self.stopped and not state.best:  # no score yet: the newest weights stand in, outside the run's state
-            self._write_best(phase, ema.module.state_dict())
+            self._write_best(phase, learner.ema.module.state_dict())
         seconds = time.monotonic() - begun
         score = state.best_score if math.isfinite(state.best_score) else None
         yield PhaseDone(phase.name, state.step - first_step, seconds, batches.seconds_waited, score,
                         self.guard.num_refused)  # fmt: skip
         self._keep_best(phase)
 
-    def _update(
-        self, phase: Phase, wrapped: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema[nn.Module],
-        batch: Any, rate: float,
-    ) -> dict[str, Tensor]:  # fmt: skip
+    def _update(self, learner: Learner, wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """One update of the weights and of their average; refused ones leave both as they are."""
-        optimizer.zero_grad(set_to_none=True)
-        dropout = image_generator(self.training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank)
+        phase, state, training = learner.phase, self.progress, self.training
+        phase.module.train()
+        learner.optimizer.zero_grad(set_to_none=True)
+        dropout = image_generator(training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank)
         torch.manual_seed(dropout.initial_seed())
-        loss = phase.loss(wrapped, batch)
+        loss = phase.loss(wrapped, batch, state.spent)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)
         if self.guard.accepts(self._mean_over_ranks(loss.total), norm.item()):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            ema.update(phase.module)
+            factor = rate_factor_at(
+                state.step - state.first_step, state.spent,
+                warmup_steps=training.warmup_steps, decay_share=training.decay_share,
+            )  # fmt: skip
+            learner.step(phase.learning_rate * factor)
         return {**loss.figures, "gradient_norm": norm}
 
-    def _after_update(
-        self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer, figures: "_Averages",
-        begun: float, first_step: int,
-    ) -> Iterator[Event]:  # fmt: skip
+    def _after_update(self, learner: Learner, figures: Averages, begun: float, first_step: int) -> Iterator[Event]:
         """Whatever is due after an update: log, validation, checkpoint, pictures."""
-        state, training = self.progress, self.training
-        is_end = state.fraction >= 1
-        if state.step % training.log_every == 0 or is_end:
+        state, training, phase = self.progress, self.training, learner.phase
+        if state.step % training.log_every == 0 or state.spent >= 1:
             seconds = time.monotonic() - begun
             speed = (state.step - first_step) * training.batch_size / max(seconds, 1e-9)
             left = seconds / max(state.step - first_step, 1) * self._steps_left()
-            yield StepLogged(phase.name, state.step, state.fraction, left, speed, figures.take())
-        if state.step % training.validate_every == 0 or is_end:
-            yield from self._validate(phase, ema)
-        is_healthy = self.guard.num_in_a_row == 0  # what is saved while updates are refused pushes out what was good
-        if (state.step % training.save_every == 0 and is_healthy) or is_end:
-            yield from self._save(phase, ema, optimizer)
+            yield StepLogged(phase.name, state.step, state.spent, left, speed, figures.take() | phase.probe())
+        if state.step % training.validate_every == 0 or state.spent >= 1:
+            yield from self._validate(learner)  # which may end the phase
+        is_end = state.spent >= 1
+        if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
+            yield from self._save(learner)
         if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
-            yield PreviewDue(state.step, self._as_model(phase, ema.module))
+            yield PreviewDue(state.step, self._as_model(phase, learner.ema.module))
+
+    def _is_healthy(self, learner: Learner) -> bool:
+        """Whether the weights are worth a checkpoint, which pushes out an older one.
+
+        They are not while updates are refused, nor when the last one has blown them up before anything was refused.
+        """
+        return self.guard.num_in_a_row == 0 and learner.is_finite()
 
     def _steps_left(self) -> float:
         """Updates that the phase still has to make, guessed from the share that is spent."""
         state = self.progress
         done = state.step - state.first_step
-        return done / max(state.fraction, 1e-9) - done
+        return done / max(state.spent, 1e-9) - done
 
     def _stops(self) -> bool:
         self.stopped = bool(self._agreed(float(self.stop())))
         return self.stopped
 
-    def _validate(self, phase: Phase, ema: Ema[nn.Module]) -> Iterator[Event]:
-        """Score the averaged weights on rank 0; a new best is kept in memory and on disk."""
-        state = self.progress
-        score = phase.validate(ema.module) if self.runtime.is_main else 0.0
+    def _validate(self, learner: Learner) -> Iterator[Event]:
+        """Score the averaged weights on rank 0; a new best is kept in memory and on disk, a standstill acted upon."""
+        state, phase = self.progress, learner.phase
+        score = phase.validate(learner.ema.module) if self.runtime.is_main else 0.0
         score = self._agreed(score)
-        is_best = score < state.best_score
+        # The score knows nothing of the adversary, which trades the bound for looks: from then on, the newest is kept.
+        keeps_newest = phase.adversary is not None and phase.adversary.is_active(state.spent)
+        is_best = state.record(score, learner.ema.module.state_dict(), keeps_newest=keeps_newest)
         if is_best:
-            state.best_score, state.best_step = score, state.step
-            state.best = {name: value.detach().cpu().clone() for name, value in ema.module.state_dict().items()}
             self._write_best(phase, state.best)
         if self.runtime.is_main:
             yield Validated(phase.name, state.step, score, is_best)
+        is_trained = self.guard.num_in_a_row == 0  # weights that only stand still while updates are refused diverge
+        if state.num_stale >= self.training.patience > 0 and is_trained and state.best and state.spent < 1:
+            is_end = state.shorten(self.training.decay_share, self.total)
+            learner.return_to(state.best)
+            yield Shortened(phase.name, state.step, state.best_step, is_end)
 
     # Disk
 
@@ -248,20 +233,26 @@ class Trainer:
             step = self.progress.best_step if self.progress.best else self.progress.step
             checkpoint.write_checkpoint(folder, self._facts(step), self._weights(phase, tensors), None)
 
-    def _save(self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer) -> Iterator[Event]:
-        """Write a step checkpoint from which training goes on bit for bit."""
+    def _save(self, learner: Learner) -> Iterator[Event]:
+        """Write a step checkpoint from which training goes on bit for bit.
+
+        Raises DivergedError rather than write weights that are no numbers.
+        """
+        if not learner.is_finite():
+            raise DivergedError(
+                f"training diverged: after update {self.progress.step} the weights are not finite;\n"
+                "the last good checkpoint is intact; resume with a lower training.learning_rate"
+            )
         if not self.runtime.is_main:
             return
         state = self.progress
         trainer = {
             **{name: getattr(state, name) for name in Progress.__dataclass_fields__},
-            "module": phase.module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "ema_updates": ema.num_updates,
+            **learner.state(),
             "guard": self.guard.state(),
         }
         folder = self.run_path / "checkpoints" / f"step-{state.step:08d}"
-        weights = self._weights(phase, ema.module.state_dict())
+        weights = self._weights(learner.phase, learner.ema.module.state_dict())
         checkpoint.write_checkpoint(folder, self._facts(state.step), weights, trainer)
         checkpoint.prune(self.run_path)
         yield Saved(folder)
@@ -269,27 +260,27 @@ class Trainer:
     # Resuming and the change of phase
 
     def _restore_progress(self, resume: Resumable) -> None:
-        for name in Progress.__dataclass_fields__:
-            setattr(self.progress, name, resume.trainer[name])
+        state = self.progress
+        for name in Progress.__dataclass_fields__:  # a run of an older version lacks the newer ones
+            setattr(state, name, resume.trainer.get(name, getattr(state, name)))
+        if state.shortened < 1 and self.total is not None and self.total > state.shortened_total:
+            state.lengthen()
         self.guard.load(resume.trainer["guard"])
-        if self.progress.phase == "flow":
+        if state.phase == "flow":
             frozen = {name.removeprefix("vae."): value for name, value in resume.weights.items() if name[:4] == "vae."}
             self.vae.load_state_dict(frozen)
 
-    def _restore_phase(self, phase: Phase, ema: Ema[nn.Module], optimizer: torch.optim.Optimizer) -> None:
+    def _restore_phase(self, learner: Learner) -> None:
         """Weights, average, optimiser from the checkpoint; `best` on disk made to agree with it."""
         if self.resume is None:
             return
-        trainer, prefix = self.resume.trainer, f"{phase.name}."
+        prefix = f"{learner.phase.name}."
         average = {name.removeprefix(prefix): value for name, value in self.resume.weights.items()
                    if name.startswith(prefix)}  # fmt: skip
-        phase.module.load_state_dict(trainer["module"])
-        ema.module.load_state_dict(average)
-        ema.num_updates = trainer["ema_updates"]
-        optimizer.load_state_dict(trainer["optimizer"])
+        learner.load(self.resume.trainer, average)
         self.resume = None
         if self.progress.best:
-            self._write_best(phase, self.progress.best)
+            self._write_best(learner.phase, self.progress.best)
 
     def _keep_best(self, phase: Phase) -> None:
         """The phase's module takes its best averaged weights: what follows builds on them."""
@@ -297,7 +288,9 @@ class Trainer:
             phase.module.load_state_dict(self.progress.best)
 
     def _begin_flow(self) -> None:
-        self.progress = Progress(phase="flow", step=self.progress.step, first_step=self.progress.step)
+        step, vae_share = self.progress.step, 1 - self.training.flow_share
+        unspent = vae_share * (1 - self.progress.fraction)
+        self.progress = Progress(phase="flow", step=step, first_step=step, unspent=unspent)
         self.guard = UpdateGuard()
 
     def _flow_phase(self) -> FlowPhase:
@@ -307,7 +300,7 @@ class Trainer:
         self.runtime.place(self.flow)
         phase = FlowPhase(self.setting, self.flow, self.vae)
         if self.resume is None:
-            phase.prepare(self.setting.train.pixels)
+            phase.prepare()
         return phase
 
     def _as_model(self, phase: Phase, module: nn.Module) -> LoadedModel:
@@ -338,22 +331,3 @@ class Trainer:
         mean = loss.detach().double().clone()
         dist.all_reduce(mean)
         return mean.item() / self.runtime.world_size
-
-
-class _Averages:
-    """Sums of named figures since the last log line."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.num = 0
-
-    def add(self, figures: dict[str, Tensor]) -> None:
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, torch.zeros(())) + value.detach().float().cpu()
-        self.num += 1
-
-    def take(self) -> dict[str, float]:
-        """The means, and start over."""
-        means = {name: (total / max(self.num, 1)).item() for name, total in self.sums.items()}
-        self.sums, self.num = {}, 0
-        return means

@@ -18,21 +18,26 @@ from vae_cli.data.batches import Batch
 from vae_cli.data.cache import ImageSet
 from vae_cli.data.damage import training_damage
 from vae_cli.data.pixels import to_unit
+from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.likelihood import binarized
 from vae_cli.model.flow import LatentFlow, View
 from vae_cli.model.priors import image_generator
-from vae_cli.model.vae import VAE, draw_noise
+from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.runtime import Runtime
+from vae_cli.training.adversary import Adversary
 from vae_cli.training.objective import kl_weight_at, negative_elbo_loss
+from vae_cli.training.terms import gradient_distance
 
 VALIDATION_IMAGES = 512
 """Validated during training on this many held-out images at most; the end measures all."""
 STATISTICS_IMAGES = 4096
 """Latents are standardised by mean and scale over about this many training images."""
+CLUSTER_SHARE = 0.9
+"""Of the views with nothing observed, those that come with their cluster."""
 CHUNK = 128
 LABEL_DROPOUT = 0.15
 """Share of labels hidden while the flow is trained, so that it can also run without (Ho & Salimans 2022)."""
-VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS = 1, 2, 3
+VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS = 1, 2, 3, 6
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,21 @@ class Phase(Protocol):
     name: str
     learning_rate: float
     gradient_clip: float
+    adversary: Adversary | None
+    """What learns beside the module, after each of its updates."""
 
     @property
     def module(self) -> nn.Module:
         """What is trained."""
 
-    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
-        """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped)."""
+    def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
+        """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped).
+
+        spent: share of the phase's budget, 0 to 1.
+        """
+
+    def probe(self) -> dict[str, float]:
+        """Figures too costly for every update, measured for a line of the log."""
 
     def validate(self, module: nn.Module) -> float:
         """Score of a module on held-out images with fixed noise; lower is better."""
@@ -111,30 +124,71 @@ class VaePhase:
         self.setting, self.module = setting, vae
         self.learning_rate = setting.config.training.learning_rate
         self.gradient_clip = setting.config.training.gradient_clip
+        self.objective = setting.config.objective
+        self.adversary: Adversary | None = None
+        if self.objective.adversarial > 0:
+            self.adversary = Adversary(
+                vae.channels, weight=self.objective.adversarial, start=self.objective.adversarial_start,
+                seed=setting.seed, runtime=setting.runtime,
+            )  # fmt: skip
+        self._seen: Tensor | None = None
 
-    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
+    def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         config, setting = self.setting.config, self.setting
         generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
-        x = setting.images(batch, generator)
+        x = self._seen = setting.images(batch, generator)
         noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
         with setting.runtime.autocast():
             terms = module(x, [setting.part(layer) for layer in noise])
-        weight = kl_weight_at(
-            batch.step, target=config.objective.kl_weight, warmup_steps=config.objective.kl_warmup_steps
-        )
-        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=config.objective.free_nats)
-        return Loss(total, {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()})
+        weight = kl_weight_at(batch.step, target=self.objective.kl_weight, warmup_steps=self.objective.kl_warmup_steps)
+        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
+        figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
+        extra = self._terms_on_the_picture(x, terms, spent)
+        return Loss(sum(extra.values(), start=total), figures | extra)
+
+    def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
+        """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""
+        found: dict[str, Tensor] = {}
+        if self.objective.perceptual > 0:
+            found["perceptual_nats"] = self._perceptual(x, terms).mean()
+        if self.adversary is not None and self.adversary.is_active(spent):
+            reconstruction_loss = sum(found.values(), start=-terms.log_likelihood.mean())
+            rebuilt = self.module.likelihood.mean(terms.params)
+            found["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
+        return found
+
+    def _perceptual(self, x: Tensor, terms: ElboTerms) -> Tensor:
+        """[B] nats, weighted."""
+        return self.objective.perceptual * gradient_distance(self.module.likelihood.mean(terms.params), x)
 
     @torch.inference_mode()
     def validate(self, module: nn.Module) -> float:
-        """Negative bound, nats per image."""
+        """Negative bound at the KL weight that training ends with and, where it is on, the perceptual term; nats."""
         total, num_images = 0.0, 0
         for x, _, generator in self.setting.validation_chunks():
             noise = draw_noise(self.module.latent_shapes, len(x), generator)
             with self.setting.runtime.autocast():
                 terms = module(x, [self.setting.runtime.move(layer) for layer in noise])
-            total, num_images = total - terms.elbo.sum().item(), num_images + len(x)
+            loss = negative_elbo_loss(terms, kl_weight=self.objective.kl_weight, free_nats=0)
+            total, num_images = total + loss.item() * len(x), num_images + len(x)
+            if self.objective.perceptual > 0:
+                total += self._perceptual(x, terms).sum().item()
         return total / num_images
+
+    @torch.inference_mode()
+    def probe(self) -> dict[str, float]:
+        """How many latent units tell the last batch's images apart; meaningless, and left out, for one image."""
+        found: dict[str, float] = {}
+        if self._seen is not None and len(self._seen) > 1:
+            meter = VarianceMeter()
+            self.module.eval()
+            with self.setting.runtime.autocast():
+                latents = self.module.encode(self._seen)
+            meter.add(torch.cat([noise.flatten(1) for noise in latents.noise], dim=1))
+            found = {"active_units": meter.num_active(), "latent_units": len(meter.variance())}
+        if self.adversary is not None and self.adversary.last_loss is not None:
+            found["discriminator_loss"] = self.adversary.last_loss
+        return found
 
 
 class FlowPhase:
@@ -146,15 +200,19 @@ class FlowPhase:
         self.setting, self.module, self.vae = setting, flow, vae
         self.learning_rate = setting.config.training.flow_learning_rate
         self.gradient_clip = 1.0
+        self.adversary: Adversary | None = None
 
-    def prepare(self, pixels: np.ndarray) -> None:
-        """Set the flow's latent statistics from the training images."""
+    def prepare(self) -> None:
+        """Set the flow's latent statistics and clusters from the training images."""
         total = torch.zeros(self.module.shape[0], dtype=torch.float64)
         squares, num_positions = torch.zeros_like(total), 0
-        pixels = pixels[:: max(1, len(pixels) // STATISTICS_IMAGES)]
+        train, means = self.setting.train, []
+        rows = slice(None, None, max(1, len(train.pixels) // STATISTICS_IMAGES))
+        pixels = train.pixels[rows]
         for start in range(0, len(pixels), CHUNK):
             x = self.setting.runtime.move(to_unit(pixels[start : start + CHUNK]))
             posterior = self._posterior(x)
+            means.append(posterior[0])
             mean, variance = posterior[0].cpu().double(), (2 * posterior[1]).exp().cpu().double()
             total += mean.sum((0, 2, 3))
             squares += (mean.square() + variance).sum((0, 2, 3))
@@ -162,6 +220,8 @@ class FlowPhase:
         center = total / num_positions
         scale = (squares / num_positions - center.square()).clamp(min=1e-8).sqrt()
         self.module.set_statistics(center.float(), scale.float())
+        labels = self.setting.runtime.move(torch.from_numpy(train.labels[rows]))
+        self.module.set_clusters(torch.cat(means), labels, image_generator(self.setting.seed, CLUSTER_DRAWS))
 
     @torch.no_grad()
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,12 +233,14 @@ class FlowPhase:
         """[b] loss of images under the given draws."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
-        view = View.of(x, draws.observed, draws.noise_sigma, labels, draws.pixels)
+        is_free = draws.observed.flatten(1).amax(1) == 0  # clusters are for the prior: a view tells more than they do
+        cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean), -1)
+        view = View.of(x, draws.observed, draws.noise_sigma, labels, draws.pixels).with_cluster(cluster)
         with self.setting.runtime.autocast():
             loss: Tensor = module(z, draws.noise, draws.time, view)
         return loss
 
-    def loss(self, module: Callable[..., Any], batch: Batch) -> Loss:
+    def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         setting = self.setting
         generator = image_generator(setting.seed, FLOW_DRAWS, batch.step)
         x = setting.images(batch, generator)
@@ -200,6 +262,10 @@ class FlowPhase:
             total, num_images = total + each.sum().item(), num_images + len(x)
         return total / num_images
 
+    def probe(self) -> dict[str, float]:
+        """Nothing: the loss says it all."""
+        return {}
+
 
 @dataclass(frozen=True)
 class _FlowDraws:
@@ -211,6 +277,8 @@ class _FlowDraws:
     pixels: Tensor
     observed: Tensor
     noise_sigma: Tensor
+    told: Tensor
+    """Uniform; decides whether the image's cluster is told."""
 
     @staticmethod
     def draw(
@@ -225,6 +293,7 @@ class _FlowDraws:
             torch.randn((num, *image_shape), generator=generator),
             damage.observed,
             damage.noise_sigma,
+            torch.rand(num, generator=generator),
         )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_FlowDraws":

@@ -1,0 +1,118 @@
+"""`vae evaluate`: layers, warnings, and samples compared by the features of a network."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vae_cli.metrics import classifier
+
+from .conftest import SIDE, draw
+
+SAMPLE_KEYS = {"fid", "kid", "kid_std", "precision", "recall", "density", "coverage"}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("networks") / "network.safetensors"
+    classifier.save_classifier(classifier.build_classifier(3, (SIDE, SIDE), 2), path)
+    return path
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that is trained for a moment."""
+    defaults = dict(classifier.train_classifier.__kwdefaults__, num_steps=3)
+    monkeypatch.setattr(classifier.train_classifier, "__kwdefaults__", defaults)
+
+
+def test_samples_are_compared_by_the_network_of_a_file(vae, run: Path, photos: Path, network: Path) -> None:
+    outcome = vae("evaluate", run, photos, "--feature-weights", network, "--json")
+    assert outcome.code == 0, outcome.stderr
+    facts = outcome.json
+    assert set(facts) >= SAMPLE_KEYS | {"elbo_nats", "layers", "nearest_training"}
+    assert facts["fid"] > 0 and 0 <= facts["precision"] <= 1 and facts["kid_std"] >= 0
+    assert facts["nearest_training"]["training_images"] > 1
+    for words in ("12 samples", "64 features", "network.safetensors"):
+        assert words in outcome.stderr
+    table = vae("evaluate", run, photos, "--feature-weights", network, "--limit", 5)
+    assert "Fréchet" in table.stdout and "coverage" in table.stdout and "5 samples" in table.stderr
+
+
+def test_the_seed_decides_the_samples(vae, run: Path, photos: Path, network: Path) -> None:
+    words = ("evaluate", run, photos, "--feature-weights", network, "--json", "--seed")
+    first, again, other = (vae(*words, seed).json for seed in (1, 1, 2))
+    assert first == again and first["fid"] != other["fid"]
+
+
+def test_nothing_is_compared_unless_asked_for(vae, run: Path, photos: Path) -> None:
+    outcome = vae("evaluate", run, photos, "--json")
+    assert not SAMPLE_KEYS & set(outcome.json) and outcome.json["training_psnr_db"] is None
+    assert outcome.json["layers"][0].keys() == {"shape", "rate_nats", "active_units", "latent_units"}
+
+
+def test_training_images_are_measured_beside_held_out_ones(vae, run: Path) -> None:
+    assert vae("evaluate", run, "--json").json["training_psnr_db"] > 0
+
+
+def test_a_network_that_is_not_there(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    outcome = vae("evaluate", run, photos, "--feature-weights", tmp_path / "none.safetensors", "--json")
+    assert outcome.code == 2 and outcome.json["error"]["code"] == 2
+    assert "none.safetensors" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_a_network_for_other_images(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    classifier.save_classifier(classifier.build_classifier(1, (28, 28), 2), tmp_path / "grey.safetensors")
+    outcome = vae("evaluate", run, photos, "--feature-weights", tmp_path / "grey.safetensors")
+    assert outcome.code == 2 and "not made for" in outcome.stderr and len(outcome.errors) <= 3
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    assert vae("evaluate", run, photos, "--feature-weights", tmp_path / "text.safetensors").code == 4
+
+
+def test_one_held_out_image_cannot_be_compared(vae, run: Path, network: Path) -> None:
+    outcome = vae("evaluate", run, "--limit", 1, "--feature-weights", network)
+    assert outcome.code == 2 and "vae evaluate RUN DATA" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_a_classifier_is_trained_on_the_run_s_labels(vae, run_without_flow: Path, photos: Path, few_steps) -> None:
+    """Also where the model was trained without them; the run itself is left as it was."""
+    before = sorted(run_without_flow.rglob("*"))
+    outcome = vae("evaluate", run_without_flow, photos, "--feature-weights", "auto", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert set(outcome.json) >= SAMPLE_KEYS and "classifier" in outcome.stderr
+    assert sorted(run_without_flow.rglob("*")) == before
+
+
+def without_data(run: Path, copy: Path) -> Path:
+    """A copy of a run's best checkpoint whose images have moved."""
+    shutil.copytree(run / "checkpoints" / "best", copy)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"/photos", b"/absent"))
+    return copy
+
+
+def test_when_the_training_images_are_gone(vae, run: Path, photos: Path, network: Path, tmp_path: Path) -> None:
+    copy = without_data(run, tmp_path / "copy")
+    outcome = vae("evaluate", copy, photos, "--feature-weights", network, "--json")
+    assert outcome.code == 0 and "nearest_training" not in outcome.json
+    assert "training images cannot be read" in outcome.stderr
+    assert vae("evaluate", copy, photos, "--feature-weights", "auto").code == 2
+
+
+def test_a_classifier_needs_classes(vae, tmp_path: Path) -> None:
+    for number in range(6):
+        draw(tmp_path / "data" / f"{number}.png", number)
+    words = ("--preset", "tiny", "--steps", 2, "--set", "training.flow_share=0", "--device", "cpu")
+    assert vae("train", tmp_path / "data", *words, "--out", tmp_path / "run").code == 0
+    outcome = vae("evaluate", tmp_path / "run", tmp_path / "data", "--feature-weights", "auto")
+    assert outcome.code == 2 and "class folders" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_a_collapsed_posterior_is_named_with_what_to_try(vae, run: Path, photos: Path, monkeypatch) -> None:
+    from vae_cli.metrics.latents import VarianceMeter
+
+    assert "posterior collapse" not in vae("evaluate", run, photos, "--limit", 5).stderr, "too few to tell"
+    monkeypatch.setattr(VarianceMeter, "num_active", lambda _: 0)
+    outcome = vae("evaluate", run, photos)
+    assert outcome.code == 0 and "posterior collapse" in outcome.stderr
+    assert "objective.free_nats" in outcome.stderr and "objective.kl_warmup_steps" in outcome.stderr

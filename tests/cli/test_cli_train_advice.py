@@ -1,0 +1,81 @@
+"""What `vae train` says by itself: about few images, active latents, and a score that stands still."""
+
+import json
+from pathlib import Path
+
+from tiny import tiny_config
+
+from vae_cli.cli.training_words import few_active_line, few_images_line, figures_line, shortened_line
+from vae_cli.training.events import Shortened
+
+from .conftest import draw
+
+SMALL = ("--preset", "tiny", "--steps", 6, "--device", "cpu", "--labels", "none", "--set", "model.width=8",
+         "--set", "model.flow.width=16", "--set", "training.threads=1")  # fmt: skip
+
+
+def test_few_images_are_told_what_to_expect() -> None:
+    assert few_images_line(1000) is None and few_images_line(60_000) is None
+    line = few_images_line(999)
+    assert line is not None and "999" in line and "1,000" in line and "copy" in line and "\n" not in line
+
+
+def test_few_active_units_come_with_a_setting_to_try() -> None:
+    config = tiny_config({"objective": {"kl_warmup_steps": 500, "free_nats": 3.0}})
+    line = few_active_line({"images": 50, "active_units": 1, "latent_units": 64}, config)
+    assert line is not None and "1 of 64" in line and len(line.splitlines()) <= 3
+    assert "objective.free_nats=6" in line and "objective.kl_warmup_steps=2000" in line
+    assert few_active_line({"images": 50, "active_units": 7, "latent_units": 64}, config) is None
+    assert few_active_line({"images": 1, "active_units": 0, "latent_units": 64}, config) is None
+
+
+def test_active_units_are_shown_as_a_share() -> None:
+    line = figures_line({"elbo_nats": -12.345678, "active_units": 7, "latent_units": 64})
+    assert line == "elbo_nats -12.35  active 7/64"
+    assert figures_line({"flow_loss": 0.5}) == "flow_loss 0.5"
+
+
+def test_a_standstill_is_explained() -> None:
+    falling, ending = (shortened_line(Shortened("vae", 5000, 2500, is_end), 10) for is_end in (False, True))
+    assert "10 validations" in falling and "step 2500" in falling and "learning rate" in falling
+    assert "ends" in ending
+
+
+def test_check_and_dry_run_say_it_on_stderr(vae, photos: Path) -> None:
+    for words in (("check", photos), ("train", photos, *SMALL, "--dry-run")):
+        outcome = vae(*words)
+        assert outcome.code == 0
+        assert outcome.stderr.count("few images (1") == 1 and "few images" not in outcome.stdout
+
+
+def test_a_run_logs_active_units_and_stops_when_nothing_improves(vae, photos: Path, tmp_path: Path) -> None:
+    """A rate of nothing: the averaged weights never change, so neither does their score."""
+    sets = {"training.learning_rate": 1e-30, "training.flow_learning_rate": 1e-30, "training.weight_decay": 0,
+            "training.validate_every": 1, "training.patience": 2, "training.log_every": 1}  # fmt: skip
+    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    out = tmp_path / "run"
+    outcome = vae("train", photos, *SMALL, *words, "--steps", 100, "--out", out, "--json")
+    assert outcome.code == 0, outcome.stderr
+    answer = outcome.json
+    assert answer["status"] == "finished" and answer["steps"] < 20
+    assert answer["phases"]["vae"]["shortened"] and answer["phases"]["flow"]["shortened"]
+    assert outcome.stderr.count("2 validations without a better score") >= 2, "once a phase at least"
+    assert outcome.stderr.count("few images (1") == 1
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    of_vae = [line for line in lines if line["phase"] == "vae" and "elbo_nats" in line]
+    assert of_vae and all(0 <= line["active_units"] <= line["latent_units"] for line in of_vae)
+
+    again = vae("train", "--out", out, "--resume", "--json", "--device", "cpu")
+    assert again.json["status"] == "nothing_to_do" and "--steps 200 goes on" in again.stderr
+
+
+def test_a_collapsed_run_says_what_to_try(vae, tmp_path: Path) -> None:
+    """A KL a thousand times its worth empties the latents in a few dozen updates; three held-out images show it."""
+    for number in range(10):
+        draw(tmp_path / "data" / ("val" if number < 3 else "train") / f"{number}.png", number)
+    sets = {"objective.kl_weight": 1000, "objective.kl_warmup_steps": 0, "training.flow_share": 0,
+            "training.learning_rate": 5e-3, "training.ema_decay": 0.5, "training.gradient_clip": 1e4}  # fmt: skip
+    words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    outcome = vae("train", tmp_path / "data", *SMALL, *words, "--steps", 40, "--out", tmp_path / "run", "--json")
+    assert outcome.json["validation"]["active_units"] == 0
+    assert "warning: only 0 of" in outcome.stderr and "objective.free_nats=" in outcome.stderr

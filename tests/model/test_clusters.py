@@ -1,0 +1,101 @@
+"""k-means, the clusters that a flow finds in its latents, and how samples are spread over them."""
+
+import torch
+from tiny import tiny_flow, tiny_vae
+from torch import Tensor
+
+from vae_cli.model.clusters import k_means, nearest
+from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow, View
+from vae_cli.model.priors import clusters_of_images, latents_of_images
+
+CENTERS = torch.tensor([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
+
+
+def blobs(num: int, shares: tuple[float, ...] = (0.5, 0.3, 0.2)) -> tuple[Tensor, Tensor]:
+    """Points [num, 2] around the centers, and which one each belongs to."""
+    generator = torch.Generator().manual_seed(3)
+    which = torch.multinomial(torch.tensor(shares), num, replacement=True, generator=generator)
+    return CENTERS[which] + 0.3 * torch.randn(num, 2, generator=generator), which
+
+
+def test_k_means_finds_separate_groups() -> None:
+    points, which = blobs(600)
+    centroids, member = k_means(points, 3, torch.Generator().manual_seed(0))
+    distance = torch.cdist(centroids, CENTERS).min(1)
+    assert distance.values.max() < 0.1
+    assert sorted(distance.indices.tolist()) == [0, 1, 2]
+    assert torch.equal(distance.indices[member], which)
+    assert torch.equal(nearest(points, centroids), member)
+
+
+def test_more_clusters_than_points_that_differ_keep_finite_centroids() -> None:
+    points = torch.zeros(10, 2)
+    centroids, member = k_means(points, 4, torch.Generator().manual_seed(0))
+    assert torch.equal(centroids, torch.zeros(4, 2)) and (member == 0).all()
+
+
+def clustered(num: int = 400) -> tuple[LatentFlow, Tensor]:
+    """A flow on 2×2×2 latents whose first two numbers lie in blobs; label 1 is the second blob, the others -1 or 0."""
+    _, flow = tiny_flow({"model": {"flow": {"clusters": 8}}}, num_labels=2)
+    points, which = blobs(num)
+    z = torch.zeros(num, *flow.shape)
+    z.flatten(1)[:, :2] = points
+    label = torch.where(which == 1, 1, torch.where(which == 0, 0, -1))
+    flow.set_clusters(z, label, torch.Generator().manual_seed(0))
+    return flow, z
+
+
+def test_counts_of_all_and_of_each_label() -> None:
+    flow, z = clustered()
+    member = flow.cluster_of(z)
+    assert flow.cluster_counts[-1].sum() == len(z)
+    assert torch.equal(flow.cluster_counts[-1], torch.bincount(member, minlength=8).float())
+    in_second = torch.bincount(member[z.flatten(1)[:, 1] > 2], minlength=8).float()
+    assert torch.equal(flow.cluster_counts[1], in_second)
+
+
+def test_few_images_make_few_clusters_or_none() -> None:
+    flow, _ = clustered(3 * MIN_CLUSTER_SIZE + 1)
+    assert (flow.cluster_counts[-1] > 0).sum() <= 3
+    none, z = clustered(MIN_CLUSTER_SIZE - 1)
+    assert none.cluster_of(z).tolist() == [-1] * len(z)
+    assert clusters_of_images(none, 0, [0, 1]).tolist() == [-1, -1]
+
+
+def test_samples_take_clusters_as_often_as_images_do() -> None:
+    flow, _ = clustered()
+    drawn = clusters_of_images(flow, 7, list(range(3000)))
+    share = torch.bincount(drawn, minlength=8) / 3000
+    torch.testing.assert_close(share, flow.cluster_counts[-1] / 400, rtol=0, atol=0.04)
+    of_label = set(clusters_of_images(flow, 7, list(range(300)), 1).tolist())
+    assert of_label <= set(flow.cluster_counts[1].nonzero().flatten().tolist())
+
+
+def test_an_images_cluster_depends_on_seed_and_number_alone() -> None:
+    flow, _ = clustered()
+    many = clusters_of_images(flow, 7, [0, 1, 2, 3, 4])
+    assert clusters_of_images(flow, 7, [3]).item() == many[3]
+    assert clusters_of_images(flow, 7, [4, 0]).tolist() == [many[4], many[0]]
+    assert (
+        clusters_of_images(flow, 8, list(range(50))).tolist() != clusters_of_images(flow, 7, list(range(50))).tolist()
+    )
+
+
+@torch.inference_mode()
+def test_the_cluster_is_seen_and_minus_one_is_none() -> None:
+    flow, _ = clustered()
+    noise, nothing = torch.randn(4, *flow.shape), View.nothing(4, 1, (8, 8), torch.device("cpu"))
+    results = [flow.solve(noise, nothing.with_cluster(torch.full((4,), cluster)), steps=2) for cluster in (-1, 0, 1)]
+    assert torch.equal(results[0], flow.solve(noise, nothing, steps=2))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(results[a], results[b])
+
+
+@torch.inference_mode()
+def test_sampled_latents_go_through_their_cluster() -> None:
+    flow, _ = clustered()
+    vae = tiny_vae()
+    latents = latents_of_images(vae, flow, 7, [5, 6], device=torch.device("cpu"), steps=2)
+    flow.cluster_counts.zero_()
+    assert not torch.allclose(latents.noise[0], latents_of_images(
+        vae, flow, 7, [5, 6], device=torch.device("cpu"), steps=2).noise[0])  # fmt: skip

@@ -1,0 +1,146 @@
+"""Illnesses of training, each shown and then cured: a posterior that collapses, updates that blow up."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import CPU, LADDER, image_set, tiny_config, tiny_setting
+from torch import Tensor
+
+from vae_cli.config import Layer
+from vae_cli.data.batches import Batch
+from vae_cli.errors import DivergedError
+from vae_cli.model.vae import build_vae
+from vae_cli.training import run_folder
+from vae_cli.training.checkpoint import checkpoints_in, load_resumable
+from vae_cli.training.events import PhaseDone, StepLogged
+from vae_cli.training.loop import Trainer
+from vae_cli.training.phases import FlowPhase, Setting, VaePhase
+from vae_cli.training.prepare import Prepared
+
+
+def start(folder: Path, setting: Setting) -> Trainer:
+    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
+    return Trainer(setting, folder, started=time.monotonic())
+
+
+# Posterior collapse
+
+COLLAPSING: Layer = {
+    "objective": {"kl_weight": 20.0, "kl_warmup_steps": 0},
+    "training": {"steps": 50, "flow_share": 0.0, "batch_size": 16, "learning_rate": 5e-3, "log_every": 50},
+}
+
+
+def last_figures(folder: Path, *layers: Layer) -> dict[str, float]:
+    setting = Setting(tiny_config(COLLAPSING, *layers), image_set(48), image_set(8), (), CPU)
+    logged = [event.figures for event in start(folder, setting).run() if isinstance(event, StepLogged)]
+    return logged[-1]
+
+
+def test_free_nats_cure_a_collapsed_posterior(tmp_path: Path) -> None:
+    """A KL that costs twenty times its worth empties every latent; a free allowance fills them again."""
+    ill = last_figures(tmp_path / "ill")
+    cured = last_figures(tmp_path / "cured", {"objective": {"free_nats": 4.0}})
+    assert ill["latent_units"] == cured["latent_units"] == 2 * 2 * 2
+    assert ill["active_units"] == 0 and ill["rate_nats"] < 0.5
+    assert cured["active_units"] >= 6 and cured["rate_nats"] > 1
+
+
+def test_a_warm_up_of_the_kl_cures_it_too(tmp_path: Path) -> None:
+    cured = last_figures(tmp_path / "run", {"objective": {"kl_warmup_steps": 2000}})
+    assert cured["active_units"] >= 6
+
+
+def test_active_units_are_counted_over_all_layers() -> None:
+    """Means that vary in one channel of one layer, and nowhere else; nothing else moves by the count."""
+    setting = tiny_setting(tiny_config({"model": {"latents": list(LADDER)}}))
+    vae = build_vae(setting.config)
+    phase = VaePhase(setting, vae)
+    assert phase.probe() == {}, "nothing has been seen yet"
+    noise = [torch.zeros(4, *shape) for shape in vae.latent_shapes]
+    noise[0][:, 1] = torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None]
+    noise[2][:, 0, 0, 0] = torch.tensor([0.0, 0.05, 0.0, 0.05])  # varies, but too little
+    from vae_cli.model.vae import Latents
+
+    vae.encode = lambda x: Latents(tuple(noise))  # type: ignore[method-assign, assignment]
+    phase._seen = torch.zeros(4, 1, 8, 8)
+    state = torch.get_rng_state()
+    assert phase.probe() == {"active_units": 1, "latent_units": 3 + 2 * 8 + 16}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_one_image_has_no_active_units_to_count() -> None:
+    setting = tiny_setting(tiny_config({"training": {"batch_size": 1}}))
+    phase = VaePhase(setting, build_vae(setting.config))
+    phase.loss(phase.module, Batch(0, torch.zeros(1, 8, 8, 1, dtype=torch.uint8), torch.tensor([-1])), 0.0)
+    assert phase.probe() == {}
+
+
+# Divergence
+
+
+def nan_at(monkeypatch: pytest.MonkeyPatch, phase: type[Any], step: int) -> None:
+    """One update, and one only, whose loss is no number."""
+    honest = phase.loss
+
+    def loss(self: Any, module: Any, batch: Batch, spent: float) -> Any:
+        found = honest(self, module, batch, spent)
+        return type(found)(found.total * math.nan, found.figures) if batch.step == step else found
+
+    monkeypatch.setattr(phase, "loss", loss)
+
+
+@pytest.mark.parametrize(("phase", "step"), [(VaePhase, 1), (FlowPhase, 4), (VaePhase, 2)])
+def test_a_lone_nan_is_skipped_counted_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: type[Any], step: int
+) -> None:
+    """In either phase; and in a phase's last update, where the weights before it are what is kept."""
+    nan_at(monkeypatch, phase, step)
+    trainer = start(tmp_path / "run", tiny_setting(tiny_config()))
+    done = {event.phase: event.num_refused for event in trainer.run() if isinstance(event, PhaseDone)}
+    assert done == {"vae": int(phase is VaePhase), "flow": int(phase is FlowPhase)}
+    saved = load_resumable(tmp_path / "run")
+    assert saved.facts.step == 6
+    assert all(value.isfinite().all() for value in saved.weights.values())
+
+
+def blown_up_at(monkeypatch: pytest.MonkeyPatch, step: int, *, averaged: bool) -> None:
+    """An accepted update that leaves infinite weights, or only an infinite average of them, behind."""
+    honest = Trainer._update
+
+    def update(self: Trainer, learner: Any, *arguments: Any) -> dict[str, Tensor]:
+        found = honest(self, learner, *arguments)
+        if self.progress.step == step - 1:
+            module = learner.ema.module if averaged else learner.phase.module
+            next(iter(module.parameters())).data.view(-1)[0] = math.inf
+        return found
+
+    monkeypatch.setattr(Trainer, "_update", update)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_weights_blown_up_on_a_save_step_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+) -> None:
+    """No update has been refused yet, so only a look at the weights tells."""
+    blown_up_at(monkeypatch, 8, averaged=averaged)
+    layer: Layer = {"training": {"steps": 60, "save_every": 4, "validate_every": 4}}
+    trainer = start(tmp_path / "run", tiny_setting(tiny_config(layer)))
+    with pytest.raises(DivergedError, match="learning_rate"):
+        list(trainer.run())
+    assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000004"]
+    assert all(value.isfinite().all() for value in load_resumable(tmp_path / "run").weights.values())
+
+
+def test_weights_blown_up_in_the_last_update_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the run would finish, and its newest checkpoint hold no model."""
+    blown_up_at(monkeypatch, 6, averaged=False)
+    trainer = start(tmp_path / "run", tiny_setting(tiny_config({"training": {"save_every": 3}})))
+    with pytest.raises(DivergedError, match="update 6") as caught:
+        list(trainer.run())
+    assert caught.value.exit_code == 5
+    assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000003"]

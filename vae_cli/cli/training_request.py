@@ -1,0 +1,65 @@
+"""What the user asked `vae train` for: the configuration of a new run, or what may change in a resumed one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vae_cli.config import Layer, RunConfig
+
+_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "model",
+          "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
+"""What a run keeps for life."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for on the command line."""
+
+    data: Path | None
+    out: Path | None
+    preset: str | None
+    config_path: Path | None
+    sets: tuple[str, ...]
+    options: "Layer"
+    resume: bool
+    overwrite: bool
+
+    def new_config(self) -> "RunConfig":
+        """The configuration of a new run. Raises ConfigError."""
+        from vae_cli.config import resolve_config
+
+        return resolve_config(preset=self.preset, file=self.config_path, sets=self.sets, options=self.options)
+
+    def resumed_config(self, stored: "RunConfig") -> "RunConfig":
+        """The stored configuration with what may change in a run's life. Raises ConfigError for the rest."""
+        from vae_cli.config import merge, parse_assignment, read_layer
+
+        if self.preset not in (None, stored.preset):
+            raise ConfigError(f"--preset {self.preset}: the run was made with {stored.preset}; leave --preset out")
+        layer: Layer = read_layer(self.config_path) if self.config_path else {}
+        for further in (*map(parse_assignment, self.sets), self.options):
+            layer = merge(layer, further)
+        config = stored.updated(layer)
+        for key in _FIXED:
+            old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
+            if old != new:
+                raise ConfigError(f"{key}: {new} differs from the run's {old}, which cannot change; start a new run")
+        return config
+
+    @property
+    def budget_given(self) -> bool:
+        from vae_cli.config import BUDGETS, parse_assignment
+
+        named = self.options.get("training", {})
+        in_sets = [parse_assignment(text).get("training", {}) for text in self.sets]
+        return any(name in layer for name in BUDGETS for layer in (named, *in_sets) if isinstance(layer, dict))
+
+
+def _at(settings: "Layer", key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = value[name]
+    return value

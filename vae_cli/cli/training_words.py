@@ -1,0 +1,54 @@
+"""Sentences of `vae train`: what to expect of few images, what a figure means, and what to try."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_cli.config import RunConfig
+    from vae_cli.training.events import Shortened
+
+FEW_IMAGES = 1000
+"""Below this many training images a model remembers rather than invents."""
+FEW_ACTIVE = 0.1
+"""Share of active latent units below which the posterior is taken for collapsed."""
+
+
+def few_images_line(num_images: int) -> str | None:
+    """What so small a training set will give; None for one that is large enough."""
+    if num_images >= FEW_IMAGES:
+        return None
+    return (
+        f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is new; "
+        f"that takes {FEW_IMAGES:,} or more, better several thousand"
+    )
+
+
+def few_active_line(validation: Mapping[str, Any], config: "RunConfig") -> str | None:
+    """What to try when almost no latent unit says anything about the image; None when enough do."""
+    active, total = validation["active_units"], validation["latent_units"]
+    if validation["images"] < 2 or active >= FEW_ACTIVE * total:  # one image differs from no other
+        return None
+    num_layers = sum(spec.layers for spec in config.model.latents if not isinstance(spec, str))
+    free_nats = max(1, round(0.05 * total / max(1, num_layers)), round(2 * config.objective.free_nats))
+    warmup = max(1000, 4 * config.objective.kl_warmup_steps)
+    return (
+        f"only {active} of {total} latent units are active: the latents hardly say which image it is;\n"
+        f"try --set objective.free_nats={free_nats}, or a longer --set objective.kl_warmup_steps={warmup}"
+    )
+
+
+def figures_line(figures: Mapping[str, float]) -> str:
+    """The figures of a log line for the screen; active units as `active 12/32`."""
+    words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in ("active_units", "latent_units")]
+    if "active_units" in figures:
+        words.append(f"active {figures['active_units']:.0f}/{figures['latent_units']:.0f}")
+    return "  ".join(words)
+
+
+def shortened_line(event: "Shortened", patience: int) -> str:
+    """Why a phase uses less than its budget."""
+    then = "the phase ends here" if event.is_end else "the learning rate falls from here on"
+    return (
+        f"{event.phase} step {event.step}: {patience} validations without a better score; "
+        f"back to the weights of step {event.best_step}, {then}"
+    )

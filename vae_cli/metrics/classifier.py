@@ -1,0 +1,151 @@
+"""A small classifier, trained on the spot, whose last hidden layer tells how alike two sets of pictures are.
+
+A plain chain of convolution, ReLU and pooling, then flatten, dropout and two linear layers. Everything about it can be
+read off the shapes of its weights, so that a file needs nothing beside them.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_cli.data.batches import batch_indices
+from vae_cli.data.pixels import to_unit
+from vae_cli.errors import CheckpointError, WriteError
+
+NUM_FEATURES = 64
+MAX_GRID_SIDE = 8
+"""Pictures are halved until their longer side fits in."""
+MIN_STAGES = 2
+DROPOUT = 0.3
+NUM_STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
+CHUNK = 256
+
+
+def build_classifier(channels: int, image_size: tuple[int, int], num_classes: int) -> nn.Sequential:
+    """For images of (H, W) pixels; the last convolution is 64 wide, each before it half as wide, at least 8."""
+    num_stages = MIN_STAGES
+    while max(image_size) >> num_stages > MAX_GRID_SIDE and min(image_size) >> num_stages > 1:
+        num_stages += 1
+    widths = [max(8, NUM_FEATURES >> (num_stages - 1 - stage)) for stage in range(num_stages)]
+    height, width = (side >> num_stages for side in image_size)
+    return _chain([channels, *widths], widths[-1] * height * width, NUM_FEATURES, num_classes)
+
+
+def _chain(widths: Sequence[int], num_flat: int, num_features: int, num_classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, next_width in pairwise(widths):
+        layers += [nn.Conv2d(width, next_width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(num_flat, num_features), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(num_features, num_classes))
+
+
+def train_classifier(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int = 0,
+    num_steps: int = NUM_STEPS,
+    device: torch.device | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> nn.Sequential:
+    """A classifier of images uint8 [N, H, W, C] by labels int64 [N]; images with label -1 are left out.
+
+    On a CPU the seed decides every bit of it. Raises ValueError for fewer than two classes.
+    """
+    known = np.flatnonzero(labels >= 0)
+    if len(np.unique(labels[known])) < 2:
+        raise ValueError("a classifier needs two classes")
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        net = build_classifier(pixels.shape[3], pixels.shape[1:3], int(labels.max()) + 1).to(device)
+        optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1 / num_steps, num_steps)
+        for step in range(num_steps):
+            chosen = np.sort(known[batch_indices(len(known), BATCH_SIZE, seed, step)])
+            targets = torch.from_numpy(labels[chosen]).to(device)
+            optimiser.zero_grad()
+            F.cross_entropy(net(_zero_to_one(pixels[chosen], device)), targets).backward()
+            optimiser.step()
+            schedule.step()
+            if on_progress is not None:
+                on_progress(step + 1, num_steps)
+    return net.eval().requires_grad_(False)
+
+
+def load_classifier(path: Path) -> nn.Sequential:
+    """The classifier in a safetensors file, in eval mode on the CPU. Raises CheckpointError for anything else."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no readable safetensors file ({error})") from error
+    numbered = {int(name[:-7]): tensor for name, tensor in tensors.items() if re.fullmatch(r"\d+\.weight", name)}
+    shapes = [numbered[number].shape for number in sorted(numbered)]
+    convolutions, linear = ([shape for shape in shapes if len(shape) == ndim] for ndim in (4, 2))
+    try:
+        widths = [convolutions[0][1], *(shape[0] for shape in convolutions)]
+        hidden, last = linear
+        net = _chain(widths, hidden[1], hidden[0], last[0])
+        net.load_state_dict(tensors)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}: not a classifier that pictures can be compared by; give the file of one, or auto"
+        ) from error
+    return net.eval().requires_grad_(False)
+
+
+def save_classifier(net: nn.Sequential, path: Path) -> None:
+    """Writes what load_classifier reads: a temporary name first, so that no half file stays. Raises WriteError."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_bytes(save(weights, metadata={"vae": "classifier"}))
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WriteError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def takes(net: nn.Sequential, channels: int, image_size: tuple[int, int]) -> bool:
+    """Whether the classifier is made for images of this kind: the halved picture has to fill the first linear layer."""
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv2d)]
+    height, width = (side >> len(convolutions) for side in image_size)
+    hidden = next(layer for layer in net if isinstance(layer, nn.Linear))
+    num_flat = convolutions[-1].out_channels * height * width
+    return convolutions[0].in_channels == channels and hidden.in_features == num_flat
+
+
+@torch.inference_mode()
+def features(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
+    """Images uint8 [N, H, W, C] to float64 [N, D] on the CPU: the last hidden layer before its ReLU."""
+    return _in_chunks(net[:-2], pixels).double()
+
+
+@torch.inference_mode()
+def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the labelled images uint8 [N, H, W, C] whose class it names; NaN without labels."""
+    known = np.flatnonzero(labels >= 0)
+    if not len(known):
+        return float("nan")
+    answers = _in_chunks(net, pixels[known]).argmax(1).numpy()
+    return float((answers == labels[known]).mean())
+
+
+def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
+    device = next(net.parameters()).device
+    chunks = (pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
+    return torch.cat([net(_zero_to_one(chunk, device)).cpu() for chunk in chunks])
+
+
+def _zero_to_one(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """[N, C, H, W] with black 0 and white 1."""
+    return (to_unit(pixels).to(device) + 1) / 2

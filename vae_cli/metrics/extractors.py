@@ -1,0 +1,86 @@
+"""From pictures to the features by which sets of them are compared: a classifier of ours, or Inception's."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vae_cli.errors import CheckpointError, ConfigError
+from vae_cli.metrics import classifier
+
+INCEPTION_FEATURES = 2048
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+"""What torch-fidelity's own release calls it."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns pictures into features; distances are comparable only under one and the same extractor."""
+
+    name: str
+    num_features: int
+    extract: Callable[[np.ndarray], Tensor]
+    """uint8 [N, H, W, C] to float64 [N, num_features] on the CPU."""
+
+
+def open_extractor(
+    path: Path, *, channels: int, image_size: tuple[int, int], device: torch.device | None = None
+) -> Extractor:
+    """The feature network of a file: `.safetensors` = a classifier, anything else = Inception's weights.
+
+    Raises ConfigError for a missing file or package and for a network made for other images, CheckpointError for a
+    file that holds something else.
+    """
+    device = device or torch.device("cpu")
+    if not path.is_file():
+        raise ConfigError(f"--feature-weights {path}: no such file; `auto` trains a classifier on labelled images")
+    if path.suffix.lower() != ".safetensors":
+        return _inception(path, device)
+    net = classifier.load_classifier(path)
+    if not classifier.takes(net, channels, image_size):
+        kind = f"{'grey' if channels == 1 else 'colour'} images of {image_size[0]}×{image_size[1]} pixels"
+        raise ConfigError(f"--feature-weights {path}: this classifier was not made for {kind}, which this run makes")
+    return of_classifier(net, path.name, device)
+
+
+def of_classifier(net: nn.Sequential, name: str, device: torch.device) -> Extractor:
+    """The last hidden layer of a classifier."""
+    net.to(device)
+    hidden = next(layer for layer in net if isinstance(layer, nn.Linear))
+    return Extractor(name, hidden.out_features, lambda pixels: classifier.features(net, pixels))
+
+
+def _inception(path: Path, device: torch.device) -> Extractor:
+    """Pooled features of the network that published FIDs are computed with, as torch-fidelity ports it."""
+    try:
+        module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+    except ImportError as error:
+        raise ConfigError(
+            f"--feature-weights {path}: Inception features need one more package: pip install 'vae-cli[fid]'"
+        ) from error
+    try:
+        # The extractor unpickles whatever the file holds; this refuses files that hold anything but tensors.
+        torch.load(path, map_location="cpu", weights_only=True)
+        net = module.FeatureExtractorInceptionV3(
+            "inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path)
+        )
+    except Exception as error:  # unpickling, zip, key and runtime errors, as the file happens to be wrong
+        raise CheckpointError(
+            f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;\n"
+            f"the latter are the file {INCEPTION_FILE} of its release v0.2.0"
+        ) from error
+    net.to(device)
+
+    @torch.inference_mode()
+    def extract(pixels: np.ndarray) -> Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device)
+        colour = images.expand(-1, 3, -1, -1)  # grey images count as colour ones with three equal channels
+        found: Tensor = net(colour)[0]
+        return found.cpu().double()
+
+    return Extractor(path.name, INCEPTION_FEATURES, extract)

@@ -1,0 +1,120 @@
+"""The adversarial term, off by default: a patch discriminator that learns beside the VAE and pulls at its pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional as F
+
+from vae_cli.model.nets import NORM_GROUPS
+from vae_cli.model.priors import image_generator
+from vae_cli.runtime import Runtime
+
+WIDTH = 32
+RATE_SHARE = 0.1
+"""The discriminator's learning rate as a share of the VAE's: 2e-4 at the default, as in Isola et al. 2017."""
+MAX_BALANCE = 1e4
+DRAWS = 7
+
+
+class PatchDiscriminator(nn.Module):
+    """Image [B, C, H, W] -> a verdict on every patch of 26 pixels a side, [B, 1, H / 4, W / 4]; high = real.
+
+    Isola et al. 2017, sec. 3.2.2, with group instead of batch normalisation: a verdict depends on its image alone.
+    """
+
+    def __init__(self, channels: int, width: int = WIDTH) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.GroupNorm(NORM_GROUPS, 2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.GroupNorm(NORM_GROUPS, 4 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(4 * width, 1, 3, padding=1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        verdict: Tensor = self.layers(x)
+        return verdict.float()
+
+
+def hinge_loss(real: Tensor, rebuilt: Tensor) -> Tensor:
+    """What the discriminator minimises, given its verdicts on real and on rebuilt pictures (Lim & Ye 2017)."""
+    return F.relu(1 - real).mean() + F.relu(1 + rebuilt).mean()
+
+
+class Adversary:
+    """Discriminator, its optimiser and its share in the VAE's loss; same weights on every rank."""
+
+    def __init__(self, channels: int, *, weight: float, start: float, seed: int, runtime: Runtime) -> None:
+        """start: share of the phase's budget from which on it takes part."""
+        self.weight, self.start, self.runtime = weight, start, runtime
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(image_generator(seed, DRAWS).initial_seed())
+            self.network = runtime.place(PatchDiscriminator(channels)).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.5, 0.9))
+        self.last_loss: float | None = None
+        self._pair: tuple[Tensor, Tensor] | None = None
+
+    def is_active(self, spent: float) -> bool:
+        """Whether it takes part once this share of the phase's budget is spent."""
+        return spent >= self.start
+
+    def term(self, x: Tensor, rebuilt: Tensor, reconstruction_loss: Tensor, last_weight: Tensor) -> Tensor:
+        """The weighted generator loss, a scalar; x and its rebuilt version [B, C, H, W] are kept for `learn`.
+
+        It is scaled so that at the decoder's last layer its gradient is `weight` times as long as that of
+        `reconstruction_loss` (Esser et al. 2021, eq. 7), over the images of all ranks.
+        """
+        with self.runtime.autocast():
+            verdict = self.network(rebuilt)
+        loss = -verdict.mean()
+        [wanted] = torch.autograd.grad(reconstruction_loss, last_weight, retain_graph=True)
+        [found] = torch.autograd.grad(loss, last_weight, retain_graph=True)
+        wanted, found = averaged([wanted, found])
+        balance = (wanted.norm() / (found.norm() + 1e-6)).clamp(max=MAX_BALANCE)
+        self._pair = x, rebuilt.detach()
+        return self.weight * balance * loss
+
+    def learn(self, rate: float) -> None:
+        """One update on the pictures of the last `term`, at its share of the VAE's learning rate; else nothing.
+
+        A gradient that is not finite is passed over: weights spoilt by it would spoil every later checkpoint.
+        """
+        if self._pair is None:
+            return
+        (x, rebuilt), self._pair = self._pair, None
+        self.network.requires_grad_(True)
+        with self.runtime.autocast():
+            verdicts = self.network(torch.cat([x, rebuilt]))
+        loss = hinge_loss(*verdicts.chunk(2))
+        gradients = averaged(torch.autograd.grad(loss, list(self.network.parameters())))
+        self.network.requires_grad_(False)
+        if all(bool(gradient.isfinite().all()) for gradient in gradients):
+            for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            for group in self.optimizer.param_groups:
+                group["lr"] = RATE_SHARE * rate
+            self.optimizer.step()
+        self.last_loss = loss.item()
+
+    def state(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The mean of each tensor over all ranks."""
+    if not dist.is_initialized():
+        return list(tensors)
+    means = [tensor.contiguous() for tensor in tensors]
+    for mean in means:
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return means

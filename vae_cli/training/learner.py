@@ -1,0 +1,68 @@
+"""A phase in training: the module with the average of its weights, its optimiser and what learns beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vae_cli.config import TrainingConfig
+from vae_cli.training.ema import Ema
+from vae_cli.training.phases import Phase
+
+
+@dataclass
+class Learner:
+    """Everything of a phase that changes with its updates."""
+
+    phase: Phase
+    ema: Ema[nn.Module]
+    optimizer: torch.optim.Optimizer
+
+    @staticmethod
+    def of(phase: Phase, training: TrainingConfig, device: torch.device) -> "Learner":
+        """A phase before its first update."""
+        optimizer = torch.optim.AdamW(
+            phase.module.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99),
+            weight_decay=training.weight_decay, fused=device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+        return Learner(phase, Ema(phase.module, training.ema_decay), optimizer)
+
+    def step(self, rate: float) -> None:
+        """Make the update whose gradients are in place, and let the average and the adversary follow."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.ema.update(self.phase.module)
+        if self.phase.adversary is not None:
+            self.phase.adversary.learn(rate)
+
+    def return_to(self, average: Mapping[str, Tensor]) -> None:
+        """Go back to earlier averaged weights; the optimiser's moments are soon forgotten by themselves."""
+        self.phase.module.load_state_dict(average)
+        self.ema.module.load_state_dict(average)
+
+    def is_finite(self) -> bool:
+        """Whether every weight, averaged or not, is a number."""
+        modules = (self.phase.module, self.ema.module)
+        return all(bool(value.isfinite().all()) for module in modules for value in module.state_dict().values())
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs beyond the averaged weights."""
+        adversary = self.phase.adversary
+        return {
+            "module": self.phase.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema_updates": self.ema.num_updates,
+            "adversary": adversary.state() if adversary is not None else None,
+        }
+
+    def load(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`, with the averaged weights. An adversary that was not there before starts anew."""
+        self.phase.module.load_state_dict(state["module"])
+        self.ema.module.load_state_dict(average)
+        self.ema.num_updates = state["ema_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.phase.adversary is not None and state.get("adversary") is not None:
+            self.phase.adversary.load(state["adversary"])
