@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny import tiny_config
 
-from vae_cli.cli.training_words import few_active_line, few_images_line, figures_line, shortened_line
+from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, shortened_line
 from vae_cli.training.events import Shortened
 
 from .conftest import draw
@@ -22,11 +22,21 @@ def test_few_images_are_told_what_to_expect() -> None:
 
 def test_few_active_units_come_with_a_setting_to_try() -> None:
     config = tiny_config({"objective": {"kl_warmup_steps": 500, "free_nats": 3.0}})
-    line = few_active_line({"images": 50, "active_units": 1, "latent_units": 64}, config)
+    line = few_active_line(facts_with((1, 64)), config)
     assert line is not None and "1 of 64" in line and len(line.splitlines()) <= 3
     assert "objective.free_nats=6" in line and "objective.kl_warmup_steps=2000" in line
-    assert few_active_line({"images": 50, "active_units": 7, "latent_units": 64}, config) is None
-    assert few_active_line({"images": 1, "active_units": 0, "latent_units": 64}, config) is None
+    assert few_active_line(facts_with((7, 64)), config) is None
+    assert few_active_line(facts_with((0, 64), images=9), config) is None, "too few images to tell"
+
+
+def test_silent_units_of_fine_layers_are_no_illness() -> None:
+    assert few_active_line(facts_with((10, 16), (0, 784)), tiny_config()) is None
+    assert few_active_line(facts_with((1, 16), (784, 784)), tiny_config()) is not None
+
+
+def facts_with(*layers: tuple[int, int], images: int = 50) -> dict[str, object]:
+    """Figures of `evaluate` with (active, all) units a layer."""
+    return {"images": images, "layers": [{"active_units": active, "latent_units": units} for active, units in layers]}
 
 
 def test_active_units_are_shown_as_a_share() -> None:
@@ -70,9 +80,9 @@ def test_a_run_logs_active_units_and_stops_when_nothing_improves(vae, photos: Pa
 
 
 def test_a_collapsed_run_says_what_to_try(vae, tmp_path: Path) -> None:
-    """A KL a thousand times its worth empties the latents in a few dozen updates; three held-out images show it."""
-    for number in range(10):
-        draw(tmp_path / "data" / ("val" if number < 3 else "train") / f"{number}.png", number)
+    """A KL a thousand times its worth empties the latents in a few dozen updates; a dozen held-out images show it."""
+    for number in range(20):
+        draw(tmp_path / "data" / ("val" if number < 12 else "train") / f"{number}.png", number)
     sets = {"objective.kl_weight": 1000, "objective.kl_warmup_steps": 0, "training.flow_share": 0,
             "training.learning_rate": 5e-3, "training.ema_decay": 0.5, "training.gradient_clip": 1e4}  # fmt: skip
     words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny import GRID, VECTOR, tiny_flow
+from tiny import GRID, VECTOR, tiny_config, tiny_flow
 from torch import Tensor, nn
 
 from vae_cli.config import Layer
-from vae_cli.model.flow import LatentFlow, VelocityNet, View, integrate
+from vae_cli.model.flow import LatentFlow, VelocityNet, View, build_flow, integrate
 
 FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
 
@@ -67,6 +67,16 @@ def test_more_steps_converge(form: str) -> None:
     noise, view = torch.randn(3, *flow.shape), View.nothing(3, 1, (8, 8), torch.device("cpu"))
     coarse, fine, finest = (flow.solve(noise, view, steps=steps) for steps in (4, 32, 64))
     assert (fine - finest).abs().max() < 0.5 * (coarse - finest).abs().max()
+
+
+def test_an_untrained_flow_draws_gaussian_latents() -> None:
+    """The closed form alone carries N(0, I) to N(0, I), so a new flow draws N(mean, scale²) of the latents."""
+    config = tiny_config(FORMS["grid"])
+    flow = build_flow(config, (2, 2, 2), 0)
+    flow.set_statistics(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))
+    noise, view = torch.randn(3, 2, 2, 2), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+    torch.testing.assert_close(flow.solve(noise, view, steps=200), flow.restore(noise), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(flow.solve(noise, view, steps=200), noise, atol=0.1)
 
 
 def test_standardise_and_restore_are_inverse_per_channel() -> None:

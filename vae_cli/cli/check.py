@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import options
+from vae_cli.cli.advice import few_images_line
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import file_entry, print_json
-from vae_cli.cli.training_words import few_images_line
 from vae_cli.errors import DataError
 
 if TYPE_CHECKING:

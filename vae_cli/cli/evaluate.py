@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_cli.cli import loading, options
+from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
@@ -50,7 +51,6 @@ _NEAREST_ROWS = {
     "share_below_median": ("  nearer than the nearest half", ".1%"),
 }
 AUTO = "auto"
-MIN_ACTIVE_SHARE, MIN_IMAGES_FOR_VARIANCE = 0.1, 10
 NUM_TRAINING_MEASURED = 256
 MAX_GAP_DB = 3.0
 """Training images rebuilt with less than half the squared error of held-out ones are known by heart."""
@@ -137,7 +137,8 @@ def _measure(
             seed=seed,
             on_progress=progress.reach,
         )
-    _warn_of_collapse(facts, model, messages)
+    if line := few_active_line(facts, model.config):
+        messages.warn(line)
     if own is None:
         return facts | {"training_psnr_db": None}
     step = -(-len(own.train.pixels) // NUM_TRAINING_MEASURED)
@@ -149,18 +150,6 @@ def _measure(
             "train on more images, for fewer steps or with --set model.dropout=0.1"
         )
     return facts | {"training_psnr_db": training_psnr_db}
-
-
-def _warn_of_collapse(facts: dict[str, Any], model: "LoadedModel", messages: Messages) -> None:
-    """Says when hardly any latent carries anything about the image, and which settings to try."""
-    active, units = facts["active_units"], facts["latent_units"]
-    if facts["images"] < MIN_IMAGES_FOR_VARIANCE or active >= MIN_ACTIVE_SHARE * units:
-        return
-    warmup = max(2 * model.config.objective.kl_warmup_steps, 1000)
-    messages.warn(
-        f"{active} of {units} latent units say anything about an image (posterior collapse); train with "
-        f"--set objective.free_nats=2 or --set objective.kl_warmup_steps={warmup}"
-    )
 
 
 def _compare(

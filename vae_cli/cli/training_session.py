@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, shortened_line
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json
 from vae_cli.cli.training_request import Request
-from vae_cli.cli.training_words import few_active_line, few_images_line, figures_line, shortened_line
 from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

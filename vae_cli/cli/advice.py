@@ -1,4 +1,4 @@
-"""Sentences of `vae train`: what to expect of few images, what a figure means, and what to try."""
+"""Sentences about models: what to expect of few images, what a figure means, and what to try."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
 FEW_ACTIVE = 0.1
 """Share of active latent units below which the posterior is taken for collapsed."""
+MIN_IMAGES = 10
+"""Fewer do not tell how much a unit varies."""
 
 
 def few_images_line(num_images: int) -> str | None:
@@ -23,17 +25,21 @@ def few_images_line(num_images: int) -> str | None:
     )
 
 
-def few_active_line(validation: Mapping[str, Any], config: "RunConfig") -> str | None:
-    """What to try when almost no latent unit says anything about the image; None when enough do."""
-    active, total = validation["active_units"], validation["latent_units"]
-    if validation["images"] < 2 or active >= FEW_ACTIVE * total:  # one image differs from no other
+def few_active_line(facts: Mapping[str, Any], config: "RunConfig") -> str | None:
+    """What to try when almost no latent unit says anything about the image; None when enough do.
+
+    The first layer decides: in a ladder most units of the fine layers stay silent on every image, and should.
+    facts: figures of `tasks.evaluate`.
+    """
+    first = facts["layers"][0]
+    active, total = first["active_units"], first["latent_units"]
+    if facts["images"] < MIN_IMAGES or active >= FEW_ACTIVE * total:
         return None
-    num_layers = sum(spec.layers for spec in config.model.latents if not isinstance(spec, str))
-    free_nats = max(1, round(0.05 * total / max(1, num_layers)), round(2 * config.objective.free_nats))
+    free_nats = max(1, round(0.05 * total), round(2 * config.objective.free_nats))
     warmup = max(1000, 4 * config.objective.kl_warmup_steps)
     return (
-        f"only {active} of {total} latent units are active: the latents hardly say which image it is;\n"
-        f"try --set objective.free_nats={free_nats}, or a longer --set objective.kl_warmup_steps={warmup}"
+        f"only {active} of {total} latent units are active (posterior collapse): they hardly say which image it is;\n"
+        f"train with --set objective.free_nats={free_nats}, or a longer --set objective.kl_warmup_steps={warmup}"
     )
 
 
