@@ -206,11 +206,11 @@ def show(ours: dict[str, Any], theirs: dict[str, Any] | None, holes: dict[str, A
 def main() -> None:
     args = options()
     run, trained = common.train(
-        args.work, f"emoji-{args.minutes:g}m", split_folder(args), "--time", common.seconds_of(args.minutes),
-        "--device", args.device, "--seed", args.seed,
+        args.work, f"emoji-{args.minutes:g}m", split_folder(args), "--labels", "none", "--time",
+        common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed,
     )  # fmt: skip
     model = common.load(run, args.device)
-    images = prepare(model.config)
+    images = prepare(model.config.updated({"data": {"labels": "folders"}}))  # for the classifier alone
     yardstick = Yardstick(images, args)
     found = {"psnr_db": trained["validation"]["psnr_db"], "ssim": trained["validation"]["ssim"],
              **our_coverage(model, yardstick, args)}  # fmt: skip
