@@ -175,7 +175,7 @@ def hole_psnr(model: LoadedModel, images: np.ndarray, args: Namespace) -> dict[s
 
     def make() -> dict[str, Any]:
         return {family: fills.measure(model, chosen, family, fills=args.fills, seed=args.seed)
-                for family in ("center", "half", "scattered")}  # fmt: skip
+                for family in FAMILIES}  # fmt: skip
 
     key = [args.num, args.fills, args.seed, model.step]
     return common.part(args.work, f"emoji-{args.minutes:g}m-holes", key, make)

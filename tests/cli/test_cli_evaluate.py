@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from vae_cli.metrics import classifier
 
@@ -15,7 +16,7 @@ SAMPLE_KEYS = {"fid", "kid", "kid_std", "precision", "recall", "density", "cover
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("networks") / "network.safetensors"
-    classifier.save_classifier(classifier.build_classifier(3, (SIDE, SIDE), 2), path)
+    save_file(classifier.build_classifier(3, (SIDE, SIDE), 2).state_dict(), path)
     return path
 
 
@@ -62,7 +63,7 @@ def test_a_network_that_is_not_there(vae, run: Path, photos: Path, tmp_path: Pat
 
 
 def test_a_network_for_other_images(vae, run: Path, photos: Path, tmp_path: Path) -> None:
-    classifier.save_classifier(classifier.build_classifier(1, (28, 28), 2), tmp_path / "grey.safetensors")
+    save_file(classifier.build_classifier(1, (28, 28), 2).state_dict(), tmp_path / "grey.safetensors")
     outcome = vae("evaluate", run, photos, "--feature-weights", tmp_path / "grey.safetensors")
     assert outcome.code == 2 and "not made for" in outcome.stderr and len(outcome.errors) <= 3
     (tmp_path / "text.safetensors").write_text("no tensors")

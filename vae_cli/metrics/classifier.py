@@ -4,7 +4,6 @@ A plain chain of convolution, ReLU and pooling, then flatten, dropout and two li
 read off the shapes of its weights, so that a file needs nothing beside them.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -13,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.data.batches import batch_indices
 from vae_cli.data.pixels import to_unit
-from vae_cli.errors import CheckpointError, WriteError
+from vae_cli.errors import CheckpointError
 
 NUM_FEATURES = 64
 MAX_GRID_SIDE = 8
@@ -101,18 +100,6 @@ def load_classifier(path: Path) -> nn.Sequential:
             f"{path}: not a classifier that pictures can be compared by; give the file of one, or auto"
         ) from error
     return net.eval().requires_grad_(False)
-
-
-def save_classifier(net: nn.Sequential, path: Path) -> None:
-    """Writes what load_classifier reads: a temporary name first, so that no half file stays. Raises WriteError."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_bytes(save(weights, metadata={"vae": "classifier"}))
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def takes(net: nn.Sequential, channels: int, image_size: tuple[int, int]) -> bool:

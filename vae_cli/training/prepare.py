@@ -76,11 +76,6 @@ def prepare(
     return Prepared(config, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
 
 
-def held_out(config: RunConfig, *, workers: int = 2) -> ImageSet:
-    """The images that a run with this completed configuration keeps for validation."""
-    return prepare(config, workers=workers).validation
-
-
 def _prepare_builtin(config: RunConfig) -> Prepared:
     train, validation, label_names = builtin_split()
     if config.data.labels == "none":
