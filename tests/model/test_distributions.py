@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from vae_cli.model.distributions import LOG_SCALE_RANGE, DiagonalGaussian, standard_normal_log_prob
+from vae_cli.model.distributions import MAX_NARROWING, MAX_WIDENING, DiagonalGaussian, standard_normal_log_prob
 
 SHAPE = (3, 2, 4, 5)
 
@@ -54,9 +54,22 @@ def test_no_correction_is_the_base_itself() -> None:
 
 def test_a_correction_shifts_in_units_of_the_base() -> None:
     base = DiagonalGaussian(torch.full((1, 1, 1, 1), 5.0), torch.full((1, 1, 1, 1), 2.0).log())
-    moved = DiagonalGaussian.corrected(base, torch.tensor([3.0, 0.5]).view(1, 2, 1, 1))
-    assert moved.mean.item() == pytest.approx(11)
-    assert moved.log_scale.item() == pytest.approx(math.log(2) + 0.5, abs=1e-2)
+    for change in (0.1, -0.5):
+        moved = DiagonalGaussian.corrected(base, torch.tensor([3.0, change]).view(1, 2, 1, 1))
+        assert moved.mean.item() == pytest.approx(11)
+        assert moved.log_scale.item() == pytest.approx(math.log(2) + change, abs=1e-2)
+
+
+def test_corrections_of_corrections_cannot_widen_without_end() -> None:
+    """A prior and a posterior that both ask for exp(5): such states grew from layer to layer and ended a long run.
+
+    What they cost stays within what a step can walk back from.
+    """
+    q = DiagonalGaussian.standard(torch.zeros(1, 1, 1, 1))
+    for _ in range(2):  # a prior corrects N(0, I), and a posterior corrects the prior
+        q = DiagonalGaussian.corrected(q, torch.tensor([0.0, 5.0]).view(1, 2, 1, 1))
+    assert q.log_scale.item() <= 2
+    assert q.kl_from(DiagonalGaussian.standard(q.mean)).item() < 30
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -66,7 +79,7 @@ def test_extreme_corrections_stay_finite(size: float, dtype: torch.dtype) -> Non
     raw = torch.full((1, 4, 1, 1), size, dtype=dtype, requires_grad=True)
     q = DiagonalGaussian.corrected(base, raw)
     assert q.mean.dtype == q.log_scale.dtype == torch.float32
-    assert q.log_scale.abs().max() <= LOG_SCALE_RANGE
+    assert q.log_scale.min() >= -MAX_NARROWING and q.log_scale.max() <= MAX_WIDENING
     total: Tensor = q.kl_from(base).sum()
     total.backward()
     assert total.isfinite() and raw.grad is not None and raw.grad.isfinite().all()

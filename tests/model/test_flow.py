@@ -9,7 +9,7 @@ from tiny import GRID, VECTOR, tiny_config, tiny_flow
 from torch import Tensor, nn
 
 from vae_cli.config import Layer
-from vae_cli.model.flow import LatentFlow, VelocityNet, View, build_flow, integrate
+from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, VelocityNet, View, build_flow, integrate
 
 FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
 
@@ -96,6 +96,30 @@ def test_statistics_survive_saving() -> None:
     other.load_state_dict(flow.state_dict())
     z = torch.randn(2, *flow.shape)
     assert torch.equal(other.standardise(z), flow.standardise(z))
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(1.05, 1.05), (3.0, MAX_NOISE_SCALE), (0.7, 1.0)])
+def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expected: float) -> None:
+    """An untrained flow gives its noise back, standardised latents that is."""
+    flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
+    flow.set_statistics(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))
+    noise = torch.randn(200, *flow.shape)
+    nothing = View.nothing(200, 1, (8, 8), torch.device("cpu"))
+    flow.calibrate(flow.restore(spread * noise), nothing.cluster, noise, nothing, steps=40)
+    assert flow.noise_scale.item() == pytest.approx(expected, abs=0.01)
+
+
+def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
+    """Latents far from the mean, but at home in their cluster, ask for no wider noise."""
+    flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
+    flow.centroids[0] = 5.0
+    noise = 0.1 * torch.randn(100, *flow.shape)
+    nothing = View.nothing(100, 1, (8, 8), torch.device("cpu"))
+    at_home = torch.zeros(100, dtype=torch.long)
+    flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home, noise, nothing, steps=3)
+    assert flow.noise_scale.item() == 1
+    flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home - 1, noise, nothing, steps=3)
+    assert flow.noise_scale.item() == pytest.approx(MAX_NOISE_SCALE)
 
 
 # What it sees

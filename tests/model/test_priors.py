@@ -1,9 +1,10 @@
 """Noise by number: image i's depends on (seed, i) and nothing else."""
 
 import torch
-from tiny import LADDER, tiny_vae
+from tiny import LADDER, tiny_flow, tiny_vae
 
-from vae_cli.model.priors import image_generator, noise_of_images
+from vae_cli.model.flow import LatentFlow
+from vae_cli.model.priors import image_generator, latents_of_images, noise_of_images
 from vae_cli.model.vae import Latents
 
 
@@ -30,6 +31,21 @@ def test_noise_is_standard_normal_times_the_temperature() -> None:
     cold, warm = (noise_of_images(vae, 0, list(range(1500)), temperature).noise[0] for temperature in (0.5, 1.0))
     torch.testing.assert_close(cold, 0.5 * warm)
     assert abs(warm.mean()) < 0.03 and abs(warm.std() - 1) < 0.03
+
+
+def test_the_flows_noise_scale_widens_its_own_samples_alone() -> None:
+    vae, flow = tiny_flow()
+
+    def drawn(chosen: LatentFlow | None, temperature: float = 1.0) -> torch.Tensor:
+        with torch.inference_mode():
+            return latents_of_images(
+                vae, chosen, 3, [0, 1], device=torch.device("cpu"), steps=2, temperature=temperature
+            ).noise[0]
+
+    warm, plain = drawn(flow, 1.25), drawn(None)
+    assert not torch.allclose(drawn(flow), warm)
+    flow.noise_scale.fill_(1.25)
+    assert torch.equal(drawn(flow), warm) and torch.equal(drawn(None), plain)
 
 
 def test_neighbouring_seeds_and_places_are_unrelated() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import torch
 from tiny import same_tensors, tiny_config, tiny_setting
 from torch import Tensor, nn
 
+from vae_cli.config import Layer
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable
 from vae_cli.training.ema import Ema
-from vae_cli.training.loop import StepLogged, Trainer
+from vae_cli.training.loop import PhaseDone, Retreated, StepLogged, Trainer
 from vae_cli.training.objective import (
     FINAL_RATE,
     MAX_REFUSED_IN_A_ROW,
+    MAX_RETREATS,
+    RETREAT_AFTER,
     UpdateGuard,
     kl_weight_at,
     negative_elbo_loss,
@@ -124,9 +128,22 @@ def test_too_many_in_a_row_end_training() -> None:
     assert caught.value.exit_code == 5
 
 
+def test_many_in_a_row_ask_for_a_retreat_a_few_times() -> None:
+    guard, factors = experienced(), []
+    for _ in range(MAX_RETREATS + 1):
+        for _ in range(RETREAT_AFTER):
+            assert not guard.retreats()
+            guard.accepts(math.nan, math.nan)
+        factors.append((guard.retreats(), guard.rate_factor))
+        guard.accepts(1.0, 10.0)
+    assert factors == [(True, 0.5 ** (n + 1)) for n in range(MAX_RETREATS)] + [(False, 0.5**MAX_RETREATS)]
+
+
 def test_a_guard_is_restored_whole() -> None:
     guard = experienced()
-    guard.accepts(math.nan, 1.0)
+    for _ in range(RETREAT_AFTER):
+        guard.accepts(math.nan, 1.0)
+    assert guard.retreats()
     other = UpdateGuard()
     other.load(guard.state())
     assert other.state() == guard.state()
@@ -180,10 +197,23 @@ def poisoned(from_step: int, to_step: float = math.inf) -> Any:
     return loss
 
 
+def exploding(at: Callable[[int], bool]) -> Any:
+    """Trainer._update after which, in some updates, no weight is a number."""
+    honest = Trainer._update
+
+    def update(self: Trainer, *arguments: Any) -> Any:
+        found = honest(self, *arguments)
+        if at(self.progress.step):
+            with torch.no_grad():
+                for parameter in self.vae.parameters():
+                    parameter.fill_(math.nan)
+        return found
+
+    return update
+
+
 def test_injected_nans_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refused update leaves the weights as they were, and the count reaches the end of the phase."""
-    from vae_cli.training.loop import PhaseDone
-
     monkeypatch.setattr(VaePhase, "loss", poisoned(1, 3))
     setting = tiny_setting(tiny_config({"training": {"steps": 5, "flow_share": 0.0, "save_every": 1}}))
     trainer = start(tmp_path / "run", setting)
@@ -219,18 +249,8 @@ def test_lasting_nans_end_the_run_and_spare_the_last_good_checkpoint(
 def test_weights_that_explode_never_replace_the_good_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A huge step is accepted once; what is saved while every later update is refused would push out what was good."""
-    honest = Trainer._update
-
-    def update(self: Trainer, *arguments: Any) -> Any:
-        found = honest(self, *arguments)
-        if self.progress.step == 9:
-            with torch.no_grad():
-                for parameter in self.vae.parameters():
-                    parameter.fill_(math.nan)
-        return found
-
-    monkeypatch.setattr(Trainer, "_update", update)
+    """They do so again after every retreat; what is saved while updates are refused would push out what was good."""
+    monkeypatch.setattr(Trainer, "_update", exploding(lambda step: step >= 9))
     setting = tiny_setting(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
     trainer = start(tmp_path / "run", setting)
     with pytest.raises(DivergedError):
@@ -239,6 +259,22 @@ def test_weights_that_explode_never_replace_the_good_checkpoints(
     assert kept.facts.step == 8
     assert all(value.isfinite().all() for value in kept.weights.values())
     assert len(checkpoints_in(tmp_path / "run")) == 2
+
+
+def test_weights_that_explode_once_are_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back to the average, at half the rate, and from there to the end of the budget."""
+    monkeypatch.setattr(Trainer, "_update", exploding(lambda step: step == 30))
+    length: Layer = {"training": {"steps": 80, "flow_share": 0.0, "save_every": 20, "validate_every": 20}}
+    setting = tiny_setting(tiny_config(length))
+    events = list(start(tmp_path / "run", setting).run())
+    assert [(event.step, event.rate_factor) for event in events if isinstance(event, Retreated)] == [
+        (31 + RETREAT_AFTER, 0.5)
+    ]
+    done = events[-1]
+    assert isinstance(done, PhaseDone) and (done.steps, done.num_refused) == (80, RETREAT_AFTER)
+    kept = load_resumable(tmp_path / "run")
+    assert kept.facts.step == 80 and kept.trainer["guard"]["num_retreats"] == 1
+    assert all(value.isfinite().all() for value in kept.trainer["module"].values())
 
 
 def test_a_huge_learning_rate_ends_with_exit_code_5(tmp_path: Path) -> None:

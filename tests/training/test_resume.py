@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
+from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
 from vae_cli.training import run_folder
-from vae_cli.training.checkpoint import checkpoints_in, load_resumable, read_facts
+from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
 from vae_cli.training.phases import Setting
 from vae_cli.training.prepare import Prepared
@@ -277,6 +278,24 @@ def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     best = load_file(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors")
     assert second and same_tensors(second, {name: best[name] for name in second})
     assert read_facts(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").step == 5
+
+
+def test_finished_weights_are_those_that_scored_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set at a phase's end goes into the best weights, of update 5 here, and stays after resuming."""
+    from vae_cli.training.phases import FlowPhase
+
+    scores = iter([2.0, 1.0, 3.0])
+    monkeypatch.setattr(FlowPhase, "validate", lambda self, module: next(scores))
+
+    def mark(flow: LatentFlow) -> float:
+        return 1 + flow.condition_out.weight.abs().sum().item()
+
+    monkeypatch.setattr(FlowPhase, "finish", lambda self, module: module.noise_scale.fill_(mark(module)))
+    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    begin(tmp_path / "run", setting)
+    model = load_model(tmp_path / "run", CPU)
+    assert model.flow is not None and model.step == 5
+    assert model.flow.noise_scale.item() == pytest.approx(mark(model.flow)) and model.flow.noise_scale > 1
 
 
 # The program itself: signals to a real process

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
-    from vae_cli.training.events import Shortened
+    from vae_cli.training.events import Retreated, Shortened
 
 FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
@@ -57,4 +57,12 @@ def shortened_line(event: "Shortened", patience: int) -> str:
     return (
         f"{event.phase} step {event.step}: {patience} validations without a better score; "
         f"back to the weights of step {event.best_step}, {then}"
+    )
+
+
+def retreated_line(event: "Retreated") -> str:
+    """Why the learning rate has become smaller."""
+    return (
+        f"{event.phase} step {event.step}: the gradients have exploded; back to the averaged weights, "
+        f"learning rate times {event.rate_factor:g} from here on"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, shortened_line
+from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, retreated_line, shortened_line
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json
 from vae_cli.cli.training_request import Request
@@ -250,6 +250,8 @@ class Session:
             case events.Shortened():
                 self.shortened.add(event.phase)
                 self.messages.note(shortened_line(event, prepared.config.training.patience))
+            case events.Retreated():
+                self.messages.note(retreated_line(event))
             case events.PreviewDue():
                 previews.draw_progress(event.model, prepared.validation, folder / "previews", event.step)
             case events.PhaseDone():

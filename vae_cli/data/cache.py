@@ -197,9 +197,7 @@ def _in_order(job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], worke
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_all(
-    refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None
-) -> Results:
+def _decode_all(refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None) -> Results:
     results = _in_order(lambda ref: _data_error_or(lambda: decode(ref, **vars(recipe))), refs, workers)
     for done, result in enumerate(results, start=1):
         yield result

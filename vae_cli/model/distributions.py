@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOG_SCALE_RANGE = 8.0
-"""Scales stay within exp(±8): wide enough for any latent, and no exponential can overflow."""
+MAX_NARROWING, MAX_WIDENING = 8.0, 1.0
+"""A correction changes a log-scale by -8 to +1. No latent needs a wide scale, as what reads it can multiply; and in a
+ladder without normalisation wide ones let a state that is somewhat too large grow from layer to layer exponentially."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class DiagonalGaussian:
         A zero correction is `base` itself, so that a KL starts at zero (Vahdat & Kautz 2020, eq. 10).
         """
         shift, log_ratio = correction.float().chunk(2, dim=1)
-        log_ratio = LOG_SCALE_RANGE * torch.tanh(log_ratio / LOG_SCALE_RANGE)
+        narrower = MAX_NARROWING * torch.tanh(log_ratio / MAX_NARROWING)
+        log_ratio = torch.where(log_ratio < 0, narrower, MAX_WIDENING * torch.tanh(log_ratio / MAX_WIDENING))
         return DiagonalGaussian(base.mean + base.log_scale.exp() * shift, base.log_scale + log_ratio)
 
     def draw(self, noise: Tensor) -> Tensor:

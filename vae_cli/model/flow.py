@@ -20,6 +20,8 @@ from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv,
 
 MIN_CLUSTER_SIZE = 16
 """Images a cluster, on average: fewer would make it a copy of single images."""
+MAX_NOISE_SCALE = 1.1
+"""Samples are widened no further than this: what is missing beyond has other causes."""
 SIGMA_UNIT = 127.5
 """Noise levels come on the 0-255 scale; images live in [-1, 1]."""
 
@@ -132,6 +134,8 @@ class LatentFlow(nn.Module):
     scale: Tensor
     centroids: Tensor
     cluster_counts: Tensor
+    noise_scale: Tensor
+    """[] standard deviation of the noise that samples start from; see `calibrate`."""
 
     def __init__(
         self,
@@ -152,6 +156,8 @@ class LatentFlow(nn.Module):
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
         self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))  # the last row: all images
+        self.register_buffer("noise_scale", torch.ones(()))
+        self.register_load_state_dict_pre_hook(_complete_format_2)
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
         """Mean and standard deviation [C] of the latents over the data."""
@@ -180,6 +186,30 @@ class LatentFlow(nn.Module):
             return torch.full((len(z),), -1, device=z.device)
         return known[nearest(self.standardise(z).flatten(1), self.centroids[known].flatten(1))]
 
+    def calibrate(self, z: Tensor, cluster: Tensor, noise: Tensor, view: View, *, steps: int) -> None:
+        """Choose the noise's scale with which samples spread about their clusters' centroids as far as data do.
+
+        A velocity that is not learned to the end is too smooth, so that its samples lie too close to one another. What
+        is missing is a few per cent, and in that range the spread follows the scale linearly: two scales are tried,
+        and the line through them is followed, within `MAX_NOISE_SCALE`. z [B, C, h, w] are latents of the VAE, cluster
+        [B] their clusters, noise standard normal in their shape, the view one in which nothing is known.
+        """
+        told = view.with_cluster(cluster)
+        tried = (1.0, MAX_NOISE_SCALE)
+        spreads = [self._spread(self.solve(scale * noise, told, steps=steps), cluster) for scale in tried]
+        slope = (spreads[1] - spreads[0]) / (tried[1] - tried[0])
+        wanted = 1 + (self._spread(z, cluster) - spreads[0]) / slope
+        if slope > 0:
+            self.noise_scale.copy_(wanted.clamp(1.0, MAX_NOISE_SCALE))
+
+    def _spread(self, z: Tensor, cluster: Tensor) -> Tensor:
+        """[] mean square distance of latents from their clusters' centroids, or from the mean where there is none."""
+        return (self.standardise(z) - self._centroid_of(cluster)).square().mean()
+
+    def _centroid_of(self, cluster: Tensor) -> Tensor:
+        """[B, C, h, w], zero for the unknown cluster -1."""
+        return self.centroids[cluster.clamp(min=0)] * (cluster >= 0)[:, None, None, None]
+
     def standardise(self, z: Tensor) -> Tensor:
         """The VAE's first-layer latents as the flow sees them: zero mean and unit scale per channel."""
         return (z - self.mean) / self.scale
@@ -191,10 +221,9 @@ class LatentFlow(nn.Module):
     def condition(self, view: View) -> Tensor:
         """[B, width, h, w] features of a view; computed once for all the solver's steps."""
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(view.as_image())))
-        is_known = (view.cluster >= 0).float()[:, None, None, None]
-        centroid = self.centroids[view.cluster.clamp(min=0)]
-        marked = torch.cat([centroid, torch.ones_like(centroid[:, :1])], dim=1)
-        return features + self.centroid_in(marked * is_known)
+        centroid = self._centroid_of(view.cluster)
+        is_known = (view.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
+        return features + self.centroid_in(torch.cat([centroid, is_known], dim=1))
 
     def forward(self, z: Tensor, noise: Tensor, t: Tensor, view: View) -> Tensor:
         """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1).
@@ -232,6 +261,11 @@ class LatentFlow(nn.Module):
             return plain + guidance * (free - plain)
 
         return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
+
+
+def _complete_format_2(flow: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Checkpoints of format 2 are older than the noise's scale."""
+    tensors.setdefault(f"{prefix}noise_scale", torch.ones(()))
 
 
 def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Sequence[float]) -> Tensor:

@@ -62,7 +62,8 @@ def latents_of_images(
     guidance: float = 1.0,
 ) -> Latents:
     """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I)."""
-    latents = to_device(noise_of_images(vae, seed, indices, temperature), device)
+    scale = 1.0 if flow is None else flow.noise_scale.item()
+    latents = to_device(noise_of_images(vae, seed, indices, scale * temperature), device)
     if flow is None:
         return latents
     view = View.nothing(len(indices), vae.channels, vae.image_size, device)

@@ -62,9 +62,7 @@ def fill_batch(
         raise ConfigError(f"{model.path}: this model has no latent flow, and that is what fills holes")
     device, steps = model.runtime.device, solver_steps or model.config.model.flow.solver_steps
     nothing = torch.full((len(x),), -1, device=device)
-    view = View.of(
-        model.runtime.move(x), model.runtime.move(observed), torch.zeros(len(x), device=device), nothing
-    )
+    view = View.of(model.runtime.move(x), model.runtime.move(observed), torch.zeros(len(x), device=device), nothing)
     with model.runtime.autocast():
         latents = through_flow(model.flow, to_device(noise, device), view, steps=steps)
         return model.vae.decode_mean(latents).cpu()

@@ -40,6 +40,16 @@ class Shortened:
 
 
 @dataclass(frozen=True)
+class Retreated:
+    """Too many updates in a row were refused; training went back to the averaged weights, at a lower rate."""
+
+    phase: str
+    step: int
+    rate_factor: float
+    """Share of the scheduled learning rate that is used from here on."""
+
+
+@dataclass(frozen=True)
 class Saved:
     path: Path
 
@@ -64,4 +74,4 @@ class PhaseDone:
     num_refused: int
 
 
-Event = StepLogged | Validated | Shortened | Saved | PreviewDue | PhaseDone
+Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | PhaseDone

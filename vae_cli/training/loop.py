@@ -1,5 +1,6 @@
 """Training as an iterator of events: phase 1 the VAE, phase 2 the latent flow, one budget, resumable at any moment."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from vae_cli.model.vae import VAE, build_vae
 from vae_cli.training import checkpoint
 from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
-from vae_cli.training.events import Event, PhaseDone, PreviewDue, Saved, Shortened, StepLogged, Validated
+from vae_cli.training.events import Event, PhaseDone, PreviewDue, Retreated, Saved, Shortened, StepLogged, Validated
 from vae_cli.training.learner import Learner
 from vae_cli.training.objective import UpdateGuard, rate_factor_at
 from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
@@ -163,12 +164,15 @@ class Trainer:
                 state.step - state.first_step, state.spent,
                 warmup_steps=training.warmup_steps, decay_share=training.decay_share,
             )  # fmt: skip
-            learner.step(phase.learning_rate * factor)
+            learner.step(phase.learning_rate * factor * self.guard.rate_factor)
         return {**loss.figures, "gradient_norm": norm}
 
     def _after_update(self, learner: Learner, figures: Averages, begun: float, first_step: int) -> Iterator[Event]:
         """Whatever is due after an update: log, validation, checkpoint, pictures."""
         state, training, phase = self.progress, self.training, learner.phase
+        if self.guard.retreats():
+            learner.retreat()
+            yield Retreated(phase.name, state.step, self.guard.rate_factor)
         if state.step % training.log_every == 0 or state.spent >= 1:
             seconds = time.monotonic() - begun
             speed = (state.step - first_step) * training.batch_size / max(seconds, 1e-9)
@@ -177,10 +181,22 @@ class Trainer:
         if state.step % training.validate_every == 0 or state.spent >= 1:
             yield from self._validate(learner)  # which may end the phase
         is_end = state.spent >= 1
+        if is_end:
+            self._finish(learner)
         if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
             yield from self._save(learner)
         if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
             yield PreviewDue(state.step, self._as_model(phase, learner.ema.module))
+
+    def _finish(self, learner: Learner) -> None:
+        """Let the phase set what depends on its finished weights, in the best ones: those that commands use."""
+        state, phase = self.progress, learner.phase
+        if self.runtime.is_main and state.best:
+            best = copy.deepcopy(learner.ema.module)
+            best.load_state_dict(state.best)
+            phase.finish(best)
+            state.best = {name: value.detach().cpu().clone() for name, value in best.state_dict().items()}
+            self._write_best(phase, state.best)
 
     def _is_healthy(self, learner: Learner) -> bool:
         """Whether the weights are worth a checkpoint, which pushes out an older one.

@@ -16,6 +16,9 @@ FINAL_RATE = 0.02
 OUTLIER_FACTOR = 10.0
 """A gradient norm this many times the running median is refused."""
 MAX_REFUSED_IN_A_ROW = 50
+RETREAT_AFTER = 20
+"""Refusals in a row after which the weights themselves are taken for bad."""
+MAX_RETREATS = 5
 
 
 def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) -> Tensor:
@@ -50,7 +53,11 @@ def rate_factor_at(step: int, fraction: float, *, warmup_steps: int, decay_share
 
 
 class UpdateGuard:
-    """Refuses updates that are not finite or whose gradient is far off the running median; counts them."""
+    """Refuses updates that are not finite or whose gradient is far off the running median; counts them.
+
+    One bad batch is passed over. Many in a row mean that the weights are bad: training then goes back to their
+    average, which no refused update has touched, and on at half the rate; a few times, before it gives up.
+    """
 
     WINDOW = 100
     MIN_HISTORY = 20
@@ -59,6 +66,18 @@ class UpdateGuard:
         self.norms: deque[float] = deque(maxlen=self.WINDOW)
         self.num_refused = 0
         self.num_in_a_row = 0
+        self.num_retreats = 0
+
+    @property
+    def rate_factor(self) -> float:
+        """Share of the scheduled learning rate that the retreats have left."""
+        return float(0.5**self.num_retreats)
+
+    def retreats(self) -> bool:
+        """Whether to go back to the averaged weights now; to be asked once an update."""
+        is_due = self.num_in_a_row == RETREAT_AFTER and self.num_retreats < MAX_RETREATS
+        self.num_retreats += is_due
+        return is_due
 
     def accepts(self, loss: float, norm: float) -> bool:
         """Whether an update with this loss and gradient norm may be made.
@@ -82,9 +101,11 @@ class UpdateGuard:
         return False
 
     def state(self) -> dict[str, Any]:
-        return {"norms": list(self.norms), "num_refused": self.num_refused, "num_in_a_row": self.num_in_a_row}
+        counts = {name: getattr(self, name) for name in ("num_refused", "num_in_a_row", "num_retreats")}
+        return {"norms": list(self.norms), **counts}
 
     def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.norms = deque(state["norms"], maxlen=self.WINDOW)
         self.num_refused, self.num_in_a_row = state["num_refused"], state["num_in_a_row"]
+        self.num_retreats = state.get("num_retreats", 0)  # older checkpoints knew none

@@ -37,7 +37,9 @@ CLUSTER_SHARE = 0.9
 CHUNK = 128
 LABEL_DROPOUT = 0.15
 """Share of labels hidden while the flow is trained, so that it can also run without (Ho & Salimans 2022)."""
-VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS = 1, 2, 3, 6
+CALIBRATION_IMAGES, CALIBRATION_STEPS = 256, 10
+"""Samples drawn to calibrate the flow's noise: few, because nobody wants to wait for them."""
+VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS, CALIBRATION_DRAWS = 1, 2, 3, 6, 7
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Phase(Protocol):
 
     def validate(self, module: nn.Module) -> float:
         """Score of a module on held-out images with fixed noise; lower is better."""
+
+    def finish(self, module: nn.Module) -> None:
+        """Set what depends on the finished weights of a module."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,9 @@ class VaePhase:
             found["discriminator_loss"] = self.adversary.last_loss
         return found
 
+    def finish(self, module: nn.Module) -> None:
+        """Nothing: all of it is learned."""
+
 
 class FlowPhase:
     """Phase 2: the flow-matching loss on the frozen VAE's first-layer latents, under random damage."""
@@ -265,6 +273,22 @@ class FlowPhase:
     def probe(self) -> dict[str, float]:
         """Nothing: the loss says it all."""
         return {}
+
+    @torch.inference_mode()
+    def finish(self, module: nn.Module) -> None:
+        """Calibrate the noise that samples start from on training images."""
+        assert isinstance(module, LatentFlow)
+        train, runtime = self.setting.train, self.setting.runtime
+        rows = np.linspace(0, len(train.pixels) - 1, min(len(train.pixels), CALIBRATION_IMAGES)).astype(np.int64)
+        generator = image_generator(self.setting.seed, CALIBRATION_DRAWS)
+        x = runtime.move(to_unit(train.pixels[np.unique(rows)]))
+        mean, log_scale = self._posterior(x)
+        noise = torch.randn((2, *mean.shape), generator=generator)
+        z = mean + log_scale.exp() * runtime.move(noise[0])
+        view = View.nothing(len(x), x.shape[1], (x.shape[2], x.shape[3]), x.device)
+        steps = min(CALIBRATION_STEPS, self.setting.config.model.flow.solver_steps)
+        with runtime.autocast():
+            module.calibrate(z, module.cluster_of(mean), runtime.move(noise[1]), view, steps=steps)
 
 
 @dataclass(frozen=True)
