@@ -62,6 +62,9 @@ class DataConfig(Section):
     background: str = "#ffffff"
     labels: Literal["auto", "none", "folders"] = "auto"
     binarize: Literal["none", "dynamic"] = "none"
+    augment: bool = True
+    """Show the VAE images shifted and mirrored once it has seen them all twice; only before a flow, which never does.
+    """
 
 
 class LatentSpec(Section):

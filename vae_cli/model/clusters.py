@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 ITERATIONS = 15
 
@@ -13,7 +14,7 @@ def k_means(points: Tensor, num_clusters: int, generator: torch.Generator) -> tu
     """
     centroids = points[torch.randperm(len(points), generator=generator)[:num_clusters].to(points.device)].clone()
     for _ in range(ITERATIONS):
-        member = torch.nn.functional.one_hot(nearest(points, centroids), len(centroids)).to(points.dtype)  # [N, K]
+        member = F.one_hot(nearest(points, centroids), len(centroids)).to(points.dtype)  # [N, K]
         count = member.sum(0)[:, None]
         centroids = torch.where(count > 0, member.T @ points / count.clamp(min=1), centroids)
     return centroids, nearest(points, centroids)

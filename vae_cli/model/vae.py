@@ -159,7 +159,7 @@ def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.G
 def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec, ...]:
     """The default: one spatial layer, image side ÷ 4 up to 32 px and ÷ 8 above."""
     stride = 4 if max(image_size) <= 32 else 8
-    return (LatentSpec(stride=stride, layers=1, channels=4 if channels == 1 else 8),)
+    return (LatentSpec(stride=stride, layers=1, channels=4 if channels == 1 else 16),)
 
 
 def auto_width(image_size: tuple[int, int]) -> int:

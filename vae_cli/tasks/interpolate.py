@@ -85,10 +85,8 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     angle = math.acos(cosine)
     if math.sin(angle) < 1e-4 or length_a == 0 or length_b == 0:
         return torch.lerp(a, b, share)
-    direction = (math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b) / math.sin(
-        angle
-    )
-    return direction * torch.lerp(length_a, length_b, share)
+    direction = math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b
+    return direction / math.sin(angle) * torch.lerp(length_a, length_b, share)
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.runtime import Runtime
 from vae_cli.training.adversary import Adversary
+from vae_cli.training.augmentation import draw_moves, is_moved, moved
 from vae_cli.training.objective import kl_weight_at, negative_elbo_loss
 from vae_cli.training.terms import gradient_distance
 
@@ -141,7 +142,7 @@ class VaePhase:
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         config, setting = self.setting.config, self.setting
         generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
-        x = self._seen = setting.images(batch, generator)
+        x = self._seen = self._moved(setting.images(batch, generator), batch.step, generator)
         noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
         with setting.runtime.autocast():
             terms = module(x, [setting.part(layer) for layer in noise])
@@ -150,6 +151,15 @@ class VaePhase:
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         extra = self._terms_on_the_picture(x, terms, spent)
         return Loss(sum(extra.values(), start=total), figures | extra)
+
+    def _moved(self, x: Tensor, step: int, generator: torch.Generator) -> Tensor:
+        """The images as they are, or augmented where the configuration and the update's number ask for it."""
+        training, config = self.setting.config.training, self.setting.config
+        is_due = is_moved(step, training.batch_size, len(self.setting.train.ids))
+        if not (config.data.augment and training.flow_share > 0 and is_due):
+            return x
+        rows, columns = draw_moves(training.batch_size, (x.shape[2], x.shape[3]), generator)
+        return self.setting.runtime.move(moved(x, self.setting.part(rows), self.setting.part(columns)))
 
     def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
         """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""

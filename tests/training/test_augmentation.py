@@ -1,0 +1,94 @@
+"""Moved images: whole pixels, the border repeated, the same for any number of ranks, and never in the flow."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_config, tiny_setting
+
+from vae_cli.config import Layer
+from vae_cli.data.batches import Batch
+from vae_cli.model.flow import build_flow
+from vae_cli.model.vae import build_vae
+from vae_cli.runtime import Runtime
+from vae_cli.training import phases
+from vae_cli.training.augmentation import FIRST_VISITS, MAX_SHIFT, draw_moves, is_moved, moved
+from vae_cli.training.phases import FlowPhase, VaePhase
+
+
+def coordinates(num: int, height: int, width: int) -> torch.Tensor:
+    """[num, 2, H, W] images whose pixels say where they are."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([rows, columns]).float().expand(num, -1, -1, -1)
+
+
+def test_pixels_keep_their_neighbours() -> None:
+    """Shifted by at most a sixteenth, half of them mirrored, the border repeated; on a rectangle."""
+    x = coordinates(400, 32, 64)
+    found = moved(x, *draw_moves(400, (32, 64), torch.Generator().manual_seed(0)))
+    down, along = found[:, 0, :, 0], found[:, 1, 0]
+    assert torch.equal(found[:, 0], down[:, :, None].expand(-1, -1, 64)), "rows stay rows"
+    steps = along.diff(dim=1)
+    is_mirrored = steps.sum(1) < 0
+    assert 0.4 < is_mirrored.float().mean() < 0.6
+    assert set(steps[~is_mirrored].unique().tolist()) <= {0, 1} and set(steps[is_mirrored].unique().tolist()) <= {0, -1}
+    shift = down[:, 16] - 16
+    assert (shift.min(), shift.max()) == (-32 * MAX_SHIFT, 32 * MAX_SHIFT)
+    assert (down.diff(dim=1) == 0).sum(1).eq(shift.abs()).all(), "as many rows repeat as were pushed out"
+
+
+def test_small_images_are_mirrored_at_least() -> None:
+    x = torch.arange(8.0).expand(50, 1, 8, 8)
+    found = moved(x, *draw_moves(50, (8, 8), torch.Generator().manual_seed(0)))
+    assert {tuple(row.tolist()) for row in found[:, 0, 0]} == {tuple(range(8)), tuple(range(7, -1, -1))}
+
+
+def test_the_first_visits_show_images_as_they_are() -> None:
+    due = [is_moved(step, batch_size=4, num_images=10) for step in range(8)]
+    assert due == [step * 4 >= FIRST_VISITS * 10 for step in range(8)] and due[4:6] == [False, True]
+
+
+def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Tensor:
+    """What the VAE is shown in an update: four of the ten images, each different in every column."""
+    setting = tiny_setting(tiny_config(layer), **({"runtime": runtime} if runtime else {}))
+    phase = VaePhase(setting, build_vae(setting.config))
+    shown: list[torch.Tensor] = []
+
+    def module(x: torch.Tensor, noise: Any) -> Any:
+        shown.append(x)
+        raise StopIteration
+
+    rows = slice(0, 4) if runtime is None else slice(2 * runtime.rank, 2 * runtime.rank + 2)
+    pixels = setting.train.pixels[rows]
+    with pytest.raises(StopIteration):
+        phase.loss(module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1)), 0.5)
+    return shown[0]
+
+
+def test_a_phase_moves_images_only_before_a_flow_and_when_asked() -> None:
+    plain = seen_by({}, 0)
+    assert not torch.equal(seen_by({}, 5), plain)
+    assert torch.equal(seen_by({}, 4), plain)
+    assert torch.equal(seen_by({"data": {"augment": False}}, 5), plain)
+    assert torch.equal(seen_by({"training": {"flow_share": 0.0}}, 5), plain)
+
+
+def test_ranks_see_their_part_of_what_one_rank_sees() -> None:
+    cpu = torch.device("cpu")
+    parts = [seen_by({}, 5, Runtime(cpu, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert torch.equal(torch.cat(parts), seen_by({}, 5))
+
+
+def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: Any) -> Any:
+        raise AssertionError("moved")
+
+    monkeypatch.setattr(phases, "moved", forbidden)
+    setting = tiny_setting(tiny_config())
+    vae = build_vae(setting.config)
+    VaePhase(setting, vae).validate(vae)
+    flow = build_flow(setting.config, vae.latent_shapes[0], 0)
+    batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1))
+    assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
+    with pytest.raises(AssertionError, match="moved"):
+        VaePhase(setting, vae).loss(vae, batch, 0.5)
