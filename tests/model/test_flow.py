@@ -116,6 +116,7 @@ def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
     noise = 0.1 * torch.randn(100, *flow.shape)
     nothing = View.nothing(100, 1, (8, 8), torch.device("cpu"))
     at_home = torch.zeros(100, dtype=torch.long)
+    flow.noise_scale.fill_(9.0)
     flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home, noise, nothing, steps=3)
     assert flow.noise_scale.item() == 1
     flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home - 1, noise, nothing, steps=3)

@@ -33,19 +33,22 @@ def test_noise_is_standard_normal_times_the_temperature() -> None:
     assert abs(warm.mean()) < 0.03 and abs(warm.std() - 1) < 0.03
 
 
-def test_the_flows_noise_scale_widens_its_own_samples_alone() -> None:
-    vae, flow = tiny_flow()
+def test_the_flows_noise_scale_widens_its_own_layer_alone() -> None:
+    """The finer layers of a ladder are drawn from the VAE's own prior, and so is everything without a flow."""
+    vae, flow = tiny_flow({"model": {"latents": [{"stride": 4, "channels": 2}, {"stride": 2, "channels": 1}]}})
 
-    def drawn(chosen: LatentFlow | None, temperature: float = 1.0) -> torch.Tensor:
+    def drawn(chosen: LatentFlow | None, temperature: float = 1.0) -> tuple[torch.Tensor, ...]:
         with torch.inference_mode():
             return latents_of_images(
                 vae, chosen, 3, [0, 1], device=torch.device("cpu"), steps=2, temperature=temperature
-            ).noise[0]
+            ).noise
 
-    warm, plain = drawn(flow, 1.25), drawn(None)
-    assert not torch.allclose(drawn(flow), warm)
+    before, warm, plain = drawn(flow), drawn(flow, 1.25), drawn(None)
     flow.noise_scale.fill_(1.25)
-    assert torch.equal(drawn(flow), warm) and torch.equal(drawn(None), plain)
+    after = drawn(flow)
+    assert torch.equal(after[0], warm[0]) and not torch.allclose(after[0], before[0])
+    assert torch.equal(after[1], before[1])
+    assert all(torch.equal(a, b) for a, b in zip(drawn(None), plain, strict=True))
 
 
 def test_neighbouring_seeds_and_places_are_unrelated() -> None:

@@ -1,4 +1,4 @@
-"""Moved images: whole pixels, the border repeated, the same for any number of ranks, and never in the flow."""
+"""Augmented images: whole pixels, the border repeated, the same for any number of ranks, and never in the flow."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.runtime import Runtime
 from vae_cli.training import phases
-from vae_cli.training.augmentation import FIRST_VISITS, MAX_SHIFT, draw_moves, is_moved, moved
+from vae_cli.training.augmentation import FIRST_VISITS, MAX_SHIFT, augmented, draw_augmentation, is_due
 from vae_cli.training.phases import FlowPhase, VaePhase
 
 
@@ -25,7 +25,7 @@ def coordinates(num: int, height: int, width: int) -> torch.Tensor:
 def test_pixels_keep_their_neighbours() -> None:
     """Shifted by at most a sixteenth, half of them mirrored, the border repeated; on a rectangle."""
     x = coordinates(400, 32, 64)
-    found = moved(x, *draw_moves(400, (32, 64), torch.Generator().manual_seed(0)))
+    found = augmented(x, *draw_augmentation(400, (32, 64), torch.Generator().manual_seed(0)))
     down, along = found[:, 0, :, 0], found[:, 1, 0]
     assert torch.equal(found[:, 0], down[:, :, None].expand(-1, -1, 64)), "rows stay rows"
     steps = along.diff(dim=1)
@@ -39,13 +39,13 @@ def test_pixels_keep_their_neighbours() -> None:
 
 def test_small_images_are_mirrored_at_least() -> None:
     x = torch.arange(8.0).expand(50, 1, 8, 8)
-    found = moved(x, *draw_moves(50, (8, 8), torch.Generator().manual_seed(0)))
+    found = augmented(x, *draw_augmentation(50, (8, 8), torch.Generator().manual_seed(0)))
     assert {tuple(row.tolist()) for row in found[:, 0, 0]} == {tuple(range(8)), tuple(range(7, -1, -1))}
 
 
 def test_the_first_visits_show_images_as_they_are() -> None:
-    due = [is_moved(step, batch_size=4, num_images=10) for step in range(8)]
-    assert due == [step * 4 >= FIRST_VISITS * 10 for step in range(8)] and due[4:6] == [False, True]
+    due = [is_due(step, batch_size=4, num_images=10) for step in range(8)]
+    assert due == [False] * 5 + [True] * 3 and FIRST_VISITS == 2
 
 
 def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Tensor:
@@ -81,14 +81,14 @@ def test_ranks_see_their_part_of_what_one_rank_sees() -> None:
 
 def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*arguments: Any) -> Any:
-        raise AssertionError("moved")
+        raise AssertionError("augmented")
 
-    monkeypatch.setattr(phases, "moved", forbidden)
+    monkeypatch.setattr(phases, "augmented", forbidden)
     setting = tiny_setting(tiny_config())
     vae = build_vae(setting.config)
     VaePhase(setting, vae).validate(vae)
     flow = build_flow(setting.config, vae.latent_shapes[0], 0)
     batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1))
     assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
-    with pytest.raises(AssertionError, match="moved"):
+    with pytest.raises(AssertionError, match="augmented"):
         VaePhase(setting, vae).loss(vae, batch, 0.5)

@@ -17,6 +17,7 @@ from vae_cli.model.vae import ElboTerms
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable
 from vae_cli.training.ema import Ema
+from vae_cli.training.learner import Learner
 from vae_cli.training.loop import PhaseDone, Retreated, StepLogged, Trainer
 from vae_cli.training.objective import (
     FINAL_RATE,
@@ -113,10 +114,14 @@ def test_an_outlier_is_refused_but_not_before_there_is_a_median() -> None:
     assert guard.accepts(1.0, 30.0)
 
 
-def test_a_lasting_change_of_scale_becomes_normal() -> None:
+def test_a_lasting_change_of_scale_becomes_normal_after_a_retreat() -> None:
     guard = experienced()
-    accepted = [guard.accepts(1.0, 200.0) for _ in range(MAX_REFUSED_IN_A_ROW - 1)]
-    assert not accepted[0] and accepted[-1]
+    for _ in range(RETREAT_AFTER):
+        assert not guard.is_retreat_due and not guard.accepts(1.0, 200.0)
+    assert guard.is_retreat_due
+    guard.retreat()
+    assert all(guard.accepts(1.0, 200.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    assert not guard.accepts(1.0, 1e4) and guard.accepts(1.0, 200.0)
 
 
 def test_too_many_in_a_row_end_training() -> None:
@@ -128,22 +133,35 @@ def test_too_many_in_a_row_end_training() -> None:
     assert caught.value.exit_code == 5
 
 
-def test_many_in_a_row_ask_for_a_retreat_a_few_times() -> None:
+def test_retreats_are_few_and_each_halves_the_rate() -> None:
     guard, factors = experienced(), []
-    for _ in range(MAX_RETREATS + 1):
+    for _ in range(MAX_RETREATS):
         for _ in range(RETREAT_AFTER):
-            assert not guard.retreats()
             guard.accepts(math.nan, math.nan)
-        factors.append((guard.retreats(), guard.rate_factor))
-        guard.accepts(1.0, 10.0)
-    assert factors == [(True, 0.5 ** (n + 1)) for n in range(MAX_RETREATS)] + [(False, 0.5**MAX_RETREATS)]
+        assert guard.is_retreat_due
+        guard.retreat()
+        factors.append(guard.rate_factor)
+        assert not guard.is_retreat_due and guard.accepts(1.0, 10.0)
+    assert factors == [0.5 ** (n + 1) for n in range(MAX_RETREATS)]
+    for _ in range(RETREAT_AFTER):
+        guard.accepts(math.nan, math.nan)
+    assert not guard.is_retreat_due
+
+
+def test_nothing_good_to_go_back_to_is_no_retreat() -> None:
+    guard = UpdateGuard()
+    for _ in range(RETREAT_AFTER):
+        guard.accepts(math.nan, math.nan)
+    assert not guard.is_retreat_due
 
 
 def test_a_guard_is_restored_whole() -> None:
     guard = experienced()
     for _ in range(RETREAT_AFTER):
         guard.accepts(math.nan, 1.0)
-    assert guard.retreats()
+    guard.retreat()
+    assert all(guard.accepts(1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    guard.accepts(math.nan, 1.0)
     other = UpdateGuard()
     other.load(guard.state())
     assert other.state() == guard.state()
@@ -261,20 +279,28 @@ def test_weights_that_explode_never_replace_the_good_checkpoints(
     assert len(checkpoints_in(tmp_path / "run")) == 2
 
 
-def test_weights_that_explode_once_are_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Back to the average, at half the rate, and from there to the end of the budget."""
-    monkeypatch.setattr(Trainer, "_update", exploding(lambda step: step == 30))
-    length: Layer = {"training": {"steps": 80, "flow_share": 0.0, "save_every": 20, "validate_every": 20}}
+@pytest.mark.parametrize("rate", [30.0, 1e38])
+def test_weights_that_an_accepted_update_ruins_are_recovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    """One huge step, which the average follows: back to the best weights, at half the rate, to the budget's end."""
+    honest = Learner.step
+
+    def step(self: Learner, scheduled: float) -> None:
+        is_ruined.append(len(is_ruined) == 30)
+        honest(self, rate if is_ruined[-1] else scheduled)
+
+    is_ruined: list[bool] = []
+    monkeypatch.setattr(Learner, "step", step)
+    length: Layer = {"training": {"steps": 90, "flow_share": 0.0, "save_every": 20, "validate_every": 20}}
     setting = tiny_setting(tiny_config(length))
     events = list(start(tmp_path / "run", setting).run())
-    assert [(event.step, event.rate_factor) for event in events if isinstance(event, Retreated)] == [
-        (31 + RETREAT_AFTER, 0.5)
-    ]
+    assert [event.rate_factor for event in events if isinstance(event, Retreated)] == [0.5]
     done = events[-1]
-    assert isinstance(done, PhaseDone) and (done.steps, done.num_refused) == (80, RETREAT_AFTER)
+    assert isinstance(done, PhaseDone) and (done.steps, done.num_refused) == (90, RETREAT_AFTER)
     kept = load_resumable(tmp_path / "run")
-    assert kept.facts.step == 80 and kept.trainer["guard"]["num_retreats"] == 1
-    assert all(value.isfinite().all() for value in kept.trainer["module"].values())
+    assert kept.facts.step == 90 and kept.trainer["guard"]["num_retreats"] == 1
+    assert all(value.abs().max() < 10 for name, value in kept.trainer["module"].items())
 
 
 def test_a_huge_learning_rate_ends_with_exit_code_5(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_stopped_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, layer: Lay
         begin(run, setting)
     else:
         assert checkpoints_in(run)[-1].name == f"step-{stop_after:08d}"
+        assert (load_model(run, CPU).flow is None) == (stop_after <= 3), "no flow before its first update"
         resume(run, setting)
     assert_same_run(whole(setting), run)
 
@@ -280,8 +281,8 @@ def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert read_facts(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").step == 5
 
 
-def test_finished_weights_are_those_that_scored_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set at a phase's end goes into the best weights, of update 5 here, and stays after resuming."""
+def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of update 5 here, not those of the last one."""
     from vae_cli.training.phases import FlowPhase
 
     scores = iter([2.0, 1.0, 3.0])
@@ -290,7 +291,7 @@ def test_finished_weights_are_those_that_scored_best(tmp_path: Path, monkeypatch
     def mark(flow: LatentFlow) -> float:
         return 1 + flow.condition_out.weight.abs().sum().item()
 
-    monkeypatch.setattr(FlowPhase, "finish", lambda self, module: module.noise_scale.fill_(mark(module)))
+    monkeypatch.setattr(FlowPhase, "calibrate", lambda self, flow: flow.noise_scale.fill_(mark(flow)))
     setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
     begin(tmp_path / "run", setting)
     model = load_model(tmp_path / "run", CPU)

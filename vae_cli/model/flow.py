@@ -157,7 +157,6 @@ class LatentFlow(nn.Module):
         self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))  # the last row: all images
         self.register_buffer("noise_scale", torch.ones(()))
-        self.register_load_state_dict_pre_hook(_complete_format_2)
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
         """Mean and standard deviation [C] of the latents over the data."""
@@ -190,8 +189,8 @@ class LatentFlow(nn.Module):
         """Choose the noise's scale with which samples spread about their clusters' centroids as far as data do.
 
         A velocity that is not learned to the end is too smooth, so that its samples lie too close to one another. What
-        is missing is a few per cent, and in that range the spread follows the scale linearly: two scales are tried,
-        and the line through them is followed, within `MAX_NOISE_SCALE`. z [B, C, h, w] are latents of the VAE, cluster
+        is missing is a few per cent, for which a line through the spreads of two scales is good enough; the scale is
+        never below 1 nor above `MAX_NOISE_SCALE`. z [B, C, h, w] are latents of the VAE, cluster
         [B] their clusters, noise standard normal in their shape, the view one in which nothing is known.
         """
         told = view.with_cluster(cluster)
@@ -261,11 +260,6 @@ class LatentFlow(nn.Module):
             return plain + guidance * (free - plain)
 
         return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
-
-
-def _complete_format_2(flow: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Checkpoints of format 2 are older than the noise's scale."""
-    tensors.setdefault(f"{prefix}noise_scale", torch.ones(()))
 
 
 def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Sequence[float]) -> Tensor:

@@ -62,10 +62,10 @@ def latents_of_images(
     guidance: float = 1.0,
 ) -> Latents:
     """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I)."""
-    scale = 1.0 if flow is None else flow.noise_scale.item()
-    latents = to_device(noise_of_images(vae, seed, indices, scale * temperature), device)
+    latents = to_device(noise_of_images(vae, seed, indices, temperature), device)
     if flow is None:
         return latents
+    latents = latents.with_first(flow.noise_scale * latents.noise[0])
     view = View.nothing(len(indices), vae.channels, vae.image_size, device)
     view = view.with_label(torch.full((len(indices),), label, device=device))
     view = view.with_cluster(clusters_of_images(flow, seed, indices, label).to(device))

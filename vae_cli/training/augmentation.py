@@ -1,24 +1,24 @@
-"""Images moved a little, for a VAE that sees the same ones again and again.
+"""Images shifted and mirrored, for a VAE that sees the same ones again and again.
 
-The flow, which decides what samples look like, never learns from moved images, so nothing of this leaks into them: the
-VAE only gets better at images that it has not seen.
+The flow never learns from such images, so nothing of this leaks into what it draws: the VAE only gets better at images
+that it has not seen. What N(0, I) draws does change.
 """
 
 import torch
 from torch import Generator, Tensor
 
 FIRST_VISITS = 2
-"""How often an image is shown as it is before it is moved: in short runs on many images nothing is."""
+"""How often an image is shown as it is before it is augmented: in short runs on many images nothing is."""
 MAX_SHIFT = 1 / 16
 """Of each side."""
 
 
-def is_moved(step: int, batch_size: int, num_images: int) -> bool:
+def is_due(step: int, batch_size: int, num_images: int) -> bool:
     """Whether update `step` (from 0) comes after the first visits."""
     return step * batch_size >= FIRST_VISITS * num_images
 
 
-def draw_moves(num: int, size: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+def draw_augmentation(num: int, size: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
     """Rows [num, H] and columns [num, W] to take from each image: shifted by whole pixels, every other one mirrored.
 
     Beyond the border the outermost row or column is repeated.
@@ -33,7 +33,7 @@ def draw_moves(num: int, size: tuple[int, int], generator: Generator) -> tuple[T
     return rows, torch.where(mirrored, columns.flip(1), columns)
 
 
-def moved(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def augmented(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """[B, C, H, W] images with pixel (i, j) taken from (rows[b, i], columns[b, j])."""
     x = x.gather(2, rows[:, None, :, None].expand_as(x))
     return x.gather(3, columns[:, None, None, :].expand_as(x))

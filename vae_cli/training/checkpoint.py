@@ -26,8 +26,6 @@ from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 3
-OLDEST_VERSION = 2
-"""Older models are refused: their networks were built otherwise."""
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
@@ -61,9 +59,9 @@ class Facts:
         try:
             facts = json.loads(text)
             version = facts["format_version"]
-            if version not in range(OLDEST_VERSION, FORMAT_VERSION + 1):
+            if version != FORMAT_VERSION:
                 raise CheckpointError(
-                    f"{path}: a model of format {version}, this version reads {OLDEST_VERSION} to {FORMAT_VERSION};\n"
+                    f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
                     "use the version of vae that made it, or train it again"
                 )
             config = from_dict(facts["config"])

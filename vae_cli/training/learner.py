@@ -43,11 +43,6 @@ class Learner:
         self.phase.module.load_state_dict(average)
         self.ema.module.load_state_dict(average)
 
-    def retreat(self) -> None:
-        """Go back to the average of the weights, with an optimiser that has forgotten what led away from it."""
-        self.phase.module.load_state_dict(self.ema.module.state_dict())
-        self.optimizer.state.clear()
-
     def is_finite(self) -> bool:
         """Whether every weight, averaged or not, is a number."""
         modules = (self.phase.module, self.ema.module)

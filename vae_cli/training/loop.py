@@ -80,7 +80,7 @@ class Trainer:
         """Both phases, from wherever the run stands."""
         if self.progress.phase == "vae":
             yield from self._train(VaePhase(self.setting, self.vae), self._vae_budget())
-            if self.stopped or self.training.flow_share == 0 or self._flow_steps() == 0:
+            if self.stopped or self.training.flow_share == 0 or self._flow_steps() == 0 or self._stops():
                 return
             self._begin_flow()
         flow_phase = self._flow_phase()
@@ -170,8 +170,8 @@ class Trainer:
     def _after_update(self, learner: Learner, figures: Averages, begun: float, first_step: int) -> Iterator[Event]:
         """Whatever is due after an update: log, validation, checkpoint, pictures."""
         state, training, phase = self.progress, self.training, learner.phase
-        if self.guard.retreats():
-            learner.retreat()
+        if self.guard.is_retreat_due:
+            self._retreat(learner)
             yield Retreated(phase.name, state.step, self.guard.rate_factor)
         if state.step % training.log_every == 0 or state.spent >= 1:
             seconds = time.monotonic() - begun
@@ -181,22 +181,33 @@ class Trainer:
         if state.step % training.validate_every == 0 or state.spent >= 1:
             yield from self._validate(learner)  # which may end the phase
         is_end = state.spent >= 1
-        if is_end:
-            self._finish(learner)
+        if is_end and isinstance(phase, FlowPhase):
+            self._calibrate(phase)
         if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
             yield from self._save(learner)
         if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
             yield PreviewDue(state.step, self._as_model(phase, learner.ema.module))
 
-    def _finish(self, learner: Learner) -> None:
-        """Let the phase set what depends on its finished weights, in the best ones: those that commands use."""
-        state, phase = self.progress, learner.phase
-        if self.runtime.is_main and state.best:
-            best = copy.deepcopy(learner.ema.module)
-            best.load_state_dict(state.best)
-            phase.finish(best)
-            state.best = {name: value.detach().cpu().clone() for name, value in best.state_dict().items()}
-            self._write_best(phase, state.best)
+    def _retreat(self, learner: Learner) -> None:
+        """Go back to weights that were good, with an optimiser that has forgotten what led away from them.
+
+        Those with the best score, because the last accepted updates are what has ruined the newest average.
+        """
+        self.guard.retreat()
+        learner.return_to(self.progress.best or learner.ema.module.state_dict())
+        learner.optimizer.state.clear()
+
+    def _calibrate(self, phase: FlowPhase) -> None:
+        """Calibrate the noise of the best weights, those that commands use; step checkpoints keep a scale of 1.
+
+        On rank 0 alone: nothing is trained from these weights.
+        """
+        if self.runtime.is_main and self.progress.best:
+            best = copy.deepcopy(phase.module)
+            best.load_state_dict(self.progress.best)
+            phase.calibrate(best)
+            self.progress.best["noise_scale"] = best.noise_scale.cpu()
+            self._write_best(phase, self.progress.best)
 
     def _is_healthy(self, learner: Learner) -> bool:
         """Whether the weights are worth a checkpoint, which pushes out an older one.

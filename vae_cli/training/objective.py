@@ -55,8 +55,8 @@ def rate_factor_at(step: int, fraction: float, *, warmup_steps: int, decay_share
 class UpdateGuard:
     """Refuses updates that are not finite or whose gradient is far off the running median; counts them.
 
-    One bad batch is passed over. Many in a row mean that the weights are bad: training then goes back to their
-    average, which no refused update has touched, and on at half the rate; a few times, before it gives up.
+    One bad batch is passed over. Many in a row mean that the weights are bad: training then goes back to weights that
+    were good, and on at half the rate; a few times, before it gives up.
     """
 
     WINDOW = 100
@@ -73,11 +73,15 @@ class UpdateGuard:
         """Share of the scheduled learning rate that the retreats have left."""
         return float(0.5**self.num_retreats)
 
-    def retreats(self) -> bool:
-        """Whether to go back to the averaged weights now; to be asked once an update."""
-        is_due = self.num_in_a_row == RETREAT_AFTER and self.num_retreats < MAX_RETREATS
-        self.num_retreats += is_due
-        return is_due
+    @property
+    def is_retreat_due(self) -> bool:
+        """Whether to go back to good weights now, and to call `retreat`."""
+        return bool(self.norms) and self.num_in_a_row >= RETREAT_AFTER and self.num_retreats < MAX_RETREATS
+
+    def retreat(self) -> None:
+        """Take note of a retreat, and learn anew what norms are usual: a lasting change of scale must become so."""
+        self.num_retreats += 1
+        self.norms.clear()
 
     def accepts(self, loss: float, norm: float) -> bool:
         """Whether an update with this loss and gradient norm may be made.
@@ -91,8 +95,6 @@ class UpdateGuard:
             return True
         self.num_refused += 1
         self.num_in_a_row += 1
-        if math.isfinite(norm):  # a lasting change of scale must become the new normal
-            self.norms.append(min(norm, 2 * median) if math.isfinite(median) else norm)
         if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
             raise DivergedError(
                 f"training diverged: {self.num_in_a_row} updates in a row had a loss or gradient out of bounds;\n"

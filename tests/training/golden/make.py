@@ -13,24 +13,27 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 
 
 def main() -> None:
-    from tiny import tiny_model
+    from tiny import pictures, tiny_model
 
+    from vae_cli.tasks.reconstruct import reconstruct
     from vae_cli.tasks.sample import sample
     from vae_cli.training.checkpoint import FORMAT_VERSION, Facts, weights_of, write_checkpoint
 
     torch.manual_seed(0)
-    small = {"model": {"latents": [{"stride": 2, "layers": 1, "channels": 1}], "flow": {"width": 8}}}
+    ladder = [{"stride": 4, "layers": 1, "channels": 2}, {"stride": 2, "layers": 1, "channels": 1}]
+    small = {"model": {"latents": ladder, "flow": {"width": 8}}}
     model = tiny_model(small, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
         facts = Facts(model.config, model.label_names, 6, "flow")
         write_checkpoint(Path(folder) / "step", facts, weights_of(model.vae, model.flow), None)
         shutil.copy(Path(folder) / "step" / "model.safetensors", FOLDER / f"format-{FORMAT_VERSION}.safetensors")
-    pictures = {
+    answers = {
         "normal": next(sample(model, 1, seed=3, prior="normal", solver_steps=3)),
         "flow": next(sample(model, 1, seed=3, prior="flow", solver_steps=3, label="b")),
+        "rebuilt": next(reconstruct(model, pictures(1))),
     }
-    answers = {name: picture[..., 0].tolist() for name, picture in pictures.items()}
-    (FOLDER / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(answers) + "\n")
+    as_lists = {name: picture[..., 0].tolist() for name, picture in answers.items()}
+    (FOLDER / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(as_lists) + "\n")
 
 
 if __name__ == "__main__":
