@@ -77,6 +77,7 @@ def test_a_run_logs_active_units_and_stops_when_nothing_improves(vae, photos: Pa
 
     again = vae("train", "--out", out, "--resume", "--json", "--device", "cpu")
     assert again.json["status"] == "nothing_to_do" and "--steps 200 goes on" in again.stderr
+    assert again.json["parameters"] == answer["parameters"], "both networks are counted"
 
 
 def test_a_collapsed_run_says_what_to_try(vae, tmp_path: Path) -> None:

@@ -338,12 +338,16 @@ class Session:
     def _report_nothing_to_do(
         self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool
     ) -> None:
+        from vae_cli.training.checkpoint import load_model
+
         if not runtime.is_main:
             return
         step = trainer.progress.step
         more = 2 * max(step, trainer.total or 0)
         self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:
-            print_json("train", "nothing_to_do", **self._facts(trainer, prepared, runtime, folder, 0.0))
+            parameters = load_model(folder, runtime).num_parameters  # the trainer has built no flow
+            facts = self._facts(trainer, prepared, runtime, folder, 0.0) | {"parameters": parameters}
+            print_json("train", "nothing_to_do", **facts)
         else:
             print(shown(folder))
