@@ -110,17 +110,20 @@ def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expe
 
 
 def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
-    """Latents far from the mean, but at home in their cluster, ask for no wider noise."""
+    """Noise r + 5, which an untrained flow gives back, and data 1.05 r + 5, with r of mean 0 and variance 1.
+
+    At scale 1.1 the samples' mean square is 0.5² + 1.1² about the centroid 5, and 5.5² + 1.1² about 0.
+    """
     flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
     flow.centroids[0] = 5.0
-    noise = 0.1 * torch.randn(100, *flow.shape)
+    r = torch.randn(100, *flow.shape)
+    r = (r - r.mean()) / r.std(correction=0)
     nothing = View.nothing(100, 1, (8, 8), torch.device("cpu"))
-    at_home = torch.zeros(100, dtype=torch.long)
-    flow.noise_scale.fill_(9.0)
-    flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home, noise, nothing, steps=3)
-    assert flow.noise_scale.item() == 1
-    flow.calibrate(flow.restore(5.0 + 0.1 * noise), at_home - 1, noise, nothing, steps=3)
-    assert flow.noise_scale.item() == pytest.approx(MAX_NOISE_SCALE)
+    missing = 1.05**2 - 1
+    for cluster, at_most in ((0, 0.5**2 + 1.1**2 - 1), (-1, 5.5**2 - 5**2 + 1.1**2 - 1)):
+        told = torch.full_like(nothing.cluster, cluster)
+        flow.calibrate(flow.restore(5 + 1.05 * r), told, 5 + r, nothing, steps=100)
+        assert flow.noise_scale.item() == pytest.approx(1 + 0.1 * missing / at_most, rel=1e-3)
 
 
 # What it sees

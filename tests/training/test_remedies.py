@@ -16,7 +16,7 @@ from vae_cli.errors import DivergedError
 from vae_cli.model.vae import build_vae
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_resumable
-from vae_cli.training.events import PhaseDone, StepLogged
+from vae_cli.training.events import PhaseDone, Saved, StepLogged
 from vae_cli.training.loop import Trainer
 from vae_cli.training.phases import FlowPhase, Setting, VaePhase
 from vae_cli.training.prepare import Prepared
@@ -122,14 +122,22 @@ def blown_up_at(monkeypatch: pytest.MonkeyPatch, step: int, *, averaged: bool) -
     monkeypatch.setattr(Trainer, "_update", update)
 
 
-@pytest.mark.parametrize("averaged", [False, True])
-def test_weights_blown_up_on_a_save_step_are_not_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
-) -> None:
-    """No update has been refused yet, so only a look at the weights tells."""
-    blown_up_at(monkeypatch, 8, averaged=averaged)
-    layer: Layer = {"training": {"steps": 60, "save_every": 4, "validate_every": 4}}
-    trainer = start(tmp_path / "run", tiny_setting(tiny_config(layer)))
+SAVED_OFTEN: Layer = {"training": {"steps": 40, "flow_share": 0.0, "save_every": 4, "validate_every": 4}}
+
+
+def test_weights_blown_up_on_a_save_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No update has been refused yet, so only a look at the weights tells; saving goes on after the retreat."""
+    blown_up_at(monkeypatch, 8, averaged=False)
+    trainer = start(tmp_path / "run", tiny_setting(tiny_config(SAVED_OFTEN)))
+    saved = [int(event.path.name[-8:]) for event in trainer.run() if isinstance(event, Saved)]
+    assert saved == [4, *range(32, 41, 4)], "updates 9 to 28 are refused, and 29 is the first one after the retreat"
+    assert all(value.isfinite().all() for value in load_resumable(tmp_path / "run").weights.values())
+
+
+def test_an_average_blown_up_on_a_save_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every update is accepted, but what they are averaged into is lost."""
+    blown_up_at(monkeypatch, 8, averaged=True)
+    trainer = start(tmp_path / "run", tiny_setting(tiny_config(SAVED_OFTEN)))
     with pytest.raises(DivergedError, match="learning_rate"):
         list(trainer.run())
     assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000004"]
