@@ -63,6 +63,6 @@ def shortened_line(event: "Shortened", patience: int) -> str:
 def retreated_line(event: "Retreated") -> str:
     """Why the learning rate has become smaller."""
     return (
-        f"{event.phase} step {event.step}: the gradients have exploded; back to the averaged weights, "
+        f"{event.phase} step {event.step}: the gradients have exploded; back to the best weights so far, "
         f"learning rate times {event.rate_factor:g} from here on"
     )

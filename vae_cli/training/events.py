@@ -41,7 +41,7 @@ class Shortened:
 
 @dataclass(frozen=True)
 class Retreated:
-    """Too many updates in a row were refused; training went back to the averaged weights, at a lower rate."""
+    """Too many updates in a row were refused; training went back to its best weights, at a lower rate."""
 
     phase: str
     step: int

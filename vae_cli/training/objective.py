@@ -110,4 +110,4 @@ class UpdateGuard:
         """Inverse of `state`."""
         self.norms = deque(state["norms"], maxlen=self.WINDOW)
         self.num_refused, self.num_in_a_row = state["num_refused"], state["num_in_a_row"]
-        self.num_retreats = state.get("num_retreats", 0)  # older checkpoints knew none
+        self.num_retreats = state["num_retreats"]
