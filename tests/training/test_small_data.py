@@ -144,7 +144,8 @@ def test_time_that_the_vae_leaves_goes_to_the_flow(tmp_path: Path, monkeypatch: 
     trainer.stop = lambda: trainer.progress.phase == "flow" and trainer.progress.step > trainer.progress.first_step
     list(trainer.run())
     state = load_resumable(tmp_path / "run").trainer
-    assert state["phase"] == "flow" and state["first_step"] == 7
+    # Standstills at the updates 4 and 7; a slow update may use up what the first one leaves before the second is seen.
+    assert state["phase"] == "flow" and 4 < state["first_step"] <= 7
     assert 0 < state["unspent"] < 0.5
     resumed = go_on(tmp_path / "run", setting)
     assert resumed.seconds == pytest.approx(30 * (0.5 + state["unspent"]) * (1 - state["fraction"]))
