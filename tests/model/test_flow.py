@@ -98,6 +98,10 @@ def test_statistics_survive_saving() -> None:
     assert torch.equal(other.standardise(z), flow.standardise(z))
 
 
+def as_it_is(z: torch.Tensor) -> torch.Tensor:
+    return z
+
+
 @pytest.mark.parametrize(("spread", "expected"), [(1.05, 1.05), (3.0, MAX_NOISE_SCALE), (0.7, 1.0)])
 def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expected: float) -> None:
     """An untrained flow gives its noise back, standardised latents that is."""
@@ -105,7 +109,7 @@ def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expe
     flow.set_statistics(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))
     noise = torch.randn(200, *flow.shape)
     nothing = View.nothing(200, 1, (8, 8), torch.device("cpu"))
-    flow.calibrate(flow.restore(spread * noise), nothing.cluster, noise, nothing, steps=40)
+    flow.calibrate(flow.restore(spread * noise), nothing.cluster, noise, nothing, steps=40, seen=as_it_is)
     assert flow.noise_scale.item() == pytest.approx(expected, abs=0.01)
 
 
@@ -122,8 +126,19 @@ def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
     missing = 1.05**2 - 1
     for cluster, at_most in ((0, 0.5**2 + 1.1**2 - 1), (-1, 5.5**2 - 5**2 + 1.1**2 - 1)):
         told = torch.full_like(nothing.cluster, cluster)
-        flow.calibrate(flow.restore(5 + 1.05 * r), told, 5 + r, nothing, steps=100)
+        flow.calibrate(flow.restore(5 + 1.05 * r), told, 5 + r, nothing, steps=100, seen=as_it_is)
         assert flow.noise_scale.item() == pytest.approx(1 + 0.1 * missing / at_most, rel=1e-3)
+
+
+def test_spread_that_does_not_show_in_the_picture_does_not_count() -> None:
+    """One channel of the data is 1.05 times as wide as the noise, the other three times, but the decoder ignores it."""
+    flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
+    noise = torch.randn(200, *flow.shape)
+    nothing = View.nothing(200, 1, (8, 8), torch.device("cpu"))
+    data = torch.stack([1.05 * noise[:, 0], 3 * noise[:, 1]], dim=1)
+    shown = torch.tensor([1.0, 0.0])[:, None, None]
+    flow.calibrate(data, nothing.cluster, noise, nothing, steps=40, seen=lambda z: shown * z)
+    assert flow.noise_scale.item() == pytest.approx(1.05, abs=0.01)
 
 
 # What it sees

@@ -185,21 +185,26 @@ class LatentFlow(nn.Module):
             return torch.full((len(z),), -1, device=z.device)
         return known[nearest(self.standardise(z).flatten(1), self.centroids[known].flatten(1))]
 
-    def calibrate(self, z: Tensor, cluster: Tensor, noise: Tensor, view: View, *, steps: int) -> None:
+    def calibrate(
+        self, z: Tensor, cluster: Tensor, noise: Tensor, view: View, *, steps: int, seen: Callable[[Tensor], Tensor]
+    ) -> None:
         """Choose the noise's scale with which samples spread about their clusters' centroids as far as data do.
 
         A velocity that is not learned to the end is too smooth, so that its samples lie too close to one another. What
         is missing is a few per cent, for which a line through the spreads of two scales is good enough; the scale is
         never below 1 nor above `MAX_NOISE_SCALE`. z [B, C, h, w] are latents of the VAE, cluster
         [B] their clusters, noise standard normal in their shape, the view one in which nothing is known.
+
+        seen: latents -> what shows of them in the picture, latents again. Part of the samples' spread leads away from
+        where data lie, into directions that the decoder does not draw, and would hide what is missing among the others.
         """
         told = view.with_cluster(cluster)
         tried = (1.0, MAX_NOISE_SCALE)
-        spreads = [self._spread(self.solve(scale * noise, told, steps=steps), cluster) for scale in tried]
+        samples = [self.solve(scale * noise, told, steps=steps) for scale in tried]
+        wanted, *spreads = (self._spread(seen(latents), cluster) for latents in (z, *samples))
         slope = (spreads[1] - spreads[0]) / (tried[1] - tried[0])
-        wanted = 1 + (self._spread(z, cluster) - spreads[0]) / slope
         if slope > 0:
-            self.noise_scale.copy_(wanted.clamp(1.0, MAX_NOISE_SCALE))
+            self.noise_scale.copy_((1 + (wanted - spreads[0]) / slope).clamp(1.0, MAX_NOISE_SCALE))
 
     def _spread(self, z: Tensor, cluster: Tensor) -> Tensor:
         """[] mean square distance of latents from their clusters' centroids, or from the mean where there is none."""

@@ -22,7 +22,7 @@ from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.likelihood import binarized
 from vae_cli.model.flow import LatentFlow, View
 from vae_cli.model.priors import image_generator
-from vae_cli.model.vae import VAE, ElboTerms, draw_noise
+from vae_cli.model.vae import VAE, ElboTerms, Latents, draw_noise
 from vae_cli.runtime import Runtime
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
@@ -304,7 +304,17 @@ class FlowPhase:
         nothing = View.nothing(len(mean), self.setting.train.pixels.shape[3], (height, width), mean.device)
         with self.setting.runtime.autocast():
             z = mean + log_scale.exp() * draws[0]
-            flow.calibrate(z, flow.cluster_of(mean), draws[1], nothing, steps=CALIBRATION_STEPS)
+            flow.calibrate(
+                z, flow.cluster_of(mean), draws[1], nothing, steps=CALIBRATION_STEPS, seen=self._seen_again
+            )  # fmt: skip
+
+    def _seen_again(self, z: Tensor) -> Tensor:
+        """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
+        means = []
+        for part in z.split(CHUNK):
+            finer = (torch.zeros(len(part), *shape, device=z.device) for shape in self.vae.latent_shapes[1:])
+            means.append(self._posterior(self.vae.decode_mean(Latents((part, *finer))))[0])
+        return torch.cat(means)
 
 
 @dataclass(frozen=True)
