@@ -12,8 +12,9 @@ from vae_cli.data.cache import ImageSet
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
+from vae_cli.tasks.inpaint import inpaint
 from vae_cli.training.checkpoint import LoadedModel
-from vae_cli.training.phases import Setting
+from vae_cli.training.phase import Setting
 
 CPU = Runtime(torch.device("cpu"))
 GRID = ({"stride": 4, "layers": 1, "channels": 2},)
@@ -27,7 +28,7 @@ BASE: Layer = {
     "data": {"image_size": [8, 8], "channels": 1},
     "model": {
         "latents": list(GRID), "width": 8, "blocks": 1, "dropout": 0.0, "likelihood": {"kind": "gaussian"},
-        "flow": {"width": 16, "blocks": 1, "solver_steps": 3},
+        "flow": {"width": 16, "blocks": 1, "solver_steps": 3, "refiner_width": 8},
     },
     "objective": {"kl_weight": 1.0, "kl_warmup_steps": 3, "free_nats": 0.0},
     "training": {
@@ -109,6 +110,14 @@ def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> Lo
     return LoadedModel(
         tiny_config(*layers), vae, flow if has_flow else None, names, 6, "flow" if has_flow else "vae", Path("run"), CPU
     )
+
+
+def filled(model: LoadedModel) -> np.ndarray:
+    """uint8 [8, 8, 1]: a picture whose left half is missing, filled by the model."""
+    hole = np.zeros((8, 8), bool)
+    hole[:, :4] = True
+    fill = next(inpaint(model, pictures(1)[0], hole, image_id="a", seed=3, solver_steps=3))
+    return np.where(hole[:, :, None], fill.pixels, 0).round().astype(np.uint8)
 
 
 def same_tensors(a: Any, b: Any) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli.config import Layer
 from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, VelocityNet, View, build_flow, integrate
+from vae_cli.model.refiner import Refiner
 
 FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
 
@@ -250,8 +251,9 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     flow = LatentFlow(
-        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), 8, num_labels=2, num_clusters=1
-    )
+        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), Refiner(1, (4, 4), width=8), 8,
+        num_labels=2, num_clusters=1,
+    )  # fmt: skip
     z, which = mixture(4000, generator)
     flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3)))
     optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
@@ -261,7 +263,10 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
         hidden = torch.rand(256, generator=generator) < 0.3
         time = torch.sigmoid(torch.randn(256, generator=generator))
         noise = torch.randn(256, 2, 1, 1, generator=generator)
-        loss = flow(z[rows], noise, time, view.with_label(torch.where(hidden, -1, which[rows]))).mean()
+        labelled = view.with_label(torch.where(hidden, -1, which[rows]))
+        loss = flow(
+            z[rows], noise, time, labelled, view.pixels, hidden.float(), lambda z: torch.zeros(len(z), 1, 4, 4)
+        )[0].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

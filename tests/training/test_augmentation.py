@@ -11,9 +11,10 @@ from vae_cli.data.batches import Batch
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.runtime import Runtime
-from vae_cli.training import phases
+from vae_cli.training import vae_phase
 from vae_cli.training.augmentation import FIRST_VISITS, MAX_SHIFT, augmented, draw_augmentation, is_due
-from vae_cli.training.phases import FlowPhase, VaePhase
+from vae_cli.training.flow_phase import FlowPhase
+from vae_cli.training.vae_phase import VaePhase
 
 
 def coordinates(num: int, height: int, width: int) -> torch.Tensor:
@@ -83,7 +84,7 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
     def forbidden(*arguments: Any) -> Any:
         raise AssertionError("augmented")
 
-    monkeypatch.setattr(phases, "augmented", forbidden)
+    monkeypatch.setattr(vae_phase, "augmented", forbidden)
     setting = tiny_setting(tiny_config())
     vae = build_vae(setting.config)
     VaePhase(setting, vae).validate(vae)

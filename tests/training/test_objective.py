@@ -29,8 +29,9 @@ from vae_cli.training.objective import (
     negative_elbo_loss,
     rate_factor_at,
 )
-from vae_cli.training.phases import Loss, Setting, VaePhase
+from vae_cli.training.phase import Loss, Setting
 from vae_cli.training.prepare import Prepared
+from vae_cli.training.vae_phase import VaePhase
 
 
 def terms(kl: list[list[float]]) -> tuple[ElboTerms, Tensor]:

@@ -14,7 +14,7 @@ from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import estimate
 from vae_cli.training.loop import StepLogged, Trainer
-from vae_cli.training.phases import Setting
+from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared, prepare
 
 

@@ -17,9 +17,11 @@ from vae_cli.model.vae import build_vae
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_resumable
 from vae_cli.training.events import PhaseDone, Saved, StepLogged
+from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phases import FlowPhase, Setting, VaePhase
+from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared
+from vae_cli.training.vae_phase import VaePhase
 
 
 def start(folder: Path, setting: Setting) -> Trainer:

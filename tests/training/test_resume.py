@@ -26,7 +26,7 @@ from vae_cli.runtime import Runtime
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
-from vae_cli.training.phases import Setting
+from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared
 
 BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
@@ -260,7 +260,8 @@ def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path) -> None:
 
 def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores 5 3 4 in the VAE: the second update's average is kept, and the flow builds on it."""
-    from vae_cli.training.phases import FlowPhase, VaePhase
+    from vae_cli.training.flow_phase import FlowPhase
+    from vae_cli.training.vae_phase import VaePhase
 
     scores = iter([5.0, 3.0, 4.0])
     monkeypatch.setattr(VaePhase, "validate", lambda self, module: next(scores))
@@ -283,7 +284,7 @@ def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of update 5 here, not those of the last one."""
-    from vae_cli.training.phases import FlowPhase
+    from vae_cli.training.flow_phase import FlowPhase
 
     scores = iter([2.0, 1.0, 3.0])
     monkeypatch.setattr(FlowPhase, "validate", lambda self, module: next(scores))

@@ -14,10 +14,12 @@ from vae_cli.config import Layer
 from vae_cli.training import run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_resumable
 from vae_cli.training.events import Event, PhaseDone, Shortened, StepLogged, Validated
+from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phases import FlowPhase, Setting, VaePhase
+from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared
 from vae_cli.training.progress import Progress
+from vae_cli.training.vae_phase import VaePhase
 
 IMPATIENT: Layer = {
     "training": {"steps": 40, "validate_every": 1, "patience": 3, "save_every": 1, "decay_share": 0.4},

@@ -20,9 +20,10 @@ from vae_cli.training.adversary import Adversary, PatchDiscriminator, hinge_loss
 from vae_cli.training.checkpoint import checkpoints_in, load_resumable
 from vae_cli.training.events import PhaseDone, StepLogged, Validated
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phases import Setting, VaePhase
+from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared
 from vae_cli.training.terms import gradient_distance
+from vae_cli.training.vae_phase import VaePhase
 
 BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
 PERCEPTUAL: Layer = {"objective": {"perceptual": 2.0}}

@@ -73,7 +73,7 @@ class Session:
         """Print the resolved configuration and what it would cost."""
         from vae_cli.config import dump_yaml
         from vae_cli.training.estimate import estimate
-        from vae_cli.training.phases import Setting
+        from vae_cli.training.phase import Setting
 
         runtime = self._runtime(self.request.new_config())
         prepared = self._prepare(self.request.new_config())
@@ -178,7 +178,7 @@ class Session:
         self, prepared: "Prepared", runtime: "Runtime", folder: Path, resumable: "Resumable | None"
     ) -> "Trainer":
         from vae_cli.training.loop import Trainer
-        from vae_cli.training.phases import Setting
+        from vae_cli.training.phase import Setting
 
         if resumable is not None and resumable.facts.label_names != prepared.label_names:
             raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")

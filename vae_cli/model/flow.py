@@ -6,7 +6,7 @@ it is the learned prior.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import torch
@@ -17,11 +17,17 @@ from vae_cli.config import RunConfig
 from vae_cli.model.clusters import k_means, nearest
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
+from vae_cli.model.refiner import Refiner
 
 MIN_CLUSTER_SIZE = 16
 """Images a cluster, on average: fewer would make it a copy of single images."""
 MAX_NOISE_SCALE = 1.1
 """Samples are widened no further than this: what is missing beyond has other causes."""
+LEAST_ERROR = 1e-3
+"""Mean square error of a picture in [-1, 1] below which there is nothing to mend."""
+REFINEMENT_TIME = 0.6
+"""How finished the latents of a fill count as for the refiner. Late times make it trust what it is given, early ones
+what is known: on icons, 0.3 to 1 change the mean of fills by 0.3 dB, scattered holes and strokes in opposite ways."""
 SIGMA_UNIT = 127.5
 """Noise levels come on the 0-255 scale; images live in [-1, 1]."""
 
@@ -64,6 +70,10 @@ class View:
 
     def with_cluster(self, cluster: Tensor) -> "View":
         return replace(self, cluster=cluster)
+
+    def rows(self, chosen: Tensor) -> "View":
+        """The views of some of the images, by their numbers."""
+        return View(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def as_image(self) -> Tensor:
         """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""
@@ -142,6 +152,7 @@ class LatentFlow(nn.Module):
         shape: tuple[int, int, int],
         condition: nn.Module,
         velocity: VelocityNet,
+        refiner: Refiner,
         condition_width: int,
         *,
         num_labels: int,
@@ -149,7 +160,7 @@ class LatentFlow(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.condition_encoder, self.velocity_net = condition, velocity
+        self.condition_encoder, self.velocity_net, self.refiner = condition, velocity, refiner
         self.condition_out = zero_init(nn.Conv2d(condition_width, velocity.width, 1))
         self.centroid_in = conv(shape[0] + 1, velocity.width, 3 if velocity.is_grid else 1)
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
@@ -229,15 +240,51 @@ class LatentFlow(nn.Module):
         is_known = (view.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
         return features + self.centroid_in(torch.cat([centroid, is_known], dim=1))
 
-    def forward(self, z: Tensor, noise: Tensor, t: Tensor, view: View) -> Tensor:
-        """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1).
+    def forward(
+        self,
+        z: Tensor,
+        noise: Tensor,
+        t: Tensor,
+        view: View,
+        x: Tensor,
+        weight: Tensor,
+        decode: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1), and [B] loss
+        of the refiner times `weight` [B]; images of weight 0 are left out of it, which saves what they cost.
 
-        z [B, C, h, w] are latents of the VAE, noise standard normal in their shape, t [B] in (0, 1).
+        z [B, C, h, w] are latents of the VAE, noise standard normal in their shape, t [B] in (0, 1), x [B, C, H, W] the
+        whole images; decode: latents -> pictures.
         """
-        u = self.standardise(z)
-        at = t[:, None, None, None]
-        velocity = self._velocity((1 - at) * noise + at * u, t, self.condition(view), view.label)
-        return (velocity - (u - noise)).square().flatten(1).mean(1)
+        u, at = self.standardise(z), t[:, None, None, None]
+        u_t = (1 - at) * noise + at * u
+        velocity = self._velocity(u_t, t, self.condition(view), view.label)
+        flow_loss = (velocity - (u - noise)).square().flatten(1).mean(1)
+        rows = weight.nonzero().flatten()
+        rows = rows if len(rows) else rows.new_zeros(1)  # its weights have to take part on every rank
+        guess = self.restore(u_t + (1 - at) * velocity.detach())[rows]  # of z, the better the later the time
+        with torch.no_grad():
+            decoded = decode(guess)
+        refiner_loss = weight[rows] * self._refiner_loss(decoded, view.rows(rows), t[rows], x[rows])
+        return flow_loss, torch.zeros_like(flow_loss).index_add(0, rows, refiner_loss)
+
+    def _refiner_loss(self, decoded: Tensor, view: View, t: Tensor, x: Tensor) -> Tensor:
+        """[B] mean square error where a pixel is unknown or noisy, refined over decoded.
+
+        As a share of what there is to mend, because the few images that little is known of would outshout the rest.
+        """
+        is_clean = (view.noise_sigma == 0).float()[:, None, None, None]
+        weight = (1 - view.observed * is_clean).expand_as(x)
+
+        def error(picture: Tensor) -> Tensor:
+            return ((picture - x).square() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)
+
+        return error(self.refiner(decoded, view.as_image(), t)) / (error(decoded) + LEAST_ERROR)
+
+    def refine(self, decoded: Tensor, view: View) -> Tensor:
+        """[B, C, H, W] in [-1, 1]: pictures decoded from this flow's latents, corrected by what the view knows."""
+        t = torch.full((len(decoded),), REFINEMENT_TIME, device=decoded.device)
+        return self.refiner(decoded, view.as_image(), t).clamp(-1, 1)
 
     def _velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
         """What carries noise to data were the data N(0, I), in closed form, and the network's correction.
@@ -303,7 +350,10 @@ def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) 
     encoder = ConditionEncoder(Encoder(channels + 2, levels, blocks=1), (shape[1], shape[2]))
     flow = config.model.flow
     velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)
-    return LatentFlow(shape, encoder, velocity, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters)
+    refiner = Refiner(channels, image_size, width=flow.refiner_width)
+    return LatentFlow(
+        shape, encoder, velocity, refiner, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters
+    )
 
 
 def _stride_of(image_size: tuple[int, int], shape: tuple[int, int, int]) -> int:

@@ -65,4 +65,4 @@ def fill_batch(
     view = View.of(model.runtime.move(x), model.runtime.move(observed), torch.zeros(len(x), device=device), nothing)
     with model.runtime.autocast():
         latents = through_flow(model.flow, to_device(noise, device), view, steps=steps)
-        return model.vae.decode_mean(latents).cpu()
+        return model.flow.refine(model.vae.decode_mean(latents), view).cpu()

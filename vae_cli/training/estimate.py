@@ -11,7 +11,9 @@ from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.training.budget import total_steps, vae_steps
 from vae_cli.training.checkpoint import NUM_KEPT
-from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
+from vae_cli.training.flow_phase import FlowPhase
+from vae_cli.training.phase import Phase, Setting
+from vae_cli.training.vae_phase import VaePhase
 
 TRIAL_UPDATES = 2
 LAUNCH_OVERHEAD = 1.1

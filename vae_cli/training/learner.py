@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vae_cli.config import TrainingConfig
 from vae_cli.training.ema import Ema
-from vae_cli.training.phases import Phase
+from vae_cli.training.phase import Phase
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Learner:
     def of(phase: Phase, training: TrainingConfig, device: torch.device) -> "Learner":
         """A phase before its first update."""
         optimizer = torch.optim.AdamW(
-            phase.module.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99),
+            phase.parameter_groups(), lr=phase.learning_rate, betas=(0.9, 0.99),
             weight_decay=training.weight_decay, fused=device.type in ("cpu", "cuda"),
         )  # fmt: skip
         return Learner(phase, Ema(phase.module, training.ema_decay), optimizer)
@@ -32,7 +32,7 @@ class Learner:
     def step(self, rate: float) -> None:
         """Make the update whose gradients are in place, and let the average and the adversary follow."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self.optimizer.step()
         self.ema.update(self.phase.module)
         if self.phase.adversary is not None:

@@ -20,10 +20,12 @@ from vae_cli.training import checkpoint
 from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
 from vae_cli.training.events import Event, PhaseDone, PreviewDue, Retreated, Saved, Shortened, StepLogged, Validated
+from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.learner import Learner
 from vae_cli.training.objective import UpdateGuard, rate_factor_at
-from vae_cli.training.phases import FlowPhase, Phase, Setting, VaePhase
+from vae_cli.training.phase import Phase, Setting
 from vae_cli.training.progress import Averages, Progress
+from vae_cli.training.vae_phase import VaePhase
 
 INITIAL_DRAWS, DROPOUT_DRAWS = 4, 5
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 
 
 def main() -> None:
-    from tiny import pictures, tiny_model
+    from tiny import filled, pictures, tiny_model
 
     from vae_cli.tasks.reconstruct import reconstruct
     from vae_cli.tasks.sample import sample
@@ -31,6 +31,7 @@ def main() -> None:
         "normal": next(sample(model, 1, seed=3, prior="normal", solver_steps=3)),
         "flow": next(sample(model, 1, seed=3, prior="flow", solver_steps=3, label="b")),
         "rebuilt": next(reconstruct(model, pictures(1))),
+        "filled": filled(model),
     }
     as_lists = {name: picture[..., 0].tolist() for name, picture in answers.items()}
     (FOLDER / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(as_lists) + "\n")

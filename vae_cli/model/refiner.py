@@ -1,0 +1,43 @@
+"""What known pixels tell beyond the latents: a network that looks at a decoded picture and at the damaged view at once.
+
+A fill that is only decoded from latents can be no better than the VAE's reconstructions, and it does not quite meet the
+pixels around it. The refiner corrects it; it starts as the identity, and the VAE stays as it is.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_cli.model.nets import ResBlock, Upsample, conv, zero_init
+
+
+class Refiner(nn.Module):
+    """Decoded picture + correction, from the picture, the view and how far the latents' flow had come.
+
+    A two-level UNet. Pixels are regrouped into channels first (Shi et al. 2016), so that nothing runs at full
+    resolution. The flow's time says how much of the decoded picture is still a guess: at 1 it comes from finished
+    latents, at 0 from what noise tells about them, which is nothing.
+    """
+
+    def __init__(self, channels: int, image_size: tuple[int, int], *, width: int) -> None:
+        super().__init__()
+        height, columns = image_size[0] // 2, image_size[1] // 2
+        in_channels = 4 * (2 * channels + 2) + 1
+        self.conv_in = conv(in_channels, width, 3)
+        self.down = ResBlock(width)
+        self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.low = nn.Sequential(ResBlock(2 * width), ResBlock(2 * width))
+        self.grow = Upsample(2 * width, width, (height, columns))
+        self.up = ResBlock(width)
+        self.conv_out = zero_init(conv(width, 4 * channels, 3))
+
+    def forward(self, decoded: Tensor, view: Tensor, t: Tensor) -> Tensor:
+        """decoded [B, C, H, W] in [-1, 1], view [B, C + 2, H, W] as of `View.as_image`, t [B] -> [B, C, H, W]."""
+        known, observed = view[:, : decoded.shape[1]], view[:, decoded.shape[1] : decoded.shape[1] + 1]
+        # What the decoded picture got wrong is told as such: convolutions cannot multiply by a mask themselves.
+        error = known - observed * decoded
+        seen = F.pixel_unshuffle(torch.cat([decoded, error, view[:, decoded.shape[1] :]], dim=1), 2)
+        level = t[:, None, None, None].expand(-1, 1, *seen.shape[2:])
+        h = self.down(self.conv_in(torch.cat([seen, level], dim=1)))
+        h = self.up(h + self.grow(self.low(self.shrink(h))))
+        return decoded + F.pixel_shuffle(self.conv_out(F.silu(h)), 2).float()

@@ -1,0 +1,119 @@
+"""What is trained, as the loop sees it: a module, the loss of an update and a validation score.
+
+All randomness of an update comes from generators seeded with (seed, phase, step) and is drawn for the global batch, of
+which each rank takes its part: neither the number of ranks nor an interruption changes it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vae_cli.config import RunConfig
+from vae_cli.data.batches import Batch
+from vae_cli.data.cache import ImageSet
+from vae_cli.data.pixels import to_unit
+from vae_cli.metrics.likelihood import binarized
+from vae_cli.model.priors import image_generator
+from vae_cli.runtime import Runtime
+from vae_cli.training.adversary import Adversary
+
+VALIDATION_IMAGES = 512
+"""Validated during training on this many held-out images at most; the end measures all."""
+CHUNK = 128
+VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS, CALIBRATION_DRAWS, STATISTICS_DRAWS = 1, 2, 3, 6, 8, 9
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an update minimises, and figures worth a log line."""
+
+    total: Tensor
+    figures: dict[str, Tensor]
+
+
+class Phase(Protocol):
+    """What the loop has to know about the thing it trains."""
+
+    name: str
+    learning_rate: float
+    gradient_clip: float
+    adversary: Adversary | None
+    """What learns beside the module, after each of its updates."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Of the module, for the optimiser: `params` and the `rate_factor` by which they learn slower than others."""
+
+    def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
+        """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped).
+
+        spent: share of the phase's budget, 0 to 1.
+        """
+
+    def probe(self) -> dict[str, float]:
+        """Figures too costly for every update, measured for a line of the log."""
+
+    def validate(self, module: nn.Module) -> float:
+        """Score of a module on held-out images with fixed noise; lower is better."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both phases share."""
+
+    config: RunConfig
+    train: ImageSet
+    validation: ImageSet
+    label_names: tuple[str, ...]
+    runtime: Runtime
+
+    @property
+    def seed(self) -> int:
+        return self.config.training.seed
+
+    def part(self, drawn: Tensor) -> Tensor:
+        """This rank's rows of something drawn for the global batch, on the device."""
+        share = len(drawn) // self.runtime.world_size
+        return self.runtime.move(drawn[self.runtime.rank * share : (self.runtime.rank + 1) * share])
+
+    def images(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """[b, C, H, W] in [-1, 1] of this rank, binarised anew at every visit where the configuration says so."""
+        x = to_unit(batch.pixels)
+        if self.config.data.binarize == "dynamic":
+            total = (self.config.training.batch_size, *x.shape[1:])
+            share = len(x) * self.runtime.rank
+            x = binarized(x, torch.rand(total, generator=generator)[share : share + len(x)])
+        return self.runtime.move(x)
+
+    def validation_chunks(self) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+        """(x, labels, generator) of the held-out images that are looked at during training; always the same."""
+        num_images = len(self.validation.ids)
+        rows = np.unique(np.linspace(0, num_images - 1, min(num_images, VALIDATION_IMAGES)).astype(np.int64))
+        for number, part in enumerate(_chunks(rows)):
+            generator = image_generator(self.seed, VALIDATION_DRAWS, number)
+            labels = torch.from_numpy(self.validation.labels[part])
+            yield self._unit_images(self.validation, part, generator), labels, generator
+
+    def train_chunks(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """Some of the training images, each binarised once where the configuration says so."""
+        for number, part in enumerate(_chunks(rows)):
+            yield self._unit_images(self.train, part, image_generator(self.seed, STATISTICS_DRAWS, number))
+
+    def _unit_images(self, images: ImageSet, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """[b, C, H, W] as the VAE sees them, on the device."""
+        x = to_unit(images.pixels[rows])
+        if self.config.data.binarize == "dynamic":
+            x = binarized(x, torch.rand(x.shape, generator=generator))
+        return self.runtime.move(x)
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]

@@ -1,0 +1,105 @@
+"""Phase 1: the VAE learns the bound."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vae_cli.data.batches import Batch
+from vae_cli.metrics.latents import VarianceMeter
+from vae_cli.model.priors import image_generator
+from vae_cli.model.vae import VAE, ElboTerms, draw_noise
+from vae_cli.training.adversary import Adversary
+from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
+from vae_cli.training.objective import kl_weight_at, negative_elbo_loss
+from vae_cli.training.phase import VAE_DRAWS, Loss, Setting
+from vae_cli.training.terms import gradient_distance
+
+
+class VaePhase:
+    """Phase 1: the negative bound of the images."""
+
+    name = "vae"
+
+    def __init__(self, setting: Setting, vae: VAE) -> None:
+        self.setting, self.module = setting, vae
+        self.learning_rate = setting.config.training.learning_rate
+        self.gradient_clip = setting.config.training.gradient_clip
+        self.objective = setting.config.objective
+        self.adversary: Adversary | None = None
+        if self.objective.adversarial > 0:
+            self.adversary = Adversary(
+                vae.channels, weight=self.objective.adversarial, start=self.objective.adversarial_start,
+                seed=setting.seed, runtime=setting.runtime,
+            )  # fmt: skip
+        self._seen: Tensor | None = None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "rate_factor": 1.0}]
+
+    def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
+        config, setting = self.setting.config, self.setting
+        generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
+        x = self._seen = self._augmented(setting.images(batch, generator), batch.step, generator)
+        noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
+        with setting.runtime.autocast():
+            terms = module(x, [setting.part(layer) for layer in noise])
+        weight = kl_weight_at(batch.step, target=self.objective.kl_weight, warmup_steps=self.objective.kl_warmup_steps)
+        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
+        figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
+        extra = self._terms_on_the_picture(x, terms, spent)
+        return Loss(sum(extra.values(), start=total), figures | extra)
+
+    def _augmented(self, x: Tensor, step: int, generator: torch.Generator) -> Tensor:
+        """The images as they are, or augmented where the configuration and the update's number ask for it."""
+        training, config = self.setting.config.training, self.setting.config
+        is_wanted = config.data.augment and training.flow_share > 0
+        if not (is_wanted and is_due(step, training.batch_size, len(self.setting.train.ids))):
+            return x
+        rows, columns = draw_augmentation(training.batch_size, (x.shape[2], x.shape[3]), generator)
+        return self.setting.runtime.move(augmented(x, self.setting.part(rows), self.setting.part(columns)))
+
+    def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
+        """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""
+        found: dict[str, Tensor] = {}
+        if self.objective.perceptual > 0:
+            found["perceptual_nats"] = self._perceptual(x, terms).mean()
+        if self.adversary is not None and self.adversary.is_active(spent):
+            reconstruction_loss = sum(found.values(), start=-terms.log_likelihood.mean())
+            rebuilt = self.module.likelihood.mean(terms.params)
+            found["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
+        return found
+
+    def _perceptual(self, x: Tensor, terms: ElboTerms) -> Tensor:
+        """[B] nats, weighted."""
+        return self.objective.perceptual * gradient_distance(self.module.likelihood.mean(terms.params), x)
+
+    @torch.inference_mode()
+    def validate(self, module: nn.Module) -> float:
+        """Negative bound at the KL weight that training ends with and, where it is on, the perceptual term; nats."""
+        total, num_images = 0.0, 0
+        for x, _, generator in self.setting.validation_chunks():
+            noise = draw_noise(self.module.latent_shapes, len(x), generator)
+            with self.setting.runtime.autocast():
+                terms = module(x, [self.setting.runtime.move(layer) for layer in noise])
+            loss = negative_elbo_loss(terms, kl_weight=self.objective.kl_weight, free_nats=0)
+            total, num_images = total + loss.item() * len(x), num_images + len(x)
+            if self.objective.perceptual > 0:
+                total += self._perceptual(x, terms).sum().item()
+        return total / num_images
+
+    @torch.inference_mode()
+    def probe(self) -> dict[str, float]:
+        """How many latent units tell the last batch's images apart; meaningless, and left out, for one image."""
+        found: dict[str, float] = {}
+        if self._seen is not None and len(self._seen) > 1:
+            meter = VarianceMeter()
+            self.module.eval()
+            with self.setting.runtime.autocast():
+                latents = self.module.encode(self._seen)
+            meter.add(torch.cat([noise.flatten(1) for noise in latents.noise], dim=1))
+            found = {"active_units": meter.num_active(), "latent_units": len(meter.variance())}
+        if self.adversary is not None and self.adversary.last_loss is not None:
+            found["discriminator_loss"] = self.adversary.last_loss
+        return found
