@@ -2,9 +2,9 @@
 
 The networks are built and run on fake tensors, which have shapes and number formats but no values, under the CPU's
 bfloat16 autocast; a GPU's casts differ in places. Counted with one image, as everything but the weights grows with the
-batch. Operations are those of matrix products and convolutions, forward and backward (torch.utils.flop_counter; a
-multiplication and an addition are two). Activations are the tensors that autograd keeps for the backward pass, each
-storage once, weights left out.
+batch; the flow's refiner is counted for every image, though training refines a quarter of them. Operations are those
+of matrix products and convolutions, forward and backward (torch.utils.flop_counter; a multiplication and an addition
+are two). Activations are the tensors that autograd keeps for the backward pass, each storage once, weights left out.
 
 Memory of an update ≈ weights · (parameter + gradient + two moments of AdamW + moving average, 4 bytes each) + their
 bfloat16 copies (2 bytes) + activations · batch · 1.2, the last for workspaces and what lives between two layers.
@@ -70,8 +70,9 @@ def of_preset(preset: str, size: tuple[int, int]) -> dict[str, Cost]:
             return -terms.elbo.mean()
 
         def flow_loss() -> Tensor:
-            loss: Tensor = flow(noise[0], noise[0], torch.zeros(1), view)
-            return loss.mean()
+            one = torch.zeros(1, dtype=torch.long)
+            flow_loss, refiner_loss = flow(noise[0], noise[0], torch.zeros(1), view, x, one, lambda z: x)
+            return flow_loss.mean() + refiner_loss.mean()
 
         return {"vae": _counted(vae, vae_loss), "flow": _counted(flow, flow_loss)}
 

@@ -79,8 +79,8 @@ def test_every_weight_of_the_flow_trains(form: str, num_labels: int, size: tuple
     labels = torch.tensor([-1, 0, 1] if num_labels else [-1, -1, -1])
     view = View.of(x, torch.ones(3, 1, *size), torch.zeros(3), labels)
     noise = torch.randn(3, *vae.latent_shapes[0])
-    weight = torch.tensor([0.0, 2.0, 1.0])
-    losses = flow(noise, noise.flip(0), torch.tensor([0.2, 0.5, 0.8]), view, x, weight, lambda z: x[: len(z)])
+    rows, times = torch.tensor([0, 2]), torch.tensor([0.2, 0.5, 0.8])
+    losses = flow(noise, noise.flip(0), times, view, x, rows, lambda z: x[: len(z)])
     torch.cat(losses).sum().backward()
     assert not [name for name, parameter in flow.named_parameters() if parameter.grad is None]
 

@@ -247,11 +247,11 @@ class LatentFlow(nn.Module):
         t: Tensor,
         view: View,
         x: Tensor,
-        weight: Tensor,
+        rows: Tensor,
         decode: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1), and [B] loss
-        of the refiner times `weight` [B]; images of weight 0 are left out of it, which saves what they cost.
+        """[B] flow-matching loss, mean square error of the velocity per latent (Liu et al. 2023, eq. 1), and [R] loss
+        of the refiner on the images of the numbers `rows` [R].
 
         z [B, C, h, w] are latents of the VAE, noise standard normal in their shape, t [B] in (0, 1), x [B, C, H, W] the
         whole images; decode: latents -> pictures.
@@ -260,13 +260,10 @@ class LatentFlow(nn.Module):
         u_t = (1 - at) * noise + at * u
         velocity = self._velocity(u_t, t, self.condition(view), view.label)
         flow_loss = (velocity - (u - noise)).square().flatten(1).mean(1)
-        rows = weight.nonzero().flatten()
-        rows = rows if len(rows) else rows.new_zeros(1)  # its weights have to take part on every rank
         guess = self.restore(u_t + (1 - at) * velocity.detach())[rows]  # of z, the better the later the time
         with torch.no_grad():
             decoded = decode(guess)
-        refiner_loss = weight[rows] * self._refiner_loss(decoded, view.rows(rows), t[rows], x[rows])
-        return flow_loss, torch.zeros_like(flow_loss).index_add(0, rows, refiner_loss)
+        return flow_loss, self._refiner_loss(decoded, view.rows(rows), t[rows], x[rows])
 
     def _refiner_loss(self, decoded: Tensor, view: View, t: Tensor, x: Tensor) -> Tensor:
         """[B] mean square error where a pixel is unknown or noisy, refined over decoded.

@@ -83,9 +83,11 @@ class FlowPhase:
         is_free = draws.observed.flatten(1).amax(1) == 0  # clusters are for the prior: a view tells more than they do
         cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean), -1)
         view = View.of(x, draws.observed, draws.noise_sigma, labels, draws.pixels).with_cluster(cluster)
+        rows = draws.refined.nonzero().flatten()
+        rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, at weight 0 if need be
         with self.setting.runtime.autocast():
-            flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, draws.refined, self._decode)
-        return flow_loss.mean(), refiner_loss.mean()
+            flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, rows, self._decode)
+        return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x)
 
     def _decode(self, z: Tensor) -> Tensor:
         """[B, C, H, W] pictures of first-layer latents [B, C, h, w], what finer layers add at its mean."""
