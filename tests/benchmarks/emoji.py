@@ -62,6 +62,14 @@ def split_folder(args: Namespace) -> Path:
     return folder
 
 
+def trained(args: Namespace) -> tuple[Path, dict[str, Any]]:
+    """The run after args.minutes and the JSON object of its training."""
+    return common.train(
+        args.work, f"emoji-{args.minutes:g}m", split_folder(args), "--labels", "none", "--time",
+        common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed,
+    )  # fmt: skip
+
+
 def spread(rows: Rows, num: int) -> Rows:
     """At most `num` evenly spaced images or features: files lie category by category."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(num, len(rows))).astype(int))]
@@ -205,14 +213,11 @@ def show(ours: dict[str, Any], theirs: dict[str, Any] | None, holes: dict[str, A
 
 def main() -> None:
     args = options()
-    run, trained = common.train(
-        args.work, f"emoji-{args.minutes:g}m", split_folder(args), "--labels", "none", "--time",
-        common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed,
-    )  # fmt: skip
+    run, facts = trained(args)
     model = common.load(run, args.device)
     images = prepare(model.config.updated({"data": {"labels": "folders"}}))  # for the classifier alone
     yardstick = Yardstick(images, args)
-    found = {"psnr_db": trained["validation"]["psnr_db"], "ssim": trained["validation"]["ssim"],
+    found = {"psnr_db": facts["validation"]["psnr_db"], "ssim": facts["validation"]["ssim"],
              **our_coverage(model, yardstick, args)}  # fmt: skip
     theirs = pythae_figures(images, yardstick, args) if args.pythae else None
     holes = hole_psnr(model, images.validation.pixels, args)
@@ -221,13 +226,13 @@ def main() -> None:
     print("\n".join(pictures.values()))
     common.finish(
         "emoji",
-        {**found, "pythae": theirs, "psnr_hole_db": holes, "pictures": pictures, "training": trained},
+        {**found, "pythae": theirs, "psnr_hole_db": holes, "pictures": pictures, "training": facts},
         targets=TARGETS,
         protocol={"minutes": args.minutes, "training_images": len(images.train.ids),
                   "held_out_images": len(images.validation.ids), "samples": args.num_samples,
                   "neighbours": NUM_NEIGHBOURS,
                   "hole_images": args.num, "fills": args.fills, "seed": args.seed},
-        precision=trained["precision"],
+        precision=facts["precision"],
     )  # fmt: skip
 
 

@@ -264,9 +264,9 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
         time = torch.sigmoid(torch.randn(256, generator=generator))
         noise = torch.randn(256, 2, 1, 1, generator=generator)
         labelled = view.with_label(torch.where(hidden, -1, which[rows]))
-        loss = flow(
-            z[rows], noise, time, labelled, view.pixels, hidden.float(), lambda z: torch.zeros(len(z), 1, 4, 4)
-        )[0].mean()
+        one = torch.zeros(1, dtype=torch.long)
+        each, _ = flow(z[rows], noise, time, labelled, view.pixels, one, lambda z: view.pixels[: len(z)])
+        loss = each.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

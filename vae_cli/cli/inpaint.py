@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,16 +12,14 @@ from vae_cli.cli import loading, options, output
 from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError, DataError
+from vae_cli.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.originals import Original
     from vae_cli.training.checkpoint import LoadedModel
-
-_FLOW_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,9 @@ def inpaint(
     """
     results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
     masks = MaskSource(mask, mask_color, mask_alpha, mask_invert, mask_dilate)
-    settings = _Settings(masks, _format(format, out), feather, samples, seed, solver_steps, overwrite, skip_existing)
+    settings = _Settings(
+        masks, file_format(format, out), feather, samples, seed, solver_steps, overwrite, skip_existing
+    )
     masks.check()
     loading.require_run(run)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
@@ -97,25 +97,13 @@ def inpaint(
         _describe(jobs, settings, results)
         return
     model = loading.load(run, device, results.messages)
-    _require_flow(model, run)
+    require_flow(model, run, "fills holes")
     _fill_all(model, jobs, settings, results)
     left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
     results.messages.note(f"{results.num_written} written, {left_out}")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
     results.finish(again, seed=seed)
-
-
-def _format(wanted: str, out: Path | None) -> str:
-    """`keep` or a file format; an image named by --out decides it. Raises ConfigError."""
-    from vae_cli.data.original_files import FORMATS
-
-    name = wanted.lower().lstrip(".")
-    if name not in ("keep", *FORMATS):
-        raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
-    if out is not None and output.is_picture(out):
-        return out.suffix.lower().lstrip(".")
-    return name
 
 
 def _plan(
@@ -125,9 +113,7 @@ def _plan(
     folder = _folder(inputs, out)
     mask_folders = [settings.masks.path] if settings.masks.path else []
     items = find_inputs(inputs, results, exclude=[folder, *mask_folders])
-    zipped = next((item for item in items if item.ref.member is not None), None)
-    if zipped is not None:
-        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+    refuse_zips(items)
     paired = list(pair(items, settings.masks))
     for damaged in paired:
         if damaged.is_missing:
@@ -136,25 +122,16 @@ def _plan(
         elif damaged.problem:
             results.failed(damaged.item.name, damaged.problem)
     usable = [damaged for damaged in paired if damaged.problem is None]
-    names = _names([damaged.item for damaged in usable], settings)
-    paths = output.result_paths(out, folder, [name for variants in names for name in variants]) if names else []
+    targets = target_paths(
+        [damaged.item for damaged in usable], out, folder, file_format=settings.format, samples=settings.samples
+    )
     if not settings.skip_existing:
-        output.refuse_existing(paths, overwrite=settings.overwrite)
-    per_image = (tuple(paths[start : start + settings.samples]) for start in range(0, len(paths), settings.samples))
-    return list(map(_Job, usable, per_image))
+        output.refuse_existing([path for paths in targets for path in paths], overwrite=settings.overwrite)
+    return list(map(_Job, usable, targets))
 
 
 def _folder(inputs: Sequence[Path], out: Path | None) -> Path:
     return out or output.default_folder(inputs[0], "inpaint")
-
-
-def _names(items: Sequence[Input], settings: _Settings) -> list[list[PurePosixPath]]:
-    """For each image `a.tif`, `a.v2.tif`, `a.v3.tif`."""
-    firsts = [item.relative for item in items]
-    if settings.format != "keep":
-        firsts = output.picture_names(firsts, f".{settings.format}")
-    others = range(2, settings.samples + 1)
-    return [[name, *(name.with_suffix(f".v{number}{name.suffix}") for number in others)] for name in firsts]
 
 
 def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
@@ -188,16 +165,6 @@ def _checked_cover(hole: "np.ndarray", item: Input, results: Results) -> float:
     if cover > SUSPICIOUS_COVER:
         results.messages.warn(f"{shown(item.name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
     return cover
-
-
-def _require_flow(model: "LoadedModel", run: Path) -> None:
-    """Raises ConfigError naming the command that trains what fills holes."""
-    if model.flow is None:
-        steps = round(model.step / (1 - _FLOW_SHARE))
-        raise ConfigError(
-            f"{run}: this model has no latent flow yet, and that is what fills holes; train it with\n"
-            f"vae train --out {output.run_folder(run)} --resume --set training.flow_share={_FLOW_SHARE} --steps {steps}"
-        )
 
 
 def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, results: Results) -> None:
@@ -238,15 +205,9 @@ def _fill(model: "LoadedModel", job: _Job, settings: _Settings, results: Results
         solver_steps=settings.solver_steps,
         feather=settings.feather,
     )
-    marked = replace(original, facts={**original.facts, "text": _text(original, settings)})
     for number, (fill, target) in enumerate(zip(fills, job.targets, strict=True)):
         if settings.skip_existing and target.exists():
             continue
-        filled = marked.with_fill(fill.pixels, hole, opaque_hole=settings.masks.alpha)
+        filled = marked(original, settings.seed).with_fill(fill.pixels, hole, opaque_hole=settings.masks.alpha)
         yield from filled.save(target, format=settings.format, overwrite=settings.overwrite)
         results.written(item.name, target, sample=number)
-
-
-def _text(original: "Original", settings: _Settings) -> dict[str, str]:
-    """The text chunks of a PNG: its own, and the seed."""
-    return {**original.facts.get("text", {}), "seed": str(settings.seed)}

@@ -278,9 +278,12 @@ class LatentFlow(nn.Module):
 
         return error(self.refiner(decoded, view.as_image(), t)) / (error(decoded) + LEAST_ERROR)
 
-    def refine(self, decoded: Tensor, view: View) -> Tensor:
-        """[B, C, H, W] in [-1, 1]: pictures decoded from this flow's latents, corrected by what the view knows."""
-        t = torch.full((len(decoded),), REFINEMENT_TIME, device=decoded.device)
+    def refine(self, decoded: Tensor, view: View, time: float = REFINEMENT_TIME) -> Tensor:
+        """[B, C, H, W] in [-1, 1]: pictures decoded from this flow's latents, corrected by what the view knows.
+
+        time: how finished the latents count as, 0 to 1; the earlier, the more the view is trusted.
+        """
+        t = torch.full((len(decoded),), time, device=decoded.device)
         return self.refiner(decoded, view.as_image(), t).clamp(-1, 1)
 
     def _velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:

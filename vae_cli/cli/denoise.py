@@ -1,0 +1,158 @@
+"""`vae denoise`: remove noise from images."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vae_cli.cli import loading, options, output
+from vae_cli.cli.inputs import Input, find_inputs
+from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from vae_cli.training.checkpoint import LoadedModel
+
+_MAX_SIGMA = 255.0
+_TRAINED_SIGMA = 60.0
+"""Noise stronger than in training is still removed, less well."""
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How noise is removed and the results are stored."""
+
+    sigma: float | None
+    """None = estimated for each image."""
+    samples: int
+    seed: int
+    solver_steps: int | None
+    format: str
+    overwrite: bool
+    skip_existing: bool
+
+
+def denoise(
+    run: options.Run,
+    inputs: options.Inputs,
+    sigma: Annotated[
+        str, typer.Option("--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")
+    ] = "auto",
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, metavar="K", help="Different pictures that may have been, not their mean."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")] = "keep",
+    solver_steps: options.SolverSteps = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
+    ] = False,
+    out: options.Out = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 64,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove noise from images of any size.
+
+    The model knows what such pictures look like and finds the mean of all that may lie under the noise; --samples
+    draws some of them instead, with more detail and less certainty. Size, format and metadata stay as they are.
+    Without --out the results go to <INPUT>-denoise beside the first INPUT.
+
+    Example: vae denoise runs/photos night-shots --sigma 25 --out clean
+    """
+    results = Results("denoise", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    settings = _Settings(
+        _sigma(sigma), samples or 0, seed, solver_steps, file_format(format, out), overwrite, skip_existing
+    )
+    if solver_steps is not None and not samples:
+        raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
+    loading.require_run(run)
+    folder = out or output.default_folder(inputs[0], "denoise")
+    items = find_inputs(inputs, results, exclude=[folder])
+    refuse_zips(items)
+    targets = target_paths(items, out, folder, file_format=settings.format, samples=settings.samples or 1)
+    if not skip_existing:
+        output.refuse_existing([path for paths in targets for path in paths], overwrite=overwrite)
+    model = loading.load(run, device, results.messages)
+    require_flow(model, run, "removes noise")
+    found = _denoise_all(model, list(zip(items, targets, strict=True)), settings, results)
+    results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
+    again = f"vae denoise {quoted(run)} {quoted(inputs[0])} --samples 3 --out {quoted(folder)}-samples"
+    results.finish(again, seed=seed, sigma=found)
+
+
+def _sigma(text: str) -> float | None:
+    """None for `auto`. Raises ConfigError."""
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= _MAX_SIGMA:
+        raise ConfigError(f"--sigma {text}: give auto or a number above 0, at most {_MAX_SIGMA:.0f} (0-255 scale)")
+    return value
+
+
+def _denoise_all(
+    model: "LoadedModel", jobs: list[tuple[Input, tuple[Path, ...]]], settings: _Settings, results: Results
+) -> dict[str, float]:
+    """The noise's sigma of every image that was used, by its name; an image that cannot be used is recorded."""
+    remarks: Counter[str] = Counter()
+    sigmas: dict[str, float] = {}
+    with results.messages.progress("denoise", len(jobs), "images") as progress:
+        for item, targets in jobs:
+            if settings.skip_existing and all(path.exists() for path in targets):
+                results.present(item.name, targets[0])
+            else:
+                try:
+                    remarks.update(set(_denoise(model, item, targets, settings, results, sigmas)))
+                except DataError as error:
+                    results.failed(item.name, str(error))
+            progress.advance(1)
+    for remark, count in remarks.items():
+        results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
+    return sigmas
+
+
+def _denoise(
+    model: "LoadedModel",
+    item: Input,
+    targets: tuple[Path, ...],
+    settings: _Settings,
+    results: Results,
+    sigmas: dict[str, float],
+) -> Iterator[str]:
+    """Writes the results of one image; yields remarks about what its format could not keep. Raises DataError."""
+    import numpy as np
+
+    from vae_cli.data.masks import parse_color
+    from vae_cli.data.originals import open_original
+    from vae_cli.tasks.denoise import denoise as task
+    from vae_cli.tasks.denoise import estimate_sigma
+
+    original = open_original(item.ref.path)
+    image = original.display_array(model.channels, parse_color(model.config.data.background))
+    sigma = sigmas[item.name] = estimate_sigma(image) if settings.sigma is None else settings.sigma
+    results.messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
+    if sigma > _TRAINED_SIGMA:
+        results.messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
+    everywhere = np.ones(original.display_size, bool)
+    pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
+                    solver_steps=settings.solver_steps)  # fmt: skip
+    for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
+        if settings.skip_existing and target.exists():
+            continue
+        clean = marked(original, settings.seed).with_fill(picture, everywhere)
+        yield from clean.save(target, format=settings.format, overwrite=settings.overwrite)
+        results.written(item.name, target, sample=number if settings.samples else None)

@@ -1,0 +1,64 @@
+"""What `inpaint` and `denoise` share: images that are written back in the form in which they came."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_cli.cli import output
+from vae_cli.cli.inputs import Input
+from vae_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vae_cli.data.originals import Original
+    from vae_cli.training.checkpoint import LoadedModel
+
+_FLOW_SHARE = 0.6
+
+
+def file_format(wanted: str, out: Path | None) -> str:
+    """`keep` or a file format; an image named by --out decides it. Raises ConfigError."""
+    from vae_cli.data.original_files import FORMATS
+
+    name = wanted.lower().lstrip(".")
+    if name not in ("keep", *FORMATS):
+        raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
+    if out is not None and output.is_picture(out):
+        return out.suffix.lower().lstrip(".")
+    return name
+
+
+def refuse_zips(items: Sequence[Input]) -> None:
+    """Raises ConfigError for an image inside a zip."""
+    zipped = next((item for item in items if item.ref.member is not None), None)
+    if zipped is not None:
+        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+
+
+def target_paths(
+    items: Sequence[Input], out: Path | None, folder: Path, *, file_format: str, samples: int
+) -> list[tuple[Path, ...]]:
+    """For each image where its results go: `a.tif`, `a.v2.tif`, `a.v3.tif`. Raises ConfigError."""
+    firsts = [item.relative for item in items]
+    if file_format != "keep":
+        firsts = output.picture_names(firsts, f".{file_format}")
+    others = range(2, samples + 1)
+    names = [[name, *(name.with_suffix(f".v{number}{name.suffix}") for number in others)] for name in firsts]
+    paths = output.result_paths(out, folder, [name for variants in names for name in variants]) if names else []
+    return [tuple(paths[start : start + samples]) for start in range(0, len(paths), samples)]
+
+
+def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
+    """Raises ConfigError naming the command that trains a flow. `purpose`: what it does here."""
+    if model.flow is None:
+        steps = round(model.step / (1 - _FLOW_SHARE))
+        raise ConfigError(
+            f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n"
+            f"vae train --out {output.run_folder(run)} --resume --set training.flow_share={_FLOW_SHARE} --steps {steps}"
+        )
+
+
+def marked(original: "Original", seed: int) -> "Original":
+    """The same with the seed among its text chunks, for formats that have such."""
+    text = {**original.facts.get("text", {}), "seed": str(seed)}
+    return replace(original, facts={**original.facts, "text": text})

@@ -1,0 +1,148 @@
+"""Remove noise: the flow, told all pixels and how noisy they are, says what the picture may have been.
+
+The model sees windows of its own size at the picture's resolution; they overlap, and fade into one another.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_cli.errors import ConfigError
+from vae_cli.model.flow import REFINEMENT_TIME, View
+from vae_cli.model.priors import image_generator, through_flow, to_device
+from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.training.checkpoint import LoadedModel
+
+CHUNK = 16
+"""Windows are computed in chunks of this size, so that rounding cannot depend on what else is denoised."""
+OVERLAP = 1 / 4
+"""Of a window's side, shared with the next window."""
+MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
+"""The mean is estimated by the average of so many pictures, each of so few solver steps that it is nearly the mean
+itself, refined as if the latents told nothing: on clothes, 8 of 2 steps are 0.1 dB better than 8 of 10, single ones by
+1 dB."""
+_GAUSSIAN_MAD = 0.6745
+"""Median of |x| for x ~ N(0, 1)."""
+_LEAST_SHARE = 0.05
+
+
+def estimate_sigma(image: np.ndarray) -> float:
+    """Standard deviation of the noise on an image uint8 or uint16 [H, W, C], on the 0-255 scale.
+
+    The median of the finest diagonal Haar coefficients (Donoho & Johnstone 1994), which hold little but noise. Blocks
+    that touch black or white are left out where others are enough: what was clipped there was noise, too. 0 for images
+    that are too small to tell.
+    """
+    most = np.iinfo(image.dtype).max
+    height, width = (side // 2 * 2 for side in image.shape[:2])
+    if not height or not width:
+        return 0.0
+    blocks = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, -1)
+    diagonal = (blocks[:, 0, :, 0] - blocks[:, 0, :, 1] - blocks[:, 1, :, 0] + blocks[:, 1, :, 1]) / 2
+    is_free = ((blocks > 0) & (blocks < most)).all((1, 3))
+    chosen = diagonal[is_free] if is_free.mean() >= _LEAST_SHARE else diagonal
+    return float(np.median(np.abs(chosen)) / _GAUSSIAN_MAD * 255 / most)
+
+
+def starts_of(side: int, window: int) -> list[int]:
+    """Where windows along a side of the picture begin: evenly, overlapping by OVERLAP of a window at least."""
+    if side <= window:
+        return [0]
+    count = math.ceil((side - window) / (window * (1 - OVERLAP))) + 1
+    return [round(number * (side - window) / (count - 1)) for number in range(count)]
+
+
+def ramp(side: int) -> np.ndarray:
+    """float32 [side]: how much a window counts along one of its sides; least at its ends, where it sees least."""
+    ends = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)
+    return np.minimum(ends / (side * OVERLAP), 1).astype(np.float32)
+
+
+def denoise(
+    model: LoadedModel,
+    image: np.ndarray,
+    *,
+    sigma: float,
+    image_id: str,
+    seed: int = 0,
+    samples: int = 0,
+    solver_steps: int | None = None,
+) -> Iterator[np.ndarray]:
+    """float32 [H, W, C] in 0..255: what the picture, uint8 or uint16 [H, W, C], may look like without its noise.
+
+    sigma: standard deviation of the noise, 0-255 scale. Yields an estimate of the posterior's mean or, with `samples`,
+    that many different pictures drawn from the posterior. Each depends on (seed, image_id, number) and the model alone.
+    Raises ConfigError for a model without a flow.
+    """
+    if model.flow is None:
+        raise ConfigError(f"{model.path}: this model has no latent flow, and that is what tells picture from noise")
+    place = int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=7).digest())
+    if samples:
+        sampling = _Sampling(model, sigma, solver_steps or model.config.model.flow.solver_steps, REFINEMENT_TIME)
+        for number in range(samples):
+            yield _mean(image, sampling, (seed, place), range(number, number + 1))
+    else:
+        yield _mean(image, _Sampling(model, sigma, MEAN_STEPS, MEAN_TIME), (seed, place), range(MEAN_OF))
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How a window's picture is drawn."""
+
+    model: LoadedModel
+    sigma: float
+    steps: int
+    time: float
+    """The flow's time that the refiner is told."""
+
+    @torch.inference_mode()
+    def pictures(self, x: Tensor, noise: Latents) -> np.ndarray:
+        """float32 [B, h, w, C] in -1..1 for noisy windows x [B, C, h, w] in the same range."""
+        model, runtime = self.model, self.model.runtime
+        assert model.flow is not None
+        x = runtime.move(x)
+        view = View.of(
+            x, torch.ones_like(x[:, :1]), torch.full((len(x),), self.sigma, device=x.device),
+            torch.full((len(x),), -1, device=x.device),
+        )  # fmt: skip
+        with runtime.autocast():
+            latents = through_flow(model.flow, to_device(noise, x.device), view, steps=self.steps)
+            refined = model.flow.refine(model.vae.decode_mean(latents), view, self.time)
+        return refined.float().cpu().permute(0, 2, 3, 1).numpy()
+
+
+def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], numbers: range) -> np.ndarray:
+    """float32 [H, W, C] in 0..255: the mean of the pictures of these numbers, put together from windows."""
+    height, width = sampling.model.image_size
+    missing = [max(0, side - have) for side, have in zip((height, width), image.shape[:2], strict=True)]
+    padded = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    corners = [(top, left) for top in starts_of(padded.shape[0], height) for left in starts_of(padded.shape[1], width)]
+    drawn = [(window, number) for window in range(len(corners)) for number in numbers]
+    weight = ramp(height)[:, None, None] * ramp(width)[None, :, None]
+    total = np.zeros(padded.shape, np.float32)
+    weights = np.zeros((*padded.shape[:2], 1), np.float32)
+    for start in range(0, len(drawn), CHUNK):
+        chunk = drawn[start : start + CHUNK]
+        chunk_places = [corners[window] for window, _ in chunk]
+        windows = np.zeros((CHUNK, height, width, image.shape[2]), np.float32)
+        for row, (top, left) in enumerate(chunk_places):
+            windows[row] = padded[top : top + height, left : left + width]
+        x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
+        answers = sampling.pictures(x, _noise(sampling.model, place, chunk))
+        for (top, left), answer in zip(chunk_places, answers, strict=False):  # the chunk may be filled up
+            total[top : top + height, left : left + width] += weight * answer
+            weights[top : top + height, left : left + width] += weight
+    whole = ((total / weights + 1) * 127.5).clip(0, 255)
+    return whole[: image.shape[0], : image.shape[1]]
+
+
+def _noise(model: LoadedModel, place: tuple[int, int], drawn: list[tuple[int, int]]) -> Latents:
+    """The noise of each (window, number), and zeros up to a whole chunk."""
+    missing = [torch.zeros(CHUNK - len(drawn), *shape) for shape in model.vae.latent_shapes]
+    each = [draw_noise(model.vae.latent_shapes, 1, image_generator(*place, *where)) for where in drawn]
+    return Latents(tuple(torch.cat([*layer, rest]) for *layer, rest in zip(*each, missing, strict=True)))
