@@ -26,7 +26,7 @@ from vae_cli.data.damage import FAMILIES, draw_observed
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import Latents, draw_noise
-from vae_cli.tasks.inpaint import fill_batch
+from vae_cli.tasks.posterior import posterior_pictures
 from vae_cli.training.checkpoint import LoadedModel
 
 TARGETS = tuple(common.Target(f"{family}_gain_db", 3.0, at_least=True) for family in ("center", "half"))
@@ -54,7 +54,7 @@ def model_fills(
     model: LoadedModel, images: np.ndarray, holes: np.ndarray, *, fills: int, seed: int, solver_steps: int | None,
     batch_size: int = 100,
 ) -> np.ndarray:  # fmt: skip
-    """uint8 [fills, N, H, W, C]: whole pictures from fill_batch; fill k of image i depends on (seed, i, k).
+    """uint8 [fills, N, H, W, C]: whole pictures from posterior_pictures; fill k of image i depends on (seed, i, k).
 
     images: uint8 [N, H, W, C] at the model's size, holes: bool [N, H, W].
     """
@@ -65,9 +65,11 @@ def model_fills(
     for start in range(0, len(places), batch_size):
         chosen = places[start : start + batch_size]
         rows = [image for image, _ in chosen]
-        drawn = [draw_noise(model.vae.latent_shapes, 1, image_generator(seed, *place)) for place in chosen]
-        noise = Latents(tuple(torch.cat(layer) for layer in zip(*drawn, strict=True)))
-        answers.append(to_pixels(fill_batch(model, hidden[rows], observed[rows], noise, solver_steps=solver_steps)))
+        each = [draw_noise(model.vae.latent_shapes, 1, image_generator(seed, *place)) for place in chosen]
+        noise = Latents(tuple(torch.cat(layer) for layer in zip(*each, strict=True)))
+        answers.append(
+            to_pixels(posterior_pictures(model, hidden[rows], observed[rows], noise, solver_steps=solver_steps))
+        )
     return np.concatenate(answers).reshape(fills, *images.shape)
 
 

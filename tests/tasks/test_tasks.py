@@ -10,7 +10,7 @@ from tiny import LADDER, pictures, tiny_model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
 from vae_cli.tasks.evaluate import evaluate
-from vae_cli.tasks.inpaint import Fill, fill_batch, inpaint
+from vae_cli.tasks.inpaint import Fill, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, interpolate, slerp
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import resolve_prior, sample
@@ -163,10 +163,6 @@ def test_fills_stay_in_range_and_known_pixels_untouched(model: LoadedModel) -> N
 def test_a_model_without_a_flow_fills_nothing(model: LoadedModel) -> None:
     with pytest.raises(ConfigError, match="flow"):
         fills(replace(model, flow=None), pictures(1)[0])
-
-
-def test_fill_batch_is_exported_for_evaluation() -> None:
-    assert callable(fill_batch)
 
 
 # evaluate

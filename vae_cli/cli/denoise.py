@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vae_cli.training.checkpoint import LoadedModel
 
 _MAX_SIGMA = 255.0
-_TRAINED_SIGMA = 60.0
-"""Noise stronger than in training is still removed, less well."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,7 @@ def _denoise(
     """Writes the results of one image; yields remarks about what its format could not keep. Raises DataError."""
     import numpy as np
 
+    from vae_cli.data.damage import DENOISING_SIGMA
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
     from vae_cli.tasks.denoise import denoise as task
@@ -145,7 +144,7 @@ def _denoise(
     image = original.display_array(model.channels, parse_color(model.config.data.background))
     sigma = sigmas[item.name] = estimate_sigma(image) if settings.sigma is None else settings.sigma
     results.messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
-    if sigma > _TRAINED_SIGMA:
+    if sigma > DENOISING_SIGMA[1]:  # it is still removed, less well
         results.messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
     everywhere = np.ones(original.display_size, bool)
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,

@@ -18,7 +18,8 @@ _BRUSH_GRID = 64  # strokes on larger images are computed on a grid of about thi
 _MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0.15, "half": 0.10, "center": 0.05,
         "random": 0.10}  # fmt: skip
 _TRAINED_MISSING_SHARE = (0.50, 0.95)
-_DENOISING_SIGMA = (5.0, 60.0)
+DENOISING_SIGMA = (5.0, 60.0)
+"""Of the noise on images that are all observed, least and most, 0-255 scale."""
 _SLIGHT_SIGMA = (1.0, 15.0)
 _SLIGHT_NOISE_SHARE = 0.25
 
@@ -73,7 +74,7 @@ def _noise(chosen: Tensor, generator: Generator) -> Tensor:
     """[num] sigma: strong where all is observed, slight on a quarter of the partly observed, none elsewhere."""
     families = list(_MIX)
     num = len(chosen)
-    strong = _uniform(num, generator, _DENOISING_SIGMA)
+    strong = _uniform(num, generator, DENOISING_SIGMA)
     slight = _uniform(num, generator, _SLIGHT_SIGMA)
     is_slight = torch.rand(num, generator=generator, device=generator.device) < _SLIGHT_NOISE_SHARE
     sigma = torch.where(is_slight, slight, torch.zeros_like(slight))

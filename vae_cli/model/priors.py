@@ -1,5 +1,7 @@
 """Where new latents come from: the VAE's own N(0, I) or the latent flow."""
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ def image_generator(seed: int, *place: int) -> torch.Generator:
         mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
         mixed ^= mixed >> 31
     return torch.Generator().manual_seed(mixed % 2**63)
+
+
+def place_of(name: str) -> int:
+    """A number for `image_generator` that stands for an image's id."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
 
 
 def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float = 1.0) -> Latents:

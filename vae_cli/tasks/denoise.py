@@ -3,7 +3,6 @@
 The model sees windows of its own size at the picture's resolution; they overlap, and fade into one another.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.errors import ConfigError
-from vae_cli.model.flow import REFINEMENT_TIME, View
-from vae_cli.model.priors import image_generator, through_flow, to_device
+from vae_cli.model.flow import REFINEMENT_TIME
+from vae_cli.model.priors import image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.tasks.posterior import posterior_pictures
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 16
@@ -79,9 +78,7 @@ def denoise(
     that many different pictures drawn from the posterior. Each depends on (seed, image_id, number) and the model alone.
     Raises ConfigError for a model without a flow.
     """
-    if model.flow is None:
-        raise ConfigError(f"{model.path}: this model has no latent flow, and that is what tells picture from noise")
-    place = int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=7).digest())
+    place = place_of(image_id)
     if samples:
         sampling = _Sampling(model, sigma, solver_steps or model.config.model.flow.solver_steps, REFINEMENT_TIME)
         for number in range(samples):
@@ -100,20 +97,12 @@ class _Sampling:
     time: float
     """The flow's time that the refiner is told."""
 
-    @torch.inference_mode()
     def pictures(self, x: Tensor, noise: Latents) -> np.ndarray:
         """float32 [B, h, w, C] in -1..1 for noisy windows x [B, C, h, w] in the same range."""
-        model, runtime = self.model, self.model.runtime
-        assert model.flow is not None
-        x = runtime.move(x)
-        view = View.of(
-            x, torch.ones_like(x[:, :1]), torch.full((len(x),), self.sigma, device=x.device),
-            torch.full((len(x),), -1, device=x.device),
-        )  # fmt: skip
-        with runtime.autocast():
-            latents = through_flow(model.flow, to_device(noise, x.device), view, steps=self.steps)
-            refined = model.flow.refine(model.vae.decode_mean(latents), view, self.time)
-        return refined.float().cpu().permute(0, 2, 3, 1).numpy()
+        drawn = posterior_pictures(
+            self.model, x, torch.ones_like(x[:, :1]), noise, sigma=self.sigma, solver_steps=self.steps, time=self.time
+        )
+        return drawn.float().permute(0, 2, 3, 1).numpy()
 
 
 def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], numbers: range) -> np.ndarray:
