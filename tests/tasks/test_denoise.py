@@ -115,6 +115,15 @@ def test_all_pixels_are_told_with_their_noise(model: LoadedModel, monkeypatch: p
     assert all((view.observed == 1).all() and (view.noise_sigma == 12.5).all() for view in seen) and seen
 
 
+@pytest.mark.parametrize("samples", [0, 2])
+def test_a_picture_without_noise_comes_back_as_it_is(model: LoadedModel, samples: int) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (20, 9, 1), dtype=np.uint16)
+    found = list(denoise(model, image, sigma=0, image_id="a", samples=samples))
+    assert len(found) == max(samples, 1)
+    for picture in found:
+        np.testing.assert_array_equal(np.rint(picture * 257), image)
+
+
 def test_a_model_without_a_flow_removes_nothing(model: LoadedModel) -> None:
     with pytest.raises(ConfigError, match="flow"):
         one(replace(model, flow=None), pictures(1)[0])

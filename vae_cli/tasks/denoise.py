@@ -74,12 +74,17 @@ def denoise(
 ) -> Iterator[np.ndarray]:
     """float32 [H, W, C] in 0..255: what the picture, uint8 or uint16 [H, W, C], may look like without its noise.
 
-    sigma: standard deviation of the noise, 0-255 scale. Yields an estimate of the posterior's mean or, with `samples`,
-    that many different pictures drawn from the posterior. Each depends on (seed, image_id, number) and the model alone.
+    sigma: standard deviation of the noise, 0-255 scale; at 0 the picture comes back as it is. Yields an estimate of the
+    posterior's mean or, with `samples`, that many different pictures drawn from the posterior. Each depends on (seed,
+    image_id, number) and the model alone.
+
     Raises ConfigError for a model without a flow.
     """
     place = place_of(image_id)
-    if samples:
+    if sigma == 0:  # there is nothing to remove, and models have seen no such view
+        for _ in range(samples or 1):
+            yield image.astype(np.float32) * (255 / np.iinfo(image.dtype).max)
+    elif samples:
         sampling = _Sampling(model, sigma, solver_steps or model.config.model.flow.solver_steps, REFINEMENT_TIME)
         for number in range(samples):
             yield _mean(image, sampling, (seed, place), range(number, number + 1))
