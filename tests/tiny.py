@@ -12,7 +12,7 @@ from vae_cli.data.cache import ImageSet
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
-from vae_cli.tasks.inpaint import inpaint
+from vae_cli.tasks.inpaint import Picture, inpaint
 from vae_cli.training.checkpoint import LoadedModel
 from vae_cli.training.phase import Setting
 
@@ -116,7 +116,7 @@ def filled(model: LoadedModel) -> np.ndarray:
     """uint8 [8, 8, 1]: a picture whose left half is missing, filled by the model."""
     hole = np.zeros((8, 8), bool)
     hole[:, :4] = True
-    fill = next(inpaint(model, pictures(1)[0], hole, image_id="a", seed=3, solver_steps=3))
+    fill = next(inpaint(model, [Picture("a", pictures(1)[0], hole)], seed=3, solver_steps=3))
     return np.where(hole[:, :, None], fill.pixels, 0).round().astype(np.uint8)
 
 

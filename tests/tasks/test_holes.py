@@ -1,6 +1,7 @@
 """Holes: windows cover every hole, known pixels alone decide what a model sees, and seams close."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vae_cli.tasks.holes import Box, Window, blend, fill_picture, from_window, membrane, to_window, windows
+from vae_cli.model.smooth import membrane
+from vae_cli.tasks.holes import Filling, blend, from_window, to_window
+from vae_cli.tasks.windows import Box, Window, windows
 
 SIDES = st.integers(1, 70)
 MODEL_SIZES = st.tuples(st.integers(4, 24), st.integers(4, 24))
@@ -25,6 +28,23 @@ def holes(draw: st.DrawFn) -> np.ndarray:
         hole[top : top + draw(st.integers(1, 20)), left : left + draw(st.integers(1, 20))] = True
     share = draw(st.sampled_from([0.0, 0.02, 0.75]))
     return hole | (np.random.default_rng(draw(st.integers(0, 99))).random(hole.shape) < share)
+
+
+def fill_picture(
+    image: np.ndarray,
+    hole: np.ndarray,
+    model_size: tuple[int, int],
+    fill_window: Callable[[Tensor, Tensor, int], Tensor],
+    *,
+    feather: float = 0.0,
+) -> np.ndarray:
+    """The pixels of a filling whose every window is answered by a function of its view and its number."""
+    filling = Filling(image, hole, windows(hole, model_size), model_size, feather=feather)
+    for index in range(len(filling.windows)):
+        assert not filling.is_complete
+        filling.answer(index, fill_window(*filling.view(index), index))
+    assert filling.is_complete
+    return filling.pixels
 
 
 def random_image(size: tuple[int, int], channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The jobs: what they draw follows from the seed alone, ends and known pixels stay put, and figures are complete."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from tiny import LADDER, pictures, tiny_model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
 from vae_cli.tasks.evaluate import evaluate
-from vae_cli.tasks.inpaint import Fill, inpaint
+from vae_cli.tasks.inpaint import Fill, Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, interpolate, slerp
+from vae_cli.tasks.posterior import paired_noise
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import resolve_prior, sample
+from vae_cli.tasks.windows import windows
 from vae_cli.training.checkpoint import LoadedModel
 
 DEEP: Layer = {"model": {"latents": list(LADDER)}}
@@ -123,8 +127,8 @@ def hole_of(image: np.ndarray) -> np.ndarray:
     return hole
 
 
-def fills(model: LoadedModel, image: np.ndarray, **settings: object) -> list[Fill]:
-    return list(inpaint(model, image, hole_of(image), **{"image_id": "a.png", **settings}))  # type: ignore[arg-type]
+def fills(model: LoadedModel, image: np.ndarray, image_id: str = "a.png", **settings: Any) -> list[Fill]:
+    return list(inpaint(model, [Picture(image_id, image, hole_of(image))], **settings))
 
 
 def inside(fill: Fill) -> np.ndarray:
@@ -138,6 +142,63 @@ def test_a_fill_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
     assert np.array_equal(inside(three[0]), inside(one[0]))
     others = [*three[1:], fills(model, image, seed=1)[0], fills(model, image, image_id="b.png")[0]]
     assert not any(np.allclose(inside(three[0]), inside(other)) for other in others)
+
+
+def test_a_fill_does_not_depend_on_what_else_is_filled(model: LoadedModel) -> None:
+    """Nor on how many windows there are before it, nor on what may be read at once."""
+    images = [*pictures(5), *pictures(3, (20, 30))]
+    jobs = [Picture(f"{number}.png", image, scratches_of(image)) for number, image in enumerate(images)]
+    together = list(inpaint(model, jobs, samples=3))
+    assert [(fill.picture.id, fill.number) for fill in together] == [(job.id, k) for job in jobs for k in range(3)]
+    assert len(windows(jobs[-1].hole, model.image_size)) > 1
+    for number, job in enumerate(jobs):
+        for alone, same in zip(inpaint(model, [job], samples=3), together[3 * number :], strict=False):
+            assert np.array_equal(alone.pixels, same.pixels)
+
+
+def scratches_of(image: np.ndarray) -> np.ndarray:
+    hole = np.zeros(image.shape[:2], bool)
+    hole[1, 1:4] = hole[-2, -3:] = True
+    return hole
+
+
+def test_large_pictures_do_not_wait_for_others(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae_cli.tasks.inpaint.PIXELS_AT_ONCE", 100)  # one picture of 8×8, not two
+    read: list[int] = []
+
+    def jobs() -> Iterator[Picture]:
+        for number, image in enumerate(pictures(4)):
+            read.append(number)
+            yield Picture(str(number), image, hole_of(image))
+
+    for fill in inpaint(model, jobs()):
+        assert len(read) <= int(fill.picture.id) + 2
+
+
+def test_every_second_fill_mirrors_the_noise_of_the_one_before(model: LoadedModel) -> None:
+    first, second, third = (paired_noise(model.vae, number, 1, 2).noise for number in range(3))
+    assert all(torch.equal(a, -b) for a, b in zip(first, second, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, third, strict=True))
+
+
+def test_fills_are_weighed_by_what_the_model_holds(model: LoadedModel) -> None:
+    assert model.flow is not None
+    image, flow = pictures(1)[0], model.flow
+    of_model, classical = (inside(fills(model, image, method=method)[0]) for method in ("model", "classical"))
+    assert np.array_equal(inside(fills(model, image)[0]), of_model), "a model without weights is trusted"
+    flow.fill_weight.fill_(0.25)
+    try:
+        mixed = inside(fills(model, image)[0])
+    finally:
+        flow.fill_weight.fill_(1.0)
+    np.testing.assert_allclose(mixed, 0.25 * of_model + 0.75 * classical, atol=0.01)
+    assert np.abs(of_model - classical).max() > 1
+
+
+def test_classical_fills_need_no_flow(model: LoadedModel) -> None:
+    image = np.full((8, 8, 1), 77, np.uint8)
+    (fill,) = fills(replace(model, flow=None), image, method="classical")
+    np.testing.assert_allclose(inside(fill), 77, atol=1e-3)
 
 
 def test_what_lies_in_the_hole_has_no_influence_and_the_rest_has(model: LoadedModel) -> None:

@@ -1,10 +1,10 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,12 +14,17 @@ from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results
-from vae_cli.errors import DataError
+from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from vae_cli.data.originals import Original
+    from vae_cli.tasks.inpaint import Fill, Picture
     from vae_cli.training.checkpoint import LoadedModel
+
+
+Method = Literal["auto", "model", "classical"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class _Settings:
     samples: int
     seed: int
     solver_steps: int | None
+    method: Method
     overwrite: bool
     skip_existing: bool
 
@@ -63,6 +69,9 @@ def inpaint(
     samples: Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Different fills of each image.")] = 1,
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")] = "keep",
     solver_steps: options.SolverSteps = None,
+    method: Annotated[
+        Method, typer.Option("--method", help="The model's fill, a smooth one, or what measured better at each pixel.")
+    ] = "auto",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
@@ -88,8 +97,10 @@ def inpaint(
     results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
     masks = MaskSource(mask, mask_color, mask_alpha, mask_invert, mask_dilate)
     settings = _Settings(
-        masks, file_format(format, out), feather, samples, seed, solver_steps, overwrite, skip_existing
+        masks, file_format(format, out), feather, samples, seed, solver_steps, method, overwrite, skip_existing
     )
+    if method == "classical" and (samples > 1 or solver_steps is not None):
+        raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks.check()
     loading.require_run(run)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
@@ -97,13 +108,14 @@ def inpaint(
         _describe(jobs, settings, results)
         return
     model = loading.load(run, device, results.messages)
-    require_flow(model, run, "fills holes")
+    if method != "classical":
+        require_flow(model, run, "fills holes")
     _fill_all(model, jobs, settings, results)
     left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
     results.messages.note(f"{results.num_written} written, {left_out}")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
-    results.finish(again, seed=seed)
+    results.finish(again, seed=seed, method=method)
 
 
 def _plan(
@@ -169,45 +181,88 @@ def _checked_cover(hole: "np.ndarray", item: Input, results: Results) -> float:
 
 def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, results: Results) -> None:
     """Fills every image; one that cannot be used is recorded and left out."""
+    from vae_cli.tasks.inpaint import inpaint as task
+
     remarks: Counter[str] = Counter()
+    opened: deque[_Opened] = deque()
     with results.messages.progress("inpaint", len(jobs) * settings.samples, "fills") as progress:
-        for job in jobs:
-            missing = [path for path in job.targets if not (settings.skip_existing and path.exists())]
-            if missing:
-                try:
-                    remarks.update(set(_fill(model, job, settings, results)))
-                except DataError as error:
-                    results.failed(job.damaged.item.name, str(error))
-            else:
-                results.present(job.damaged.item.name, job.targets[0])
+
+        def leave_out() -> None:
             progress.advance(settings.samples)
+
+        fills = task(
+            model,
+            _pictures(model, jobs, settings, results, opened, leave_out),
+            seed=settings.seed,
+            samples=settings.samples,
+            solver_steps=settings.solver_steps,
+            feather=settings.feather,
+            method=settings.method,
+        )
+        for fill in fills:
+            current = opened[0]
+            try:
+                current.remarks |= set(_save(current, fill, settings, results))
+            except DataError as error:
+                results.failed(current.job.damaged.item.name, str(error))
+            progress.advance(1)
+            if fill.number == settings.samples - 1:
+                remarks.update(opened.popleft().remarks)
     for remark, count in remarks.items():
         results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
 
 
-def _fill(model: "LoadedModel", job: _Job, settings: _Settings, results: Results) -> Iterator[str]:
-    """Writes the fills of one image; yields remarks about what its format could not keep. Raises DataError."""
+@dataclass
+class _Opened:
+    """An image whose fills are being computed."""
+
+    job: _Job
+    original: "Original"
+    hole: "np.ndarray"
+    remarks: set[str] = field(default_factory=set)
+    """About what its format could not keep."""
+
+
+def _pictures(
+    model: "LoadedModel",
+    jobs: list[_Job],
+    settings: _Settings,
+    results: Results,
+    opened: deque[_Opened],
+    leave_out: Callable[[], None],
+) -> "Iterator[Picture]":
+    """Each image that can be and is to be filled, noted in `opened` as its turn comes."""
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
-    from vae_cli.tasks.inpaint import inpaint as task
+    from vae_cli.tasks.inpaint import Picture
 
-    item = job.damaged.item
-    original = open_original(item.ref.path)
-    hole = read_hole_of(job.damaged, original.display_size, settings.masks)
-    _checked_cover(hole, item, results)
-    fills = task(
-        model,
-        original.display_array(model.channels, parse_color(model.config.data.background)),
-        hole,
-        image_id=item.ref.id,
-        seed=settings.seed,
-        samples=settings.samples,
-        solver_steps=settings.solver_steps,
-        feather=settings.feather,
-    )
-    for number, (fill, target) in enumerate(zip(fills, job.targets, strict=True)):
-        if settings.skip_existing and target.exists():
+    background = parse_color(model.config.data.background)
+    for job in jobs:
+        item = job.damaged.item
+        if settings.skip_existing and all(path.exists() for path in job.targets):
+            results.present(item.name, job.targets[0])
+            leave_out()
             continue
-        filled = marked(original, settings.seed).with_fill(fill.pixels, hole, opaque_hole=settings.masks.alpha)
-        yield from filled.save(target, format=settings.format, overwrite=settings.overwrite)
-        results.written(item.name, target, sample=number)
+        try:
+            original = open_original(item.ref.path)
+            hole = read_hole_of(job.damaged, original.display_size, settings.masks)
+            _checked_cover(hole, item, results)
+            picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
+        except DataError as error:
+            results.failed(item.name, str(error))
+            leave_out()
+            continue
+        opened.append(_Opened(job, original, hole))
+        yield picture
+
+
+def _save(current: _Opened, fill: "Fill", settings: _Settings, results: Results) -> tuple[str, ...]:
+    """Writes one fill; returns remarks for the user. Raises DataError."""
+    target = current.job.targets[fill.number]
+    if settings.skip_existing and target.exists():
+        return ()
+    original = marked(current.original, settings.seed)
+    filled = original.with_fill(fill.pixels, current.hole, opaque_hole=settings.masks.alpha)
+    remarks = filled.save(target, format=settings.format, overwrite=settings.overwrite)
+    results.written(current.job.damaged.item.name, target, sample=fill.number)
+    return remarks

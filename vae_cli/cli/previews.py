@@ -77,7 +77,7 @@ def _filled_rows(model: "LoadedModel", pixels: "np.ndarray") -> "Iterator[np.nda
     import torch
 
     from vae_cli.data.damage import draw_observed
-    from vae_cli.tasks.inpaint import inpaint
+    from vae_cli.tasks.inpaint import Picture, inpaint
 
     generator = torch.Generator().manual_seed(0)
     families = ("center", "half", "scattered")
@@ -85,7 +85,7 @@ def _filled_rows(model: "LoadedModel", pixels: "np.ndarray") -> "Iterator[np.nda
         height, width = image.shape[:2]
         hole = draw_observed(families[number % 3], 1, height, width, generator)[0, 0].numpy() == 0
         yield np.where(hole[:, :, None], np.uint8(128), image)
-        for fill in inpaint(model, image, hole, image_id=str(number), samples=NUM_FILLS):
+        for fill in inpaint(model, [Picture(str(number), image, hole)], samples=NUM_FILLS):
             yield np.where(hole[:, :, None], fill.pixels.round().clip(0, 255).astype(np.uint8), image)
         yield image
 

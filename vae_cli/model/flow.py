@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.config import RunConfig
+from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS
 from vae_cli.model.clusters import k_means, nearest
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
@@ -146,6 +147,8 @@ class LatentFlow(nn.Module):
     cluster_counts: Tensor
     noise_scale: Tensor
     """[] standard deviation of the noise that samples start from; see `calibrate`."""
+    fill_weight: Tensor
+    """[NUM_KINDS, MAX_DEPTH] how far fills are trusted against a smooth continuation; see `blending`."""
 
     def __init__(
         self,
@@ -168,6 +171,8 @@ class LatentFlow(nn.Module):
         self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))  # the last row: all images
         self.register_buffer("noise_scale", torch.ones(()))
+        self.register_buffer("fill_weight", torch.ones(NUM_KINDS, MAX_DEPTH))
+        self.register_load_state_dict_pre_hook(_trust_fills_of_old_models)
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
         """Mean and standard deviation [C] of the latents over the data."""
@@ -326,6 +331,12 @@ def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Seq
         is_last = number == len(times) - 2
         u = guess if is_last else u + 0.5 * step * (slope + velocity(guess, following))
     return u
+
+
+def _trust_fills_of_old_models(module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Models from before fills were weighed hold no weights for them."""
+    assert isinstance(module, LatentFlow)
+    tensors.setdefault(f"{prefix}fill_weight", torch.ones_like(module.fill_weight))
 
 
 class ConditionEncoder(nn.Module):

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from vae_cli.model.flow import REFINEMENT_TIME
-from vae_cli.model.priors import image_generator, place_of
-from vae_cli.model.vae import Latents, draw_noise
-from vae_cli.tasks.posterior import posterior_pictures
+from vae_cli.model.priors import place_of
+from vae_cli.model.vae import Latents
+from vae_cli.tasks.posterior import CHUNK, noise_chunk, paired_noise, posterior_pictures
 from vae_cli.training.checkpoint import LoadedModel
 
-CHUNK = 16
-"""Windows are computed in chunks of this size, so that rounding cannot depend on what else is denoised."""
 OVERLAP = 1 / 4
 """Of a window's side, shared with the next window."""
 MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
@@ -127,16 +125,10 @@ def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], number
         for row, (top, left) in enumerate(chunk_places):
             windows[row] = padded[top : top + height, left : left + width]
         x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
-        answers = sampling.pictures(x, _noise(sampling.model, place, chunk))
+        noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
+        answers = sampling.pictures(x, noise_chunk(noise))
         for (top, left), answer in zip(chunk_places, answers, strict=False):  # the chunk may be filled up
             total[top : top + height, left : left + width] += weight * answer
             weights[top : top + height, left : left + width] += weight
     whole = ((total / weights + 1) * 127.5).clip(0, 255)
     return whole[: image.shape[0], : image.shape[1]]
-
-
-def _noise(model: LoadedModel, place: tuple[int, int], drawn: list[tuple[int, int]]) -> Latents:
-    """The noise of each (window, number), and zeros up to a whole chunk."""
-    missing = [torch.zeros(CHUNK - len(drawn), *shape) for shape in model.vae.latent_shapes]
-    each = [draw_noise(model.vae.latent_shapes, 1, image_generator(*place, *where)) for where in drawn]
-    return Latents(tuple(torch.cat([*layer, rest]) for *layer, rest in zip(*each, missing, strict=True)))

@@ -1,101 +1,63 @@
-"""Geometry between a picture of any size and the model's window: where to look, how to get there and back.
+"""Between a picture's pixels and the model's: what a window shows, and how an answer comes back into a hole.
 
-A model sees a fixed size. For each hole (or group of near ones) a window of the model's aspect ratio is cut out,
-shrunk from its known pixels only, filled by the caller's model and put back inside the hole. A picture of exactly
-the model's size is one window, seen whole and without resampling.
+A window is shrunk from its known pixels only, and the answer is fitted to the known pixels along the hole's edge. A
+picture of exactly the model's size is seen whole and without resampling.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-FillWindow = Callable[[Tensor, Tensor, int], Tensor]
+from vae_cli.model.smooth import membrane
+from vae_cli.tasks.windows import Box, Window
 
-_LARGEST_HOLE_SHARE = 0.35
-_SHARE_STEP = 1.1  # windows grow by this factor until the hole is small enough in them
-_GRID_SIDE = 1024  # components are found on a grid of at most this many cells a side
 _ROWS_AT_ONCE = 256
-_MEMBRANE_SWEEPS = 2
 
 
-@dataclass(frozen=True, order=True)
-class Box:
-    """A rectangle in pixels of the picture; it may stick out of it."""
+class Filling:
+    """One fill of one picture in the making: a view and an answer for each of its windows."""
 
-    top: int
-    left: int
-    height: int
-    width: int
+    def __init__(
+        self,
+        image: np.ndarray,
+        hole: np.ndarray,
+        windows: Sequence[Window],
+        model_size: tuple[int, int],
+        *,
+        feather: float = 0.0,
+    ) -> None:
+        """image: uint8 or uint16 [H, W, C], hole: bool [H, W]; feather: pixels inside the hole's edge that blend into
+        its surroundings."""
+        self.image, self.hole, self.windows = image, hole, windows
+        self.model_size, self.feather = model_size, feather
+        self.num_answered = 0
+        self.pixels = np.zeros(image.shape, np.float32)
+        """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
 
     @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns; only for boxes inside the picture."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+    def is_complete(self) -> bool:
+        return self.num_answered == len(self.windows)
 
-    def grown(self, margin: int) -> "Box":
-        return Box(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
+    def view(self, index: int) -> tuple[Tensor, Tensor]:
+        """x [1, C, h, w] in [-1, 1] and observed [1, 1, h, w] of a window, as of `to_window`."""
+        return to_window(self.image, self.hole, self.windows[index], self.model_size)
 
-    def overlap(self, other: "Box") -> "Box":
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom = min(self.top + self.height, other.top + other.height)
-        right = min(self.left + self.width, other.left + other.width)
-        return Box(top, left, max(bottom - top, 0), max(right - left, 0))
-
-    def inside(self, picture_size: tuple[int, int]) -> "Box":
-        """The part inside a picture of (height, width)."""
-        return self.overlap(Box(0, 0, *picture_size))
-
-
-@dataclass(frozen=True, order=True)
-class Window(Box):
-    """What the model sees at once. It answers for the hole pixels in `targets`."""
-
-    targets: tuple[Box, ...] = ()
-
-
-def fill_picture(
-    image: np.ndarray,
-    hole: np.ndarray,
-    model_size: tuple[int, int],
-    fill_window: FillWindow,
-    *,
-    feather: float = 0.0,
-) -> np.ndarray:
-    """float32 [H, W, C] in 0..255, meaningful where `hole` (bool [H, W]) is set and 0 elsewhere.
-
-    image: uint8 or uint16 [H, W, C]. fill_window(x [1, C, h, w] in [-1, 1], observed [1, 1, h, w], window number)
-    returns the model's picture [1, C, h, w]. feather: pixels inside the hole's edge that blend into its surroundings.
-    """
-    result = np.zeros(image.shape, np.float32)
-    for index, window in enumerate(windows(hole, model_size)):
-        x, observed = to_window(image, hole, window, model_size)
-        answer = fill_window(x, observed, index)
-        is_resampled = (window.height, window.width) != model_size
+    def answer(self, index: int, picture: Tensor) -> None:
+        """Put the model's picture [1, C, h, w] of a window into the hole pixels that the window answers for."""
+        window = self.windows[index]
+        is_resampled = (window.height, window.width) != self.model_size
         for target in window.targets:
-            region = target.grown(2).overlap(window).inside(hole.shape)  # and the known pixels around the target
-            patch = from_window(answer, window, region)
-            patch = blend(image[region.slices], patch, hole[region.slices], feather=feather, is_resampled=is_resampled)
+            region = target.grown(2).overlap(window).inside(self.hole.shape)  # with known pixels around the target
+            known, hole = self.image[region.slices], self.hole[region.slices]
+            patch = from_window(picture, window, region)
+            patch = blend(known, patch, hole, feather=self.feather, is_resampled=is_resampled)
             inner = Box(target.top - region.top, target.left - region.left, target.height, target.width)
-            chosen = hole[target.slices]
-            result[target.slices][chosen] = patch[inner.slices][chosen]
-    return result
-
-
-def windows(hole: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
-    """Windows of the model's aspect ratio, ordered by place; each hole pixel lies in a target of at least one.
-
-    Windows stay inside the picture where it is large enough, and leave room around the hole.
-    """
-    by_place: dict[Window, list[Box]] = {}
-    for box in _hole_boxes(hole, model_size):
-        count = int(np.count_nonzero(hole[box.slices]))
-        by_place.setdefault(_window_for(box, count, hole.shape, model_size), []).append(box)
-    return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in by_place.items())
+            chosen = self.hole[target.slices]
+            self.pixels[target.slices][chosen] = patch[inner.slices][chosen]
+        self.num_answered += 1
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -156,125 +118,6 @@ def blend(
         inwards = torch.from_numpy((_depth(hole, feather) / feather).clip(0, 1))[None, None]
         fitted = torch.lerp(membrane(known, weight), fitted, inwards)
     return fitted.clamp(0, 255)[0].permute(1, 2, 0).contiguous().numpy()
-
-
-def membrane(values: Tensor, weight: Tensor) -> Tensor:
-    """values [1, C, H, W] where weight [1, 1, H, W] is 1, continued smoothly where it is 0.
-
-    Push-pull (Gortler et al. 1996) with smoothing sweeps on each level: close to a harmonic interpolation. Values
-    under weight 0 have no influence; without any weight the result is 0.
-    """
-    values = values * weight
-    height, width = values.shape[-2:]
-    if bool((weight > 0).all()) or height == width == 1:
-        return values
-    padding = (0, width % 2, 0, height % 2)
-    shares = F.avg_pool2d(F.pad(weight, padding), 2)
-    coarse = F.avg_pool2d(F.pad(values, padding), 2) / shares.clamp(min=0.25)
-    coarse = membrane(coarse, (shares > 0).float())
-    smooth = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
-    for _ in range(_MEMBRANE_SWEEPS):
-        smooth = torch.where(weight > 0, values, smooth)
-        smooth = F.avg_pool2d(F.pad(smooth, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.where(weight > 0, values, smooth)
-
-
-def _window_for(box: Box, count: int, picture_size: tuple[int, int], model_size: tuple[int, int]) -> Window:
-    """The smallest good window around a hole of `count` pixels in `box`."""
-    sides = tuple(zip((box.height, box.width), picture_size, model_size, strict=True))
-    whole = max(side / model for _, side, model in sides)  # this scale shows the whole picture
-    scale = max(min(2 * hole, side) / model for hole, side, model in sides)
-    scale = min(max(scale, 1.0), whole)
-    while scale < whole:
-        area = math.prod(min(scale * model, side) for _, side, model in sides)
-        if count <= _LARGEST_HOLE_SHARE * area:
-            break
-        scale = min(scale * _SHARE_STEP, whole)
-    height, width = (math.ceil(scale * model - 1e-6) for model in model_size)
-    top = _start(box.top + box.height / 2, height, picture_size[0])
-    return Window(top, _start(box.left + box.width / 2, width, picture_size[1]), height, width)
-
-
-def _start(centre: float, length: int, side: int) -> int:
-    """Where a stretch of `length` around `centre` begins: shifted inside the picture, or centred on it if longer."""
-    if length >= side:
-        return -((length - side) // 2)
-    return min(max(round(centre - length / 2), 0), side - length)
-
-
-def _hole_boxes(hole: np.ndarray, model_size: tuple[int, int]) -> list[Box]:
-    """Tight boxes of the hole's components; near ones are one, so that scattered holes make few boxes."""
-    cell = max(1, math.ceil(max(hole.shape) / _GRID_SIDE))
-    grid = hole
-    if cell > 1:
-        for axis in (0, 1):
-            grid = np.logical_or.reduceat(grid, np.arange(0, grid.shape[axis], cell), axis=axis)
-    boxes = _united(*_runs(grid))
-    while len(merged := _merged(boxes, grid.shape, np.array(model_size) / 4 / cell)) < len(boxes):
-        boxes = merged
-    return [_tight(hole, *(int(edge) * cell for edge in box)) for box in boxes]
-
-
-def _merged(boxes: np.ndarray, grid_size: tuple[int, ...], least_margin: np.ndarray) -> np.ndarray:
-    """Boxes [K, 4] joined where they overlap once grown by half their sides, or by least_margin [2]."""
-    margin = np.ceil(np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, least_margin)).astype(np.int64)
-    top, left = (boxes[:, :2] - margin).clip(min=0).T
-    bottom, right = np.minimum(boxes[:, 2:] + margin, grid_size).T
-    corners = np.zeros((grid_size[0] + 1, grid_size[1] + 1), np.int32)
-    for rows, columns, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
-        np.add.at(corners, (rows, columns), sign)
-    painted = corners.cumsum(0).cumsum(1)[:-1, :-1] > 0
-    runs, numbers = _runs(painted)
-    places = runs[:, 0] * grid_size[1] + runs[:, 1]
-    return _united(boxes, numbers[np.searchsorted(places, top * grid_size[1] + left, side="right") - 1])
-
-
-def _united(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Boxes [K, 4] (top, left, bottom, right) joined by label [K]."""
-    found, labels = np.unique(labels, return_inverse=True)
-    joined = np.empty((len(found), 4), np.int64)
-    joined[:, :2], joined[:, 2:] = np.iinfo(np.int64).max, -1
-    np.minimum.at(joined[:, :2], labels, boxes[:, :2])
-    np.maximum.at(joined[:, 2:], labels, boxes[:, 2:])
-    return joined
-
-
-def _tight(hole: np.ndarray, top: int, left: int, bottom: int, right: int) -> Box:
-    part = hole[top:bottom, left:right]
-    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-    return Box(
-        top + int(rows[0]), left + int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-    )
-
-
-def _runs(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of each row of bool [H, W] as boxes int64 [R, 4], in reading order, and their components' numbers [R].
-
-    Runs that touch, also at corners, have the same number. All unions of a round are made at once.
-    """
-    width = grid.shape[1] + 2  # rows are laid end to end with a gap, so that runs never touch over row ends
-    change = np.diff(np.pad(grid, ((0, 0), (1, 1))).ravel().astype(np.int8))
-    starts, ends = np.flatnonzero(change == 1) + 1, np.flatnonzero(change == -1) + 1
-    first = np.searchsorted(ends, starts - width, side="left")  # the runs first..last of the row above touch this one
-    last = np.searchsorted(starts, ends - width, side="right")
-    num_touching = np.maximum(last - first, 0)
-    below = np.repeat(np.arange(len(starts)), num_touching)
-    above = np.arange(len(below)) + np.repeat(first - np.cumsum(num_touching) + num_touching, num_touching)
-    top, left = starts // width, starts % width - 1
-    return np.column_stack([top, left, top + 1, left + ends - starts]), _roots(below, above, len(starts))
-
-
-def _roots(left: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
-    """[count] smallest member of each item's set after joining the pairs left[i], right[i]."""
-    parents = np.arange(count)
-    while True:
-        one, other = parents[left], parents[right]
-        differ = one != other
-        if not differ.any():
-            return parents
-        np.minimum.at(parents, np.maximum(one, other)[differ], np.minimum(one, other)[differ])
-        while not np.array_equal(parents, shorter := parents[parents]):
-            parents = shorter
 
 
 def _resampling(source: int, target: int, kernel: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,47 +1,103 @@
 """Fill holes: the latent flow, told what is known, proposes latents; the decoder turns them into pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from vae_cli.model.priors import image_generator, place_of
-from vae_cli.model.vae import Latents, draw_noise
-from vae_cli.tasks.holes import fill_picture
-from vae_cli.tasks.posterior import posterior_pictures
+from vae_cli.model.priors import place_of
+from vae_cli.tasks.holes import Filling
+from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise, whole_chunk
+from vae_cli.tasks.windows import windows
 from vae_cli.training.checkpoint import LoadedModel
+
+PIXELS_AT_ONCE = 1 << 24
+"""Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to be filled: uint8 or uint16 [H, W, C], and its hole, bool [H, W], both as displayed."""
+
+    id: str
+    image: np.ndarray
+    hole: np.ndarray
 
 
 @dataclass(frozen=True)
 class Fill:
-    """One way to fill an image's holes: float32 [H, W, C] in 0..255 as displayed, meaningful inside the hole."""
+    """One way to fill a picture's holes: float32 [H, W, C] in 0..255, meaningful inside the hole."""
 
-    pixels: np.ndarray
+    picture: Picture
     number: int
+    pixels: np.ndarray
 
 
 def inpaint(
     model: LoadedModel,
-    image: np.ndarray,
-    hole: np.ndarray,
+    pictures: Iterable[Picture],
     *,
-    image_id: str,
     seed: int = 0,
     samples: int = 1,
     solver_steps: int | None = None,
     feather: float = 0.0,
+    method: Method = "auto",
 ) -> Iterator[Fill]:
-    """`samples` different fills of an image, uint8 or uint16 [H, W, C], where `hole`, bool [H, W], is set.
+    """`samples` different fills of each picture, in order.
 
-    Fill k depends on (seed, image_id, hole, k) and the model alone: each is computed by itself, so that no batch can
-    change its rounding. Raises ConfigError for a model without a flow.
+    Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; what is read ahead
+    is bounded. Raises ConfigError for a model without a flow, except for the method `classical`.
     """
-    place = place_of(image_id)
-    for number in range(samples):
+    jobs = _jobs(pictures, samples, model.image_size, feather)
+    for chunk in _chunks(jobs):
+        views = [job.filling.view(index) for job, index in chunk]
+        noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
+        x, observed = (whole_chunk(parts) for parts in zip(*views, strict=True))
+        answers = fill_pictures(
+            model, x, observed, noise_chunk(noise), method=method, solver_steps=solver_steps
+        )  # fmt: skip
+        for (job, index), answer in zip(chunk, answers.split(1), strict=False):  # the chunk may be filled up
+            job.filling.answer(index, answer)
+            if job.filling.is_complete:
+                yield Fill(job.picture, job.number, job.filling.pixels)
 
-        def fill_window(x: Tensor, observed: Tensor, window: int, number: int = number) -> Tensor:
-            noise = draw_noise(model.vae.latent_shapes, 1, image_generator(seed, place, window, number))
-            return posterior_pictures(model, x, observed, Latents(tuple(noise)), solver_steps=solver_steps)
 
-        yield Fill(fill_picture(image, hole, model.image_size, fill_window, feather=feather), number)
+@dataclass(frozen=True)
+class _Job:
+    """One fill of one picture."""
+
+    picture: Picture
+    number: int
+    filling: Filling
+
+    @property
+    def place(self) -> int:
+        return place_of(self.picture.id)
+
+
+def _jobs(
+    pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float
+) -> Iterator[_Job]:  # fmt: skip
+    for picture in pictures:
+        places = windows(picture.hole, model_size)
+        for number in range(samples):
+            filling = Filling(picture.image, picture.hole, places, model_size, feather=feather)
+            yield _Job(picture, number, filling)
+
+
+def _chunks(jobs: Iterable[_Job]) -> Iterator[list[tuple[_Job, int]]]:
+    """The windows of all jobs, in order, CHUNK at a time, or fewer where their pictures are large."""
+    chunk: list[tuple[_Job, int]] = []
+    num_pixels = 0
+    for job in jobs:
+        if chunk and num_pixels + job.picture.hole.size > PIXELS_AT_ONCE:
+            yield chunk
+            chunk, num_pixels = [], 0
+        num_pixels += job.picture.hole.size
+        for index in range(len(job.filling.windows)):
+            chunk.append((job, index))
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk, num_pixels = [], job.picture.hole.size
+    if chunk:
+        yield chunk

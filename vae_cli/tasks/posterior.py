@@ -1,13 +1,26 @@
 """Pictures that may lie behind a damaged view: what `inpaint` and `denoise` have in common."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from vae_cli.errors import ConfigError
+from vae_cli.model.blending import blended
 from vae_cli.model.flow import REFINEMENT_TIME, View
-from vae_cli.model.priors import through_flow, to_device
-from vae_cli.model.vae import Latents
+from vae_cli.model.priors import image_generator, through_flow, to_device
+from vae_cli.model.smooth import plate
+from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.training.checkpoint import LoadedModel
+
+Method = Literal["auto", "model", "classical"]
+CHUNK = 16
+"""Views are computed in chunks of this size, filled up with nothing, so that rounding cannot depend on what else is
+computed."""
+FILL_STEPS = 4
+"""Of the solver, for fills: what is known leaves less to be found out than a sample has to. On clothes, means of fills
+and single ones come nearer to the truth with few steps than with many."""
 
 
 @torch.inference_mode()
@@ -35,3 +48,49 @@ def posterior_pictures(
     with model.runtime.autocast():
         latents = through_flow(model.flow, to_device(noise, device), view, steps=steps)
         return model.flow.refine(model.vae.decode_mean(latents), view, time).cpu()
+
+
+@torch.inference_mode()
+def fill_pictures(
+    model: LoadedModel,
+    x: Tensor,
+    observed: Tensor,
+    noise: Latents,
+    *,
+    method: Method = "auto",
+    solver_steps: int | None = None,
+) -> Tensor:
+    """[B, C, h, w] in [-1, 1]: x [B, C, h, w] with answers for what is not observed, [B, 1, h, w].
+
+    `model` asks the flow, `classical` continues what is known as a thin plate, `auto` weighs the two by what was
+    measured at the end of training. Raises ConfigError for a model without a flow, except for `classical`.
+    """
+    if method == "classical":
+        return plate(x * observed, observed)
+    steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
+    pictures = posterior_pictures(model, x, observed, noise, solver_steps=steps)
+    weight = model.flow.fill_weight.cpu() if model.flow is not None else torch.ones(1)
+    if method == "model" or bool((weight == 1).all()):
+        return pictures
+    return blended(pictures, plate(x * observed, observed), observed, weight)
+
+
+def paired_noise(vae: VAE, number: int, *place: int) -> Latents:
+    """Noise of one picture: draw `number` of those that belong to a place (seed, image, window).
+
+    Each odd draw mirrors the one before it (antithetic variates, Hammersley & Morton 1956): two fills then differ as
+    much as they can, and the mean of a few comes nearer to the posterior's.
+    """
+    noise = draw_noise(vae.latent_shapes, 1, image_generator(*place, number // 2))
+    return Latents(tuple(-layer if number % 2 else layer for layer in noise))
+
+
+def whole_chunk(parts: Sequence[Tensor]) -> Tensor:
+    """[CHUNK, ...] of at most CHUNK tensors [1, ...] and zeros."""
+    missing = parts[0].new_zeros(CHUNK - len(parts), *parts[0].shape[1:])
+    return torch.cat([*parts, missing])
+
+
+def noise_chunk(drawn: Sequence[Latents]) -> Latents:
+    """The noise of at most CHUNK pictures as one whole chunk."""
+    return Latents(tuple(whole_chunk(layers) for layers in zip(*(each.noise for each in drawn), strict=True)))

@@ -200,7 +200,7 @@ class Trainer:
         learner.optimizer.state.clear()
 
     def _calibrate(self, phase: FlowPhase) -> None:
-        """Calibrate the noise of the best weights, those that commands use; step checkpoints keep a scale of 1.
+        """Calibrate the best weights, those that commands use; step checkpoints stay as they are.
 
         On rank 0 alone: nothing is trained from these weights.
         """
@@ -208,7 +208,8 @@ class Trainer:
             best = copy.deepcopy(phase.module)
             best.load_state_dict(self.progress.best)
             phase.calibrate(best)
-            self.progress.best["noise_scale"] = best.noise_scale.cpu()
+            calibrated = ("noise_scale", "fill_weight")
+            self.progress.best |= {name: getattr(best, name).cpu() for name in calibrated}
             self._write_best(phase, self.progress.best)
 
     def _is_healthy(self, learner: Learner) -> bool:

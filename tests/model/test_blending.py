@@ -1,0 +1,56 @@
+"""Trust in fills: depths are distances, weights are found again, and nothing known is touched."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS, blended, fitted_weight, kinds_of
+
+
+def box(side: int = 40, top: int = 10, size: int = 9) -> Tensor:
+    """[1, 1, side, side]: 1 but for a square."""
+    observed = torch.ones(1, 1, side, side)
+    observed[..., top : top + size, top : top + size] = 0
+    return observed
+
+
+def test_depth_is_the_distance_to_the_nearest_known_pixel() -> None:
+    _, depth = kinds_of(box())
+    assert depth[0, 0, 10, 10:19].tolist() == [1] * 9
+    assert depth[0, 0, 14, 9:20].tolist() == [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0]
+    assert kinds_of(torch.zeros(1, 1, 8, 8))[1].unique().tolist() == [MAX_DEPTH]
+
+
+def test_surroundings_tell_a_scratch_from_scattered_pixels() -> None:
+    scratch = torch.ones(1, 1, 40, 40)
+    scratch[..., 20] = 0
+    scattered = (torch.rand(1, 1, 40, 40) > 0.8).float()
+    assert kinds_of(scratch)[0].unique().tolist() == [1]
+    assert kinds_of(scattered)[0].float().mean() < 0.01
+
+
+def test_the_weights_that_made_a_picture_are_found_again() -> None:
+    observed = torch.cat([(torch.rand(1, 1, 40, 40) > 0.7).float(), box().repeat(19, 1, 1, 1)])
+    made = torch.linspace(0.5, 0.9, NUM_KINDS * MAX_DEPTH).unflatten(0, (NUM_KINDS, MAX_DEPTH))
+    fill, smooth = torch.rand(20, 3, 40, 40), torch.rand(20, 3, 40, 40)
+    found = fitted_weight(fill, smooth, blended(fill, smooth, observed, made), observed)
+    kind, depth = kinds_of(observed)
+    cells = torch.zeros(NUM_KINDS, MAX_DEPTH + 1)
+    cells.index_put_((kind.flatten(), depth.flatten()), torch.ones(kind.numel()), accumulate=True)
+    is_common = cells[:, 1:] > 0.08 * cells[:, 1:].sum()  # where there is much to go by
+    assert is_common[0].any() and is_common[1].any()
+    torch.testing.assert_close(found[is_common], made[is_common], atol=0.03, rtol=0)
+
+
+def test_without_evidence_the_model_is_trusted() -> None:
+    observed, same = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
+    assert torch.equal(fitted_weight(same, same, torch.rand(2, 1, 40, 40), observed), torch.ones(NUM_KINDS, MAX_DEPTH))
+    wrong = fitted_weight(1 - same, same, same, observed)
+    assert wrong[1, :4].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.5]), "the continuation is the truth here"
+    assert wrong[1, -1] > 0.9, "no pixel lies as deep as this"
+
+
+def test_known_pixels_are_the_fills() -> None:
+    observed, fill = box(), torch.rand(1, 3, 40, 40)
+    found = blended(fill, torch.zeros(1, 3, 40, 40), observed, torch.zeros(NUM_KINDS, MAX_DEPTH))
+    assert torch.equal(found, fill * observed)
