@@ -22,7 +22,8 @@ import emoji
 import numpy as np
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
-from vae_cli.tasks.denoise import denoise, estimate_sigma
+from vae_cli.tasks.denoise import denoise
+from vae_cli.tasks.grain import estimate_sigma
 from vae_cli.training.checkpoint import LoadedModel
 from vae_cli.training.prepare import prepare
 

@@ -154,3 +154,18 @@ def test_the_originals_are_never_touched(vae, run: Path, scans: Path, tmp_path: 
     assert outcome.code == 2 and "exists" in outcome.stderr
     for path in scans.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "copy" / path.relative_to(scans)).read_bytes()
+
+
+def test_the_json_tells_the_method_and_the_scale(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    words = ("--mask", scans / "masks" / "a.png", "--json", "--out")
+    outcome = vae("inpaint", run, scans / "a.tif", *words, tmp_path / "one")
+    assert outcome.json["method"] == "auto" and outcome.json["files"][0]["scale"] >= 1
+    smooth = vae("inpaint", run, scans / "a.tif", "--method", "classical", *words, tmp_path / "two")
+    assert smooth.code == 0 and smooth.json["method"] == "classical"
+    assert (pixels(tmp_path / "one" / "a.tif") != pixels(tmp_path / "two" / "a.tif")).any()
+
+
+def test_a_classical_fill_has_no_variants(vae, run: Path, scans: Path) -> None:
+    words = ("--mask", scans / "masks", "--method", "classical", "--samples", 2)
+    outcome = vae("inpaint", run, scans, *words)
+    assert outcome.code == 2 and "--samples" in outcome.stderr

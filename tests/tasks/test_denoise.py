@@ -9,7 +9,8 @@ from tiny import pictures, tiny_model
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import View
-from vae_cli.tasks.denoise import denoise, estimate_sigma, ramp, starts_of
+from vae_cli.tasks.denoise import denoise, ramp, starts_of
+from vae_cli.tasks.grain import estimate_sigma
 from vae_cli.training.checkpoint import LoadedModel
 
 

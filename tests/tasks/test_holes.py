@@ -301,3 +301,21 @@ def test_each_window_is_asked_once_and_fills_its_own_hole() -> None:
     assert asked == [0, 1]
     assert (filled[10:20, 10:20] == 127.5).all()
     np.testing.assert_allclose(filled[250:260, 240:250], 191.25)
+
+
+def test_an_enlarged_fill_has_the_grain_of_its_surroundings_and_another_none() -> None:
+    noisy = (128 + 12 * np.random.default_rng(0).standard_normal((64, 64, 3))).astype(np.uint8)
+    hole = np.zeros((64, 64), bool)
+    hole[20:44, 20:44] = True
+
+    def filled(model_size: tuple[int, int], grain_seed: tuple[int, ...] | None = (1, 2)) -> np.ndarray:
+        filling = Filling(noisy, hole, windows(hole, model_size), model_size, grain_seed=grain_seed)
+        for index in range(len(filling.windows)):
+            filling.answer(index, torch.zeros(1, 3, *model_size))
+        return filling.pixels[26:38, 26:38]
+
+    assert filled((16, 16)).std() == pytest.approx(12, abs=2.5)
+    assert filled((16, 16), None).std() < 4 and filled((64, 64)).std() == 0
+    assert np.array_equal(filled((16, 16)), filled((16, 16))) and not np.array_equal(
+        filled((16, 16)), filled((16, 16), (1, 3))
+    )

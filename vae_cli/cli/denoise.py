@@ -138,7 +138,7 @@ def _denoise(
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
     from vae_cli.tasks.denoise import denoise as task
-    from vae_cli.tasks.denoise import estimate_sigma
+    from vae_cli.tasks.grain import estimate_sigma
 
     original = open_original(item.ref.path)
     image = original.display_array(model.channels, parse_color(model.config.data.background))

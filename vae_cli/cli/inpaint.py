@@ -264,5 +264,8 @@ def _save(current: _Opened, fill: "Fill", settings: _Settings, results: Results)
     original = marked(current.original, settings.seed)
     filled = original.with_fill(fill.pixels, current.hole, opaque_hole=settings.masks.alpha)
     remarks = filled.save(target, format=settings.format, overwrite=settings.overwrite)
-    results.written(current.job.damaged.item.name, target, sample=fill.number)
+    results.written(current.job.damaged.item.name, target, sample=fill.number, scale=round(fill.scale, 2))
+    if fill.scale > 1:
+        told = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
+        results.messages.detail(f"{shown(target)}: {told}")
     return remarks

@@ -49,9 +49,11 @@ class Results:
         self.files: list[dict[str, Any]] = []
         self.num_written = self.num_present = self.num_failed = self.num_missing = 0
 
-    def written(self, source: str | None, output: Path, sample: int | None = None) -> None:
+    def written(self, source: str | None, output: Path, sample: int | None = None, **facts: Any) -> None:
+        """A result; the facts go into its entry."""
         self.num_written += 1
         self._add(source, output, "ok", None, sample)
+        self.files[-1] |= facts
         if not self.as_json:
             print(shown(output), flush=True)
 

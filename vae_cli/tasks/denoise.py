@@ -23,27 +23,6 @@ MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
 """The mean is estimated by the average of so many pictures, each of so few solver steps that it is nearly the mean
 itself, refined as if the latents told nothing: on clothes, 8 of 2 steps are 0.1 dB better than 8 of 10, single ones by
 1 dB."""
-_GAUSSIAN_MAD = 0.6745
-"""Median of |x| for x ~ N(0, 1)."""
-_LEAST_SHARE = 0.05
-
-
-def estimate_sigma(image: np.ndarray) -> float:
-    """Standard deviation of the noise on an image uint8 or uint16 [H, W, C], on the 0-255 scale.
-
-    The median of the finest diagonal Haar coefficients (Donoho & Johnstone 1994), which hold little but noise. Blocks
-    that touch black or white are left out where others are enough: what was clipped there was noise, too. 0 for images
-    that are too small to tell.
-    """
-    most = np.iinfo(image.dtype).max
-    height, width = (side // 2 * 2 for side in image.shape[:2])
-    if not height or not width:
-        return 0.0
-    blocks = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, -1)
-    diagonal = (blocks[:, 0, :, 0] - blocks[:, 0, :, 1] - blocks[:, 1, :, 0] + blocks[:, 1, :, 1]) / 2
-    is_free = ((blocks > 0) & (blocks < most)).all((1, 3))
-    chosen = diagonal[is_free] if is_free.mean() >= _LEAST_SHARE else diagonal
-    return float(np.median(np.abs(chosen)) / _GAUSSIAN_MAD * 255 / most)
 
 
 def starts_of(side: int, window: int) -> list[int]:

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import membrane
+from vae_cli.tasks.grain import estimate_sigma, grain
 from vae_cli.tasks.windows import Box, Window
 
 _ROWS_AT_ONCE = 256
+_GRAIN_MARGIN = 64
+"""Pixels around a hole by whose noise its grain is measured."""
 
 
 class Filling:
@@ -28,14 +32,20 @@ class Filling:
         model_size: tuple[int, int],
         *,
         feather: float = 0.0,
+        grain_seed: tuple[int, ...] | None = None,
     ) -> None:
         """image: uint8 or uint16 [H, W, C], hole: bool [H, W]; feather: pixels inside the hole's edge that blend into
-        its surroundings."""
+        its surroundings; grain_seed: numbers that fix the grain of enlarged answers, None = without."""
         self.image, self.hole, self.windows = image, hole, windows
-        self.model_size, self.feather = model_size, feather
+        self.model_size, self.feather, self.grain_seed = model_size, feather, grain_seed
         self.num_answered = 0
         self.pixels = np.zeros(image.shape, np.float32)
         """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
+
+    @property
+    def scale(self) -> float:
+        """How much the model sees the picture reduced where it does so most; 1 = not at all."""
+        return max((window.height / self.model_size[0] for window in self.windows), default=1.0)
 
     @property
     def is_complete(self) -> bool:
@@ -54,10 +64,18 @@ class Filling:
             known, hole = self.image[region.slices], self.hole[region.slices]
             patch = from_window(picture, window, region)
             patch = blend(known, patch, hole, feather=self.feather, is_resampled=is_resampled)
+            if is_resampled and self.grain_seed is not None:
+                patch = self._with_grain(patch, target, (*self.grain_seed, index, target.top, target.left))
             inner = Box(target.top - region.top, target.left - region.left, target.height, target.width)
             chosen = self.hole[target.slices]
             self.pixels[target.slices][chosen] = patch[inner.slices][chosen]
         self.num_answered += 1
+
+    def _with_grain(self, patch: np.ndarray, target: Box, place: tuple[int, ...]) -> np.ndarray:
+        """The patch with as much noise as its surroundings have: the model's pixels, enlarged, are too clean."""
+        around = target.grown(_GRAIN_MARGIN).inside(self.hole.shape)
+        sigma = estimate_sigma(self.image[around.slices], ~self.hole[around.slices])
+        return (patch + grain(patch.shape[:2], sigma, image_generator(*place))).clip(0, 255)
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from vae_cli.training.checkpoint import LoadedModel
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
+GRAIN = 1
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Fill:
     picture: Picture
     number: int
     pixels: np.ndarray
+    scale: float
+    """How much the model saw the picture reduced where it did so most; 1 = not at all."""
 
 
 def inpaint(
@@ -48,7 +51,7 @@ def inpaint(
     Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; what is read ahead
     is bounded. Raises ConfigError for a model without a flow, except for the method `classical`.
     """
-    jobs = _jobs(pictures, samples, model.image_size, feather)
+    jobs = _jobs(pictures, samples, model.image_size, feather, seed)
     for chunk in _chunks(jobs):
         views = [job.filling.view(index) for job, index in chunk]
         noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
@@ -59,7 +62,7 @@ def inpaint(
         for (job, index), answer in zip(chunk, answers.split(1), strict=False):  # the chunk may be filled up
             job.filling.answer(index, answer)
             if job.filling.is_complete:
-                yield Fill(job.picture, job.number, job.filling.pixels)
+                yield Fill(job.picture, job.number, job.filling.pixels, job.filling.scale)
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,24 @@ class _Job:
     number: int
     filling: Filling
 
-    @property
-    def place(self) -> int:
-        return place_of(self.picture.id)
+    place: int
 
 
 def _jobs(
-    pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float
-) -> Iterator[_Job]:  # fmt: skip
+    pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float, seed: int
+) -> Iterator[_Job]:
     for picture in pictures:
-        places = windows(picture.hole, model_size)
+        places, place = windows(picture.hole, model_size), place_of(picture.id)
         for number in range(samples):
-            filling = Filling(picture.image, picture.hole, places, model_size, feather=feather)
-            yield _Job(picture, number, filling)
+            filling = Filling(
+                picture.image,
+                picture.hole,
+                places,
+                model_size,
+                feather=feather,
+                grain_seed=(seed, place, number, GRAIN),
+            )
+            yield _Job(picture, number, filling, place)
 
 
 def _chunks(jobs: Iterable[_Job]) -> Iterator[list[tuple[_Job, int]]]:
