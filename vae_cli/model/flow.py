@@ -50,9 +50,12 @@ class View:
 
     @staticmethod
     def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "View":
-        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x."""
+        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x.
+
+        What noise makes of x is cut to [-1, 1], as files cut it.
+        """
         if noise is not None:
-            x = x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]
+            x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
         return View(x * observed, observed, noise_sigma, label, torch.full_like(label, -1))
 
     @staticmethod
