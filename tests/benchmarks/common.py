@@ -11,7 +11,9 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     mnist_nll.py        likelihood of dynamically binarised MNIST
     fashion_nll.py      likelihood of Fashion-MNIST, binarised or with 8 bits
     emoji.py            a default run on colour icons: PSNR of unseen ones, coverage of samples, pictures to look at
-    fills.py            hole PSNR of fills against Telea, Navier-Stokes and biharmonic
+    fills.py            fills against Telea, Navier-Stokes, biharmonic and published figures; their sharpness and spread
+    folder_speed.py     `vae inpaint` from folder to folder: images a second, everything counted
+    denoise.py          noise removed, against four classical methods
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
     convolutions.py     weight gradients of small convolutions on a CPU
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run

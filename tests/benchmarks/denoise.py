@@ -9,10 +9,9 @@ Classical: scikit-image's TV-Chambolle, non-local means and wavelets (BayesShrin
 has the best of a grid of strengths (non-local means of patch sizes, too) by the mean PSNR on these very images, which
 favours them. PSNR over whole images, values in [0, 1], mean over images; errors below 1e-6 count as 1e-6.
 
-Models: those of samples.py and emoji.py after --minutes, trained here unless they lie under --work.
+Models: those of fills.py (sets.py), trained here unless they lie under --work.
 """
 
-from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +19,12 @@ import common
 import cv2
 import emoji
 import numpy as np
+import sets
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 from vae_cli.tasks.denoise import denoise
 from vae_cli.tasks.grain import estimate_sigma
 from vae_cli.training.checkpoint import LoadedModel
-from vae_cli.training.prepare import prepare
 
 SETS = ("fashion", "emoji")
 GAINS = {25.0: 0.5, 50.0: 1.0}
@@ -111,28 +110,17 @@ def measure(model: LoadedModel, images: np.ndarray, sigma: float, seed: int) -> 
             **peers, "gain": told - max(peers.values())}  # fmt: skip
 
 
-def model_and_images(name: str, args: Namespace) -> tuple[LoadedModel, np.ndarray]:
-    """A trained model and held-out images uint8 [N, H, W, C]."""
-    if name == "fashion":
-        run, _ = common.fashion_run(args.work, args.data, minutes=args.minutes, device=args.device, seed=args.seed)
-        model = common.load(run, args.device)
-        return model, common.fashion_pixels(args.data, common.NUM_TRAINED, common.NUM_FASHION)
-    run, _ = emoji.trained(args)
-    model = common.load(run, args.device)
-    return model, prepare(model.config).validation.pixels
-
-
 def main() -> None:
     parser = common.parser(__doc__, data=True)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training (default 10)")
+    sets.add_options(parser)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--num", type=int, default=100, help="images of each set (default 100)")
     args = parser.parse_args()
     found: dict[str, Any] = {}
     for name in args.sets:
-        model, images = model_and_images(name, args)
-        chosen = emoji.spread(images, args.num)
-        found |= {f"{name}_{sigma:g}": measure(model, chosen, sigma, args.seed) for sigma in GAINS}
+        subject = sets.subject(name, args)
+        chosen = emoji.spread(subject.images, args.num)
+        found |= {f"{name}_{sigma:g}": measure(subject.model, chosen, sigma, args.seed) for sigma in GAINS}
     columns = list(next(iter(found.values())))
     common.table([("PSNR, dB", *columns), *((name, *psnr.values()) for name, psnr in found.items())])
     common.finish(
@@ -140,7 +128,8 @@ def main() -> None:
         {f"{name}_gain_db": psnr["gain"] for name, psnr in found.items()} | {"psnr_db": found},
         targets=[common.Target(f"{name}_{sigma:g}_gain_db", least, at_least=True)
                  for name in args.sets for sigma, least in GAINS.items()],
-        protocol={"minutes": args.minutes, "images": args.num, "seed": args.seed, "smallest_error": SMALLEST_ERROR},
+        protocol={"minutes": {name: sets.minutes_of(name, args) for name in args.sets}, "images": args.num,
+                  "seed": args.seed, "smallest_error": SMALLEST_ERROR},
     )  # fmt: skip
 
 

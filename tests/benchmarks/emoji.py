@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import common
-import fills
+import filling
 import numpy as np
 from torch import Tensor
 
@@ -157,9 +157,9 @@ def draw_reconstructions(model: LoadedModel, images: np.ndarray, path: Path) -> 
 
 def draw_fills(model: LoadedModel, images: np.ndarray, path: Path, seed: int) -> None:
     """Rows of damaged image, fills put into its hole, and the image itself."""
-    holes = np.stack([fills.holes_of(FAMILIES[number % len(FAMILIES)], image[None], seed + number)[0]
+    holes = np.stack([filling.holes_of(FAMILIES[number % len(FAMILIES)], image[None], seed + number)[0]
                       for number, image in enumerate(images)])  # fmt: skip
-    drawn = fills.model_fills(model, images, holes, fills=NUM_FILLS, seed=seed, solver_steps=None)
+    drawn = filling.model_fills(model, images, holes, fills=NUM_FILLS, seed=seed, solver_steps=None)
     inside = holes[..., None]
     columns = [np.where(inside, np.uint8(128), images), *(np.where(inside, fill, images) for fill in drawn), images]
     rows = [picture for row in zip(*columns, strict=True) for picture in row]
@@ -182,8 +182,13 @@ def hole_psnr(model: LoadedModel, images: np.ndarray, args: Namespace) -> dict[s
     chosen = spread(images, args.num)
 
     def make() -> dict[str, Any]:
-        return {family: fills.measure(model, chosen, family, fills=args.fills, seed=args.seed)
-                for family in FAMILIES}  # fmt: skip
+        return {
+            family: filling.with_gain(
+                filling.measure_ours(model, chosen, family, fills=args.fills, seed=args.seed),
+                filling.measure_classical(chosen, family, seed=args.seed),
+            )
+            for family in FAMILIES
+        }
 
     key = [args.num, args.fills, args.seed, model.step]
     return common.part(args.work, f"emoji-{args.minutes:g}m-holes", key, make)

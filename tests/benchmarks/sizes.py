@@ -2,11 +2,10 @@
 
     python tests/benchmarks/sizes.py --work FOLDER [--seconds 60] [--sizes 32 64 96x64 128 256]
 
-Crops of the colour photographs that scikit-image ships, split by picture: 512 crops of six (astronaut, chelsea,
-hubble_deep_field, immunohistochemistry, retina, and the left half of stereo_motorcycle) are learned from, 64 of two
-others (coffee, rocket) held out. A crop is a random window of the size's proportions, at least as large as the size and
-brought down to it, so that every size sees the same scenes. For each size `vae train --time 60s --image-size HxW` with
-the default preset, both phases.
+Crops of the colour photographs that scikit-image ships, split by picture (photographs.py): 512 of six pictures are
+learned from, 64 of two others held out. A crop is a random window of the size's proportions, at least as large as the
+size and brought down to it, so that every size sees the same scenes. For each size `vae train --time 60s --image-size
+HxW` with the default preset, both phases.
 
 Seconds an update and images a second come from the training's JSON: updates over a phase's seconds, validation and
 checkpoints included. Memory is the process's largest resident memory (of the machine, not of a GPU). PSNR is that of
@@ -17,7 +16,6 @@ Sampling is timed in one process with default settings, after a first batch that
 and the memory that these make at batch sizes that one GPU may hold. No targets.
 """
 
-import shutil
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -25,14 +23,10 @@ from typing import Any
 
 import common
 import cost
-import numpy as np
-from PIL import Image
-from skimage import data as pictures
+import photographs
 
 from vae_cli.tasks.sample import CHUNK, sample
 
-LEARNED_FROM = ("astronaut", "chelsea", "hubble_deep_field", "immunohistochemistry", "retina", "stereo_motorcycle")
-HELD_OUT = ("coffee", "rocket")
 NUM_CROPS = {"train": 512, "val": 64}
 BASE_SIDE, GPU_BATCHES = 256, (1, 16, 64)
 
@@ -43,36 +37,11 @@ def sides_of(text: str) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
-def picture(name: str) -> np.ndarray:
-    """uint8 [H, W, 3]; of a pair of pictures the first. All are part of scikit-image: nothing is fetched."""
-    found = getattr(pictures, name)()
-    pixels: np.ndarray = found[0] if isinstance(found, tuple) else found
-    return pixels[:, :, :3]
-
-
-def crop(pixels: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """A random window of the size's proportions, between the size and the largest that fits, at that size."""
-    height, width = size
-    largest = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    scale = rng.uniform(1, largest)
-    rows, columns = int(height * scale), int(width * scale)
-    top = rng.integers(pixels.shape[0] - rows + 1)
-    left = rng.integers(pixels.shape[1] - columns + 1)
-    window = Image.fromarray(pixels[top : top + rows, left : left + columns])
-    return window.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def crop_folder(args: Namespace, size: tuple[int, int]) -> Path:
-    """train/ and val/ of PNGs; left as it is where it is complete."""
+def crop_folders(args: Namespace, size: tuple[int, int]) -> Path:
+    """train/ and val/ of PNGs."""
     folder = args.work / f"crops-{size[0]}x{size[1]}"
-    for split, names in (("train", LEARNED_FROM), ("val", HELD_OUT)):
-        if len(list((folder / split).glob("*.png"))) == NUM_CROPS[split]:
-            continue
-        shutil.rmtree(folder / split, ignore_errors=True)
-        (folder / split).mkdir(parents=True)
-        sources, rng = [picture(name) for name in names], np.random.default_rng(args.seed)
-        for index in range(NUM_CROPS[split]):
-            crop(sources[index % len(sources)], size, rng).save(folder / split / f"{index:05d}.png")
+    for split, names in (("train", photographs.LEARNED_FROM), ("val", photographs.HELD_OUT)):
+        photographs.crop_folder(folder / split, names, NUM_CROPS[split], size, args.seed)
     return folder
 
 
@@ -89,7 +58,7 @@ def measure(args: Namespace, size: tuple[int, int]) -> dict[str, Any]:
     """Every figure of one size."""
     name = f"size-{size[0]}x{size[1]}"
     run, trained = common.train(
-        args.work, name, crop_folder(args, size), "--time", f"{args.seconds}s", "--image-size", f"{size[0]}x{size[1]}",
+        args.work, name, crop_folders(args, size), "--time", f"{args.seconds}s", "--image-size", f"{size[0]}x{size[1]}",
         "--channels", 3, "--labels", "none", "--device", args.device, "--seed", args.seed,
     )  # fmt: skip
 
@@ -148,7 +117,8 @@ def main() -> None:
     common.finish(
         "sizes",
         {"sizes": found, "base": base},
-        protocol={"seconds": args.seconds, "crops": NUM_CROPS, "learned_from": LEARNED_FROM, "held_out": HELD_OUT,
+        protocol={"seconds": args.seconds, "crops": NUM_CROPS, "learned_from": photographs.LEARNED_FROM,
+                  "held_out": photographs.HELD_OUT,
                   "samples": args.num, "seed": args.seed},
         precision=found[0]["precision"],
     )  # fmt: skip

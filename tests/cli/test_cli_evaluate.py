@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 
 from vae_cli.metrics import classifier
 
-from .conftest import SIDE, draw
+from .conftest import SIDE, draw, pixels
 
+HOLE_KEYS = {"family", "psnr_hole_db", "psnr_hole_mean_fill_db", "ssim"}
 SAMPLE_KEYS = {"fid", "kid", "kid_std", "precision", "recall", "density", "coverage"}
 
 
@@ -117,3 +118,59 @@ def test_a_collapsed_posterior_is_named_with_what_to_try(vae, run: Path, photos:
     outcome = vae("evaluate", run, photos)
     assert outcome.code == 0 and "posterior collapse" in outcome.stderr
     assert "objective.free_nats" in outcome.stderr and "objective.kl_warmup_steps" in outcome.stderr
+
+
+# ---- holes
+
+
+def test_holes_are_filled_and_measured(vae, run: Path, photos: Path) -> None:
+    words = ("evaluate", run, photos, "--holes", "half", "--json")
+    outcome = vae(*words)
+    assert outcome.code == 0, outcome.stderr
+    assert set(outcome.json["inpaint"]) == HOLE_KEYS and outcome.json["inpaint"]["family"] == "half"
+    assert 0 < outcome.json["inpaint"]["psnr_hole_db"] < outcome.json["inpaint"]["psnr_hole_mean_fill_db"] < 60
+    assert "120/120 fills" in outcome.stderr and not outcome.json["files"]
+    assert vae(*words).json == outcome.json != vae(*words, "--seed", 1).json
+    assert vae(*words, "--limit", 3).json["inpaint"] != outcome.json["inpaint"]
+    table = vae("evaluate", run, "--holes", "scattered")
+    assert "one fill" in table.stdout and "mean of ten" in table.stdout
+    assert "inpaint" not in vae("evaluate", run, photos, "--json").json
+
+
+def test_the_contact_sheet(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    """Rows of before, mask, after and truth; a box of half the side is missing."""
+    sheet = tmp_path / "new" / "sheet.png"
+    words = ("evaluate", run, photos, "--limit", 3, "--holes", "center", "--sheet", sheet)
+    outcome = vae(*words, "--json")
+    assert outcome.code == 0, outcome.stderr
+    (written,) = outcome.json["files"]
+    assert written["input"] is None and written["output"] == str(sheet) and written["status"] == "ok"
+    shown, step = pixels(sheet), SIDE + 2
+    assert shown.shape == (3 * step - 2, 4 * step - 2, 3)
+    for row in range(3):
+        before, mask, after, truth = (
+            shown[row * step : row * step + SIDE, column * step : column * step + SIDE] for column in range(4)
+        )
+        hole = mask[:, :, 0] == 255
+        assert hole.sum() == (SIDE // 2) ** 2 and hole[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4].all()
+        assert (before[hole] == 128).all() and (after[hole] != truth[hole]).any()
+        assert (before[~hole] == truth[~hole]).all() and (after[~hole] == truth[~hole]).all()
+    again = vae(*words)
+    assert again.code == 2 and "--overwrite" in again.stderr and "exists" in again.stderr
+    replaced = vae(*words, "--overwrite")
+    assert replaced.code == 0 and replaced.stdout.splitlines()[-1] == str(sheet)
+
+
+def test_what_holes_cannot_be(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    outcome = vae("evaluate", run, photos, "--holes", "box", "--json")
+    assert outcome.code == 2 and "center" in outcome.stderr and outcome.json["error"]["code"] == 2
+    alone = vae("evaluate", run, photos, "--sheet", tmp_path / "sheet.png")
+    assert alone.code == 2 and "--holes" in alone.stderr
+    folder = vae("evaluate", run, photos, "--holes", "half", "--sheet", tmp_path / "sheets")
+    assert folder.code == 2 and ".png" in folder.stderr and not list(tmp_path.iterdir())
+
+
+def test_holes_need_a_flow(vae, run_without_flow: Path, photos: Path) -> None:
+    outcome = vae("evaluate", run_without_flow, photos, "--holes", "half", "--json")
+    assert outcome.code == 2 and len(outcome.errors) <= 3
+    assert "vae train" in outcome.json["error"]["message"] and "flow_share" in outcome.stderr

@@ -48,7 +48,7 @@ def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
     for option in ("--device", "--batch-size", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
         assert option in text, option
-    assert ("--overwrite" in text) == (command not in ("evaluate", "check", "info"))
+    assert ("--overwrite" in text) == (command not in ("check", "info"))
 
 
 def test_version_and_module_entry() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_cli.metrics.latents import VarianceMeter
-from vae_cli.metrics.pictures import MAX_PSNR_DB, psnr_db, ssim
+from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB, MAX_PSNR_DB, hole_psnr_db, psnr_db, ssim
 
 reference = pytest.importorskip("skimage.metrics")
 
@@ -61,6 +61,16 @@ def test_a_weight_restricts_psnr_to_the_hole() -> None:
     assert psnr_db(a, b, hole).item() == pytest.approx(-20 * np.log10(0.5), abs=1e-4)
     assert psnr_db(a, b, 1 - hole).item() == pytest.approx(MAX_PSNR_DB)
     assert psnr_db(a, b).item() == pytest.approx(-10 * np.log10(0.125), abs=1e-4)
+
+
+def test_errors_in_holes_below_a_millionth_count_as_that() -> None:
+    a = torch.zeros(4, 1, 4, 4)
+    b = a + torch.tensor([0.5, 1e-2, 0.9e-3, 0]).view(4, 1, 1, 1)
+    b[..., 2:] = 1
+    hole = torch.zeros(4, 1, 4, 4)
+    hole[..., :2] = 1
+    found = hole_psnr_db(a, b, hole).tolist()
+    assert found == pytest.approx([-20 * np.log10(0.5), 40, MAX_HOLE_PSNR_DB, MAX_HOLE_PSNR_DB], abs=1e-4)
 
 
 def test_variance_in_parts_is_the_variance_of_all() -> None:

@@ -9,8 +9,10 @@ import typer
 
 from vae_cli.cli import loading, options
 from vae_cli.cli.advice import few_active_line
+from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
 from vae_cli.errors import ConfigError, VaeError
 
@@ -44,6 +46,11 @@ _SAMPLE_ROWS = {
     "density": ("density", ".3f"),
     "coverage": ("coverage", ".3f"),
 }
+_HOLE_ROWS = {
+    "psnr_hole_db": ("PSNR in holes, one fill (dB)", ".2f"),
+    "psnr_hole_mean_fill_db": ("  mean of ten fills (dB)", ".2f"),
+    "ssim": ("SSIM of filled images", ".4f"),
+}
 _NEAREST_ROWS = {
     "training_images": ("training images looked at", "d"),
     "median_ratio": ("samples' distance to them ÷ held-out", ".3f"),
@@ -69,6 +76,13 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Use N images, always the same ones.")
     ] = None,
+    holes: Annotated[
+        Family | None, typer.Option("--holes", help="Also cut such holes into the images and measure their fills.")
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", metavar="FILE", help="With --holes: a picture of them, before | mask | after | truth."),
+    ] = None,
     feature_weights: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +96,7 @@ def evaluate(
     device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -90,29 +105,38 @@ def evaluate(
     """Measure a model on images.
 
     The bound on the likelihood and its parts, active latent units, and how well images are rebuilt. With
-    --feature-weights also how far samples are from the images, and whether they are copies of training images.
+    --feature-weights also how far samples are from the images, and whether they are copies of training images; with
+    --holes how near fills come to what was there.
 
     Example: vae evaluate runs/photos new-photos --json
     """
     messages = Messages(quiet=quiet, verbose=verbose)
+    check_sheet(sheet, holes, overwrite=overwrite)
     loading.require_run(run)
     if data is not None:
         require(data)
     if feature_weights not in (None, AUTO):
         require(Path(feature_weights), f"no such file for --feature-weights; or `{AUTO}` to train a classifier")
     model = loading.load(run, device, messages)
+    if holes is not None:
+        require_flow(model, run, "fills holes")
     own = _own_images(
         model, messages, needed=data is None or feature_weights == AUTO, wanted=feature_weights is not None
     )
     images = _held_out(own, limit) if data is None else _images_of(data, limit, model, messages)
     compared = _compare(model, images, own, feature_weights, seed, messages, is_own=data is None)
     facts = _measure(model, images, own if data is None else None, importance_samples, seed, messages)
+    if holes is not None:
+        compared["inpaint"] = measure_holes(model, images, holes, sheet, seed, messages)
     bad = images.skipped if data is not None else ()
     if json:
         files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
+        files += [file_entry(None, "ok", output=sheet)] if sheet else []
         print_json("evaluate", "partial" if bad else "ok", **facts, **compared, files=files)
     else:
         _print_figures(facts, compared)
+        if sheet:
+            print(shown(sheet))
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
@@ -217,7 +241,12 @@ def _warn_of_copies(figures: dict[str, Any], count: int, messages: Messages) -> 
 
 def _print_figures(facts: dict[str, Any], compared: dict[str, Any]) -> None:
     """What is known, a line each; then the latent layers where there are several."""
-    blocks = ((facts, _ROWS), (compared, _SAMPLE_ROWS), (compared.get("nearest_training", {}), _NEAREST_ROWS))
+    blocks = (
+        (facts, _ROWS),
+        (compared.get("inpaint", {}), _HOLE_ROWS),
+        (compared, _SAMPLE_ROWS),
+        (compared.get("nearest_training", {}), _NEAREST_ROWS),
+    )
     lines = [
         (title, format(values[key], form))
         for values, rows in blocks

@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 MAX_PSNR_DB = 100.0
 """Reported for identical pictures, whose PSNR is infinite."""
+MAX_HOLE_PSNR_DB = 60.0
+"""Of a fill: mean squared errors below 1e-6 count as that, so that holes in a plain ground, which anything fills
+exactly, do not decide a mean over images."""
 
 
 def psnr_db(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -17,6 +20,11 @@ def psnr_db(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     weight = torch.ones_like(error) if weight is None else weight.double()
     mse = (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
     return (-10 * torch.log10(mse.clamp(min=10 ** (-MAX_PSNR_DB / 10)))).float()
+
+
+def hole_psnr_db(a: Tensor, b: Tensor, hole: Tensor) -> Tensor:
+    """[B] PSNR in dB of images [B, C, H, W] in [0, 1] over the pixels where hole [B, 1, H, W] is 1, at most 60."""
+    return psnr_db(a, b, hole).clamp(max=MAX_HOLE_PSNR_DB)
 
 
 def ssim(a: Tensor, b: Tensor, *, window: int = 11, sigma: float = 1.5) -> Tensor:

@@ -1,0 +1,162 @@
+"""Holes cut into known images: where they are, who fills them, and what is measured."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from tiny import pictures, tiny_model
+from torch import Tensor
+
+from vae_cli.cli.evaluate_holes import Family
+from vae_cli.data.damage import FAMILIES
+from vae_cli.data.pixels import to_unit
+from vae_cli.errors import ConfigError
+from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB
+from vae_cli.tasks import evaluate_holes as module
+from vae_cli.tasks.evaluate_holes import CHUNK, Filled, HoleMeter, draw_holes, fill_holes
+from vae_cli.training.checkpoint import LoadedModel
+
+Fake = Callable[..., Tensor]
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return tiny_model()
+
+
+def figures(model: LoadedModel, images: np.ndarray, family: str = "half", **settings: int) -> dict[str, float]:
+    meter = HoleMeter()
+    for filled in fill_holes(model, images, draw_holes(family, len(images), (8, 8)), **settings):
+        meter.add(filled)
+    return meter.figures()
+
+
+def answers_with(answer: Callable[[Tensor], Tensor]) -> Fake:
+    """Stands for posterior_pictures: `answer` gets one number for each picture that is wanted, its noise's first."""
+    return lambda model, x, observed, noise, **_: answer(noise.noise[0].flatten(1)[:, 0])
+
+
+# Holes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hole_depends_on_seed_and_number(family: str) -> None:
+    many, few = (np.stack(list(draw_holes(family, num, (9, 13), seed=3))) for num in (20, 7))
+    assert many.shape == (20, 9, 13) and many.dtype == bool
+    np.testing.assert_array_equal(many[:7], few)
+    assert many.any((1, 2)).all() and not many.all((1, 2)).any()
+    other = np.stack(list(draw_holes(family, 20, (9, 13), seed=4)))
+    assert (family == "center") == np.array_equal(many, other)
+
+
+def test_the_command_line_offers_every_family() -> None:
+    assert get_args(Family) == FAMILIES
+
+
+# Fills
+
+
+def test_known_pixels_are_left_alone(model: LoadedModel) -> None:
+    images = pictures(5)
+    for number, filled in enumerate(fill_holes(model, images, draw_holes("brush", 5, (8, 8)), fills=3)):
+        np.testing.assert_array_equal(filled.image, images[number])
+        assert filled.fills.shape == (3, 8, 8, 1) and filled.fills.dtype == np.uint8
+        assert (filled.fills[:, ~filled.hole] == images[number][~filled.hole]).all()
+        inside = filled.fills[:, filled.hole]
+        assert (inside[0] != inside[1]).any() and (inside[1] != inside[2]).any()
+
+
+def test_a_fill_depends_on_seed_and_numbers_only(model: LoadedModel) -> None:
+    """Not on how many images are measured (30 images of 3 fills make two chunks), nor on the number of fills."""
+    images, holes = pictures(30), list(draw_holes("center", 30, (8, 8)))
+    many = list(fill_holes(model, images, holes, fills=3, seed=1))
+    assert len(many) == 30 and CHUNK < 30 * 3
+    few = list(fill_holes(model, images[:4], holes[:4], fills=3, seed=1))
+    for one, other in zip(many, few, strict=False):
+        np.testing.assert_array_equal(one.fills, other.fills)
+    single = list(fill_holes(model, images[:4], holes[:4], fills=1, seed=1))
+    for one, other in zip(many, single, strict=False):
+        np.testing.assert_allclose(one.fills[:1].astype(int), other.fills, atol=1)
+    for changed in ({"seed": 2}, {"seed": 1, "solver_steps": 9}):
+        other = next(fill_holes(model, images, holes, fills=3, **changed))
+        assert not np.array_equal(many[0].fills, other.fills), changed
+
+
+def test_what_was_in_the_hole_is_not_told(model: LoadedModel) -> None:
+    images, hole = pictures(1), next(draw_holes("half", 1, (8, 8)))
+    other = np.where(hole[:, :, None], 255 - images[0], images[0])
+    one, two = (next(fill_holes(model, [image], [hole], fills=2)) for image in (images[0], other))
+    np.testing.assert_array_equal(one.fills[:, hole], two.fills[:, hole])
+
+
+def test_memory_is_a_chunk(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are asked for as they are needed, and every chunk has one size."""
+    sizes, asked = [], 0
+    monkeypatch.setattr(module, "posterior_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or x)
+
+    def images():  # type: ignore[no-untyped-def]
+        nonlocal asked
+        for image in pictures(50):
+            asked += 1
+            yield image
+
+    found = fill_holes(model, images(), draw_holes("center", 50, (8, 8)), fills=10)
+    next(found)
+    assert asked <= CHUNK // 10 + 1
+    assert len(list(found)) == 49 and set(sizes) == {CHUNK} and len(sizes) == math.ceil(500 / CHUNK)
+
+
+def test_without_a_flow_nothing_is_filled(model: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match="flow"):
+        next(fill_holes(replace(model, flow=None), pictures(1), draw_holes("half", 1, (8, 8))))
+
+
+# Figures
+
+
+def test_the_truth_is_as_good_as_it_gets(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = to_unit(pictures(1))
+    monkeypatch.setattr(module, "posterior_pictures", answers_with(lambda noise: truth.expand(len(noise), -1, -1, -1)))
+    found = figures(model, pictures(1))
+    assert found == {"psnr_hole_db": MAX_HOLE_PSNR_DB, "psnr_hole_mean_fill_db": MAX_HOLE_PSNR_DB,
+                     "ssim": pytest.approx(1)}  # fmt: skip
+
+
+def test_one_fill_and_the_mean_of_all(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fills of 0 or 255 on grey 51: each misses by 1/5 or 4/5, their mean by what their shares say."""
+    plain = np.full((4, 8, 8, 1), 51, np.uint8)
+    monkeypatch.setattr(
+        module, "posterior_pictures", answers_with(lambda noise: noise.sign()[:, None, None, None].expand(-1, 1, 8, 8))
+    )
+    drawn = list(fill_holes(model, plain, draw_holes("center", 4, (8, 8)), fills=10))
+    assert all(set(np.unique(filled.fills[:, filled.hole])) == {0, 255} for filled in drawn)
+    ones = [-20 * math.log10(abs(filled.fills[0][filled.hole].mean() / 255 - 0.2)) for filled in drawn]
+    means = [-20 * math.log10(abs(filled.fills[:, filled.hole].mean() / 255 - 0.2)) for filled in drawn
+             if abs(filled.fills[:, filled.hole].mean() / 255 - 0.2) > 1e-3]  # fmt: skip
+    best = [MAX_HOLE_PSNR_DB] * (4 - len(means))
+    found = figures(model, plain, "center", fills=10)
+    assert found["psnr_hole_db"] == pytest.approx(np.mean(ones), abs=1e-3)
+    assert found["psnr_hole_mean_fill_db"] == pytest.approx(np.mean([*means, *best]), abs=1e-3)
+
+
+def test_ssim_is_that_of_the_first_fill_and_sees_known_pixels() -> None:
+    truth = pictures(1, (24, 24))[0]
+    hole = np.zeros((24, 24), bool)
+    hole[:, :2] = True
+    wrong = np.where(hole[:, :, None], 255 - truth, truth)
+
+    def of(*fills: np.ndarray) -> float:
+        meter = HoleMeter()
+        meter.add(Filled(truth, hole, np.stack(fills)))
+        return meter.figures()["ssim"]
+
+    assert of(truth, wrong) == pytest.approx(1)
+    assert 0.5 < of(wrong, truth) < 1 and of(255 - truth) < 0
+
+
+def test_nothing_has_no_figures() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        HoleMeter().figures()

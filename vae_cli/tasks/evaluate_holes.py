@@ -1,0 +1,119 @@
+"""Cut holes into known images, fill them, and measure how near the fills come to what was there."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_cli.data.damage import draw_observed
+from vae_cli.data.pixels import to_pixels, to_unit
+from vae_cli.metrics.pictures import hole_psnr_db, ssim
+from vae_cli.model.priors import image_generator
+from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.tasks.posterior import posterior_pictures
+from vae_cli.training.checkpoint import LoadedModel
+
+CHUNK = 64
+"""Fills are computed in chunks of this size, the last one filled up, so that rounding cannot depend on how many
+images are measured."""
+NUM_FILLS = 10
+"""Whose mean is measured beside a single fill."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An image uint8 [H, W, C], its hole, bool [H, W], and the fills uint8 [K, H, W, C].
+
+    A fill is the whole picture as it would be written: outside the hole it is the image.
+    """
+
+    image: np.ndarray
+    hole: np.ndarray
+    fills: np.ndarray
+
+
+def draw_holes(family: str, num: int, size: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:
+    """bool [H, W] for each of `num` images of (H, W), True = to fill; hole i depends on (seed, i) alone.
+
+    family: one of vae_cli.data.damage.FAMILIES, else ValueError.
+    """
+    for number in range(num):
+        yield draw_observed(family, 1, *size, image_generator(seed, number))[0, 0].numpy() == 0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One fill that is to be made."""
+
+    image: np.ndarray
+    hole: np.ndarray
+    number: int
+    fill: int
+
+
+def fill_holes(
+    model: LoadedModel,
+    images: Iterable[np.ndarray],
+    holes: Iterable[np.ndarray],
+    *,
+    fills: int = NUM_FILLS,
+    seed: int = 0,
+    solver_steps: int | None = None,
+) -> Iterator[Filled]:
+    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W].
+
+    Fill k of the i-th image depends on (seed, i, k), its known pixels and the model alone. Holds a chunk at a time.
+    Raises ConfigError for a model without a flow.
+    """
+    pairs = enumerate(zip(images, holes, strict=True))
+    places = (_Place(image, hole, number, fill) for number, (image, hole) in pairs for fill in range(fills))
+    done: list[np.ndarray] = []
+    while chunk := list(islice(places, CHUNK)):
+        answers = _pictures(model, chunk, seed, solver_steps)
+        for place, answer in zip(chunk, answers, strict=False):  # the chunk may be filled up
+            done.append(np.where(place.hole[:, :, None], answer, place.image))
+            if place.fill == fills - 1:
+                yield Filled(place.image, place.hole, np.stack(done))
+                done = []
+
+
+def _pictures(model: LoadedModel, chunk: Sequence[_Place], seed: int, solver_steps: int | None) -> np.ndarray:
+    """uint8 [CHUNK, H, W, C]: the model's pictures for a chunk, which is filled up with copies of its last place."""
+    whole = [*chunk, *[chunk[-1]] * (CHUNK - len(chunk))]
+    x = to_unit(np.stack([place.image for place in whole]))
+    observed = torch.from_numpy(np.stack([~place.hole for place in whole])).float()[:, None]
+    shapes = model.vae.latent_shapes
+    each = [draw_noise(shapes, 1, image_generator(seed, place.number, place.fill)) for place in whole]
+    noise = Latents(tuple(torch.cat(layer) for layer in zip(*each, strict=True)))
+    return to_pixels(posterior_pictures(model, x * observed, observed, noise, solver_steps=solver_steps))
+
+
+class HoleMeter:
+    """Means over images of how near their fills come to the truth."""
+
+    def __init__(self) -> None:
+        self.num_images = 0
+        self._sums = {"psnr_hole_db": 0.0, "psnr_hole_mean_fill_db": 0.0, "ssim": 0.0}
+
+    def add(self, filled: Filled) -> None:
+        truth, one, mean = map(_unit, (filled.image, filled.fills[0], filled.fills.mean(0)))
+        hole = torch.from_numpy(filled.hole)[None, None]
+        self.num_images += 1
+        self._sums["psnr_hole_db"] += hole_psnr_db(truth, one, hole).item()
+        self._sums["psnr_hole_mean_fill_db"] += hole_psnr_db(truth, mean, hole).item()
+        self._sums["ssim"] += ssim(truth, one).item()
+
+    def figures(self) -> dict[str, float]:
+        """PSNR in the hole of the first fill and of the mean of all, which is not rounded; SSIM of the first fill's
+        whole picture. Raises ValueError without images."""
+        if not self.num_images:
+            raise ValueError("no images to measure")
+        return {name: total / self.num_images for name, total in self._sums.items()}
+
+
+def _unit(picture: np.ndarray) -> Tensor:
+    """float64 [1, C, H, W] in [0, 1] from [H, W, C] in 0..255."""
+    return torch.from_numpy(picture / 255).permute(2, 0, 1)[None]
