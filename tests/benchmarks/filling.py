@@ -9,15 +9,16 @@ from skimage.restoration import inpaint_biharmonic
 
 from vae_cli.metrics import pictures
 from vae_cli.tasks.evaluate_holes import draw_holes, fill_holes
+from vae_cli.tasks.posterior import Method
 from vae_cli.training.checkpoint import LoadedModel
 
-Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Classical = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Fills uint8 [H, W, C] in the hole, bool [H, W]."""
 RADIUS = 3.0
 """Of OpenCV's methods, in pixels: what its own examples use."""
 
 
-def opencv(method: int) -> Method:
+def opencv(method: int) -> Classical:
     return lambda image, hole: cv2.inpaint(image, hole.astype(np.uint8), RADIUS, method).reshape(image.shape)
 
 
@@ -26,7 +27,7 @@ def biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return (filled.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-CLASSICAL: dict[str, Method] = {
+CLASSICAL: dict[str, Classical] = {
     "telea": opencv(cv2.INPAINT_TELEA),
     "navier_stokes": opencv(cv2.INPAINT_NS),
     "biharmonic": biharmonic,
@@ -39,13 +40,20 @@ def holes_of(family: str, images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def model_fills(
-    model: LoadedModel, images: np.ndarray, holes: np.ndarray, *, fills: int, seed: int, solver_steps: int | None = None
+    model: LoadedModel,
+    images: np.ndarray,
+    holes: np.ndarray,
+    *,
+    fills: int,
+    seed: int,
+    solver_steps: int | None = None,
+    method: Method = "auto",
 ) -> np.ndarray:
     """uint8 [fills, N, H, W, C]: the pictures as they would be written, known pixels put back.
 
     images: uint8 [N, H, W, C] at the model's size, holes: bool [N, H, W].
     """
-    found = fill_holes(model, images, holes, fills=fills, seed=seed, solver_steps=solver_steps)
+    found = fill_holes(model, images, holes, fills=fills, seed=seed, solver_steps=solver_steps, method=method)
     return np.stack([filled.fills for filled in found], axis=1)
 
 
@@ -69,11 +77,17 @@ def hole_psnr_db(images: np.ndarray, filled: np.ndarray, holes: np.ndarray) -> f
 def measure_ours(
     model: LoadedModel, images: np.ndarray, family: str, *, fills: int, seed: int, solver_steps: int | None = None
 ) -> dict[str, float]:
-    """Hole PSNR in dB of the mean of the fills, which is not rounded, and of the first one."""
-    holes = holes_of(family, images, seed)
-    drawn = model_fills(model, images, holes, fills=fills, seed=seed, solver_steps=solver_steps)
-    return {"mean_of_fills": hole_psnr_db(images, drawn.mean(0), holes),
-            "single_fill": hole_psnr_db(images, drawn[0], holes)}  # fmt: skip
+    """Hole PSNR in dB of the mean of the fills, which is not rounded, of the first one, and of the mean where the
+    model's fills are not mixed with smooth ones."""
+    holes, found = holes_of(family, images, seed), {}
+    for method, suffix in (("auto", ""), ("model", "_of_model")):
+        drawn = model_fills(
+            model, images, holes, fills=fills, seed=seed, solver_steps=solver_steps, method=method
+        )  # fmt: skip
+        found[f"mean_of_fills{suffix}"] = hole_psnr_db(images, drawn.mean(0), holes)
+        if method == "auto":
+            found["single_fill"] = hole_psnr_db(images, drawn[0], holes)
+    return found
 
 
 def measure_classical(images: np.ndarray, family: str, *, seed: int) -> dict[str, float]:

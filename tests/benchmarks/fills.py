@@ -39,6 +39,8 @@ import sets
 from emoji import spread
 from samples import as_features_want
 
+from vae_cli.tasks.posterior import FILL_STEPS
+
 GAINS = {
     "fashion": {"center": 4.0, "half": 4.0, "brush": 2.0, "scattered": 2.0},
     "emoji": {"center": 1.5, "half": 2.5, "brush": 1.0, "scattered": 0.0},
@@ -61,7 +63,7 @@ def kept(name: str, subject: sets.Subject, images: np.ndarray, args: Namespace, 
 
 
 def steps(subject: sets.Subject, args: Namespace) -> int:
-    return args.solver_steps or subject.model.config.model.flow.solver_steps
+    return args.solver_steps or min(FILL_STEPS, subject.model.config.model.flow.solver_steps)
 
 
 # ---- parts

@@ -35,7 +35,7 @@ def figures(model: LoadedModel, images: np.ndarray, family: str = "half", **sett
 
 
 def answers_with(answer: Callable[[Tensor], Tensor]) -> Fake:
-    """Stands for posterior_pictures: `answer` gets one number for each picture that is wanted, its noise's first."""
+    """Stands for fill_pictures: `answer` gets one number for each picture that is wanted, its noise's first."""
     return lambda model, x, observed, noise, **_: answer(noise.noise[0].flatten(1)[:, 0])
 
 
@@ -95,7 +95,7 @@ def test_what_was_in_the_hole_is_not_told(model: LoadedModel) -> None:
 def test_memory_is_a_chunk(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are asked for as they are needed, and every chunk has one size."""
     sizes, asked = [], 0
-    monkeypatch.setattr(module, "posterior_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or x)
+    monkeypatch.setattr(module, "fill_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or x)
 
     def images():  # type: ignore[no-untyped-def]
         nonlocal asked
@@ -119,7 +119,7 @@ def test_without_a_flow_nothing_is_filled(model: LoadedModel) -> None:
 
 def test_the_truth_is_as_good_as_it_gets(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = to_unit(pictures(1))
-    monkeypatch.setattr(module, "posterior_pictures", answers_with(lambda noise: truth.expand(len(noise), -1, -1, -1)))
+    monkeypatch.setattr(module, "fill_pictures", answers_with(lambda noise: truth.expand(len(noise), -1, -1, -1)))
     found = figures(model, pictures(1))
     assert found == {"psnr_hole_db": MAX_HOLE_PSNR_DB, "psnr_hole_mean_fill_db": MAX_HOLE_PSNR_DB,
                      "ssim": pytest.approx(1)}  # fmt: skip
@@ -129,7 +129,7 @@ def test_one_fill_and_the_mean_of_all(model: LoadedModel, monkeypatch: pytest.Mo
     """Fills of 0 or 255 on grey 51: each misses by 1/5 or 4/5, their mean by what their shares say."""
     plain = np.full((4, 8, 8, 1), 51, np.uint8)
     monkeypatch.setattr(
-        module, "posterior_pictures", answers_with(lambda noise: noise.sign()[:, None, None, None].expand(-1, 1, 8, 8))
+        module, "fill_pictures", answers_with(lambda noise: noise.sign()[:, None, None, None].expand(-1, 1, 8, 8))
     )
     drawn = list(fill_holes(model, plain, draw_holes("center", 4, (8, 8)), fills=10))
     assert all(set(np.unique(filled.fills[:, filled.hole])) == {0, 255} for filled in drawn)

@@ -12,13 +12,9 @@ from vae_cli.data.damage import draw_observed
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.metrics.pictures import hole_psnr_db, ssim
 from vae_cli.model.priors import image_generator
-from vae_cli.model.vae import Latents, draw_noise
-from vae_cli.tasks.posterior import posterior_pictures
+from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise, whole_chunk
 from vae_cli.training.checkpoint import LoadedModel
 
-CHUNK = 64
-"""Fills are computed in chunks of this size, the last one filled up, so that rounding cannot depend on how many
-images are measured."""
 NUM_FILLS = 10
 """Whose mean is measured beside a single fill."""
 
@@ -62,8 +58,10 @@ def fill_holes(
     fills: int = NUM_FILLS,
     seed: int = 0,
     solver_steps: int | None = None,
+    method: Method = "auto",
 ) -> Iterator[Filled]:
-    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W].
+    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W], as `inpaint` makes
+    them.
 
     Fill k of the i-th image depends on (seed, i, k), its known pixels and the model alone. Holds a chunk at a time.
     Raises ConfigError for a model without a flow.
@@ -72,7 +70,7 @@ def fill_holes(
     places = (_Place(image, hole, number, fill) for number, (image, hole) in pairs for fill in range(fills))
     done: list[np.ndarray] = []
     while chunk := list(islice(places, CHUNK)):
-        answers = _pictures(model, chunk, seed, solver_steps)
+        answers = _pictures(model, chunk, seed, solver_steps, method)
         for place, answer in zip(chunk, answers, strict=False):  # the chunk may be filled up
             done.append(np.where(place.hole[:, :, None], answer, place.image))
             if place.fill == fills - 1:
@@ -80,15 +78,14 @@ def fill_holes(
                 done = []
 
 
-def _pictures(model: LoadedModel, chunk: Sequence[_Place], seed: int, solver_steps: int | None) -> np.ndarray:
-    """uint8 [CHUNK, H, W, C]: the model's pictures for a chunk, which is filled up with copies of its last place."""
-    whole = [*chunk, *[chunk[-1]] * (CHUNK - len(chunk))]
-    x = to_unit(np.stack([place.image for place in whole]))
-    observed = torch.from_numpy(np.stack([~place.hole for place in whole])).float()[:, None]
-    shapes = model.vae.latent_shapes
-    each = [draw_noise(shapes, 1, image_generator(seed, place.number, place.fill)) for place in whole]
-    noise = Latents(tuple(torch.cat(layer) for layer in zip(*each, strict=True)))
-    return to_pixels(posterior_pictures(model, x * observed, observed, noise, solver_steps=solver_steps))
+def _pictures(
+    model: LoadedModel, chunk: Sequence[_Place], seed: int, solver_steps: int | None, method: Method
+) -> np.ndarray:
+    """uint8 [CHUNK, H, W, C]: the pictures for at most a whole chunk."""
+    x = whole_chunk([to_unit(place.image[None]) for place in chunk])
+    observed = whole_chunk([torch.from_numpy(~place.hole).float()[None, None] for place in chunk])
+    noise = noise_chunk([paired_noise(model.vae, place.fill, seed, place.number) for place in chunk])
+    return to_pixels(fill_pictures(model, x, observed, noise, method=method, solver_steps=solver_steps))
 
 
 class HoleMeter:
