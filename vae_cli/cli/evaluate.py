@@ -1,5 +1,6 @@
 """`vae evaluate`: measure a model on images."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_cli.cli import loading, options
+from vae_cli.cli import label_figures, loading, options
 from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
@@ -16,7 +17,7 @@ from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
     from vae_cli.data.cache import ImageSet
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.data.scan import ImageRef, Scan
     from vae_cli.metrics.extractors import Extractor
     from vae_cli.training.checkpoint import LoadedModel
     from vae_cli.training.prepare import Prepared
@@ -34,6 +35,7 @@ _ROWS = {
     "psnr_db": ("PSNR of reconstructions (dB)", ".2f"),
     "training_psnr_db": ("PSNR of training images (dB)", ".2f"),
     "ssim": ("SSIM of reconstructions", ".4f"),
+    "label_accuracy": ("samples of labels named rightly", ".1%"),
 }
 _SAMPLE_ROWS = {
     "fid": ("Fréchet distance of samples", ".3f"),
@@ -43,6 +45,7 @@ _SAMPLE_ROWS = {
     "recall": ("recall", ".3f"),
     "density": ("density", ".3f"),
     "coverage": ("coverage", ".3f"),
+    "classifier_accuracy": ("held-out images named rightly", ".1%"),
 }
 _NEAREST_ROWS = {
     "training_images": ("training images looked at", "d"),
@@ -107,12 +110,14 @@ def evaluate(
     images = _held_out(own, limit) if data is None else _images_of(data, limit, model, messages)
     compared = _compare(model, images, own, feature_weights, seed, messages, is_own=data is None)
     facts = _measure(model, images, own if data is None else None, importance_samples, seed, messages)
+    facts = label_figures.with_accuracies(facts, compared.pop("accuracies", {}))
     bad = images.skipped if data is not None else ()
     if json:
         files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
         print_json("evaluate", "partial" if bad else "ok", **facts, **compared, files=files)
     else:
         _print_figures(facts, compared)
+        label_figures.print_table(facts["per_label"], verbose=verbose)
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
@@ -133,6 +138,7 @@ def _measure(
         facts = task(
             model,
             images.pixels,
+            labels=images.labels,
             importance_samples=importance_samples,
             seed=seed,
             on_progress=progress.reach,
@@ -165,12 +171,15 @@ def _compare(
     """Distances of samples from the images; nothing unless features were asked for."""
     if feature_weights is None:
         return {}
+    of_labels: dict[str, Any] = {}
     from vae_cli.metrics.extractors import open_extractor
     from vae_cli.tasks.evaluate import compare_samples, num_compared
 
     if feature_weights == AUTO:
         assert own is not None, "asked for as needed"
-        extractor = _trained_extractor(model, own, seed, messages)
+        extractor, share_right = _trained_extractor(model, own, seed, messages)
+        shares = label_figures.accuracies(model, own, extractor, seed, messages)
+        of_labels = {"classifier_accuracy": share_right, "accuracies": shares}
     else:
         extractor = open_extractor(
             Path(feature_weights), channels=model.channels, image_size=model.image_size, device=model.runtime.device
@@ -191,10 +200,13 @@ def _compare(
             on_progress=progress.reach,
         )
     _warn_of_copies(figures, count, messages)
-    return figures
+    return figures | of_labels
 
 
-def _trained_extractor(model: "LoadedModel", own: "Prepared", seed: int, messages: Messages) -> "Extractor":
+def _trained_extractor(
+    model: "LoadedModel", own: "Prepared", seed: int, messages: Messages
+) -> "tuple[Extractor, float]":
+    """A classifier's features, and the share of held-out images that it names rightly."""
     from vae_cli.metrics.classifier import NUM_STEPS
     from vae_cli.tasks.evaluate import classifier_extractor
 
@@ -203,7 +215,7 @@ def _trained_extractor(model: "LoadedModel", own: "Prepared", seed: int, message
             model, own.train, own.validation, seed=seed, on_progress=progress.reach
         )
     messages.note(f"the classifier names {share_right:.1%} of the held-out images rightly")
-    return extractor
+    return extractor, share_right
 
 
 def _warn_of_copies(figures: dict[str, Any], count: int, messages: Messages) -> None:
@@ -279,9 +291,9 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
     """DATA's test split where its folders name one, else validation, else everything."""
     from vae_cli.data.cache import load_images
     from vae_cli.data.masks import parse_color
-    from vae_cli.data.scan import lowest_hashes, scan
+    from vae_cli.data.scan import lowest_hashes
 
-    found = scan(data, labels="none")
+    found = _scanned(data, model)
     refs: Sequence[ImageRef] = found.images
     for split in ("test", "validation"):
         part = [ref for ref in found.images if ref.split == split]
@@ -297,6 +309,7 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
         channels=settings.channels,
         fit=settings.fit,
         background=parse_color(settings.background),
+        label_names=model.label_names,
     )
     images = replace(images, skipped=(*found.skipped, *images.skipped))
     for skipped in images.skipped:
@@ -304,3 +317,13 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
     for note in images.notes:
         messages.note(note)
     return images
+
+
+def _scanned(data: Path, model: "LoadedModel") -> "Scan":
+    """DATA's images, labelled as the run's own where its folders allow that."""
+    from vae_cli.data.scan import scan
+
+    if model.label_names and data.exists():
+        with contextlib.suppress(ConfigError):  # --labels folders in training, and no class folders here
+            return scan(data, labels=model.config.data.labels)
+    return scan(data, labels="none")

@@ -26,9 +26,11 @@ def file_entry(
     output: Path | None = None,
     reason: str | None = None,
     sample: int | None = None,
+    label: str | None = None,
 ) -> dict[str, Any]:
-    """One entry of `files`."""
-    return {"input": source, "output": output, "status": status, "reason": reason, "sample": sample}
+    """One entry of `files`; `label` only where there is one."""
+    entry = {"input": source, "output": output, "status": status, "reason": reason, "sample": sample}
+    return entry if label is None else entry | {"label": label}
 
 
 def _plain(value: Any) -> Any:
@@ -49,9 +51,9 @@ class Results:
         self.files: list[dict[str, Any]] = []
         self.num_written = self.num_present = self.num_failed = self.num_missing = 0
 
-    def written(self, source: str | None, output: Path, sample: int | None = None) -> None:
+    def written(self, source: str | None, output: Path, sample: int | None = None, label: str | None = None) -> None:
         self.num_written += 1
-        self._add(source, output, "ok", None, sample)
+        self.files.append(file_entry(source, "ok", output=output, sample=sample, label=label))
         if not self.as_json:
             print(shown(output), flush=True)
 

@@ -189,6 +189,13 @@ class LatentFlow(nn.Module):
         self.cluster_counts.index_put_((label, member), torch.ones(len(points), device=z.device), accumulate=True)
         self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
 
+    def count_labels(self, z: Tensor, label: Tensor) -> None:
+        """Add latents z [N, C, h, w] of labels [N] to their labels' counts, for labels that few images have."""
+        member = self.cluster_of(z)
+        known = member >= 0
+        ones = torch.ones(int(known.sum()), device=z.device)
+        self.cluster_counts.index_put_((label[known], member[known]), ones, accumulate=True)
+
     def cluster_of(self, z: Tensor) -> Tensor:
         """[B] the cluster of latents z [B, C, h, w] of the VAE; -1 where none were found."""
         known = self.cluster_counts[-1].nonzero().flatten()
