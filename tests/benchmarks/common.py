@@ -6,6 +6,7 @@ as its last line, one JSON object with every figure, the targets, the protocol a
 target is missed. What they need beyond the program: `pip install .[benchmark]`.
 
     samples.py          samples of Fashion-MNIST after 10 and 30 minutes: Fréchet distance, coverage, solver steps
+    labels.py           samples of each label named by a classifier, and their distances, by guidance
     ablations.py        one setting changed at a time: what each default is worth
     vs_pythae.py        samples at equal minutes and minutes to an equal bound, against pythae
     mnist_nll.py        likelihood of dynamically binarised MNIST

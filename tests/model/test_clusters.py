@@ -71,6 +71,26 @@ def test_samples_take_clusters_as_often_as_images_do() -> None:
     assert of_label <= set(flow.cluster_counts[1].nonzero().flatten().tolist())
 
 
+def test_guidance_weighs_clusters_by_how_much_they_are_the_labels_own() -> None:
+    flow, _ = clustered()
+    flow.cluster_counts[:] = torch.tensor([[0.0] * 8, [30, 10, 10] + [0] * 5, [30, 20, 40, 60] + [0] * 4])
+    plain, none, twice, huge = (
+        torch.bincount(clusters_of_images(flow, 7, list(range(3000)), 1, guidance), minlength=8) / 3000
+        for guidance in (1.0, 0.0, 2.0, 500.0)
+    )
+    tolerance = {"rtol": 0, "atol": 0.04}
+    torch.testing.assert_close(plain, torch.tensor([0.6, 0.2, 0.2] + [0.0] * 5), **tolerance)
+    torch.testing.assert_close(none, torch.tensor([30, 20, 40, 60] + [0.0] * 4) / 150, **tolerance)
+    torch.testing.assert_close(twice, torch.tensor([30, 5, 2.5] + [0.0] * 5) / 37.5, **tolerance)
+    assert huge[0] == 1
+
+
+def test_each_image_may_have_its_own_label() -> None:
+    flow, _ = clustered()
+    mixed = clusters_of_images(flow, 7, [5, 5, 5], [0, 1, -1])
+    assert mixed.tolist() == [clusters_of_images(flow, 7, [5], label).item() for label in (0, 1, -1)]
+
+
 def test_an_images_cluster_depends_on_seed_and_number_alone() -> None:
     flow, _ = clustered()
     many = clusters_of_images(flow, 7, [0, 1, 2, 3, 4])

@@ -82,6 +82,26 @@ def test_labels_come_from_folders(tmp_path: Path) -> None:
     assert prepared(tmp_path / "photos", {"data": {"labels": "none"}}).label_names == ()
 
 
+def test_folders_beside_loose_images_are_no_labels_and_it_says_so(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_pictures(tmp_path / "photos" / name, 5, (16, 16))
+    write_pictures(tmp_path / "photos", 4, (16, 16))
+    found = prepared(tmp_path / "photos")
+    assert found.label_names == () and any("--labels folders" in note for note in found.notes)
+    asked = prepared(tmp_path / "photos", {"data": {"labels": "folders"}})
+    assert asked.label_names == ("cat", "dog") and not any("label" in note for note in asked.notes)
+    ids = np.array([id.count("/") for id in asked.train.ids])
+    assert (asked.train.labels[ids == 0] == -1).all() and (asked.train.labels[ids == 1] >= 0).all()
+
+
+def test_a_label_without_training_images_is_named(tmp_path: Path) -> None:
+    for place in ("train/cat", "train/dog", "test/cow"):
+        write_pictures(tmp_path / "photos" / place, 4, (16, 16))
+    found = prepared(tmp_path / "photos")
+    assert found.label_names == ("cat", "cow", "dog")
+    assert [note for note in found.notes if "cow" in note and "cannot be drawn" in note]
+
+
 def test_bad_files_are_skipped_and_named(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "photos", 4, (16, 16))
     (folder / "bad.png").write_bytes(b"no picture")

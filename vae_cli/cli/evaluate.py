@@ -1,5 +1,6 @@
 """`vae evaluate`: measure a model on images."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_cli.cli import loading, options
+from vae_cli.cli import label_figures, loading, options
 from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
 from vae_cli.cli.inputs import require
@@ -18,7 +19,7 @@ from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
     from vae_cli.data.cache import ImageSet
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.data.scan import ImageRef, Scan
     from vae_cli.metrics.extractors import Extractor
     from vae_cli.training.checkpoint import LoadedModel
     from vae_cli.training.prepare import Prepared
@@ -36,6 +37,7 @@ _ROWS = {
     "psnr_db": ("PSNR of reconstructions (dB)", ".2f"),
     "training_psnr_db": ("PSNR of training images (dB)", ".2f"),
     "ssim": ("SSIM of reconstructions", ".4f"),
+    "label_accuracy": ("samples of labels named rightly", ".1%"),
 }
 _SAMPLE_ROWS = {
     "fid": ("Fréchet distance of samples", ".3f"),
@@ -45,6 +47,7 @@ _SAMPLE_ROWS = {
     "recall": ("recall", ".3f"),
     "density": ("density", ".3f"),
     "coverage": ("coverage", ".3f"),
+    "classifier_accuracy": ("held-out images named rightly", ".1%"),
 }
 _HOLE_ROWS = {
     "psnr_hole_db": ("PSNR in holes, one fill (dB)", ".2f"),
@@ -128,6 +131,7 @@ def evaluate(
     facts = _measure(model, images, own if data is None else None, importance_samples, seed, messages)
     if holes is not None:
         compared["inpaint"] = measure_holes(model, images, holes, sheet, seed, messages)
+    facts = label_figures.with_accuracies(facts, compared.pop("accuracies", {}))
     bad = images.skipped if data is not None else ()
     if json:
         files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
@@ -137,6 +141,7 @@ def evaluate(
         _print_figures(facts, compared)
         if sheet:
             print(shown(sheet))
+        label_figures.print_table(facts["per_label"], verbose=verbose)
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
@@ -157,6 +162,7 @@ def _measure(
         facts = task(
             model,
             images.pixels,
+            labels=images.labels,
             importance_samples=importance_samples,
             seed=seed,
             on_progress=progress.reach,
@@ -189,12 +195,15 @@ def _compare(
     """Distances of samples from the images; nothing unless features were asked for."""
     if feature_weights is None:
         return {}
+    of_labels: dict[str, Any] = {}
     from vae_cli.metrics.extractors import open_extractor
     from vae_cli.tasks.evaluate import compare_samples, num_compared
 
     if feature_weights == AUTO:
         assert own is not None, "asked for as needed"
-        extractor = _trained_extractor(model, own, seed, messages)
+        extractor, share_right = _trained_extractor(model, own, seed, messages)
+        shares = label_figures.accuracies(model, own, extractor, seed, messages)
+        of_labels = {"classifier_accuracy": share_right, "accuracies": shares}
     else:
         extractor = open_extractor(
             Path(feature_weights), channels=model.channels, image_size=model.image_size, device=model.runtime.device
@@ -215,10 +224,13 @@ def _compare(
             on_progress=progress.reach,
         )
     _warn_of_copies(figures, count, messages)
-    return figures
+    return figures | of_labels
 
 
-def _trained_extractor(model: "LoadedModel", own: "Prepared", seed: int, messages: Messages) -> "Extractor":
+def _trained_extractor(
+    model: "LoadedModel", own: "Prepared", seed: int, messages: Messages
+) -> "tuple[Extractor, float]":
+    """A classifier's features, and the share of held-out images that it names rightly."""
     from vae_cli.metrics.classifier import NUM_STEPS
     from vae_cli.tasks.evaluate import classifier_extractor
 
@@ -227,7 +239,7 @@ def _trained_extractor(model: "LoadedModel", own: "Prepared", seed: int, message
             model, own.train, own.validation, seed=seed, on_progress=progress.reach
         )
     messages.note(f"the classifier names {share_right:.1%} of the held-out images rightly")
-    return extractor
+    return extractor, share_right
 
 
 def _warn_of_copies(figures: dict[str, Any], count: int, messages: Messages) -> None:
@@ -308,9 +320,9 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
     """DATA's test split where its folders name one, else validation, else everything."""
     from vae_cli.data.cache import load_images
     from vae_cli.data.masks import parse_color
-    from vae_cli.data.scan import lowest_hashes, scan
+    from vae_cli.data.scan import lowest_hashes
 
-    found = scan(data, labels="none")
+    found = _scanned(data, model)
     refs: Sequence[ImageRef] = found.images
     for split in ("test", "validation"):
         part = [ref for ref in found.images if ref.split == split]
@@ -326,6 +338,7 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
         channels=settings.channels,
         fit=settings.fit,
         background=parse_color(settings.background),
+        label_names=model.label_names,
     )
     images = replace(images, skipped=(*found.skipped, *images.skipped))
     for skipped in images.skipped:
@@ -333,3 +346,13 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
     for note in images.notes:
         messages.note(note)
     return images
+
+
+def _scanned(data: Path, model: "LoadedModel") -> "Scan":
+    """DATA's images, labelled as the run's own where its folders allow that."""
+    from vae_cli.data.scan import scan
+
+    if model.label_names and data.exists():
+        with contextlib.suppress(ConfigError):  # --labels folders in training, and no class folders here
+            return scan(data, labels=model.config.data.labels)
+    return scan(data, labels="none")

@@ -13,6 +13,8 @@ from vae_cli.cli.results import print_json
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
 _GIB = 2**30
+NUM_LISTED = 20
+"""Labels that are named without --verbose."""
 
 
 def info(
@@ -71,6 +73,8 @@ def _run_facts(run: Path) -> dict[str, Any]:
         "image_size": list(vae.image_size),
         "channels": vae.channels,
         "labels": list(facts.label_names),
+        "label_images": dict(zip(facts.label_names, facts.label_images, strict=False)) or None,
+        "unlabelled_images": facts.label_images[-1] if facts.label_images else None,
         "parameters": sum(parameter.numel() for module in (vae, flow) if module for parameter in module.parameters()),
         "latent_shapes": [list(shape) for shape in vae.latent_shapes],
         "config": facts.config.as_dict(),
@@ -80,12 +84,11 @@ def _run_facts(run: Path) -> dict[str, Any]:
 def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
     height, width = facts["image_size"]
     shapes = ", ".join("x".join(map(str, shape)) for shape in facts["latent_shapes"])
-    labels = ", ".join(map(shown, facts["labels"][:20])) or "none"
     lines = [
         f"weights     {shown(facts['path'])}",
         f"step        {facts['step']} (phase {facts['phase']}, {'with' if facts['has_flow'] else 'no'} latent flow)",
         f"images      {height}x{width}, {'grey' if facts['channels'] == 1 else 'colour'}",
-        f"labels      {labels}" + (", ..." if len(facts["labels"]) > 20 else ""),
+        f"labels      {_labels_line(facts, len(facts['labels']) if verbose else NUM_LISTED)}",
         f"parameters  {facts['parameters']:,}",
         f"latents     {shapes} (channels x height x width)",
         f"preset      {facts['config']['preset']}",
@@ -95,6 +98,17 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
 
         lines += ["", dump_yaml(from_dict(facts["config"])).rstrip()]
     return lines
+
+
+def _labels_line(facts: dict[str, Any], limit: int) -> str:
+    """Labels with their numbers of training images, as far as the file knows them."""
+    names, counts = facts["labels"], facts["label_images"] or {}
+    if not names:
+        return "none"
+    listed = [f"{shown(name)} ({counts[name]})" if name in counts else shown(name) for name in names[:limit]]
+    rest = f", … {len(names)} in all" if len(names) > limit else ""
+    unlabelled = f"; {facts['unlabelled_images']} images without" if facts["unlabelled_images"] else ""
+    return ", ".join(listed) + rest + unlabelled
 
 
 def _machine_facts(device: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ _LIKE_LOSSLESS: dict[str, dict[str, Any]] = {
     ".jpeg": {"quality": 95},
     ".webp": {"lossless": True},
 }
-_GAP_PIXELS = 2
+GAP_PIXELS = 2
 
 
 def is_picture(out: Path | None) -> bool:
@@ -147,8 +147,8 @@ def grid(images: Sequence["np.ndarray"], num_columns: int | None = None) -> "np.
     columns = min(num_columns or math.ceil(math.sqrt(len(images))), len(images))
     rows = math.ceil(len(images) / columns)
     height, width, channels = images[0].shape
-    down, right = height + _GAP_PIXELS, width + _GAP_PIXELS
-    sheet = np.full((rows * down - _GAP_PIXELS, columns * right - _GAP_PIXELS, channels), 255, np.uint8)
+    down, right = height + GAP_PIXELS, width + GAP_PIXELS
+    sheet = np.full((rows * down - GAP_PIXELS, columns * right - GAP_PIXELS, channels), 255, np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * down, index % columns * right
         sheet[top : top + height, left : left + width] = image

@@ -1,10 +1,10 @@
-"""The pictures in a run's `previews/`: samples, reconstructions, fills and a walk, drawn with the tasks."""
+"""The pictures in a run's `previews/`: samples, also by label, reconstructions, fills, a walk; drawn with the tasks."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_cli.cli import output
+from vae_cli.cli import label_sheet, output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vae_cli.training.checkpoint import LoadedModel
 
 NUM_SAMPLES = 64
+NUM_LABELS, NUM_OF_EACH = 20, 8
 NUM_PAIRS = 16
 NUM_FILLED = 6
 NUM_FILLS = 3
@@ -20,13 +21,13 @@ NUM_FILLS = 3
 
 def draw_progress(model: "LoadedModel", images: "ImageSet", folder: Path, step: int) -> list[Path]:
     """Samples and reconstructions in the middle of training, named by the step."""
-    paths = {"samples": samples(model), "reconstructions": reconstructions(model, images)}
-    return _save(paths, folder, f"step-{step:08d}-")
+    pictures = {"samples": samples(model), **labels(model), "reconstructions": reconstructions(model, images)}
+    return _save(pictures, folder, f"step-{step:08d}-")
 
 
 def draw_final(model: "LoadedModel", images: "ImageSet", folder: Path) -> list[Path]:
     """Everything the model can do, for the end of training; fills only for a model with a flow."""
-    pictures = {"samples": samples(model), "reconstructions": reconstructions(model, images)}
+    pictures = {"samples": samples(model), **labels(model), "reconstructions": reconstructions(model, images)}
     if model.flow is not None:
         pictures["inpaintings"] = inpaintings(model, images)
     pictures["interpolation"] = interpolation(model, images)
@@ -55,6 +56,19 @@ def samples(model: "LoadedModel") -> "np.ndarray":
     from vae_cli.tasks.sample import sample
 
     return output.grid(list(sample(model, NUM_SAMPLES)))
+
+
+def labels(model: "LoadedModel") -> "dict[str, np.ndarray]":
+    """`labels`: new images of each label, a row each; nothing for a model that knows none. Of many labels, some."""
+    from vae_cli.tasks.sample import learned_labels, sample_labels
+
+    every = learned_labels(model)
+    if model.flow is None or not every:
+        return {}
+    names = every[:: -(-len(every) // NUM_LABELS)]
+    drawn = list(sample_labels(model, names, NUM_OF_EACH))
+    rows = [drawn[start : start + NUM_OF_EACH] for start in range(0, len(drawn), NUM_OF_EACH)]
+    return {"labels": label_sheet.sheet(names, rows)}
 
 
 def reconstructions(model: "LoadedModel", images: "ImageSet") -> "np.ndarray":

@@ -333,7 +333,7 @@ class Session:
 
         count = len(prepared.validation.ids)
         chosen = np.unique(np.linspace(0, count - 1, min(count, VALIDATED_IMAGES)).astype(int))
-        return evaluate(model, prepared.validation.pixels[chosen])
+        return evaluate(model, prepared.validation.pixels[chosen], labels=prepared.validation.labels[chosen])
 
     def _report_nothing_to_do(
         self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool

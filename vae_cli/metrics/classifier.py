@@ -118,13 +118,18 @@ def features(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
+def predictions(net: nn.Sequential, pixels: np.ndarray) -> np.ndarray:
+    """int64 [N] class numbers that it gives images uint8 [N, H, W, C]."""
+    return _in_chunks(net, pixels).argmax(1).numpy()
+
+
+@torch.inference_mode()
 def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> float:
     """Share of the labelled images uint8 [N, H, W, C] whose class it names; NaN without labels."""
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         return float("nan")
-    answers = _in_chunks(net, pixels[known]).argmax(1).numpy()
-    return float((answers == labels[known]).mean())
+    return float((predictions(net, pixels[known]) == labels[known]).mean())
 
 
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:

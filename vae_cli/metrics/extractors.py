@@ -26,6 +26,8 @@ class Extractor:
     num_features: int
     extract: Callable[[np.ndarray], Tensor]
     """uint8 [N, H, W, C] to float64 [N, num_features] on the CPU."""
+    classify: Callable[[np.ndarray], np.ndarray] | None = None
+    """uint8 [N, H, W, C] to int64 [N] class numbers, where the network is a classifier."""
 
 
 def open_extractor(
@@ -52,7 +54,12 @@ def of_classifier(net: nn.Sequential, name: str, device: torch.device) -> Extrac
     """The last hidden layer of a classifier."""
     net.to(device)
     hidden = next(layer for layer in net if isinstance(layer, nn.Linear))
-    return Extractor(name, hidden.out_features, lambda pixels: classifier.features(net, pixels))
+    return Extractor(
+        name,
+        hidden.out_features,
+        lambda pixels: classifier.features(net, pixels),
+        lambda pixels: classifier.predictions(net, pixels),
+    )
 
 
 def _inception(path: Path, device: torch.device) -> Extractor:

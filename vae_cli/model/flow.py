@@ -197,6 +197,13 @@ class LatentFlow(nn.Module):
         self.cluster_counts.index_put_((label, member), torch.ones(len(points), device=z.device), accumulate=True)
         self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
 
+    def count_labels(self, z: Tensor, label: Tensor) -> None:
+        """Add latents z [N, C, h, w] of labels [N] to their labels' counts, for labels that few images have."""
+        member = self.cluster_of(z)
+        known = member >= 0
+        ones = torch.ones(int(known.sum()), device=z.device)
+        self.cluster_counts.index_put_((label[known], member[known]), ones, accumulate=True)
+
     def cluster_of(self, z: Tensor) -> Tensor:
         """[B] the cluster of latents z [B, C, h, w] of the VAE; -1 where none were found."""
         known = self.cluster_counts[-1].nonzero().flatten()
@@ -306,7 +313,8 @@ class LatentFlow(nn.Module):
     def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0) -> Tensor:
         """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps.
 
-        guidance g ≠ 1 moves the velocity to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022).
+        guidance g ≠ 1 moves the velocity to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022), both seen
+        from the view's cluster: what a label says beyond it. The choice of the cluster has its own guidance.
         """
         condition = self.condition(view)
         unlabelled = torch.full_like(view.label, -1)

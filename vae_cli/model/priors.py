@@ -1,6 +1,7 @@
 """Where new latents come from: the VAE's own N(0, I) or the latent flow."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -38,18 +39,36 @@ def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float 
 CLUSTER_DRAW = 1
 
 
-def clusters_of_images(flow: LatentFlow, seed: int, indices: list[int], label: int = -1) -> Tensor:
-    """[B] the cluster that each image starts from, as often as training images of that label (-1 = any) belong to it.
+def clusters_of_images(
+    flow: LatentFlow, seed: int, indices: list[int], label: int | Sequence[int] = -1, guidance: float = 1.0
+) -> Tensor:
+    """[B] the cluster that each image starts from, as often as training images of its label (-1 = any) belong to it.
 
-    Like the noise, image i's cluster depends on (seed, i) alone; -1 for a flow or a label without clusters.
+    Like the noise, image i's cluster depends on (seed, i) alone; -1 for a flow or a label without clusters. Guidance g
+    weighs a cluster c by p(c | label)^g p(c)^(1 - g), as it does what follows inside a cluster.
     """
-    counts = flow.cluster_counts[label].cpu().double()  # row -1 counts all images
-    if counts.sum() == 0:
-        return torch.full((len(indices),), -1)
-    drawn = [torch.rand((), generator=image_generator(seed, index, CLUSTER_DRAW), dtype=torch.float64).item()
-             for index in indices]  # fmt: skip
-    share = counts.cumsum(0) / counts.sum()
-    return torch.searchsorted(share, torch.tensor(drawn, dtype=torch.float64), right=True).clamp(max=len(counts) - 1)
+    labels = [label] * len(indices) if isinstance(label, int) else label
+    shares = {number: _cluster_shares(flow.cluster_counts.cpu().double(), number, guidance) for number in set(labels)}
+    return torch.tensor([_drawn_cluster(shares[number], seed, index)
+                         for number, index in zip(labels, indices, strict=True)])  # fmt: skip
+
+
+def _cluster_shares(counts: Tensor, label: int, guidance: float) -> Tensor | None:
+    """[K] cumulative shares of the clusters under a label; None where it has none. counts: [labels + 1, K]."""
+    weights = counts[label]  # row -1 counts all images
+    if weights.sum() == 0:
+        return None
+    if guidance != 1.0:
+        of_label = weights / counts[-1].clamp(min=1)  # p(label | c)
+        weights = (of_label / of_label.max()) ** guidance * counts[-1]
+    return weights.cumsum(0) / weights.sum()
+
+
+def _drawn_cluster(share: Tensor | None, seed: int, index: int) -> int:
+    if share is None:
+        return -1
+    drawn = torch.rand((), generator=image_generator(seed, index, CLUSTER_DRAW), dtype=torch.float64)
+    return int(torch.searchsorted(share, drawn, right=True).clamp(max=len(share) - 1))
 
 
 def to_device(latents: Latents, device: torch.device) -> Latents:
@@ -65,17 +84,20 @@ def latents_of_images(
     device: torch.device,
     steps: int = 1,
     temperature: float = 1.0,
-    label: int = -1,
+    label: int | Sequence[int] = -1,
     guidance: float = 1.0,
 ) -> Latents:
-    """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I)."""
+    """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I).
+
+    label: of all images or of each; an image's noise does not depend on it.
+    """
     latents = to_device(noise_of_images(vae, seed, indices, temperature), device)
     if flow is None:
         return latents
     latents = latents.with_first(flow.noise_scale * latents.noise[0])
     view = View.nothing(len(indices), vae.channels, vae.image_size, device)
-    view = view.with_label(torch.full((len(indices),), label, device=device))
-    view = view.with_cluster(clusters_of_images(flow, seed, indices, label).to(device))
+    view = view.with_label(torch.tensor(label, device=device).expand(len(indices)))
+    view = view.with_cluster(clusters_of_images(flow, seed, indices, label, guidance).to(device))
     return through_flow(flow, latents, view, steps=steps, guidance=guidance)
 
 

@@ -1,6 +1,6 @@
 """Measure a model on images: the bound, the importance-weighted likelihood, reconstructions, latents, samples."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_l
 from vae_cli.metrics.pictures import psnr_db, ssim
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import draw_noise
-from vae_cli.tasks.sample import sample
+from vae_cli.tasks.sample import learned_labels, sample, sample_labels
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
@@ -29,6 +29,10 @@ MAX_COMPARED = 10_000
 """Images, and as many samples, whose features are compared."""
 TRAINING_PER_IMAGE = 20
 """Training images for each compared one, at most, among which its nearest is looked for."""
+
+PER_LABEL = ("elbo_nats", "psnr_db", "ssim")
+LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000
+"""Drawn of each label to see whether a classifier names them rightly, and of all labels together."""
 
 BINARIZATION_SEED = 777
 """Test pixels are drawn once with NumPy's legacy generator under this seed, as in the published tables
@@ -40,6 +44,7 @@ def evaluate(
     model: LoadedModel,
     images: np.ndarray,
     *,
+    labels: np.ndarray | None = None,
     importance_samples: int = 0,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -47,11 +52,13 @@ def evaluate(
     """Figures of `vae evaluate` over images uint8 [N, H, W, C]; means of per-image values.
 
     The reconstructions behind `psnr_db` and `ssim` decode the posterior means. Noise depends on (seed, position), and
-    chunks have one size, so that nothing else can change a figure. Raises ValueError without images.
+    chunks have one size, so that nothing else can change a figure. labels: int64 [N] class numbers, -1 = none, for
+    `per_label`. Raises ValueError without images.
     """
     if not len(images):
         raise ValueError("no images to measure")
     sums: dict[str, Tensor] = {}
+    of_images: dict[str, list[Tensor]] = {name: [] for name in PER_LABEL}
     meters = [VarianceMeter() for _ in model.vae.latent_shapes]
     uniform = np.random.RandomState(BINARIZATION_SEED)
     for start in range(0, len(images), CHUNK):
@@ -59,6 +66,8 @@ def evaluate(
         generator = image_generator(seed, start)
         for name, value in _measure(model, x, meters, importance_samples, generator).items():
             sums[name] = sums.get(name, torch.zeros(())) + value.cpu().double().sum(0)
+            if name in of_images:
+                of_images[name].append(value.cpu().double())
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
     layers = _layers(model, meters, sums.pop("layer_rate_nats") / len(images))
@@ -79,7 +88,21 @@ def evaluate(
         "psnr_db": figures["psnr_db"],
         "ssim": figures["ssim"],
         "layers": layers,
+        "per_label": _per_label(model.label_names, labels, of_images) if labels is not None else None,
     }
+
+
+def _per_label(
+    names: Sequence[str], labels: np.ndarray, of_images: Mapping[str, list[Tensor]]
+) -> dict[str, dict[str, Any]] | None:
+    """Means over the images of each label that occurs; None where none does."""
+    values = {name: torch.cat(found).numpy() for name, found in of_images.items()}
+    rows = {name: np.flatnonzero(labels == number) for number, name in enumerate(names)}
+    return {
+        name: {"images": len(chosen)} | {figure: float(value[chosen].mean()) for figure, value in values.items()}
+        for name, chosen in rows.items()
+        if len(chosen)
+    } or None
 
 
 def _layers(model: LoadedModel, meters: list[VarianceMeter], rates: Tensor) -> list[dict[str, Any]]:
@@ -197,6 +220,26 @@ def compare_samples(
 def _thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
     """`count` images evenly spread over the set, so that every class folder keeps its share."""
     return (images[number * len(images) // count] for number in range(count))
+
+
+def label_accuracy(
+    model: LoadedModel, extractor: Extractor, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """Of each label, the share of its samples that the extractor's classifier names rightly.
+
+    The classifier has to number its classes as the model does. Raises ValueError for an extractor without one.
+    """
+    if extractor.classify is None:
+        raise ValueError(f"{extractor.name} names no classes")
+    labels = learned_labels(model)
+    count = max(1, min(LABEL_SAMPLES, MOST_LABEL_SAMPLES // max(1, len(labels))))
+    drawn, found = sample_labels(model, labels, count, seed=seed), {}
+    for done, label in enumerate(labels, start=1):
+        named = extractor.classify(np.stack(list(islice(drawn, count))))
+        found[label] = float((named == model.label_names.index(label)).mean())
+        if on_progress is not None:
+            on_progress(done * count, len(labels) * count)
+    return found
 
 
 def classifier_extractor(

@@ -1,7 +1,8 @@
 """Draw new images from a trained model."""
 
 import difflib
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +14,10 @@ from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
 """Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
+ALL = "all"
+DEFAULT_GUIDANCE = 1.0
+NUM_LISTED = 12
+"""Labels that a message names at most."""
 
 
 def resolve_prior(model: LoadedModel, prior: str) -> str:
@@ -25,14 +30,55 @@ def resolve_prior(model: LoadedModel, prior: str) -> str:
 
 
 def label_number(model: LoadedModel, name: str) -> int:
-    """The class number of a label. Raises ConfigError with the nearest known name."""
-    if name in model.label_names:
-        return model.label_names.index(name)
-    if not model.label_names:
+    """The class number of a label. Raises ConfigError, with the nearest known name, for one that cannot be drawn."""
+    names = model.label_names
+    if not names:
         raise ConfigError(f"--label {name}: this model was trained without labels")
-    close = difflib.get_close_matches(name, model.label_names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(model.label_names[:12])}"
-    raise ConfigError(f"--label {name}: no such label; {hint}")
+    if name in names:
+        number = names.index(name)
+        if not is_learned(model, number):
+            raise ConfigError(f"--label {name}: no training image had this label, so it cannot be drawn")
+        return number
+    composed = [number for number, known in enumerate(names) if _composed(known) == _composed(name)]
+    if len(composed) == 1:  # the same text, stored otherwise: macOS takes é apart in names of folders
+        return composed[0]
+    raise ConfigError(f"--label {name}: no such label; {_hint(name, names)}")
+
+
+def chosen_labels(model: LoadedModel, asked: Sequence[str]) -> list[str]:
+    """Labels as the model writes them, each once. `all` stands for every one that training images had, unless a class
+    has that name. Raises ConfigError as `label_number` does."""
+    found: list[str] = []
+    for name in asked:
+        if name == ALL and model.label_names and ALL not in model.label_names:
+            found += learned_labels(model)
+        else:
+            found.append(model.label_names[label_number(model, name)])
+    if asked and not found:
+        raise ConfigError(f"--label {ALL}: no training image had a label; leave --label out")
+    return list(dict.fromkeys(found))
+
+
+def learned_labels(model: LoadedModel) -> list[str]:
+    """The labels that can be drawn."""
+    return [name for number, name in enumerate(model.label_names) if is_learned(model, number)]
+
+
+def is_learned(model: LoadedModel, number: int) -> bool:
+    """Whether training images had this label, as far as the model remembers."""
+    return not model.label_images or model.label_images[number] > 0
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    """The known name that differs in case only, else the most similar one, else what is known."""
+    alike = [known for known in names if known.casefold() == name.casefold()]
+    close = alike or difflib.get_close_matches(name, names, n=1)
+    more = ", …" if len(names) > NUM_LISTED else ""
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names[:NUM_LISTED])}{more}"
 
 
 def sample(
@@ -46,20 +92,49 @@ def sample(
     label: str | None = None,
     guidance: float = 1.0,
 ) -> Iterator[np.ndarray]:
-    """uint8 [H, W, C] images; image i depends on (seed, i) and the model alone.
+    """uint8 [H, W, C] images; image i depends on (seed, i), its label and the model alone.
 
     Raises ConfigError for an unknown label or a prior that the model does not hold.
     """
+    return sample_labels(
+        model, (label,), count,
+        seed=seed, temperature=temperature, prior=prior, solver_steps=solver_steps, guidance=guidance,
+    )  # fmt: skip
+
+
+def sample_labels(
+    model: LoadedModel,
+    labels: Sequence[str | None],
+    count: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prior: str = "auto",
+    solver_steps: int | None = None,
+    guidance: float = 1.0,
+) -> Iterator[np.ndarray]:
+    """uint8 [H, W, C], `count` images of each label in turn (None = of any); each the one that `sample` draws.
+
+    Image i of every label starts from the same noise. Raises ConfigError as `sample` does.
+    """
     chosen = resolve_prior(model, prior)
-    number = label_number(model, label) if label is not None else -1
-    if number >= 0 and chosen != "flow":
+    numbers = [-1 if label is None else label_number(model, label) for label in labels]
+    if max(numbers, default=-1) >= 0 and chosen != "flow":
         raise ConfigError("--label needs the flow: this model's own prior knows no labels")
-    steps = solver_steps or model.config.model.flow.solver_steps
-    for start in range(0, count, CHUNK):
+    total = len(numbers) * count
+    for start in range(0, total, CHUNK):
+        places = [_place(number, numbers, count) for number in range(start, start + CHUNK)]
         with torch.inference_mode(), model.runtime.autocast():
             latents = latents_of_images(
-                model.vae, model.flow if chosen == "flow" else None, seed, list(range(start, start + CHUNK)),
-                device=model.runtime.device, steps=steps, temperature=temperature, label=number, guidance=guidance,
+                model.vae, model.flow if chosen == "flow" else None, seed, [index for _, index in places],
+                device=model.runtime.device, steps=solver_steps or model.config.model.flow.solver_steps,
+                temperature=temperature, label=[label for label, _ in places], guidance=guidance,
             )  # fmt: skip
             x = model.vae.decode_mean(latents)
-        yield from to_pixels(x)[: count - start]
+        yield from to_pixels(x)[: total - start]
+
+
+def _place(position: int, labels: Sequence[int], count: int) -> tuple[int, int]:
+    """Label and number of the image at a position; behind the last one, more of the last label fill the chunk."""
+    row = min(position // count, len(labels) - 1)
+    return labels[row], position - row * count

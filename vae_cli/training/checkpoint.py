@@ -42,6 +42,8 @@ class Facts:
     step: int
     phase: str
     """`vae` or `flow`: what was being trained."""
+    label_images: tuple[int, ...] = ()
+    """Training images of each label, and last those without one; () where an older version wrote the file."""
 
     def as_json(self) -> str:
         facts = {
@@ -49,9 +51,10 @@ class Facts:
             "step": self.step,
             "phase": self.phase,
             "label_names": list(self.label_names),
+            "label_images": list(self.label_images),
             "config": self.config.as_dict(),
         }
-        return json.dumps(facts, ensure_ascii=False, indent=1)
+        return json.dumps(facts, indent=1)  # names of folders may hold bytes that are no UTF-8: nothing but ASCII
 
     @staticmethod
     def from_json(text: str, path: Path) -> "Facts":
@@ -65,7 +68,8 @@ class Facts:
                     "use the version of vae that made it, or train it again"
                 )
             config = from_dict(facts["config"])
-            return Facts(config, tuple(facts["label_names"]), int(facts["step"]), str(facts["phase"]))
+            names, counts = tuple(facts["label_names"]), tuple(facts.get("label_images", ()))
+            return Facts(config, names, int(facts["step"]), str(facts["phase"]), counts)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
 
@@ -82,6 +86,8 @@ class LoadedModel:
     phase: str
     path: Path
     runtime: Runtime
+    label_images: tuple[int, ...] = ()
+    """As in `Facts`."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -230,7 +236,9 @@ def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: R
     for module in (vae, flow):
         if module is not None:
             runtime.place(module.eval().requires_grad_(False))
-    return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, runtime)
+    return LoadedModel(
+        facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, runtime, facts.label_images
+    )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ from vae_cli.training.phase import CALIBRATION_DRAWS, CHUNK, CLUSTER_DRAWS, FLOW
 
 STATISTICS_IMAGES = 4096
 """Latents are standardised by mean and scale over about this many training images."""
+LABEL_ROWS = 32
+"""A label's clusters are known from as many of its images, or from all of them."""
 CLUSTER_SHARE = 0.9
 """Of the views with nothing observed, those that come with their cluster."""
 REFINED_SHARE = 1 / 4
@@ -72,6 +74,9 @@ class FlowPhase:
         self.module.set_statistics(center.float(), scale.float())
         labels = self.setting.runtime.move(torch.from_numpy(train.labels[rows]))
         self.module.set_clusters(torch.cat(means), labels, image_generator(self.setting.seed, CLUSTER_DRAWS))
+        if len(more := _rows_of_rare_labels(train.labels, rows)):
+            z = torch.cat([self._posterior(x)[0] for x in self.setting.train_chunks(more)])
+            self.module.count_labels(z, self.setting.runtime.move(torch.from_numpy(train.labels[more])))
 
     @torch.no_grad()
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,6 +210,18 @@ class _FlowDraws:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_FlowDraws":
         return _FlowDraws(*(function(getattr(self, name)) for name in self.__dataclass_fields__))
+
+
+def _rows_of_rare_labels(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Further rows, so that a label has LABEL_ROWS images or all of its own among them and `rows`."""
+    is_seen = np.zeros(len(labels), bool)
+    is_seen[rows] = True
+    found = [np.empty(0, np.int64)]
+    for label in np.unique(labels[labels >= 0]):
+        of_label = np.flatnonzero(labels == label)
+        unseen = of_label[~is_seen[of_label]]
+        found.append(unseen[: max(0, LABEL_ROWS - (len(of_label) - len(unseen)))])
+    return np.concatenate(found)
 
 
 def _refined(observed: Tensor) -> Tensor:

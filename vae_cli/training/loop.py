@@ -250,7 +250,8 @@ class Trainer:
     # Disk
 
     def _facts(self, step: int) -> Facts:
-        return Facts(self.setting.config, self.setting.label_names, step, self.progress.phase)
+        setting = self.setting
+        return Facts(setting.config, setting.label_names, step, self.progress.phase, setting.label_images)
 
     def _weights(self, phase: Phase, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights to store: the phase's tensors, and the frozen VAE's beside a flow."""
@@ -337,7 +338,8 @@ class Trainer:
         facts, path = self._facts(self.progress.step), self.run_path
         vae, flow = (module, None) if phase.name == "vae" else (self.vae, module)
         assert isinstance(vae, VAE) and (flow is None or isinstance(flow, LatentFlow))
-        return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime)
+        return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime,
+                           facts.label_images)  # fmt: skip
 
     # Ranks
 

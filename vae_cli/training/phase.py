@@ -78,6 +78,12 @@ class Setting:
     def seed(self) -> int:
         return self.config.training.seed
 
+    @property
+    def label_images(self) -> tuple[int, ...]:
+        """Training images of each label, and last those without one."""
+        num = len(self.label_names)
+        return tuple(np.bincount(np.where(self.train.labels < 0, num, self.train.labels), minlength=num + 1).tolist())
+
     def part(self, drawn: Tensor) -> Tensor:
         """This rank's rows of something drawn for the global batch, on the device."""
         share = len(drawn) // self.runtime.world_size

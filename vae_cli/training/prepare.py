@@ -1,5 +1,6 @@
 """Before training: read the data, settle what the configuration left open, hold images out."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from vae_cli.config import RunConfig
 from vae_cli.data.builtin import builtin_split
 from vae_cli.data.cache import ImageSet, binary_share, load_images, survey
 from vae_cli.data.masks import parse_color
-from vae_cli.data.scan import Skipped, scan, split_images
+from vae_cli.data.scan import Scan, Skipped, scan, split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.model.vae import auto_latents, auto_width, coarsest_stride
 
@@ -72,8 +73,25 @@ def prepare(
         notes.append("a single image: it is learned from and measured alike")
     failed = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
     config, likelihood_note = _complete_likelihood(config, train.pixels)
-    notes += [*likelihood_note, *dict.fromkeys(train.notes + validation.notes)]
+    notes += [*likelihood_note, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
     return Prepared(config, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
+
+
+def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
+    """What may surprise about labels: folders that give none, and labels that no training image has."""
+    notes = []
+    folders = Counter(ref.id.split("/")[0] for ref in found.images if ref.id.count("/") == 1)
+    num_beside = len(found.images) - sum(folders.values())
+    is_flat = len(folders) > 1 and all(ref.id.count("/") < 2 for ref in found.images)
+    if config.data.labels == "auto" and not found.label_names and is_flat and 0 < num_beside < sum(folders.values()):
+        notes.append(f"{num_beside} images lie beside {len(folders)} folders, whose names are therefore no labels; "
+                     "with --labels folders they are")  # fmt: skip
+    seen = set(train.labels.tolist())
+    unseen = [name for number, name in enumerate(found.label_names) if number not in seen]
+    if unseen:
+        listed = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
+        notes.append(f"no training image has the label {listed}: it cannot be drawn later")
+    return notes
 
 
 def _prepare_builtin(config: RunConfig) -> Prepared:

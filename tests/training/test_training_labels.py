@@ -1,0 +1,82 @@
+"""Labels in training: the unlabelled count for no label, rare ones are not forgotten, and any name can be stored."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import CPU, image_set, tiny_config, tiny_vae
+
+from vae_cli.data.cache import ImageSet
+from vae_cli.model.flow import build_flow
+from vae_cli.training import flow_phase
+from vae_cli.training.checkpoint import Facts, load_model
+from vae_cli.training.flow_phase import FlowPhase
+from vae_cli.training.loop import Trainer
+from vae_cli.training.phase import Setting
+
+NAMES = ("rare", "often", "never")
+
+
+def labelled(num: int, labels: np.ndarray) -> ImageSet:
+    made = image_set(num)
+    return ImageSet(made.pixels, made.ids, labels.astype(np.int64))
+
+
+@pytest.fixture
+def setting() -> Setting:
+    """200 images: one `rare` (the second), 99 `often`, none `never`, and 100 without a label."""
+    labels = np.where(np.arange(200) < 100, 1, -1)
+    labels[1] = 0
+    config = tiny_config({"model": {"flow": {"clusters": 4}}})
+    return Setting(config, labelled(200, labels), labelled(3, np.array([0, 1, -1])), NAMES, CPU)
+
+
+def test_images_are_counted_by_label(setting: Setting) -> None:
+    assert setting.label_images == (1, 99, 0, 100)
+
+
+def test_clusters_of_labels(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second image finds the clusters, so that the rare label's only one is looked at for its own sake."""
+    monkeypatch.setattr(flow_phase, "STATISTICS_IMAGES", 100)
+    monkeypatch.setattr(flow_phase, "LABEL_ROWS", 60)
+    vae = tiny_vae()
+    flow = build_flow(setting.config, vae.latent_shapes[0], len(NAMES))
+    FlowPhase(setting, flow, vae).prepare()
+    assert flow.cluster_counts.sum(1).tolist() == [1, 60, 0, 100]
+    means = vae.first_posterior(next(setting.train_chunks(np.array([1])))).mean
+    assert flow.cluster_counts[0, flow.cluster_of(means)] == 1
+    monkeypatch.setattr(flow_phase, "LABEL_ROWS", 0)
+    FlowPhase(setting, flow, vae).prepare()
+    assert flow.cluster_counts.sum(1).tolist() == [0, 50, 0, 100]
+
+
+def test_a_run_remembers_its_labels(setting: Setting, tmp_path: Path) -> None:
+    for _ in Trainer(setting, tmp_path, started=0.0).run():
+        pass
+    assert load_model(tmp_path, CPU).label_images == (1, 99, 0, 100)
+
+
+def test_unlabelled_images_teach_no_label(setting: Setting, tmp_path: Path) -> None:
+    """After a few updates without a single labelled image, the labels' embeddings are what they were."""
+    config = tiny_config({"training": {"weight_decay": 0.0, "steps": 16}})
+    unlabelled = replace(setting, train=labelled(200, np.full(200, -1)), config=config)
+    trainer = Trainer(unlabelled, tmp_path, started=0.0)
+    for _ in trainer.run():
+        pass
+    assert trainer.flow is not None
+    embedding = trainer.flow.velocity_net.embed_label.weight
+    trainer._seed_weights(1)
+    fresh = build_flow(config, trainer.vae.latent_shapes[0], len(NAMES)).velocity_net.embed_label.weight
+    assert torch.equal(embedding[:-1], fresh[:-1]) and not torch.equal(embedding[-1], fresh[-1])
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    names = (os.fsdecode(b"\xff\xe9"), "日本", "none")
+    facts = Facts(tiny_config(), names, 12, "vae", (1, 2, 3, 4))
+    facts.as_json().encode("ascii")
+    assert Facts.from_json(facts.as_json(), tmp_path) == facts
+    older = facts.as_json().replace('"label_images"', '"something_else"')
+    assert Facts.from_json(older, tmp_path).label_images == ()
