@@ -3,21 +3,32 @@
 import csv
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vae_cli.data.scan import scan, split_images
 from vae_cli.metrics.classifier import train_classifier
+from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
 
 from .conftest import SIDE, draw, pixels
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_unsure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A classifier of a dozen pictures doubts everything; tests/tasks looks after that."""
-    monkeypatch.setattr("vae_cli.tasks.augment_checks.MIN_CONFIDENCE", 0.0)
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What is wrong with every image: nothing. Checks of a dozen pictures doubt all that a tiny model makes;
+    tests/tasks looks after them."""
+    problem: list[str | None] = [None]
+
+    def verdicts(self: Checks, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
+        return [replace(verdict, problem=problem[0]) for verdict in real(self, pixels, sources, labels)]
+
+    real = Checks.verdicts
+    monkeypatch.setattr(Checks, "verdicts", verdicts)
     monkeypatch.setitem(train_classifier.__kwdefaults__, "num_steps", 5)
+    return problem
 
 
 @pytest.fixture
@@ -189,8 +200,8 @@ def test_a_single_image_is_held_out(vae, run: Path, tmp_path: Path) -> None:
     assert outcome.code == 3 and "held out" in outcome.errors[0] and not (tmp_path / "out").exists()
 
 
-def test_nothing_passes_the_checks(vae, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_cli.tasks.augment_checks.MIN_CONFIDENCE", 2.0)
+def test_nothing_passes_the_checks(vae, run: Path, data: Path, tmp_path: Path, kept: list[str | None]) -> None:
+    kept[0] = UNSURE
     outcome = vae("augment", run, data, "--per-image", 1, "--out", tmp_path / "out", "--json")
     assert outcome.code == 3 and "unlike their class" in outcome.json["error"]["message"]
 

@@ -183,7 +183,8 @@ class _Augmenter:
             tried = [jobs[row] for row in rows]
             partners = [self._partner(job, attempt) if job.method == "mix" else None for job in tried]
             pixels = self._draw(tried, partners, attempt)
-            verdicts = self.checks.verdicts(pixels, self.sources.labels[[job.source for job in tried]])
+            sources = [job.source for job in tried]
+            verdicts = self.checks.verdicts(pixels, self.sources.pixels[sources], self.sources.labels[sources])
             for row, partner, picture, verdict in zip(rows, partners, pixels, verdicts, strict=True):
                 is_bad = verdict.problem is not None
                 rejections[row] += (verdict.problem,) if verdict.problem is not None else ()

@@ -46,28 +46,27 @@ class Checks:
     held_out: Tensor
     """float64 [M, D] thumbnails."""
     least_distance: float
-    """To the nearest of them, root mean square grey levels."""
+    """To the nearest of them, root mean square grey levels. What is nearer has to be nearer still to its own source:
+    a blurred picture is near to many, and no copy of any."""
 
-    def verdicts(self, pixels: np.ndarray, labels: np.ndarray) -> list[Verdict]:
-        """One for each image uint8 [N, H, W, C] of label int64 [N] (-1 = none)."""
+    def verdicts(self, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
+        """One for each image uint8 [N, H, W, C], made from the image `sources` of label int64 [N] (-1 = none)."""
         confidences: list[float | None] = [None] * len(pixels)
+        problems: list[str | None] = [None] * len(pixels)
         distances: list[float | None] = [None] * len(pixels)
         if self.net is not None:
             chances = classifier.probabilities(self.net, pixels)
-            confidences = [
-                row[label].item() if label >= 0 else None for row, label in zip(chances, labels, strict=True)
-            ]
+            rows = zip(chances, labels, strict=True)
+            confidences = [row[label].item() if label >= 0 else None for row, label in rows]
+            problems = [UNSURE if right is not None and right < MIN_CONFIDENCE else None for right in confidences]
         if len(self.held_out):
-            distances = list(nearest_distance(thumbnails(pixels), self.held_out).tolist())
-        return [
-            Verdict(self._problem(confidence, distance), confidence, distance)
-            for confidence, distance in zip(confidences, distances, strict=True)
-        ]
-
-    def _problem(self, confidence: float | None, distance: float | None) -> str | None:
-        if distance is not None and distance < self.least_distance:
-            return NEAR_HELD_OUT
-        return UNSURE if confidence is not None and confidence < MIN_CONFIDENCE else None
+            small = thumbnails(pixels)
+            found = nearest_distance(small, self.held_out)
+            moved = (small - thumbnails(sources)).norm(dim=1)
+            is_near = (found < MIN_DISTANCE) | ((found < self.least_distance) & (found < moved))
+            distances = list(found.tolist())
+            problems = [NEAR_HELD_OUT if near else other for near, other in zip(is_near, problems, strict=True)]
+        return [Verdict(*facts) for facts in zip(problems, confidences, distances, strict=True)]
 
 
 def prepare_checks(
@@ -89,10 +88,10 @@ def prepare_checks(
         )
     known = thumbnails(held_out)
     if not len(known):
-        return Checks(net, known, 0.0)
+        return Checks(net, known, MIN_DISTANCE)
     measured = np.unique(np.linspace(0, len(sources.ids) - 1, NUM_MEASURED).astype(int))
     usual = nearest_distance(thumbnails(sources.pixels[measured]), known)
-    return Checks(net, known, max(MIN_DISTANCE, usual.quantile(NEAR_SHARE).item()))
+    return Checks(net, known, usual.quantile(NEAR_SHARE).item())
 
 
 def has_classes(images: ImageSet) -> bool:
