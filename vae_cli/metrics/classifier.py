@@ -132,6 +132,12 @@ def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> floa
     return float((predictions(net, pixels[known]) == labels[known]).mean())
 
 
+@torch.inference_mode()
+def probabilities(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
+    """float32 [N, num_classes] on the CPU: of each class, for images uint8 [N, H, W, C]."""
+    return _in_chunks(net, pixels).softmax(1)
+
+
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
     device = next(net.parameters()).device
     chunks = (pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))

@@ -149,7 +149,7 @@ def nearest_training(fake: Tensor, held_out: Tensor, training: Tensor) -> Neares
     """
     for features in (fake, held_out, training):
         _need_rows(features, 1)
-    drawn, fresh = _nearest(fake, training), _nearest(held_out, training)
+    drawn, fresh = nearest_distance(fake, training), nearest_distance(held_out, training)
     drawn_median, fresh_median = drawn.quantile(0.5).item(), fresh.quantile(0.5).item()
     return NearestTraining(
         training_images=len(training),
@@ -161,7 +161,7 @@ def nearest_training(fake: Tensor, held_out: Tensor, training: Tensor) -> Neares
     )
 
 
-def _nearest(rows: Tensor, columns: Tensor) -> Tensor:
+def nearest_distance(rows: Tensor, columns: Tensor) -> Tensor:
     """[N] distance of each row to the nearest of the columns."""
     return torch.cat([squared.amin(1) for squared in _squared_distances(rows, columns)]).sqrt()
 

@@ -1,0 +1,214 @@
+"""A data set made larger from the command line: what is written, and what is left alone."""
+
+import csv
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_cli.data.scan import scan, split_images
+from vae_cli.metrics.classifier import train_classifier
+from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
+
+from .conftest import SIDE, draw, pixels
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What is wrong with every image: nothing. Checks of a dozen pictures doubt all that a tiny model makes;
+    tests/tasks looks after them."""
+    problem: list[str | None] = [None]
+
+    def verdicts(self: Checks, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
+        return [replace(verdict, problem=problem[0]) for verdict in real(self, pixels, sources, labels)]
+
+    real = Checks.verdicts
+    monkeypatch.setattr(Checks, "verdicts", verdicts)
+    monkeypatch.setitem(train_classifier.__kwdefaults__, "num_steps", 5)
+    return problem
+
+
+@pytest.fixture
+def data(photos: Path, tmp_path: Path) -> Path:
+    """The run's own pictures, and something that is none."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "cat" / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".csv")
+
+
+def held_out_ids(data: Path) -> set[str]:
+    parts = split_images(scan(data).images)
+    return {ref.id for ref in (*parts.validation, *parts.test)}
+
+
+def test_class_folders_names_and_the_manifest(vae, run: Path, data: Path) -> None:
+    before = {path: path.read_bytes() for path in data.rglob("*.*")}
+    outcome = vae("augment", run, data, "--per-image", 2, "--seed", 3, "--strength", 0.4, "--json")
+    assert outcome.code == 1, "one file is broken"
+    out = data.with_name("photos-augment")
+    held_out = held_out_ids(data)
+    sources = [f"{'cat' if number % 2 else 'dog'}/{number:02d}" for number in range(12)]
+    sources = sorted(source for source in sources if f"{source}.png" not in held_out)
+    assert held_out and files_in(out) == [f"{source}.aug{number}.png" for source in sources for number in (1, 2)]
+    assert {pixels(out / name).shape for name in files_in(out)} == {(SIDE, SIDE, 3)}
+    rows = rows_of(out)
+    assert [row["output"] for row in rows] == files_in(out)
+    for row in rows:
+        assert row["output"] == f"{row['source'].removesuffix('.png')}.aug{row['number']}.png"
+        assert row["label"] == row["source"].split("/")[0] and (row["seed"], row["strength"]) == ("3", "0.4")
+        assert row["method"] in ("posterior", "renoise", "mix", "sample")
+        assert bool(row["partner"]) == (row["method"] == "mix") and not {row["source"], row["partner"]} & held_out
+        assert float(row["held_out_distance"]) > 0 and 0 <= float(row["confidence"]) <= 1
+    facts = outcome.json
+    assert facts["images"] == len(rows) == sum(facts["methods"].values()) == sum(facts["labels"].values())
+    assert facts["rejected"].keys() == {"unsure", "near_held_out"} and facts["dropped"] == 0
+    states = [(entry["status"], entry["sample"]) for entry in facts["files"]]
+    assert states == [("failed", None), *[("ok", number) for _ in sources for number in (1, 2)]]
+    assert "broken.png" in facts["files"][0]["input"]
+    assert {path: path.read_bytes() for path in data.rglob("*.*")} == before, "the originals were touched"
+
+
+def test_the_same_seed_makes_the_same_images(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    def images(out: str, *words: object) -> list[bytes]:
+        assert vae("augment", run, data, "--out", tmp_path / out, *words).code == 1
+        return [
+            pixels(tmp_path / out / name).tobytes() for name in files_in(tmp_path / out) if name.endswith("aug1.png")
+        ]
+
+    first = images("first", "--per-image", 2)
+    assert images("again", "--per-image", 1, "--batch-size", 3) == first
+    assert images("other", "--per-image", 1, "--seed", 1) != first
+
+
+def test_splits_named_by_folders_are_neither_used_nor_copied(vae, run: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        split = ("train", "train", "val", "test")[number % 4]
+        draw(tmp_path / "set" / split / ("cat" if number < 6 else "dog") / f"{number}.png", number)
+    words = ("--per-image", 1, "--include-originals", "--out", tmp_path / "out")
+    assert vae("augment", run, tmp_path / "set", *words).code == 0
+    names = files_in(tmp_path / "out")
+    assert len(names) == 12 and all(name.startswith("train/") for name in names)
+    assert {row["source"].split("/")[0] for row in rows_of(tmp_path / "out")} == {"train"}
+
+
+def test_originals_are_copied_when_asked_for(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    assert vae("augment", run, data, "--per-image", 1, "--include-originals", "--out", tmp_path / "out").code == 1
+    rows = rows_of(tmp_path / "out")
+    copies = [row for row in rows if row["method"] == "original"]
+    assert len(copies) == len(rows) / 2
+    for row in copies:
+        assert (tmp_path / "out" / row["output"]).read_bytes() == (data / row["source"]).read_bytes()
+        assert row["output"] == row["source"] and not row["number"]
+
+
+def test_balance_fills_small_classes_up(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    for number in range(20, 27):
+        draw(data / "cat" / f"{number}.png", number)
+    outcome = vae("augment", run, data, "--balance", "--include-originals", "--out", tmp_path / "out", "--json")
+    rows = rows_of(tmp_path / "out")
+    sizes = [sum(row["label"] == name for row in rows) for name in ("cat", "dog")]
+    assert sizes[0] == sizes[1] and {row["label"] for row in rows if row["number"]} == {"dog"}
+    assert outcome.json["labels"] == {"dog": outcome.json["images"]}
+
+
+def test_nothing_is_overwritten(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    words = ("augment", run, data, "--per-image", 1, "--out", tmp_path / "out")
+    assert vae(*words).code == 1
+    again = vae(*words)
+    assert again.code == 2 and "manifest.csv: exists" in again.errors[0]
+    (tmp_path / "out" / "manifest.csv").unlink()
+    assert vae(*words).code == 2, "the images exist"
+    assert vae(*words, "--overwrite").code == 1
+
+
+def test_results_inside_the_data_are_not_taken_for_data(vae, run: Path, data: Path) -> None:
+    words = ("augment", run, data, "--per-image", 1, "--out", data / "more")
+    assert vae(*words).code == 1
+    count = len(files_in(data / "more"))
+    assert vae(*words, "--overwrite", "--json").json["images"] == count
+
+
+def test_images_without_classes(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    for path in sorted(data.glob("*/*.png")):
+        path.rename(data / f"{path.parent.name}-{path.name}")
+    outcome = vae("augment", run, data, "--per-image", 1, "--out", tmp_path / "out")
+    assert outcome.code == 1 and {row["label"] for row in rows_of(tmp_path / "out")} == {""}
+    refused = vae("augment", run, data, "--balance", "--out", tmp_path / "balanced")
+    assert refused.code == 2 and "class folders" in refused.errors[0]
+
+
+def test_names_that_differ_in_their_suffix_only(vae, run: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        draw(tmp_path / "set" / f"{number}.png", number)
+        draw(tmp_path / "set" / f"{number}.bmp", number + 50)
+    assert vae("augment", run, tmp_path / "set", "--per-image", 1, "--out", tmp_path / "out").code == 0
+    held_out = held_out_ids(tmp_path / "set")
+    names = {f"{number}.{suffix}" for number in range(6) for suffix in ("png", "bmp")} - held_out
+    pairs = {name for name in names if {f"{name[0]}.png", f"{name[0]}.bmp"} <= names}
+    assert set(files_in(tmp_path / "out")) == {
+        f"{name}.aug1.png" if name in pairs else f"{name[0]}.aug1.png" for name in names
+    }
+
+
+def test_zips_and_lists(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    (data / "cat" / "broken.png").unlink()
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(data.glob("*/*.png")):
+            file.write(path, path.relative_to(data))
+    assert vae("augment", run, archive, "--per-image", 1, "--include-originals").code == 0
+    out = tmp_path / "set.zip-augment"
+    copies = [row for row in rows_of(out) if row["method"] == "original"]
+    assert copies and all((out / row["output"]).read_bytes() == (data / row["source"]).read_bytes() for row in copies)
+
+    below = tmp_path / "lists"
+    below.mkdir()
+    (below / "set.csv").write_text("".join(f"../photos/dog/{number:02d}.png,hound\n" for number in range(0, 12, 2)))
+    assert vae("augment", run, below / "set.csv", "--per-image", 1, "--out", tmp_path / "listed").code == 0
+    assert files_in(tmp_path / "listed") and all(name.startswith("hound/") for name in files_in(tmp_path / "listed"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--out", "one.png"), "give a folder"),
+        (("--per-image", 0), "nothing to make"),
+        (("--method", "mix", "--strength", 2), "strength"),
+        (("--out", "{data}"), "DATA itself"),
+    ],
+)
+def test_what_cannot_be_done(vae, run: Path, data: Path, words: tuple[object, ...], told: str) -> None:
+    outcome = vae("augment", run, data, *(str(word).format(data=data) for word in words))
+    assert outcome.code == 2 and told in " ".join(outcome.errors)
+
+
+def test_a_single_image_is_held_out(vae, run: Path, tmp_path: Path) -> None:
+    outcome = vae("augment", run, draw(tmp_path / "one.png", 1), "--out", tmp_path / "out")
+    assert outcome.code == 3 and "held out" in outcome.errors[0] and not (tmp_path / "out").exists()
+
+
+def test_nothing_passes_the_checks(vae, run: Path, data: Path, tmp_path: Path, kept: list[str | None]) -> None:
+    kept[0] = UNSURE
+    outcome = vae("augment", run, data, "--per-image", 1, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 3 and "unlike their class" in outcome.json["error"]["message"]
+
+
+def test_a_model_without_a_flow_or_labels(vae, run_without_flow: Path, data: Path, tmp_path: Path) -> None:
+    outcome = vae("augment", run_without_flow, data, "--per-image", 1, "--out", tmp_path / "out")
+    assert outcome.code == 1 and "has not learned the classes" in outcome.stderr
+    assert {row["method"] for row in rows_of(tmp_path / "out")} <= {"posterior", "mix"}
+    refused = vae("augment", run_without_flow, data, "--method", "renoise", "--out", tmp_path / "other")
+    assert refused.code == 2 and "no flow" in refused.errors[0] and not (tmp_path / "other").exists()

@@ -1,0 +1,292 @@
+"""New images near training images: where they come from, what they depend on, and what is never kept."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import image_set, randomised, tiny_flow, tiny_model
+from torch import nn
+
+from vae_cli.data.cache import ImageSet
+from vae_cli.errors import ConfigError
+from vae_cli.model.flow import View
+from vae_cli.tasks import augment as task
+from vae_cli.tasks.augment import METHODS, Augmented, augment, carried, new_counts
+from vae_cli.tasks.augment_checks import (
+    MIN_DISTANCE,
+    NEAR_HELD_OUT,
+    UNSURE,
+    Checks,
+    prepare_checks,
+    thumbnails,
+)
+from vae_cli.tasks.reconstruct import reconstruct
+from vae_cli.training.checkpoint import LoadedModel
+
+NAMES = ("a", "b")
+NOTHING_HELD_OUT = np.zeros((0, 8, 8, 1), np.uint8)
+NO_CHECKS = Checks(None, thumbnails(NOTHING_HELD_OUT), 0.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    """With a VAE whose reconstructions differ."""
+    model = tiny_model(num_labels=2)
+    randomised(model.vae, 1.0, seed=3)
+    return model
+
+
+@pytest.fixture
+def sources() -> ImageSet:
+    """Eight images of two classes, taking turns."""
+    return image_set(8, num_labels=2)
+
+
+def made(
+    model: LoadedModel, sources: ImageSet, count: int = 2, checks: Checks = NO_CHECKS, **settings: object
+) -> list[Augmented]:
+    names = {"label_names": NAMES} if (sources.labels >= 0).any() else {}
+    return list(augment(model, sources, [count] * len(sources.ids), checks, **{**names, **settings}))  # type: ignore[arg-type]
+
+
+def pixels_of(images: list[Augmented]) -> np.ndarray:
+    assert all(image.pixels is not None for image in images)
+    return np.stack([image.pixels for image in images])  # type: ignore[misc]
+
+
+def part_of(images: ImageSet, positions: list[int]) -> ImageSet:
+    return ImageSet(images.pixels[positions], tuple(images.ids[p] for p in positions), images.labels[positions])
+
+
+def set_of(labels: list[int]) -> ImageSet:
+    return replace(image_set(len(labels)), labels=np.array(labels))
+
+
+# How many
+
+
+def test_every_image_gets_as_many() -> None:
+    assert new_counts(set_of([0, 1, 0, -1]), per_image=3) == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("per_image", [0, 2])
+def test_balance_ends_with_classes_of_one_size(per_image: int) -> None:
+    images = set_of([0] * 7 + [1] * 3 + [2] + [-1] * 2)
+    counts = np.array(new_counts(images, per_image=per_image, balance=True))
+    totals = {label: (images.labels == label).sum() + counts[images.labels == label].sum() for label in (0, 1, 2)}
+    assert set(totals.values()) == {7 * (1 + per_image)}
+    assert (counts[images.labels == -1] == per_image).all() and (counts[images.labels == 0] == per_image).all()
+    assert np.ptp(counts[images.labels == 1]) <= 1, "a class's images share what is missing"
+
+
+def test_images_come_in_order_and_are_numbered(model: LoadedModel, sources: ImageSet) -> None:
+    counts = [2, 0, 1, 3, 0, 0, 1, 0]
+    images = list(augment(model, sources, counts, NO_CHECKS, label_names=NAMES))
+    places = [(image.source, image.number) for image in images]
+    assert places == [(0, 1), (0, 2), (2, 1), (3, 1), (3, 2), (3, 3), (6, 1)]
+    assert pixels_of(images).dtype == np.uint8 and pixels_of(images).shape == (7, 8, 8, 1)
+
+
+# What an image depends on
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_depends_on_seed_id_and_number(model: LoadedModel, sources: ImageSet, method: str) -> None:
+    settings = {"method": method, "strength": 0.8}
+    three = pixels_of(made(model, sources, 3, **settings)).reshape(8, 3, 8, 8)
+    assert np.array_equal(pixels_of(made(model, sources, 1, **settings)).reshape(8, 8, 8), three[:, 0])
+    assert not np.array_equal(three[:, 0], three[:, 1])
+    assert not np.array_equal(pixels_of(made(model, sources, 3, seed=1, **settings)).reshape(three.shape), three)
+    renamed = replace(sources, ids=tuple(f"other/{name}" for name in sources.ids))
+    assert not np.array_equal(pixels_of(made(model, renamed, 3, **settings)).reshape(three.shape), three)
+
+
+@pytest.mark.parametrize("method", ["posterior", "renoise", "sample"])
+def test_other_images_have_no_part_in_it(model: LoadedModel, sources: ImageSet, method: str) -> None:
+    whole, alone = made(model, sources, method=method), made(model, part_of(sources, [5]), method=method)
+    assert np.array_equal(pixels_of(whole)[10:12], pixels_of(alone))
+
+
+def test_blocks_and_chunks_leave_no_trace(
+    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pixels_of(made(model, sources, 9))
+    monkeypatch.setattr(task, "BLOCK", 5)
+    assert np.array_equal(pixels_of(made(model, sources, 9)), whole)
+
+
+def test_auto_draws_a_method_for_each_image(
+    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "AUTO", {"posterior": 0.0, "renoise": 0.5, "mix": 0.25, "sample": 0.25})
+    methods = Counter(image.method for image in made(model, sources, 40))
+    assert set(methods) == {"renoise", "mix", "sample"} and methods["renoise"] > 1.3 * methods["mix"]
+    first = [image.method for image in made(model, sources, 2)]
+    assert first == [image.method for image in made(model, sources, 40) if image.number <= 2]
+
+
+# Near its source
+
+
+@pytest.mark.parametrize("method", ["posterior", "renoise", "mix"])
+def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources: ImageSet, method: str) -> None:
+    rebuilt = np.stack(list(reconstruct(model, sources.pixels))).astype(float)
+
+    def distance(strength: float) -> float:
+        return float(np.abs(pixels_of(made(model, sources, 1, method=method, strength=strength)) - rebuilt).mean())
+
+    assert distance(0) <= 0.01, "rounding at most"
+    assert 0.2 < distance(0.3) < distance(1)
+
+
+def test_all_noise_carried_forward_is_a_sample() -> None:
+    _, flow = tiny_flow(num_labels=2)
+    noise = torch.randn(3, *flow.shape)
+    view = View.nothing(3, 1, (8, 8), torch.device("cpu")).with_label(torch.tensor([0, 1, -1]))
+    assert torch.allclose(carried(flow, noise, view, start=0.0, steps=4), flow.solve(noise, view, steps=4), atol=1e-6)
+    assert torch.allclose(carried(flow, noise, view, start=1.0, steps=4), flow.restore(noise), atol=1e-6)
+
+
+def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> None:
+    swapped = list(augment(model, sources, [1] * 8, NO_CHECKS, label_names=("b", "a"), method="renoise", strength=0.9))
+    unknown = list(augment(model, sources, [1] * 8, NO_CHECKS, label_names=("x", "y"), method="renoise", strength=0.9))
+    told = pixels_of(made(model, sources, 1, method="renoise", strength=0.9))
+    assert not np.array_equal(told, pixels_of(swapped)) and not np.array_equal(told, pixels_of(unknown))
+
+
+def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = image_set(40, num_labels=2)
+    small = thumbnails(sources.pixels)
+    monkeypatch.setattr(task, "NUM_PARTNERS", 8)
+    gaps, others = [], []
+    for image in made(model, sources, 3, method="mix"):
+        assert image.partner is not None and image.partner != image.source
+        assert sources.labels[image.partner] == sources.labels[image.source]
+        gaps.append((small[image.partner] - small[image.source]).norm().item())
+        others += [(small[position] - small[image.source]).norm().item() for position in range(40)]
+    assert np.mean(gaps) < 0.7 * np.mean(others)
+
+
+def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "NUM_PARTNERS", 1)
+    sources = image_set(40)
+    partners = [image.partner for image in made(model, sources, 1, method="mix")]
+    fewer = [image.partner for image in made(model, part_of(sources, list(range(39))), 1, method="mix")]
+    changed = sum(before != after for before, after in zip(fewer, partners, strict=False))
+    assert changed <= 6 and len(set(partners)) > 15
+
+
+# What is never kept
+
+
+def test_near_copies_of_held_out_images_are_never_kept(model: LoadedModel, sources: ImageSet) -> None:
+    """Two of the held-out images are what the sources look like, rebuilt; what is made of those has to go."""
+    rebuilt = np.stack(list(reconstruct(model, sources.pixels)))
+    checks = Checks(None, thumbnails(rebuilt[[1, 4]]), 12.0)
+    images = made(model, sources, 6, checks, strength=0.3)
+    dropped = [image for image in images if image.pixels is None]
+    assert {1, 4} <= {image.source for image in dropped}
+    assert all(image.rejections == (NEAR_HELD_OUT,) * task.MAX_ATTEMPTS for image in dropped)
+    kept = [image for image in images if image.pixels is not None]
+    small = thumbnails(pixels_of(kept))
+    moved = (small - thumbnails(sources.pixels[[image.source for image in kept]])).norm(dim=1)
+    nearest = torch.cdist(small, checks.held_out).amin(1)
+    assert ((nearest >= 12) | (nearest >= moved)).all() and nearest.min() >= MIN_DISTANCE
+    assert len(kept) + len(dropped) == 48 and len(kept) > 12
+
+
+def test_near_a_held_out_image_but_nearer_to_its_source() -> None:
+    """A blurred picture is near to many; a copy is not saved by a source that is one itself."""
+    grey = [np.full((1, 8, 8, 1), level, np.uint8) for level in (100, 104, 110, 101)]
+    new, source, held_out, twin = grey
+    no_label = np.array([-1])
+    assert Checks(None, thumbnails(held_out), 30.0).verdicts(new, source, no_label)[0].problem is None
+    assert Checks(None, thumbnails(held_out), 30.0).verdicts(new, twin * 2, no_label)[0].problem == NEAR_HELD_OUT
+    assert Checks(None, thumbnails(held_out), 5.0).verdicts(new, twin * 2, no_label)[0].problem is None
+    assert Checks(None, thumbnails(twin), 0.0).verdicts(new, new, no_label)[0].problem == NEAR_HELD_OUT
+
+
+def test_what_the_classifier_doubts_is_drawn_anew_and_nearer(
+    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moody(nn.Sequential):
+        """Sure of an image's class from the third look on."""
+
+        looks = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.looks += 1
+            return torch.full((len(x), 2), 0.0) if self.looks > 2 else torch.tensor([[9.0, -9.0]]).repeat(len(x), 1)
+
+    odd = part_of(sources, [1, 3])  # both of class 1
+    monkeypatch.setattr("vae_cli.metrics.classifier._in_chunks", lambda net, pixels: net(torch.zeros(len(pixels))))
+    images = made(model, odd, 1, replace(NO_CHECKS, net=Moody()), strength=1.0, method="posterior")
+    assert [image.rejections for image in images] == [(UNSURE, UNSURE)] * 2
+    assert all(image.verdict.confidence == pytest.approx(0.5) for image in images)
+    never = made(model, odd, 1, replace(NO_CHECKS, net=Moody().requires_grad_(False)), strength=1.0, method="posterior")
+    rebuilt = np.stack(list(reconstruct(model, odd.pixels))).astype(float)
+    first_try = pixels_of(made(model, odd, 1, strength=1.0, method="posterior"))
+    assert np.abs(pixels_of(never) - rebuilt).mean() < np.abs(first_try - rebuilt).mean()
+
+
+def test_the_classifier_learns_the_classes() -> None:
+    """Bright above, bright below: images of the other class are refused."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    pixels = random.integers(0, 60, (40, 8, 8, 1)).astype(np.uint8)
+    for picture, label in zip(pixels, labels, strict=True):
+        picture[4 * label : 4 * label + 4] += 150
+    images = ImageSet(pixels, tuple(map(str, range(40))), labels)
+    checks = prepare_checks(images, NOTHING_HELD_OUT)
+    assert {verdict.problem for verdict in checks.verdicts(pixels, pixels, labels)} == {None}
+    assert {verdict.problem for verdict in checks.verdicts(pixels, pixels, 1 - labels)} == {UNSURE}
+    assert {verdict.problem for verdict in checks.verdicts(pixels, pixels, np.full(40, -1))} == {None}
+
+
+def test_the_bound_is_what_training_images_keep_to() -> None:
+    """The usual distance to held-out images, but for a hundredth; never less than what makes two images one."""
+    images = image_set(30)
+    checks = prepare_checks(images, image_set(33).pixels[30:])
+    distances = torch.cdist(thumbnails(images.pixels), checks.held_out).amin(1)
+    assert checks.net is None and checks.least_distance == pytest.approx(distances.quantile(0.01).item())
+    twins = prepare_checks(images, images.pixels[:20])
+    assert twins.least_distance == 0.0
+    verdicts = twins.verdicts(images.pixels[:1], images.pixels[:1], np.array([-1]))
+    assert verdicts[0].problem == NEAR_HELD_OUT and verdicts[0].held_out_distance == pytest.approx(0, abs=1e-6)
+
+
+def test_thumbnails_are_distances_in_grey_levels() -> None:
+    dark, light = np.full((1, 40, 24, 3), 10, np.uint8), np.full((1, 40, 24, 3), 35, np.uint8)
+    small = thumbnails(np.concatenate([dark, light]))
+    assert small.shape == (2, 16 * 16 * 3) and (small[0] - small[1]).norm().item() == pytest.approx(25, abs=1e-3)
+
+
+# Other models, other data
+
+
+def test_images_without_labels(model: LoadedModel) -> None:
+    images = made(model, image_set(6), 2)
+    assert len(pixels_of(images)) == 12 and {image.method for image in images} <= {"renoise", "mix", "posterior"}
+    with pytest.raises(ConfigError, match="vae sample"):
+        augment(model, image_set(6), [1] * 6, NO_CHECKS, method="sample")
+
+
+def test_without_a_flow(sources: ImageSet) -> None:
+    flowless = tiny_model(has_flow=False, num_labels=2)
+    assert {image.method for image in made(flowless, sources, 3)} <= {"posterior", "mix"}
+    with pytest.raises(ConfigError, match="no flow"):
+        augment(flowless, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="renoise")
+
+
+def test_one_image_a_class_has_nothing_to_mix_with(model: LoadedModel) -> None:
+    lonely = set_of([0, 1])
+    assert "mix" not in {image.method for image in made(model, lonely, 12)}
+    with pytest.raises(ConfigError, match="mix"):
+        augment(model, lonely, [1, 1], NO_CHECKS, label_names=NAMES, method="mix")
+
+
+def test_an_unknown_method(model: LoadedModel, sources: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="posterior"):
+        augment(model, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="rotate")

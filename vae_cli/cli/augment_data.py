@@ -1,0 +1,89 @@
+"""DATA as `vae augment` sees it: training images to start from, and held-out ones that nothing may look like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from vae_cli.cli.progress import shown
+from vae_cli.cli.results import Results
+from vae_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from vae_cli.data.cache import ImageSet
+    from vae_cli.data.scan import ImageRef, Scan
+    from vae_cli.training.checkpoint import LoadedModel
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """DATA's training images, and the held-out ones that no new image may look like."""
+
+    path: Path
+    found: "Scan"
+    refs: "tuple[ImageRef, ...]"
+    """Of the training images, in their order."""
+    train: "ImageSet"
+    held_out: "ImageSet"
+
+    def label_of(self, position: int) -> str:
+        """The name of a training image's class; empty without one."""
+        label = int(self.train.labels[position])
+        return self.found.label_names[label] if label >= 0 else ""
+
+
+def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results) -> SplitData:
+    """Splits DATA as `vae train` does and decodes it; files that cannot be used are recorded. Raises DataError."""
+    from vae_cli.data.scan import scan, split_images
+
+    found = scan(data, exclude=[folder])
+    parts = split_images(found.images)
+    held_out = (*parts.validation, *parts.test)
+    names = {ref.id for ref in held_out}
+    refs = tuple(ref for ref in parts.train if ref.id not in names)
+    if not refs:
+        raise DataError(f"{data}: a single image, which is held out; give more of them")
+    train = _decoded(refs, found, model, results)
+    try:
+        others = _decoded(held_out, found, model, results)
+    except DataError as error:
+        results.messages.warn(f"no held-out image can be read: {shown(str(error))}")
+        others = replace(train, pixels=train.pixels[:0], ids=(), labels=train.labels[:0], skipped=())
+    for skipped in (*found.skipped, *train.skipped, *others.skipped):
+        results.failed(name_of(data, skipped.id), skipped.reason)
+    for note in dict.fromkeys(train.notes + others.notes):
+        results.messages.note(note)
+    by_id = {ref.id: ref for ref in refs}
+    return SplitData(data, found, tuple(by_id[image_id] for image_id in train.ids), train, others)
+
+
+def _decoded(refs: "Sequence[ImageRef]", found: "Scan", model: "LoadedModel", results: Results) -> "ImageSet":
+    """The images at the model's size. Raises DataError when none is left."""
+    from vae_cli.data.cache import load_images
+    from vae_cli.data.masks import parse_color
+
+    settings = model.config.data
+    assert settings.image_size is not None and settings.channels != "auto", "training.prepare completes both"
+    return load_images(
+        refs,
+        size=settings.image_size,
+        channels=settings.channels,
+        fit=settings.fit,
+        background=parse_color(settings.background),
+        label_names=found.label_names,
+        on_progress=lambda done, total: results.messages.status(f"decoding images: {done}/{total}"),
+    )
+
+
+def place_below(ref: "ImageRef") -> PurePosixPath:
+    """An image's place below the output folder: as in DATA; listed ones of a class lie in a folder of its name."""
+    parts = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
+    if ref.label is not None and ref.label not in parts[:-1]:
+        parts = [ref.label.replace("/", "_").replace("..", "_"), parts[-1]]
+    return PurePosixPath(*parts)
+
+
+def name_of(data: Path, image_id: str) -> str:
+    """What the user calls an image of DATA; ids of a list are relative to its folder."""
+    is_list = data.is_file() and data.suffix.lower() != ".zip"
+    return str((data.parent if is_list else data) / image_id)

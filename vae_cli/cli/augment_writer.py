@@ -1,0 +1,133 @@
+"""What `vae augment` leaves behind: images, copies of the originals, a manifest and a report."""
+
+import csv
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_cli.cli import output
+from vae_cli.cli.augment_data import SplitData, name_of
+from vae_cli.cli.results import Results
+from vae_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from vae_cli.data.scan import ImageRef
+    from vae_cli.tasks.augment import Augmented
+
+MANIFEST = "manifest.csv"
+_COLUMNS = ("output", "source", "label", "method", "number", "seed", "strength", "partner", "confidence",
+            "held_out_distance")  # fmt: skip
+_ORIGINAL = "original"
+
+
+@dataclass
+class Writer:
+    """Writes images and their rows of the manifest, and counts."""
+
+    images: SplitData
+    folder: Path
+    seed: int
+    strength: float
+    write_row: "Callable[[dict[str, Any]], object]"
+    results: Results
+    methods: Counter[str] = field(default_factory=Counter)
+    """Of the new images."""
+    labels: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Pictures that did not pass, by what was wrong with them."""
+    dropped: int = 0
+    originals: int = 0
+
+    def copy(self, position: int, target: Path) -> None:
+        """An original, byte for byte."""
+        from vae_cli.data.original_files import write_atomically
+
+        write_atomically(target, _content(self.images.refs[position]))
+        self.originals += 1
+        self._add(position, target, _ORIGINAL, None)
+
+    def write(self, image: "Augmented", targets: Sequence[Path]) -> None:
+        """A new image, if there is one; `targets` are those of its source."""
+        self.rejected.update(image.rejections)
+        if image.pixels is None:
+            self.dropped += 1
+            return
+        target = targets[image.number - 1]
+        output.save_picture(image.pixels, target, seed=self.seed)
+        self.methods[image.method] += 1
+        self.labels[self.images.label_of(image.source)] += 1
+        facts = {
+            "seed": self.seed,
+            "strength": self.strength,
+            "partner": None if image.partner is None else self.images.train.ids[image.partner],
+            "confidence": _rounded(image.verdict.confidence),
+            "held_out_distance": _rounded(image.verdict.held_out_distance),
+        }
+        self._add(image.source, target, image.method, image.number, **facts)
+
+    def _add(self, position: int, target: Path, method: str, number: int | None, **facts: Any) -> None:
+        source = self.images.train.ids[position]
+        row = {"output": target.relative_to(self.folder).as_posix(), "source": source, "method": method,
+               "label": self.images.label_of(position), "number": number, **facts}  # fmt: skip
+        self.write_row(row)
+        self.results.written(name_of(self.images.path, source), target, sample=number)
+
+
+def _content(ref: "ImageRef") -> bytes:
+    """The file of an image, or the member of a zip."""
+    if ref.member is None:
+        return ref.path.read_bytes()
+    with zipfile.ZipFile(ref.path) as archive:
+        return archive.read(ref.member)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+@contextmanager
+def open_manifest(folder: Path) -> "Iterator[Callable[[dict[str, Any]], object]]":
+    """Writes the rows of the manifest as they come, so that a stop leaves those of what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        yield writer.writerow
+
+
+def report(writer: Writer, asked: int) -> None:
+    """Says what was made and what was not. Raises DataError when nothing passed the checks."""
+    from vae_cli.tasks.augment_checks import NEAR_HELD_OUT, UNSURE
+
+    made = ", ".join(f"{count} by {name}" for name, count in sorted(writer.methods.items()))
+    rejected = (f"rejected: {writer.rejected[UNSURE]} unlike their class, "
+                f"{writer.rejected[NEAR_HELD_OUT]} too near to a held-out image")  # fmt: skip
+    if writer.dropped and not (writer.methods or writer.originals):
+        raise DataError(f"none of {asked} new images passed the checks\n{rejected}\nlower --strength, or train longer")
+    messages = writer.results.messages
+    messages.note(f"{writer.methods.total()} new images ({made or 'none'}), {writer.originals} copied; {rejected}")
+    if writer.dropped:
+        messages.warn(f"{writer.dropped} of {asked} images were given up: no attempt passed the checks")
+
+
+def facts_of(writer: Writer) -> dict[str, Any]:
+    """What --json tells beside the files."""
+    from vae_cli.tasks.augment_checks import NEAR_HELD_OUT, UNSURE
+
+    return {
+        "seed": writer.seed,
+        "strength": writer.strength,
+        "manifest": writer.folder / MANIFEST,
+        "images": writer.methods.total(),
+        "originals": writer.originals,
+        "methods": dict(sorted(writer.methods.items())),
+        "labels": {name: count for name, count in sorted(writer.labels.items()) if name},
+        "training_images": len(writer.images.refs),
+        "held_out_images": len(writer.images.held_out.ids),
+        "rejected": {name: writer.rejected[name] for name in (UNSURE, NEAR_HELD_OUT)},
+        "dropped": writer.dropped,
+    }

@@ -1,0 +1,322 @@
+"""Enlarge a data set: new images near each training image, of its class, and like no held-out image.
+
+Four ways lead from an image to a new one: its posterior, spread wider (`posterior`); its latents, partly turned into
+noise and carried forward by the flow under its label (`renoise`, the idea of Meng et al. 2022, SDEdit); a point between
+it and an image of its class (`mix`); and a new image of its class (`sample`). What a classifier of the images does not
+take for the class, or what comes too near to a held-out image, is drawn anew, ever nearer to its source.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_cli.data.cache import ImageSet
+from vae_cli.data.pixels import to_pixels, to_unit
+from vae_cli.data.scan import id_hash
+from vae_cli.errors import ConfigError
+from vae_cli.model.flow import LatentFlow, View, integrate
+from vae_cli.model.priors import clusters_of_images, image_generator, place_of
+from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
+from vae_cli.tasks.interpolate import slerp
+from vae_cli.training.checkpoint import LoadedModel
+
+METHODS = ("posterior", "renoise", "mix", "sample")
+AUTO = {"posterior": 0.0, "renoise": 0.5, "mix": 0.5, "sample": 0.0}
+"""How often each is used where nothing else is asked for and the model can do it."""
+STRENGTH = 0.5
+PER_IMAGE = 4
+MAX_SPREAD = 4.0
+"""Standard deviations of the posterior, times the strength. Latents that cost a tenth of their KL are very narrow."""
+NUM_PARTNERS = 16
+"""Images of the class of which the nearest is mixed in: what lies between two unlike ones is neither."""
+MAX_ATTEMPTS = 4
+CHUNK, BLOCK = 32, 256
+"""Images are computed in chunks of one size, so that rounding cannot depend on what else is made."""
+_METHOD_DRAW, _PARTNER_DRAW = 1, 2
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """One new image, or none where nothing passed the checks."""
+
+    source: int
+    """Position of the image that it was made from."""
+    number: int
+    """From 1, among those of its source."""
+    method: str
+    pixels: np.ndarray | None
+    """uint8 [H, W, C]"""
+    partner: int | None
+    """Position of the image that was mixed in."""
+    verdict: Verdict
+    """On the last attempt."""
+    rejections: tuple[str, ...]
+    """What was wrong with those that were not kept."""
+
+
+def new_counts(images: ImageSet, *, per_image: int, balance: bool = False) -> list[int]:
+    """How many new images each image gets.
+
+    `balance` gives small classes more, until each has as many old and new images as the largest one. Of a class, the
+    images with the lowest hashes get one more than the rest where the sum asks for it.
+    """
+    counts = np.full(len(images.ids), per_image)
+    members = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels[images.labels >= 0])]
+    largest = max(map(len, members), default=0) if balance else 0
+    for positions in members:
+        each, more = divmod(max(0, largest - len(positions)) * (1 + per_image), len(positions))
+        counts[positions] += each
+        counts[sorted(positions, key=lambda position: id_hash(images.ids[position]))[:more]] += 1
+    return [int(count) for count in counts]
+
+
+def augment(
+    model: LoadedModel,
+    sources: ImageSet,
+    counts: Sequence[int],
+    checks: Checks,
+    *,
+    label_names: Sequence[str] = (),
+    method: str = "auto",
+    strength: float = STRENGTH,
+    solver_steps: int | None = None,
+    seed: int = 0,
+) -> Iterator[Augmented]:
+    """`counts` new images of each source, in order.
+
+    Image i of a source depends on (seed, the source's id, i) and the model; where it is mixed or checked, also on the
+    other images. label_names: of the sources' labels; those that the model knows guide its flow. Raises ConfigError for
+    a method that this model or these images have no use for.
+    """
+    augmenter = _Augmenter(model, sources, checks, _numbers_in_model(model, label_names), strength, solver_steps, seed)
+    usable = [name for name in METHODS if any(augmenter.allows(name, source) for source in range(len(counts)))]
+    if method not in ("auto", *usable):
+        raise ConfigError(_why_not(model, method))
+    places = ((source, number) for source, count in enumerate(counts) for number in range(1, count + 1))
+    blocks = iter(lambda: [augmenter.job(*place, method) for place in islice(places, BLOCK)], [])
+    return chain.from_iterable(map(augmenter.images, blocks))
+
+
+def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[int]:
+    """The model's number of each label, -1 where it knows none; and of the label -1, which comes last."""
+    known = {name: number for number, name in enumerate(model.label_names)}
+    return [*(known.get(name, -1) for name in label_names), -1]
+
+
+def _why_not(model: LoadedModel, method: str) -> str:
+    if method not in METHODS:
+        return f"--method {method}: choose auto, {', '.join(METHODS)}"
+    if method == "mix":
+        return "--method mix: no class has two images to mix"
+    if model.flow is None:
+        return f"--method {method}: {model.path} has no flow yet, which it needs; use posterior or mix, or --resume"
+    return f"--method {method}: this model knows none of these images' labels; for images of any kind: vae sample"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image to make."""
+
+    source: int
+    number: int
+    method: str
+
+
+@dataclass(frozen=True)
+class _Augmenter:
+    """What all new images have in common."""
+
+    model: LoadedModel
+    sources: ImageSet
+    checks: Checks
+    numbers_in_model: Sequence[int]
+    strength: float
+    solver_steps: int | None
+    seed: int
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """uint64 [N]: a number for each source that depends on its id alone."""
+        return np.array([place_of(image_id) for image_id in self.sources.ids], np.uint64)
+
+    @cached_property
+    def members(self) -> dict[int, np.ndarray]:
+        """Positions of the sources of each label; those without one are each other's kind."""
+        labels = self.sources.labels
+        return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+
+    def allows(self, method: str, source: int) -> bool:
+        """Whether the model and the other images are enough to make this one's new images so."""
+        label = int(self.sources.labels[source])
+        if method == "mix":
+            return len(self.members[label]) > 1
+        if method == "sample" and self.numbers_in_model[label] < 0:
+            return False
+        return method == "posterior" or self.model.flow is not None
+
+    def job(self, source: int, number: int, method: str) -> _Job:
+        """A new image by this method where it can be made so, else by one that is drawn among the others."""
+        if method != "auto" and self.allows(method, source):
+            return _Job(source, number, method)
+        weights = {name: weight for name, weight in AUTO.items() if weight and self.allows(name, source)}
+        draw = torch.rand((), generator=self._generator(source, number, 0, _METHOD_DRAW)).item() * sum(weights.values())
+        for name, weight in weights.items():
+            draw -= weight
+            if draw < 0:
+                return _Job(source, number, name)
+        return _Job(source, number, next(iter(weights), "posterior"))
+
+    def images(self, jobs: Sequence[_Job]) -> list[Augmented]:
+        """The new images in order, each from the first attempt that passes the checks."""
+        found: dict[int, Augmented] = {}
+        rejections: list[tuple[str, ...]] = [()] * len(jobs)
+        for attempt in range(MAX_ATTEMPTS):
+            rows = [row for row in range(len(jobs)) if row not in found]
+            if not rows:
+                break
+            tried = [jobs[row] for row in rows]
+            partners = [self._partner(job, attempt) if job.method == "mix" else None for job in tried]
+            pixels = self._draw(tried, partners, attempt)
+            sources = [job.source for job in tried]
+            verdicts = self.checks.verdicts(pixels, self.sources.pixels[sources], self.sources.labels[sources])
+            for row, partner, picture, verdict in zip(rows, partners, pixels, verdicts, strict=True):
+                is_bad = verdict.problem is not None
+                rejections[row] += (verdict.problem,) if verdict.problem is not None else ()
+                if not is_bad or attempt == MAX_ATTEMPTS - 1:
+                    job, kept = jobs[row], None if is_bad else picture
+                    found[row] = Augmented(job.source, job.number, job.method, kept, partner, verdict, rejections[row])
+        return [found[row] for row in range(len(jobs))]
+
+    def _generator(self, source: int, number: int, *purpose: int) -> torch.Generator:
+        return image_generator(self.seed, int(self.places[source]), number, *purpose)
+
+    def _partner(self, job: _Job, attempt: int) -> int:
+        """The nearest of some images of the class.
+
+        Those are the ones with the lowest hashes of (image, their id), so that further images change few choices.
+        """
+        others = self.members[int(self.sources.labels[job.source])]
+        others = others[others != job.source]
+        key = torch.randint(2**62, (), generator=self._generator(job.source, job.number, attempt, _PARTNER_DRAW)).item()
+        drawn = others[np.argsort(_hashed(self.places[others], int(key)), kind="stable")[:NUM_PARTNERS]]
+        pictures = thumbnails(self.sources.pixels[[job.source, *drawn]])
+        return int(drawn[(pictures[1:] - pictures[0]).square().sum(1).argmin()])
+
+    def _draw(self, jobs: Sequence[_Job], partners: Sequence[int | None], attempt: int) -> np.ndarray:
+        """uint8 [J, H, W, C], computed in chunks of one method and one size."""
+        found = np.empty((len(jobs), *self.sources.pixels.shape[1:]), np.uint8)
+        for method in METHODS:
+            rows = [row for row, job in enumerate(jobs) if job.method == method]
+            for start in range(0, len(rows), CHUNK):
+                chunk = rows[start : start + CHUNK]
+                filled_up = chunk + chunk[:1] * (CHUNK - len(chunk))
+                made = self._chunk(
+                    method, [jobs[row] for row in filled_up], [partners[row] for row in filled_up], attempt
+                )
+                found[chunk] = made[: len(chunk)]
+        return found
+
+    @torch.inference_mode()
+    def _chunk(self, method: str, jobs: Sequence[_Job], partners: Sequence[int | None], attempt: int) -> np.ndarray:
+        """uint8 [B, H, W, C] by one method; every further attempt stays nearer to the source."""
+        vae, runtime = self.model.vae, self.model.runtime
+        strength = self.strength * (1 - attempt / MAX_ATTEMPTS)
+        generators = [self._generator(job.source, job.number, attempt) for job in jobs]
+        each = [draw_noise(vae.latent_shapes, 1, generator) for generator in generators]
+        noise = [runtime.move(torch.cat(layer)) for layer in zip(*each, strict=True)]
+        x = self._inputs([job.source for job in jobs])
+        with runtime.autocast():
+            if method == "posterior":
+                latents = vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
+            elif method == "mix":
+                shares = [strength * torch.rand((), generator=generator).item() for generator in generators]
+                others = vae.encode(self._inputs([job.source if partner is None else partner
+                                                  for job, partner in zip(jobs, partners, strict=True)]))  # fmt: skip
+                latents = mixed(vae.encode(x), others, shares, self.model.flow)
+            elif method == "renoise":
+                latents = self._renoised(vae.encode(x), noise[0], jobs, strength)
+            else:
+                latents = self._sampled(Latents(tuple(noise)), jobs, attempt)
+            return to_pixels(vae.decode_mean(latents))
+
+    def _inputs(self, positions: Sequence[int]) -> Tensor:
+        return self.model.runtime.move(to_unit(self.sources.pixels[list(positions)]))
+
+    def _renoised(self, latents: Latents, noise: Tensor, jobs: Sequence[_Job], strength: float) -> Latents:
+        """The latents a share `strength` of the way back to noise, and carried forward again under their labels."""
+        flow = self._flow()
+        view = self._view(jobs, flow.cluster_of(latents.noise[0]))
+        u = (1 - strength) * flow.standardise(latents.noise[0]) + strength * flow.noise_scale * noise
+        return latents.with_first(carried(flow, u, view, start=1 - strength, steps=self._steps()))
+
+    def _sampled(self, noise: Latents, jobs: Sequence[_Job], attempt: int) -> Latents:
+        """New latents of the sources' labels."""
+        flow = self._flow()
+        clusters = [
+            clusters_of_images(
+                flow, self.seed, [place_of(f"{self.sources.ids[job.source]}/{job.number}/{attempt}")], self._number(job)
+            )
+            for job in jobs
+        ]
+        view = self._view(jobs, torch.cat(clusters).to(noise.noise[0].device))
+        return noise.with_first(carried(flow, flow.noise_scale * noise.noise[0], view, start=0.0, steps=self._steps()))
+
+    def _view(self, jobs: Sequence[_Job], cluster: Tensor) -> View:
+        """Views in which only label and cluster are known."""
+        vae, device = self.model.vae, self.model.runtime.device
+        view = View.nothing(len(jobs), vae.channels, vae.image_size, device)
+        return view.with_label(torch.tensor([self._number(job) for job in jobs], device=device)).with_cluster(cluster)
+
+    def _number(self, job: _Job) -> int:
+        """The model's number of the source's label; -1 = none."""
+        return self.numbers_in_model[int(self.sources.labels[job.source])]
+
+    def _flow(self) -> LatentFlow:
+        assert self.model.flow is not None, "`allows` asks for one"
+        return self.model.flow
+
+    def _steps(self) -> int:
+        return self.solver_steps or self.model.config.model.flow.solver_steps
+
+
+def carried(flow: LatentFlow, u: Tensor, view: View, *, start: float, steps: int) -> Tensor:
+    """The VAE's latents [B, C, h, w] that u, standardised latents at time `start`, flow to under the view.
+
+    Takes the share of the steps that the way is of the whole, at least two.
+    """
+    condition = flow.condition(view)
+
+    def velocity(u: Tensor, t: float) -> Tensor:
+        return flow._velocity(u, torch.full((len(u),), t, device=u.device), condition, view.label)
+
+    times = torch.linspace(start, 1, max(2, round((1 - start) * steps)) + 1).tolist()
+    return flow.restore(integrate(velocity, u.float(), times))
+
+
+def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:
+    """Latents on the arcs from a to b, each row its own share of the way.
+
+    The first layer's arcs are drawn where the data are standardised, which the flow knows.
+    """
+
+    def arcs(ours: Tensor, others: Tensor) -> Tensor:
+        return torch.cat([slerp(ours[row : row + 1], others[row : row + 1], share) for row, share in enumerate(shares)])
+
+    layers = [arcs(ours, others) for ours, others in zip(a.noise, b.noise, strict=True)]
+    if flow is not None:
+        layers[0] = flow.restore(arcs(flow.standardise(a.noise[0]), flow.standardise(b.noise[0])))
+    return Latents(tuple(layers))
+
+
+def _hashed(places: np.ndarray, key: int) -> np.ndarray:
+    """uint64 [N] of uint64 [N] and a key, by splitmix64's finaliser."""
+    found = places ^ np.uint64(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
+    return found ^ (found >> np.uint64(31))

@@ -1,0 +1,109 @@
+"""What a new image has to pass before it joins a data set: it looks like its class, and like no held-out image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_cli.data.cache import ImageSet
+from vae_cli.data.pixels import to_unit
+from vae_cli.metrics import classifier
+from vae_cli.metrics.features import nearest_distance
+
+MIN_CONFIDENCE = 0.5
+"""Probability of its class below which a new image is not kept."""
+THUMBNAIL_SIDE = 16
+"""Distances to held-out images are taken at this size at most, where noise and small shifts count for little."""
+MIN_DISTANCE = 2.0
+"""Root mean square grey levels between thumbnails below which two images are one."""
+NEAR_SHARE, NUM_MEASURED = 0.01, 2000
+"""A new image may come as near to a held-out one as all but this share of (so many) training images do."""
+CHUNK = 256
+UNSURE, NEAR_HELD_OUT = "unsure", "near_held_out"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks say about one image."""
+
+    problem: str | None
+    """UNSURE, NEAR_HELD_OUT, or None for an image that may be kept."""
+    confidence: float | None
+    """Probability of its class; None where that cannot be told."""
+    held_out_distance: float | None
+    """To the nearest held-out image, root mean square grey levels between thumbnails."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The classifier and the held-out images that new images are compared with."""
+
+    net: nn.Sequential | None
+    """None where there are no two classes."""
+    held_out: Tensor
+    """float64 [M, D] thumbnails."""
+    least_distance: float
+    """To the nearest of them, root mean square grey levels. What is nearer has to be nearer still to its own source:
+    a blurred picture is near to many, and no copy of any."""
+
+    def verdicts(self, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
+        """One for each image uint8 [N, H, W, C], made from the image `sources` of label int64 [N] (-1 = none)."""
+        confidences: list[float | None] = [None] * len(pixels)
+        problems: list[str | None] = [None] * len(pixels)
+        distances: list[float | None] = [None] * len(pixels)
+        if self.net is not None:
+            chances = classifier.probabilities(self.net, pixels)
+            rows = zip(chances, labels, strict=True)
+            confidences = [row[label].item() if label >= 0 else None for row, label in rows]
+            problems = [UNSURE if right is not None and right < MIN_CONFIDENCE else None for right in confidences]
+        if len(self.held_out):
+            small = thumbnails(pixels)
+            found = nearest_distance(small, self.held_out)
+            moved = (small - thumbnails(sources)).norm(dim=1)
+            is_near = (found < MIN_DISTANCE) | ((found < self.least_distance) & (found < moved))
+            distances = list(found.tolist())
+            problems = [NEAR_HELD_OUT if near else other for near, other in zip(is_near, problems, strict=True)]
+        return [Verdict(*facts) for facts in zip(problems, confidences, distances, strict=True)]
+
+
+def prepare_checks(
+    sources: ImageSet,
+    held_out: np.ndarray,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checks:
+    """Trains a classifier on the sources, if they have two classes, and measures how near they come to `held_out`.
+
+    held_out: uint8 [M, H, W, C]. on_progress counts the classifier's steps.
+    """
+    net = None
+    if has_classes(sources):
+        net = classifier.train_classifier(
+            sources.pixels, sources.labels, seed=seed, device=device, on_progress=on_progress
+        )
+    known = thumbnails(held_out)
+    if not len(known):
+        return Checks(net, known, MIN_DISTANCE)
+    measured = np.unique(np.linspace(0, len(sources.ids) - 1, NUM_MEASURED).astype(int))
+    usual = nearest_distance(thumbnails(sources.pixels[measured]), known)
+    return Checks(net, known, usual.quantile(NEAR_SHARE).item())
+
+
+def has_classes(images: ImageSet) -> bool:
+    """Whether there are two classes that a classifier can tell apart."""
+    return len(np.unique(images.labels[images.labels >= 0])) >= 2
+
+
+def thumbnails(pixels: np.ndarray) -> Tensor:
+    """float64 [N, D] of images uint8 [N, H, W, C]; distances between rows are root mean square grey levels."""
+    size = [min(side, THUMBNAIL_SIDE) for side in pixels.shape[1:3]]
+    rows = [torch.empty(0, size[0] * size[1] * pixels.shape[3], dtype=torch.float64)]
+    for start in range(0, len(pixels), CHUNK):
+        small = F.adaptive_avg_pool2d(to_unit(pixels[start : start + CHUNK]), size)
+        rows.append(small.flatten(1).double() * 127.5)
+    return torch.cat(rows) / rows[0].shape[1] ** 0.5
