@@ -15,7 +15,6 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     fills.py            fills against Telea, Navier-Stokes, biharmonic and published figures; their sharpness and spread
     folder_speed.py     `vae inpaint` from folder to folder: images a second, everything counted
     denoise.py          noise removed, against four classical methods
-    fills.py            hole PSNR of fills against Telea, Navier-Stokes and biharmonic
     augment.py          what new images are worth to a classifier: MNIST, and 50 images a class of Fashion-MNIST
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
     convolutions.py     weight gradients of small convolutions on a CPU
