@@ -24,15 +24,15 @@ def resolve_prior(model: LoadedModel, prior: str) -> str:
     return ("normal" if model.flow is None else "flow") if prior == "auto" else prior
 
 
-def label_number(model: LoadedModel, name: str) -> int:
+def label_number(model: LoadedModel, name: str, *, option: str = "--label") -> int:
     """The class number of a label. Raises ConfigError with the nearest known name."""
     if name in model.label_names:
         return model.label_names.index(name)
     if not model.label_names:
-        raise ConfigError(f"--label {name}: this model was trained without labels")
+        raise ConfigError(f"{option} {name}: this model was trained without labels")
     close = difflib.get_close_matches(name, model.label_names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(model.label_names[:12])}"
-    raise ConfigError(f"--label {name}: no such label; {hint}")
+    raise ConfigError(f"{option} {name}: no such label; {hint}")
 
 
 def sample(
