@@ -1,6 +1,5 @@
 """Noise: how much of it there is, and pictures without it, put together from windows."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ from tiny import pictures, tiny_model
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import View
-from vae_cli.tasks.denoise import denoise, ramp, starts_of
+from vae_cli.tasks.denoise import denoise
 from vae_cli.tasks.grain import estimate_sigma
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -57,14 +56,6 @@ def test_sigma_of_next_to_nothing_is_a_number(shape: tuple[int, ...]) -> None:
 
 
 # Windows
-
-
-@pytest.mark.parametrize("side", [8, 9, 13, 16, 100])
-def test_windows_reach_both_ends_and_overlap(side: int) -> None:
-    starts = starts_of(side, 8)
-    assert starts[0] == 0 and starts[-1] == side - 8
-    assert all(0 < after - before <= 6 for before, after in itertools.pairwise(starts))
-    assert (ramp(8) > 0).all() and ramp(8).max() == 1
 
 
 @pytest.mark.parametrize("size", [(8, 8), (3, 5), (20, 9), (8, 30)])

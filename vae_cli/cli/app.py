@@ -20,8 +20,8 @@ from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 STARTED = time.monotonic()
 """When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
 
-COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "augment", "interpolate", "evaluate", "check",
-            "info")  # fmt: skip
+COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "style", "augment", "interpolate",
+            "evaluate", "check", "info")  # fmt: skip
 """Each is a function of that name in a module of that name in this package."""
 
 _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143

@@ -1,4 +1,4 @@
-"""What `inpaint` and `denoise` share: images that are written back in the form in which they came."""
+"""What `inpaint`, `denoise` and `style` share: images that are written back in the form in which they came."""
 
 from collections.abc import Sequence
 from dataclasses import replace

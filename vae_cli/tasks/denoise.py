@@ -3,7 +3,6 @@
 The model sees windows of its own size at the picture's resolution; they overlap, and fade into one another.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,28 +14,13 @@ from vae_cli.model.flow import REFINEMENT_TIME
 from vae_cli.model.priors import place_of
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.posterior import CHUNK, noise_chunk, paired_noise, posterior_pictures
+from vae_cli.tasks.tiles import Tiles
 from vae_cli.training.checkpoint import LoadedModel
 
-OVERLAP = 1 / 4
-"""Of a window's side, shared with the next window."""
 MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
 """The mean is estimated by the average of so many pictures, each of so few solver steps that it is nearly the mean
 itself, refined as if the latents told nothing: on clothes, 8 of 2 steps are 0.1 dB better than 8 of 10, single ones by
 1 dB."""
-
-
-def starts_of(side: int, window: int) -> list[int]:
-    """Where windows along a side of the picture begin: evenly, overlapping by OVERLAP of a window at least."""
-    if side <= window:
-        return [0]
-    count = math.ceil((side - window) / (window * (1 - OVERLAP))) + 1
-    return [round(number * (side - window) / (count - 1)) for number in range(count)]
-
-
-def ramp(side: int) -> np.ndarray:
-    """float32 [side]: how much a window counts along one of its sides; least at its ends, where it sees least."""
-    ends = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)
-    return np.minimum(ends / (side * OVERLAP), 1).astype(np.float32)
 
 
 def denoise(
@@ -89,25 +73,17 @@ class _Sampling:
 
 def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], numbers: range) -> np.ndarray:
     """float32 [H, W, C] in 0..255: the mean of the pictures of these numbers, put together from windows."""
-    height, width = sampling.model.image_size
-    missing = [max(0, side - have) for side, have in zip((height, width), image.shape[:2], strict=True)]
-    padded = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    corners = [(top, left) for top in starts_of(padded.shape[0], height) for left in starts_of(padded.shape[1], width)]
-    drawn = [(window, number) for window in range(len(corners)) for number in numbers]
-    weight = ramp(height)[:, None, None] * ramp(width)[None, :, None]
-    total = np.zeros(padded.shape, np.float32)
-    weights = np.zeros((*padded.shape[:2], 1), np.float32)
-    for start in range(0, len(drawn), CHUNK):
-        chunk = drawn[start : start + CHUNK]
-        chunk_places = [corners[window] for window, _ in chunk]
-        windows = np.zeros((CHUNK, height, width, image.shape[2]), np.float32)
-        for row, (top, left) in enumerate(chunk_places):
-            windows[row] = padded[top : top + height, left : left + width]
-        x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
-        noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
-        answers = sampling.pictures(x, noise_chunk(noise))
-        for (top, left), answer in zip(chunk_places, answers, strict=False):  # the chunk may be filled up
-            total[top : top + height, left : left + width] += weight * answer
-            weights[top : top + height, left : left + width] += weight
-    whole = ((total / weights + 1) * 127.5).clip(0, 255)
-    return whole[: image.shape[0], : image.shape[1]]
+    tiles = Tiles.of(image, sampling.model.image_size)
+    drawn = [(window, number) for window in range(len(tiles.corners)) for number in numbers]
+
+    def pictures() -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(drawn), CHUNK):
+            chunk = drawn[start : start + CHUNK]
+            windows = np.zeros((CHUNK, *tiles.window, image.shape[2]), np.float32)
+            windows[: len(chunk)] = tiles.cut([window for window, _ in chunk])
+            x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
+            noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
+            answers = sampling.pictures(x, noise_chunk(noise))
+            yield from zip((window for window, _ in chunk), answers, strict=False)  # the chunk may be filled up
+
+    return ((tiles.join(pictures()) + 1) * 127.5).clip(0, 255)

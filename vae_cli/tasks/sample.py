@@ -29,20 +29,20 @@ def resolve_prior(model: LoadedModel, prior: str) -> str:
     return ("normal" if model.flow is None else "flow") if prior == "auto" else prior
 
 
-def label_number(model: LoadedModel, name: str) -> int:
+def label_number(model: LoadedModel, name: str, *, option: str = "--label") -> int:
     """The class number of a label. Raises ConfigError, with the nearest known name, for one that cannot be drawn."""
     names = model.label_names
     if not names:
-        raise ConfigError(f"--label {name}: this model was trained without labels")
+        raise ConfigError(f"{option} {name}: this model was trained without labels")
     if name in names:
         number = names.index(name)
         if not is_learned(model, number):
-            raise ConfigError(f"--label {name}: no training image had this label, so it cannot be drawn")
+            raise ConfigError(f"{option} {name}: no training image had this label, so it cannot be drawn")
         return number
     composed = [number for number, known in enumerate(names) if _composed(known) == _composed(name)]
     if len(composed) == 1:  # the same text, stored otherwise: macOS takes é apart in names of folders
         return composed[0]
-    raise ConfigError(f"--label {name}: no such label; {_hint(name, names)}")
+    raise ConfigError(f"{option} {name}: no such label; {_hint(name, names)}")
 
 
 def chosen_labels(model: LoadedModel, asked: Sequence[str]) -> list[str]:

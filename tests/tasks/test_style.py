@@ -1,0 +1,257 @@
+"""Another label, another look: how far pictures go, what stays, and what a result depends on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import LADDER, VECTOR, pictures, tiny_model
+
+from vae_cli.errors import ConfigError
+from vae_cli.model.vae import Latents
+from vae_cli.tasks import style
+from vae_cli.tasks.canvas import Canvas
+from vae_cli.tasks.looks import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked
+from vae_cli.tasks.style import Change, Content, LikeLook, ToLabel, likeliest_label, restyle
+from vae_cli.tasks.tiles import Tiles
+from vae_cli.training.checkpoint import LoadedModel
+
+WHITE = (255, 255, 255)
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return tiny_model(num_labels=3)
+
+
+def changed(change: Change, *images: np.ndarray, label: int | None = 0) -> list[np.ndarray]:
+    return [styled.pixels for styled in restyle([Content(image, label) for image in images], change)]
+
+
+def some_pictures() -> list[np.ndarray]:
+    """Of sizes that take one window, several, and less than one; one of 16 bits."""
+    deep = pictures(1, (9, 8), seed=3)[0].astype(np.uint16) * 257
+    return [pictures(1)[0], pictures(1, (20, 9), seed=1)[0], pictures(1, (5, 30), seed=2)[0], deep]
+
+
+def both(model: LoadedModel, strength: float) -> list[Change]:
+    """Every kind of change."""
+    return [
+        ToLabel.of(model, "b", strength=strength),
+        LikeLook.of(model, pictures(3, seed=5), strength=strength),
+        LikeLook.of(model, pictures(3, seed=5), pictures(2, (30, 12), seed=6), strength=strength),
+    ]
+
+
+# All changes
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_any_size_comes_back_in_its_size_and_changed(model: LoadedModel, number: int) -> None:
+    images = some_pictures()
+    for image, found in zip(images, changed(both(model, 1.0)[number], *images), strict=True):
+        assert found.shape == image.shape and found.dtype == np.float32
+        assert found.min() >= 0 and found.max() <= 255
+        assert np.abs(found - image * (255 / np.iinfo(image.dtype).max)).max() > 1e-3
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_at_strength_0_everything_stays(model: LoadedModel, number: int) -> None:
+    """Also what the model cannot draw: the very pixels come back."""
+    images = some_pictures()
+    for image, found in zip(images, changed(both(model, 0.0)[number], *images), strict=True):
+        np.testing.assert_allclose(found, image * (255 / np.iinfo(image.dtype).max), atol=0.02)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_result_does_not_depend_on_its_neighbours(model: LoadedModel, number: int) -> None:
+    images, change = some_pictures(), both(model, 1.0)[number]
+    together = changed(change, *images)
+    for image, found in zip(images, together, strict=True):
+        assert np.array_equal(changed(change, image)[0], found)
+
+
+def test_no_more_pictures_wait_than_a_chunk_holds(model: LoadedModel) -> None:
+    drawn = 0
+
+    def contents() -> Any:
+        nonlocal drawn
+        for image in pictures(3 * style.CHUNK):
+            drawn += 1
+            yield Content(image, 0)
+
+    results = restyle(contents(), ToLabel.of(model, "b", solver_steps=1))
+    next(results)
+    assert drawn <= style.CHUNK + 1
+    assert len(list(results)) == 3 * style.CHUNK - 1
+
+
+# Scale
+
+
+def test_a_canvas_of_the_models_size_is_the_picture() -> None:
+    image = pictures(1)[0]
+    for fit in ("crop", "pad", "stretch"):
+        canvas = Canvas.at_model_scale(image, (8, 8), fit, WHITE)
+        np.testing.assert_allclose((canvas.pixels + 1) * 127.5, image, atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(16, 40), (3, 5), (90, 20)])
+def test_a_change_of_the_canvas_is_one_of_the_picture(fit: str, size: tuple[int, int]) -> None:
+    """Brightening all of the canvas brightens all of the picture alike, padding or not."""
+    canvas = Canvas.at_model_scale(np.full((*size, 1), 100, np.uint8), (8, 8), fit, WHITE)
+    height, width = canvas.pixels.shape[:2]
+    assert (height, width) == (8, 8) if fit != "crop" else min(height, width) == 8
+    np.testing.assert_allclose(canvas.in_picture(np.full_like(canvas.pixels, 0.5)), np.full((*size, 1), 0.5), atol=1e-5)
+
+
+def test_padding_is_on_its_ground_and_changes_nothing() -> None:
+    canvas = Canvas.at_model_scale(np.zeros((8, 16, 1), np.uint8), (8, 8), "pad", WHITE)
+    assert (canvas.pixels[:2] == 1).all() and np.allclose(canvas.pixels[2:6], -1)
+    outside = np.zeros_like(canvas.pixels)
+    outside[:2] = 1
+    assert np.abs(canvas.in_picture(outside)).max() == 0
+
+
+# To a label
+
+
+def test_every_label_leads_elsewhere_and_strength_says_how_far(model: LoadedModel) -> None:
+    image = pictures(1)[0]
+    goals = [changed(ToLabel.of(model, name), image)[0] for name in "bc"]
+    assert np.abs(goals[0] - goals[1]).max() > 0.1
+    steps = [np.abs(changed(ToLabel.of(model, "b", strength=s), image)[0] - image).mean() for s in (0.2, 0.6, 1.0)]
+    assert steps[0] < steps[1] < steps[2]
+
+
+def test_a_picture_of_the_target_stays_as_it_is(model: LoadedModel) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (20, 9, 1), dtype=np.uint16)
+    np.testing.assert_array_equal(np.rint(changed(ToLabel.of(model, "b"), image, label=1)[0] * 257), image)
+
+
+def test_the_way_back_is_under_the_own_label(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guided by nothing and towards the own label, the flow would lead back to where it came from."""
+    seen: list[tuple[float, int]] = []
+    real = type(model.flow)._velocity
+
+    def velocity(self, u, t, condition, label):  # type: ignore[no-untyped-def]
+        seen.append((float(t[0]), int(label[0])))
+        return real(self, u, t, condition, label)
+
+    monkeypatch.setattr(type(model.flow), "_velocity", velocity)
+    changed(ToLabel.of(model, "b", strength=0.75, solver_steps=4), pictures(1)[0], label=2)
+    assert {label for _, label in seen} == {1, 2}
+    assert seen[0] == (1.0, 2) and min(time for time, _ in seen) == 0.25
+    assert {label for _, label in seen[:4]} == {2}
+
+
+def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a flow that knows the way to the picture under one label only."""
+    flow, (height, width) = model.flow, model.image_size
+    assert flow is not None
+    tiles = Tiles.of(Canvas.at_own_scale(pictures(1)[0]).pixels, (height, width))
+    with torch.inference_mode():
+        x = torch.from_numpy(tiles.cut([0])).permute(0, 3, 1, 2)
+        goal = flow.standardise(model.vae.encode(x).noise[0])
+
+    def velocity(self, u, t, condition, label):  # type: ignore[no-untyped-def]
+        straight = (goal - u) / (1 - t[:, None, None, None])
+        return straight if int(label[0]) == 2 else straight + 0.1
+
+    monkeypatch.setattr(type(flow), "_velocity", velocity)
+    assert likeliest_label(model, flow, tiles) == 2
+    assert likeliest_label(model, flow, tiles, other_than=2) != 2
+
+
+def test_a_known_label_is_not_looked_for(model: LoadedModel) -> None:
+    image = pictures(1)[0]
+    change = ToLabel.of(model, "b", solver_steps=1)
+    assert [next(restyle([Content(image, label)], change)).label for label in (0, 2)] == [0, 2]
+    assert next(restyle([Content(image)], change)).label in (0, 2), "what it is to become is not what it was"
+
+
+def test_labels_that_do_not_exist(model: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match=r"--to B.*no such label"):
+        ToLabel.of(model, "B")
+    with pytest.raises(ConfigError, match="without labels"):
+        ToLabel.of(tiny_model(), "b")
+    with pytest.raises(ConfigError, match="flow"):
+        ToLabel.of(replace(model, flow=None), "b")
+
+
+# Towards other pictures
+
+
+def latents(model: LoadedModel, images: Sequence[np.ndarray]) -> Latents:
+    with torch.inference_mode():
+        windows = np.concatenate([Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)).cut([0]) for image in images])
+        return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
+
+
+def look(model: LoadedModel, images: Sequence[np.ndarray]) -> Look:
+    return look_of(model, (Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)) for image in images))
+
+
+@pytest.mark.parametrize("layers", [(), LADDER, VECTOR], ids=["grid", "ladder", "vector"])
+def test_a_look_is_moved_onto_another(layers: tuple[Any, ...]) -> None:
+    """Of any kind of latents: afterwards mean and scale of every channel are the target's."""
+    model = tiny_model({"model": {"latents": list(layers)}} if layers else {})
+    contents, styles = pictures(6, seed=1), pictures(9, seed=2)
+    source, target = look(model, contents), look(model, styles)
+    after = moved(latents(model, contents), source, target, 1.0, by_place=False)
+    for number, z in enumerate(after.noise):
+        torch.testing.assert_close(z.mean((0, 2, 3)), target.means[number].flatten(), atol=1e-4, rtol=1e-4)
+        ratio = target.scales[number] / source.scales[number]
+        if ratio.min() > 1 / MAX_RATIO and ratio.max() < MAX_RATIO:
+            torch.testing.assert_close(
+                z.std((0, 2, 3), correction=0), target.scales[number].flatten(), atol=1e-3, rtol=1e-2
+            )
+
+
+def test_what_never_varies_is_not_scaled() -> None:
+    flat = Look(
+        (torch.zeros(1, 2, 1, 1),), (torch.zeros(1, 2, 1, 1),), (torch.tensor([0.0, 1.0])[None, :, None, None],)
+    )
+    wild = Look((torch.ones(1, 2, 1, 1),), (torch.ones(1, 2, 1, 1),), (torch.full((1, 2, 1, 1), 50.0),))
+    z = Latents((torch.full((1, 2, 1, 1), 2.0),))
+    found = moved(z, flat, wild, 1.0, by_place=False).noise[0].flatten()
+    assert found.tolist() == [3.0, 1 + 2 * MAX_RATIO]
+
+
+def test_strength_is_the_share_of_the_way(model: LoadedModel) -> None:
+    z = latents(model, pictures(2))
+    source, target = look(model, pictures(2)), look(model, pictures(4, seed=3))
+    whole, half = (moved(z, source, target, strength, by_place=False).noise[0] for strength in (1.0, 0.5))
+    torch.testing.assert_close(half, (z.noise[0] + whole) / 2)
+
+
+def test_places_count_the_more_the_more_pictures_there_are(model: LoadedModel) -> None:
+    few, many = look(model, pictures(1)), look(model, list(pictures(1)) * (3 * FEW_PICTURES))
+    trust = [((found.places[0] - found.means[0]).norm() / z).item()
+             for found in (few, many)
+             for z in [(latents(model, pictures(1)).noise[0] - found.means[0]).norm()]]  # fmt: skip
+    assert trust == pytest.approx([1 / (1 + FEW_PICTURES), 0.75], rel=1e-3)
+
+
+def test_each_picture_of_a_set_counts_alike(model: LoadedModel) -> None:
+    """However large it is."""
+    small, large = np.full((8, 8, 1), 20, np.uint8), np.full((40, 8, 1), 220, np.uint8)
+    alone = [look(model, [image]).means[0] for image in (small, large)]
+    torch.testing.assert_close(look(model, [small, large]).means[0], (alone[0] + alone[1]) / 2)
+
+
+def test_rows_keep_their_own_look(model: LoadedModel) -> None:
+    z = latents(model, pictures(2))
+    looks, target = [look(model, [image]) for image in pictures(2)], look(model, pictures(4, seed=3))
+    together = moved(z, stacked(looks), target, 1.0, by_place=False).noise[0]
+    for row, own in enumerate(looks):
+        one = Latents(tuple(layer[row : row + 1] for layer in z.noise))
+        torch.testing.assert_close(together[row : row + 1], moved(one, own, target, 1.0, by_place=False).noise[0])
+
+
+def test_a_look_needs_pictures(model: LoadedModel) -> None:
+    with pytest.raises(ValueError, match="no picture"):
+        look_of(model, [])
