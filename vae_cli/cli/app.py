@@ -20,7 +20,18 @@ from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 STARTED = time.monotonic()
 """When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
 
-COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "interpolate", "evaluate", "check", "info")
+COMMANDS = (
+    "train",
+    "sample",
+    "reconstruct",
+    "inpaint",
+    "denoise",
+    "interpolate",
+    "encode",
+    "evaluate",
+    "check",
+    "info",
+)
 """Each is a function of that name in a module of that name in this package."""
 
 _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143

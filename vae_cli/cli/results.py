@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ class Results:
     def written(self, source: str | None, output: Path, sample: int | None = None) -> None:
         self.num_written += 1
         self._add(source, output, "ok", None, sample)
+        if not self.as_json:
+            print(shown(output), flush=True)
+
+    def gathered(self, sources: Sequence[str], output: Path) -> None:
+        """Several inputs became one file; it is printed once."""
+        self.num_written += len(sources)
+        for source in sources:
+            self._add(source, output, "ok", None, None)
         if not self.as_json:
             print(shown(output), flush=True)
 
