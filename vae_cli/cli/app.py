@@ -20,7 +20,7 @@ from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 STARTED = time.monotonic()
 """When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
 
-COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "style", "augment", "interpolate",
+COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "style", "augment", "interpolate", "encode",
             "evaluate", "check", "info")  # fmt: skip
 """Each is a function of that name in a module of that name in this package."""
 

@@ -38,10 +38,13 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
         raise ConfigError(f"{path}: {problem}")
 
 
-def find_inputs(paths: Sequence[Path], results: "Results", *, exclude: Sequence[Path] = ()) -> list[Input]:
+def find_inputs(
+    paths: Sequence[Path], results: "Results", *, exclude: Sequence[Path] = (), labels: str = "none"
+) -> list[Input]:
     """Every image of INPUT, in order; what a folder holds that is no usable image is recorded in `results`.
 
-    `exclude` are folders of outputs and masks that may lie inside. Raises ConfigError for a path that does not exist.
+    `exclude` are folders of outputs and masks that may lie inside; labels: none | auto, as for `scan`. Raises
+    ConfigError for a path that does not exist.
     """
     from vae_cli.data.scan import ImageRef
 
@@ -50,16 +53,16 @@ def find_inputs(paths: Sequence[Path], results: "Results", *, exclude: Sequence[
     for path in paths:
         require(path)
         if path.is_dir() or path.suffix.lower() == ".zip":
-            inputs += _found_in(path, results, exclude, prefix=path.resolve().name if several else "")
+            inputs += _found_in(path, results, exclude, labels, prefix=path.resolve().name if several else "")
         else:
             inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), path, str(path)))
     return inputs
 
 
-def _found_in(root: Path, results: "Results", exclude: Sequence[Path], prefix: str) -> Iterator[Input]:
+def _found_in(root: Path, results: "Results", exclude: Sequence[Path], labels: str, prefix: str) -> Iterator[Input]:
     from vae_cli.data.scan import scan
 
-    found = scan(root, labels="none", exclude=exclude)
+    found = scan(root, labels=labels, exclude=exclude)
     for skipped in found.skipped:
         results.failed(f"{root / skipped.id}", skipped.reason)
     for ref in found.images:

@@ -1,6 +1,7 @@
-"""The pictures in a run's `previews/`: samples, also by label, reconstructions, fills, a walk; drawn with the tasks."""
+"""The pictures in a run's `previews/`, drawn with the tasks: samples, also by label, reconstructions, fills, walks, and
+what the latents mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.data.cache import ImageSet
+    from vae_cli.tasks.encode import Encoded
     from vae_cli.training.checkpoint import LoadedModel
 
 NUM_SAMPLES = 64
@@ -17,6 +19,7 @@ NUM_LABELS, NUM_OF_EACH = 20, 8
 NUM_PAIRS = 16
 NUM_FILLED = 6
 NUM_FILLS = 3
+NUM_MAPPED = 512
 
 
 def draw_progress(model: "LoadedModel", images: "ImageSet", folder: Path, step: int) -> list[Path]:
@@ -31,6 +34,7 @@ def draw_final(model: "LoadedModel", images: "ImageSet", folder: Path) -> list[P
     if model.flow is not None:
         pictures["inpaintings"] = inpaintings(model, images)
     pictures["interpolation"] = interpolation(model, images)
+    pictures |= latents_of_some(model, images)
     return _save(pictures, folder, "")
 
 
@@ -43,12 +47,17 @@ def _save(pictures: "dict[str, np.ndarray]", folder: Path, prefix: str) -> list[
     return paths
 
 
-def _some(images: "ImageSet", number: int) -> "np.ndarray":
-    """Evenly spread images [<= number, H, W, C]: sorted ids lie class by class."""
+def _spread(images: "ImageSet", number: int) -> "np.ndarray":
+    """Numbers of at most so many images, evenly spread: sorted ids lie class by class."""
     import numpy as np
 
     count = len(images.ids)
-    return images.pixels[np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))]
+    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))
+
+
+def _some(images: "ImageSet", number: int) -> "np.ndarray":
+    """Evenly spread images [<= number, H, W, C]."""
+    return images.pixels[_spread(images, number)]
 
 
 def samples(model: "LoadedModel") -> "np.ndarray":
@@ -115,3 +124,35 @@ def interpolation(model: "LoadedModel", images: "ImageSet") -> "np.ndarray":
     for start in range(0, len(ends) - 1, 2):
         rows += list(interpolate(model, ends_of_images(model, ends[start : start + 2]), steps=9))
     return output.grid(rows, num_columns=9)
+
+
+def latents_of_some(model: "LoadedModel", images: "ImageSet") -> "dict[str, np.ndarray]":
+    """The pictures of held-out images' latents."""
+    from vae_cli.tasks.encode import encode_all
+
+    rows = _spread(images, NUM_MAPPED)
+    labels = [model.label_names[label] if label >= 0 else "" for label in images.labels[rows]]
+    return latents(model, encode_all(model, images.pixels[rows]), labels)
+
+
+def names_of_latents(model: "LoadedModel") -> tuple[str, ...]:
+    """The pictures that `latents` draws."""
+    from vae_cli.tasks.latent_pictures import is_plane
+
+    return ("traversals", "map", "manifold") if is_plane(model) else ("traversals", "map")
+
+
+def latents(model: "LoadedModel", encoded: "Encoded", labels: Sequence[str]) -> "dict[str, np.ndarray]":
+    """What the latents of images with these labels ('' = none) mean; the sheet only for a model of two latents."""
+    from vae_cli.tasks import latent_pictures as task
+
+    rows = task.traversals(model, encoded)
+    sheet = output.grid([frame for row in rows for frame in row.frames], num_columns=task.NUM_FRAMES)
+    is_only_layer = len(model.vae.latent_shapes) == 1
+    pictures = {
+        "traversals": task.with_captions(sheet, [row.caption(is_only_layer=is_only_layer) for row in rows]),
+        "map": task.latent_map(model, encoded, labels),
+    }
+    if task.is_plane(model):
+        pictures["manifold"] = output.grid(task.manifold(model), num_columns=task.SHEET_SIDE)
+    return pictures

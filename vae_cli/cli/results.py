@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ class Results:
         self.num_written += 1
         self._add(source, output, "ok", None, sample)
         self.files[-1] |= facts
+        if not self.as_json:
+            print(shown(output), flush=True)
+
+    def gathered(self, sources: Sequence[str], output: Path) -> None:
+        """Several inputs became one file; it is printed once."""
+        self.num_written += len(sources)
+        for source in sources:
+            self._add(source, output, "ok", None, None)
         if not self.as_json:
             print(shown(output), flush=True)
 

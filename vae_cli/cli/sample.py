@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vae_cli.cli import label_sheet, loading, options, output
+from vae_cli.cli import label_sheet, latent_files, loading, options, output
 from vae_cli.cli.progress import Messages, quoted
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError
+from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,13 @@ NUM_IMAGES, NUM_OF_EACH = 64, 8
 """Drawn unless a number is given: in all, and of each of several labels."""
 
 
+_OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
+               "label": "--label", "guidance": "--guidance"}  # fmt: skip
+"""Options that say what to draw, and have no meaning where latents are given."""
+
+
 def sample(
+    context: typer.Context,
     run: options.Run,
     num: Annotated[
         int | None,
@@ -39,6 +45,11 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(min=0.0, metavar="G", help="How strictly to follow --label; 1 = off.")
     ] = None,
+    latents: Annotated[
+        Path | None,
+        typer.Option("--latents", metavar="FILE", help="Decode these instead: an .npz or .csv of `vae encode`, or a "
+                     "plain array [N, C, h, w] or [N, D] as .npz or .npy.", show_default=False),
+    ] = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
@@ -47,7 +58,7 @@ def sample(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Draw new images.
 
     Without --out they go to RUN/samples/ as 000000.png, 000001.png and so on. An --out with an image suffix is a
@@ -57,6 +68,10 @@ def sample(
     """
     results = Results("sample", Messages(quiet=quiet, verbose=verbose), as_json=json)
     loading.require_run(run)
+    if latents is not None:
+        _refuse_given(context)
+        _decode(run, latents, out, device, results, overwrite=overwrite)
+        return
     asked = list(dict.fromkeys(label or ()))
     if len(asked) < 2 and asked != ["all"]:  # before torch takes its seconds to load
         output.refuse_existing(_paths(run, out, num or NUM_IMAGES), overwrite=overwrite)
@@ -95,6 +110,32 @@ def sample(
                    solver_steps=used_steps, **facts)  # fmt: skip
 
 
+def _refuse_given(context: typer.Context) -> None:
+    """Raises ConfigError for options that --latents leaves nothing to do for."""
+    for name, option in _OF_DRAWING.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ConfigError(f"{option}: nothing is drawn with --latents; leave one of the two out")
+
+
+def _decode(run: Path, latents: Path, out: Path | None, device: str, results: Results, *, overwrite: bool) -> None:
+    """The images of a file of latents."""
+    arrays = latent_files.read(latents)
+    model = loading.load(run, device, results.messages)
+    from vae_cli.tasks import encode as task
+
+    try:
+        rows = task.latents_from(arrays, model.vae.latent_shapes)
+        paths = _paths(run, out, len(rows))
+        output.refuse_existing(paths, overwrite=overwrite)
+        images = results.messages.track(task.decode(model, rows), "decode", len(rows))
+        _write(images, paths, None, results, as_grid=output.is_picture(out))
+    except DataError as error:
+        raise DataError(f"{latents}: {error}") from error
+    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png",
+                   seed=None, prior=None, temperature=None, solver_steps=None)  # fmt: skip
+
+
 def _paths(run: Path, out: Path | None, count: int, folders: Sequence[str] = ()) -> list[Path]:
     """One path for a grid, else one an image, in each of the folders where there are any."""
     if out is not None and output.is_picture(out):
@@ -106,11 +147,11 @@ def _paths(run: Path, out: Path | None, count: int, folders: Sequence[str] = ())
 def _write(
     images: "Iterator[np.ndarray]",
     paths: list[Path],
-    seed: int,
+    seed: int | None,
     results: Results,
-    labels: Sequence[str],
+    labels: Sequence[str] = (),
     *,
-    is_sheet: bool,
+    is_sheet: bool = False,
     as_grid: bool,
 ) -> None:
     """A grid, which of several labels is a sheet of named rows, or a file an image."""

@@ -116,15 +116,29 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Latents:
         """The latents of x: the posterior's means, or its samples where noise is given."""
+        if noise is None:
+            return Latents(tuple(layer.mean for layer in self.posterior_noise(x)))
         found: list[Tensor] = []
 
         def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
-            z = posterior.mean if noise is None else posterior.draw(layer_noise)
+            z = posterior.draw(layer_noise)
             found.append(prior.noise_of(z))
             return z
 
-        self._descend(self.features(x), noise or [x] * len(self.latent_shapes), choose)
+        self._descend(self.features(x), noise, choose)
         return Latents(tuple(found))
+
+    def posterior_noise(self, x: Tensor) -> list[DiagonalGaussian]:
+        """q of each layer's noise, [B, C, H, W], the layers above at their means; its prior is N(0, I)."""
+        found: list[DiagonalGaussian] = []
+
+        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
+            log_scale = posterior.log_scale - prior.log_scale
+            found.append(DiagonalGaussian(prior.noise_of(posterior.mean), log_scale))
+            return posterior.mean
+
+        self._descend(self.features(x), [x] * len(self.latent_shapes), choose)
+        return found
 
     def first_posterior(self, x: Tensor) -> DiagonalGaussian:
         """q of the first latent layer, whose prior is N(0, I): what the latent flow learns. [B, C, H, W]."""

@@ -9,10 +9,8 @@ import torch
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import draw_noise
+from vae_cli.tasks.encode import CHUNK, filled_up
 from vae_cli.training.checkpoint import LoadedModel
-
-CHUNK = 32
-"""Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
 
 
 def reconstruct(
@@ -31,10 +29,10 @@ def reconstruct(
 @torch.inference_mode()
 def _rebuilt(model: LoadedModel, images: np.ndarray, start: int, seed: int | None) -> np.ndarray:
     """uint8 [B, H, W, C]; `seed` None decodes the mean."""
-    x = model.runtime.move(to_unit(images))
+    x = model.runtime.move(filled_up(to_unit(images)))
     noise = None
     if seed is not None:
-        each = [draw_noise(model.vae.latent_shapes, 1, image_generator(seed, start + i)) for i in range(len(images))]
+        each = [draw_noise(model.vae.latent_shapes, 1, image_generator(seed, start + i)) for i in range(CHUNK)]
         noise = [model.runtime.move(torch.cat(layer)) for layer in zip(*each, strict=True)]
     with model.runtime.autocast():
-        return to_pixels(model.vae.decode_mean(model.vae.encode(x, noise)))
+        return to_pixels(model.vae.decode_mean(model.vae.encode(x, noise)))[: len(images)]

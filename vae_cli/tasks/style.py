@@ -194,8 +194,8 @@ class ToLabel:
 def likeliest_label(model: LoadedModel, flow: LatentFlow, tiles: Tiles, *, other_than: int | None = None) -> int:
     """The label under which the flow explains a picture's latents best: the least flow-matching loss.
 
-    Averaged over fixed times and noises, the same for every label (Li et al. 2023, a diffusion classifier). `other_than`
-    is chosen only where there is no other.
+    Averaged over fixed times and noises, the same for every label (Li et al. 2023, a diffusion classifier).
+    `other_than` is chosen only where there is no other.
     """
     num_windows = len(tiles.corners)
     count = min(num_windows, MAX_PROBED_WINDOWS)

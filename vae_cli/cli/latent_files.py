@@ -1,0 +1,129 @@
+"""Files of latents: `.npz` and `.csv` as `vae encode` writes them, and plain arrays as other tools do."""
+
+import csv
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_cli.cli.inputs import require
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.tasks.encode import Encoded
+
+WRITTEN_SUFFIXES = (".npz", ".csv")
+READ_SUFFIXES = (".npz", ".npy", ".csv")
+_MEANS, _STDS = "latents", "std"
+_MAKE_ONE = "vae encode RUN INPUT --out FILE.npz makes one"
+
+
+def write(path: Path, encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> None:
+    """Writes the latents of several images with their names and labels ('' = none), in the format of the suffix.
+
+    Raises WriteError when the disk refuses.
+    """
+    from vae_cli.data.original_files import write_atomically
+
+    as_bytes = _as_csv if path.suffix.lower() == ".csv" else _as_npz
+    write_atomically(path, as_bytes(encoded, files, labels))
+
+
+def _as_npz(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> memoryview:
+    import numpy as np
+
+    arrays = {_numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
+    arrays |= {_numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
+    content = io.BytesIO()
+    np.savez(content, **arrays, files=np.array(files, dtype=np.str_), labels=np.array(labels, dtype=np.str_))
+    return content.getbuffer()
+
+
+def _numbered(name: str, layer: int) -> str:
+    """`latents`, `latents_2`, `latents_3`, ..."""
+    return name if layer == 0 else f"{name}_{layer + 1}"
+
+
+def _as_csv(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> bytes:
+    """Nine digits tell any two float32 apart."""
+    rows = encoded.flat_means()
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "label", *(f"z{number}" for number in range(rows.shape[1]))])
+    for file, label, row in zip(files, labels, rows.tolist(), strict=True):
+        table.writerow([file, label, *(format(value, ".9g") for value in row)])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def read(path: Path) -> "list[np.ndarray]":
+    """The arrays of a file: one a latent layer, or one that holds all of them; [N, ...] each if they are latents.
+
+    Raises ConfigError for a path without such a file, DataError for contents that are none.
+    """
+    require(path, f"no such file of latents; {_MAKE_ONE}")
+    if path.is_dir() or path.suffix.lower() not in READ_SUFFIXES:
+        raise ConfigError(f"--latents {path}: give a {', '.join(READ_SUFFIXES[:-1])} or .csv file; {_MAKE_ONE}")
+    arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_arrays(path)
+    if any(array.ndim == 0 for array in arrays):
+        raise DataError(f"{path}: a single number; latents are arrays of a row an image")
+    return arrays
+
+
+def _read_arrays(path: Path) -> "list[np.ndarray]":
+    """Arrays of numbers from .npz or .npy; nothing that a file holds is ever unpickled."""
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return [found]
+        with found:
+            return [found[name] for name in _names_of_layers(found.files)]
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}); {_MAKE_ONE}") from error
+    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a file of plain arrays (pickled objects are never read); {_MAKE_ONE}") from error
+
+
+def _names_of_layers(names: Sequence[str]) -> list[str]:
+    """`latents`, `latents_2`, ... as far as there are; else the only array. Raises KeyError saying what is missing."""
+    if _MEANS in names:
+        numbered = (_numbered(_MEANS, layer) for layer in range(len(names)))
+        return [name for name in numbered if name in names]
+    if len(names) == 1:
+        return list(names)
+    raise KeyError(f"no array called {_MEANS} in it (only {', '.join(names) or 'nothing'}); {_MAKE_ONE}")
+
+
+def _read_csv(path: Path) -> "np.ndarray":
+    """float64 [N, D] of the columns z0, z1, ...; other columns may hold anything. Raises DataError."""
+    import numpy as np
+
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable table ({error})") from error
+    columns = {name.strip(): place for place, name in enumerate(header)}
+    places = []
+    while (name := f"z{len(places)}") in columns:
+        places.append(columns[name])
+    if not places:
+        raise DataError(f"{path}: its first line names no columns z0, z1, ...; {_MAKE_ONE}")
+    return np.array([_numbers(path, number, row, places) for number, row in enumerate(rows, start=2) if row])
+
+
+def _numbers(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:
+    """The latents of one row of the table, the `number`th, counted from 1 with the header."""
+    try:
+        return [float(row[place]) for place in places]
+    except IndexError as error:
+        raise DataError(f"{path}: row {number} has {len(row)} columns, fewer than the header") from error
+    except ValueError as error:
+        raise DataError(f"{path}: row {number}: {error}") from error
