@@ -135,13 +135,13 @@ def test_a_picture_of_the_target_stays_as_it_is(model: LoadedModel) -> None:
 def test_the_way_back_is_under_the_own_label(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guided by nothing and towards the own label, the flow would lead back to where it came from."""
     seen: list[tuple[float, int]] = []
-    real = type(model.flow)._velocity
+    real = type(model.flow).velocity
 
     def velocity(self, u, t, condition, label):  # type: ignore[no-untyped-def]
         seen.append((float(t[0]), int(label[0])))
         return real(self, u, t, condition, label)
 
-    monkeypatch.setattr(type(model.flow), "_velocity", velocity)
+    monkeypatch.setattr(type(model.flow), "velocity", velocity)
     changed(ToLabel.of(model, "b", strength=0.75, solver_steps=4), pictures(1)[0], label=2)
     assert {label for _, label in seen} == {1, 2}
     assert seen[0] == (1.0, 2) and min(time for time, _ in seen) == 0.25
@@ -161,7 +161,7 @@ def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypa
         straight = (goal - u) / (1 - t[:, None, None, None])
         return straight if int(label[0]) == 2 else straight + 0.1
 
-    monkeypatch.setattr(type(flow), "_velocity", velocity)
+    monkeypatch.setattr(type(flow), "velocity", velocity)
     assert likeliest_label(model, flow, tiles) == 2
     assert likeliest_label(model, flow, tiles, other_than=2) != 2
 

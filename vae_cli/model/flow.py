@@ -273,7 +273,7 @@ class LatentFlow(nn.Module):
         """
         u, at = self.standardise(z), t[:, None, None, None]
         u_t = (1 - at) * noise + at * u
-        velocity = self._velocity(u_t, t, self.condition(view), view.label)
+        velocity = self.velocity(u_t, t, self.condition(view), view.label)
         flow_loss = (velocity - (u - noise)).square().flatten(1).mean(1)
         guess = self.restore(u_t + (1 - at) * velocity.detach())[rows]  # of z, the better the later the time
         with torch.no_grad():
@@ -301,7 +301,7 @@ class LatentFlow(nn.Module):
         t = torch.full((len(decoded),), time, device=decoded.device)
         return self.refiner(decoded, view.as_image(), t).clamp(-1, 1)
 
-    def _velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
+    def velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
         """What carries noise to data were the data N(0, I), in closed form, and the network's correction.
 
         Of u_t = (1 - t) noise + t data with both N(0, I), E[data - noise | u_t] = (2t - 1) / (t² + (1 - t)²) · u_t.
@@ -311,23 +311,25 @@ class LatentFlow(nn.Module):
         return gaussian + self.velocity_net(u, t, condition, label).float()
 
     def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0) -> Tensor:
-        """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps.
+        """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps."""
+        velocity = self.velocity_under(view, guidance)
+        return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
 
-        guidance g ≠ 1 moves the velocity to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022), both seen
-        from the view's cluster: what a label says beyond it. The choice of the cluster has its own guidance.
+    def velocity_under(self, view: View, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
+        """The velocity of standardised latents [B, C, h, w] at one time, under a view.
+
+        guidance g ≠ 1 moves it to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022), both seen from the
+        view's cluster: what a label says beyond it. The choice of the cluster has its own guidance.
         """
         condition = self.condition(view)
-        unlabelled = torch.full_like(view.label, -1)
 
-        def velocity(u: Tensor, t: float) -> Tensor:
-            time = torch.full((len(u),), t, device=u.device)
-            free = self._velocity(u, time, condition, view.label)
-            if guidance == 1.0:
-                return free
-            plain = self._velocity(u, time, condition, unlabelled)
-            return plain + guidance * (free - plain)
+        def told(u: Tensor, t: float) -> Tensor:
+            return self.velocity(u, torch.full((len(u),), t, device=u.device), condition, view.label)
 
-        return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
+        if guidance == 1.0:
+            return told
+        free = self.velocity_under(view.with_label(torch.full_like(view.label, -1)))
+        return lambda u, t: torch.lerp(free(u, t), told(u, t), guidance)
 
 
 def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Sequence[float]) -> Tensor:

@@ -290,13 +290,8 @@ def carried(flow: LatentFlow, u: Tensor, view: View, *, start: float, steps: int
 
     Takes the share of the steps that the way is of the whole, at least two.
     """
-    condition = flow.condition(view)
-
-    def velocity(u: Tensor, t: float) -> Tensor:
-        return flow._velocity(u, torch.full((len(u),), t, device=u.device), condition, view.label)
-
     times = torch.linspace(start, 1, max(2, round((1 - start) * steps)) + 1).tolist()
-    return flow.restore(integrate(velocity, u.float(), times))
+    return flow.restore(integrate(flow.velocity_under(view), u.float(), times))
 
 
 def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:

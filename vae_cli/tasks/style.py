@@ -5,7 +5,7 @@ and so does everything at strength 0.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -168,12 +168,7 @@ class ToLabel:
         source = torch.tensor(about, device=u.device)
         target = torch.full_like(source, self.target)
         view = View.nothing(len(u), self.model.channels, self.model.image_size, u.device)
-        condition = flow.condition(view)
-
-        def velocity(label: Tensor) -> Callable[[Tensor, float], Tensor]:
-            return lambda u, t: flow._velocity(u, torch.full((len(u),), t, device=u.device), condition, label)
-
-        own, wanted = velocity(source), velocity(target)
+        own, wanted = (flow.velocity_under(view.with_label(label)) for label in (source, target))
 
         def guided(u: Tensor, t: float) -> Tensor:
             slope = own(u, t)
@@ -216,7 +211,7 @@ def likeliest_label(model: LoadedModel, flow: LatentFlow, tiles: Tiles, *, other
             u_t = (1 - at) * noise + at * u
             for number in range(len(losses)):
                 label = torch.full((len(t),), number, device=device)
-                velocity = flow._velocity(u_t, t, condition, label)
+                velocity = flow.velocity(u_t, t, condition, label)
                 losses[number] += (velocity - (u - noise)).square().mean().cpu()
     return int(losses.argmin())
 
