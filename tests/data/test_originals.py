@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from vae_cli.data.originals import Original, as_displayed, as_stored, lossless_format, open_original
+from vae_cli.data import tiff_file
+from vae_cli.data.orientation import as_displayed, as_stored
+from vae_cli.data.originals import Original, lossless_format, open_original
 from vae_cli.errors import ConfigError, DataError, WriteError
 
 HEIGHT, WIDTH = 20, 26
@@ -257,7 +259,7 @@ def test_large_sixteen_bit_scan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after[~hole], ramp[~hole])
 
 
-@pytest.mark.parametrize(("suffix", "options"), [("gif", {}), ("png", {}), ("tif", {}), ("webp", {"lossless": True})])
+@pytest.mark.parametrize(("suffix", "options"), [("gif", {}), ("png", {}), ("webp", {"lossless": True})])
 def test_first_frame_is_kept_and_said(tmp_path: Path, suffix: str, options: dict[str, Any]) -> None:
     first, second = picture("P" if suffix == "gif" else "RGB"), picture("L").convert("RGB")
     first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
@@ -266,6 +268,58 @@ def test_first_frame_is_kept_and_said(tmp_path: Path, suffix: str, options: dict
     assert notes == ("only the first frame is kept",)
     np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
     np.testing.assert_array_equal(before.display_array(3), np.asarray(first.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+def test_other_pages_of_a_tiff_are_kept(tmp_path: Path, mode: str, compression: str) -> None:
+    first, others = picture(mode), [picture("L", (9, 11)), picture("CMYK", (31, 7)), picture("I;16", (12, 5))]
+    path = tmp_path / "a.tif"
+    first.save(path, save_all=True, append_images=others, compression=compression, dpi=(300, 300), icc_profile=SRGB)
+    before, after, hole, notes = refill(path, tmp_path / "b.tif")
+    assert (before.num_frames, after.num_frames, notes) == (4, 4, ())
+    np.testing.assert_array_equal(np.asarray(after.image)[~hole], np.asarray(first)[~hole])
+    assert (np.asarray(after.image)[hole] != np.asarray(first)[hole]).any()
+    assert after.info["compression"] == before.info["compression"] and after.info["icc_profile"] == SRGB
+    with Image.open(tmp_path / "b.tif") as image:
+        for number, page in enumerate(others, start=1):
+            image.seek(number)
+            assert image.mode == page.mode and image.info["dpi"] == (300, 300)
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(page))
+    if mode == "RGB":
+        assert refill(path, tmp_path / "c.png", format="png")[3] == ("only the first frame is kept",)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("depth", ["u1", "u2"])
+def test_pages_in_either_byte_order(tmp_path: Path, order: str, big: bool, depth: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    if big and order == ">":
+        pytest.skip("which Pillow cannot read")
+    pages = np.random.default_rng(0).integers(0, np.iinfo(depth).max, (3, HEIGHT, WIDTH)).astype(depth)
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=order, bigtiff=big) as file:
+        for page in pages:
+            file.write(page, photometric="minisblack", compression="zlib", resolution=(300, 600), metadata=None)
+    _, _, hole, _ = refill(tmp_path / "a.tif", tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        after = [page.asarray() for page in file.pages]
+        assert file.pages[0].tags["XResolution"].value == (300, 1)
+    pages[0][hole] = 200 * (257 if depth == "u2" else 1)
+    np.testing.assert_array_equal(after, pages)
+
+
+def test_pages_that_form_a_loop_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    picture("L").save(path, save_all=True, append_images=[picture("L")])
+    with path.open("r+b") as file:
+        first, second = tiff_file.pages(file)
+        file.seek(second.position + second.num_bytes - 4)
+        file.write(first.position.to_bytes(4, "little"))
+        with pytest.raises(DataError, match="loop"):
+            list(tiff_file.pages(file))
+    _, after, _, _ = refill(path, tmp_path / "b.tif")  # the first page can still be had
+    assert after.mode == "L"
 
 
 def test_jpeg_in_tiff_becomes_lossless(tmp_path: Path) -> None:

@@ -86,11 +86,11 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
 def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
     """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError."""
     from vae_cli.data import masks
-    from vae_cli.data.decode import open_image
+    from vae_cli.data.originals import shown_image
 
     if damaged.mask is not None:
         return masks.read_hole(damaged.mask, size, invert=source.invert, dilate_pixels=source.dilate_pixels)
-    image = open_image(damaged.item.ref)
+    image = shown_image(damaged.item.ref.path)
     if source.color is not None:
         return masks.hole_from_color(image, source.color, invert=source.invert, dilate_pixels=source.dilate_pixels)
     return masks.hole_from_alpha(image, invert=source.invert, dilate_pixels=source.dilate_pixels)

@@ -148,14 +148,13 @@ def _folder(inputs: Sequence[Path], out: Path | None) -> Path:
 
 def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
     """The dry run: pairs, what is missing, and how much of each image its mask covers."""
-    from vae_cli.data.decode import probe
+    from vae_cli.data.originals import size_of
 
     covers: list[float] = []
     for job in jobs:
         item = job.damaged.item
         try:
-            _, size = probe(item.ref)
-            cover = _checked_cover(read_hole_of(job.damaged, size, settings.masks), item, results)
+            cover = _checked_cover(read_hole_of(job.damaged, size_of(item.ref.path), settings.masks), item, results)
         except DataError as error:
             results.failed(item.name, str(error))
             continue

@@ -122,7 +122,7 @@ def save_animation(frames: Iterable["np.ndarray"], path: Path, *, frames_per_sec
 def _save(image: "Image.Image", path: Path, options: dict[str, Any]) -> None:
     from PIL import Image
 
-    from vae_cli.data.original_files import write_atomically
+    from vae_cli.data.atomic import write_atomically
 
     file_format = Image.registered_extensions()[path.suffix.lower()]
     content = io.BytesIO()

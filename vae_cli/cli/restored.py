@@ -1,7 +1,6 @@
 """What `inpaint`, `denoise` and `style` share: images that are written back in the form in which they came."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from vae_cli.cli.inputs import Input
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vae_cli.data.originals import Original
+    from vae_cli.data.originals import AnyOriginal
     from vae_cli.training.checkpoint import LoadedModel
 
 _FLOW_SHARE = 0.6
@@ -58,7 +57,6 @@ def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
         )
 
 
-def marked(original: "Original", seed: int) -> "Original":
+def marked(original: "AnyOriginal", seed: int) -> "AnyOriginal":
     """The same with the seed among its text chunks, for formats that have such."""
-    text = {**original.facts.get("text", {}), "seed": str(seed)}
-    return replace(original, facts={**original.facts, "text": text})
+    return original.with_text("seed", str(seed))

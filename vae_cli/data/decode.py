@@ -20,6 +20,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from vae_cli.data import tiff_file
+from vae_cli.data.orientation import ORIENTATION_TAG, displayed_image
 from vae_cli.data.scan import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
 from vae_cli.errors import DataError
 
@@ -31,8 +33,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG200
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 _MAX_MEMBER_BYTES = 1 << 30
 _DRAFT_MARGIN = 2  # a JPEG is decoded at no less than twice the wanted size, so that the resampling stays ours
-_ORIENTATION_TAG = 0x0112
-_TIFF_BITS_TAG = 258
+_TIFF_BITS_TAG, _TIFF_SAMPLES_TAG, _TIFF_FORMAT_TAG, _TIFF_FLOAT = 258, 277, 339, 3
+_FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 # What Pillow's plugins and zipfile let through on bad bytes; a fuzz test keeps this list honest. Nothing wider:
 # MemoryError and KeyboardInterrupt are no fault of the file.
 _BAD_BYTES = (
@@ -40,11 +42,6 @@ _BAD_BYTES = (
     RuntimeError, BufferError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
     Image.DecompressionBombError,
 )  # fmt: skip
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 
 
 def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -53,13 +50,14 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
     at_least: (H, W); big JPEGs may then come reduced, but not below it.
     Raises DataError for anything that is no whole image of at most 8 bits colour or 16 bits grey.
     """
-    with _bad_bytes_are_data_errors(), _opened(source) as image:
+    with bad_bytes_are_data_errors(), _opened(source) as image:
         if at_least is not None:
             longest = max(at_least) * _DRAFT_MARGIN  # which side is which is known only after the rotation
             image.draft(image.mode, (longest, longest))
         is_12_bit = image.format == "TIFF" and _tiff_bits(image) == (12,)
         image.load()
-        upright = _upright(image, _orientation(image))
+        upright = displayed_image(image, orientation_of(image))
+        upright = upright.copy() if upright is image else upright  # without the file's handle
         if is_12_bit:
             values = np.asarray(upright).astype(np.uint32)
             return Image.fromarray((values * 65535 // 4095).astype(np.uint16))
@@ -68,10 +66,10 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
 
 def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
     """Pillow's mode and (H, W) as displayed, from the header alone. Raises DataError like open_image."""
-    with _bad_bytes_are_data_errors(), _opened(source) as image:
+    with bad_bytes_are_data_errors(), _opened(source) as image:
         width, height = image.size
         # TIFF sizes are already turned; a PNG's own getexif() would decode the whole picture
-        is_turned = image.format != "TIFF" and _orientation(image, header_only=True) >= 5
+        is_turned = image.format != "TIFF" and orientation_of(image, header_only=True) >= 5
         return image.mode, (width, height) if is_turned else (height, width)
 
 
@@ -85,7 +83,7 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
     """uint8 [H, W, C] of any Pillow mode: 16-bit grey scaled to 8 bit, alpha composited. ICC profiles are ignored."""
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
-    with _bad_bytes_are_data_errors():
+    with bad_bytes_are_data_errors():
         if image.mode.startswith("I"):
             grey = _grey_of_16_bit(image)
             return np.repeat(grey[..., None], channels, axis=2)
@@ -152,7 +150,7 @@ def _grey_of_16_bit(image: Image.Image) -> np.ndarray:
 def _opaque(image: Image.Image, background: Colour) -> Image.Image:
     """The image in a mode without alpha that converts to L and RGB, laid on `background` where it is transparent."""
     if image.mode == "F":
-        raise DataError("floating-point image, whose value range is unknown; save it as 16-bit or 8-bit")
+        raise DataError(_FLOAT_REASON)
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
@@ -181,7 +179,12 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
         is_heif = suffix_of(name) in HEIF_SUFFIXES or (head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS)
         if is_heif:
             _register_heif()
-        with Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS) as image:
+        try:
+            image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS)
+        except UnidentifiedImageError:
+            _refuse_deep_tiff(stream, head)
+            raise
+        with image:
             _refuse_deep(image, head)
             yield image
 
@@ -215,7 +218,7 @@ def _register_heif() -> None:
 def _refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
     """DataError for float, 32-bit and 16-bit colour images, of which Pillow would keep the upper bits at best."""
     if image.mode == "F":
-        raise DataError("floating-point image, whose value range is unknown; save it as 16-bit or 8-bit")
+        raise DataError(_FLOAT_REASON)
     bits, samples = 8, len(image.getbands())
     if image.format == "PNG":
         bits, samples = head[24], {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(head[25], 1)
@@ -228,9 +231,26 @@ def _refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
         bits = _jpeg2000_bits(image)
     if bits > 16:
         raise DataError(f"{bits}-bit image, whose value range is unknown; save it as 16-bit or 8-bit")
+    _refuse_deep_samples(bits, samples)
+
+
+def _refuse_deep_samples(bits: int, samples: int) -> None:
     if bits > 8 and samples > 1:
         kind = "grey with alpha" if samples == 2 else "colour"
-        raise DataError(f"16-bit {kind}, which would lose its lower bits; save it with 8 bits a channel")
+        raise DataError(
+            f"16-bit {kind}, which would lose its lower bits; save it with 8 bits a channel "
+            "(inpaint and denoise keep 16, in PNG and TIFF)"
+        )
+
+
+def _refuse_deep_tiff(stream: IO[bytes], head: bytes) -> None:
+    """DataError for float and 16-bit TIFFs of which Pillow says only that it cannot identify them."""
+    if head[:4] in tiff_file.MAGIC:
+        page = tiff_file.read_page(stream)
+        if _TIFF_FLOAT in page.numbers(_TIFF_FORMAT_TAG):
+            raise DataError(_FLOAT_REASON)
+        if set(page.numbers(_TIFF_BITS_TAG)) == {16}:
+            _refuse_deep_samples(16, page.number(_TIFF_SAMPLES_TAG, 1))
 
 
 def _tiff_bits(image: Image.Image) -> tuple[int, ...]:
@@ -257,28 +277,21 @@ def _jpeg2000_bits(image: ImageFile.ImageFile) -> int:
 # ---- orientation
 
 
-def _orientation(image: Image.Image, *, header_only: bool = False) -> int:
+def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
     """EXIF orientation 1..8; unreadable metadata of a readable picture counts as 1."""
     try:
         exif = Image.Image.getexif(image) if header_only else image.getexif()
-        value = int(exif.get(_ORIENTATION_TAG, 1))
+        value = int(exif.get(ORIENTATION_TAG, 1))
     except _BAD_BYTES:
         return 1
-    return value if value in _TRANSPOSES else 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """A copy without file handle, turned as displayed."""
-    if orientation == 1:
-        return image.copy()
-    return image.transpose(_TRANSPOSES[orientation])
+    return value if value in range(1, 9) else 1
 
 
 # ---- errors
 
 
 @contextmanager
-def _bad_bytes_are_data_errors() -> Iterator[None]:
+def bad_bytes_are_data_errors() -> Iterator[None]:
     """Pillow's many exceptions become one DataError, its warnings silence: the file is used or it is not."""
     with _quiet:
         try:

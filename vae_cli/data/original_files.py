@@ -1,8 +1,9 @@
-"""How an `Original` becomes a file again: the input's format and metadata, and atomic writing."""
+"""How an `Original` becomes a file again: in the input's format, with its metadata."""
 
 import os
-import secrets
+import shutil
 import struct
+import sys
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from vae_cli.errors import ConfigError, DataError, WriteError
+from vae_cli.data.atomic import opened, write_atomically, writing
+from vae_cli.data.orientation import displayed_image
+from vae_cli.data.tiff_file import read_page, replace_first_page
+from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from vae_cli.data.originals import Original
@@ -53,16 +57,6 @@ _ORIENTATION, _BITS, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 274, 258, 
 # Tags that describe the picture and not how its bytes lie: names, dates, resolution, XMP, IPTC, Photoshop, page.
 _TIFF_TAGS = (269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 700, 33432, 33723, 34377)
 
-_ROTATED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 def facts_of(image: Image.Image, path: Path) -> dict[str, Any]:
     """What writing this file alike needs beyond `info`; read before the pixels are loaded.
@@ -87,7 +81,7 @@ def facts_of(image: Image.Image, path: Path) -> dict[str, Any]:
 
 def is_lossless(original: "Original", format: str) -> bool:
     """Whether `save` in that format keeps every pixel value."""
-    file_format = _file_format(original, format)
+    file_format = wanted_format(format, original.format)
     if file_format == "WEBP":
         return original.format != "WEBP" or bool(original.facts["is_lossless"])
     return file_format not in ("JPEG", "AVIF")
@@ -95,46 +89,43 @@ def is_lossless(original: "Original", format: str) -> bool:
 
 def save(original: "Original", path: Path, *, format: str, overwrite: bool) -> tuple[str, ...]:
     """See `Original.save`."""
-    file_format = _file_format(original, format)
+    file_format = wanted_format(format, original.format)
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; use --overwrite or another --out")
     image, orientation, notes = _fit_to_format(original, file_format)
+    if keeps_pages := original.format == file_format == "TIFF" and original.num_frames > 1:
+        image = _in_byte_order_of(original.path, image)
     options = _options(original, image, file_format, orientation, notes)
     buffer = BytesIO()
     try:
         image.save(buffer, file_format, **options)
     except (OSError, ValueError, SystemError) as error:  # the encoder's, nothing has touched the disk
         raise DataError(f"{path}: cannot be stored as {file_format} ({error}); try --format png") from error
-    write_atomically(path, buffer.getbuffer())
+    if keeps_pages:
+        with opened(original.path) as source, writing(path) as file:
+            shutil.copyfileobj(source, file)
+            replace_first_page(file, buffer.getbuffer())
+    else:
+        write_atomically(path, buffer.getbuffer())
     return tuple(notes)
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all. Raises WriteError when the disk refuses."""
-    partial = path.parent / f".{secrets.token_hex(8)}.part"  # short: names may already have the longest length
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise WriteError(f"{path}: cannot be written ({reason}); make room there or choose another --out") from error
-    finally:
-        if partial.exists():
-            partial.unlink()
+def _in_byte_order_of(path: Path, image: Image.Image) -> Image.Image:
+    """An image whose bytes, written by Pillow in its own order, are right in the order of that TIFF file."""
+    with opened(path) as file:
+        is_other = read_page(file).order != ("<" if sys.byteorder == "little" else ">")
+    if not is_other or not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int32 if image.mode == "I" else np.uint16)
+    swapped = Image.fromarray(values.byteswap())
+    swapped.info = dict(image.info)
+    return swapped
 
 
-def displayed_image(image: Image.Image, orientation: int) -> Image.Image:
-    """`as_displayed` for Pillow images; palette and info stay."""
-    return image.transpose(_ROTATED[orientation]) if orientation != 1 else image
-
-
-def _file_format(original: "Original", format: str) -> str:
+def wanted_format(format: str, own_format: str) -> str:
+    """Pillow's name of a format that the user named; `keep` is the image's own. Raises ConfigError."""
     if format == "keep":
-        return "JPEG" if original.format == "MPO" else original.format
+        return "JPEG" if own_format == "MPO" else own_format
     if format.lower().lstrip(".") not in FORMATS:
         raise ConfigError(f"--format {format}: unknown; choose keep or one of {', '.join(FORMATS)}")
     return FORMATS[format.lower().lstrip(".")]
@@ -142,7 +133,8 @@ def _file_format(original: "Original", format: str) -> str:
 
 def _fit_to_format(original: "Original", file_format: str) -> tuple[Image.Image, int, list[str]]:
     """The image in a mode that the format holds, the orientation tag to write, and remarks."""
-    notes = ["only the first frame is kept"] if original.num_frames > 1 else []
+    loses_frames = original.num_frames > 1 and not original.format == file_format == "TIFF"
+    notes = ["only the first frame is kept"] if loses_frames else []
     image, orientation = original.image, original.orientation
     if orientation != 1 and file_format not in (*_HOLDS_EXIF, "TIFF"):
         image, orientation = displayed_image(image, orientation), 1

@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from vae_cli.data import original_files
-from vae_cli.data.decode import probe, to_array
-from vae_cli.data.original_files import displayed_image
+from vae_cli.data.decode import open_image, probe, to_array
+from vae_cli.data.deep import DeepOriginal, deep_format, deep_size, open_deep
+from vae_cli.data.fill_values import SIXTEEN_BIT_MODES, stored_values
+from vae_cli.data.orientation import ORIENTATION_TAG, as_displayed, as_stored, displayed_image, inverse_of
 from vae_cli.errors import DataError
 
-_ORIENTATION_TAG = 274
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *_SIXTEEN_BIT_MODES)
+_FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
 # What Pillow's plugins raise on bad bytes. Nothing wider: running out of memory is no fault of the file.
 _BAD_BYTES = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
     *(EOFError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_INVERSE_ORIENTATION = {6: 8, 8: 6}
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Original:
 
     @property
     def is_sixteen_bit(self) -> bool:
-        return self.mode in _SIXTEEN_BIT_MODES
+        return self.mode in SIXTEEN_BIT_MODES
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -84,10 +82,14 @@ class Original:
         stored_hole = as_stored(hole, self.orientation)
         colours = as_stored(fill, self.orientation)[stored_hole].astype(np.float32)  # [N, 1 or 3]
         pixels = np.array(self.image)
-        pixels[stored_hole] = _stored_values(self.image, colours, pixels[stored_hole], opaque_hole)
+        pixels[stored_hole] = stored_values(self.image, colours, pixels[stored_hole], opaque_hole)
         image = self.image.copy()  # keeps palette and info
         image.frombytes(pixels.tobytes(), "raw", "1;8" if self.mode == "1" else self.mode)
         return replace(self, image=image)
+
+    def with_text(self, key: str, value: str) -> "Original":
+        """The same with one more text chunk, in formats that have such."""
+        return replace(self, facts={**self.facts, "text": {**self.facts.get("text", {}), key: value}})
 
     def save(self, path: Path, *, format: str = "keep", overwrite: bool = False) -> tuple[str, ...]:
         """Write the image atomically, by default in the format it came in; returns remarks for the user.
@@ -98,9 +100,14 @@ class Original:
         return original_files.save(self, path, format=format, overwrite=overwrite)
 
 
-def open_original(path: Path) -> Original:
+AnyOriginal = Original | DeepOriginal
+
+
+def open_original(path: Path) -> AnyOriginal:
     """Read an image file as stored. Raises DataError naming the file when it cannot be kept bit for bit."""
     try:
+        if file_format := deep_format(path):
+            return open_deep(path, file_format)
         probe(path)  # refuses what Pillow would silently reduce
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -119,136 +126,30 @@ def open_original(path: Path) -> Original:
     return Original(path, stored, orientation, image_format, num_frames, facts)
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) as displayed of what `open_original` opens, from the header alone. Raises DataError."""
+    file_format = deep_format(path)
+    return deep_size(path, file_format) if file_format else probe(path)[1]
+
+
+def shown_image(path: Path) -> Image.Image:
+    """What `open_original` opens, as displayed and with at most 8 bits of each colour. Raises DataError."""
+    file_format = deep_format(path)
+    return open_deep(path, file_format).picture.reduced() if file_format else open_image(path)
+
+
 def lossless_format(original: Original, format: str = "keep") -> bool:
     """Whether `original.save(..., format=format)` keeps every pixel value exactly."""
     return original_files.is_lossless(original, format)
 
 
-def as_displayed(array: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of a stored [H, W, ...] array as EXIF orientation 1..8 asks to show it."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array
-
-
-def as_stored(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Inverse of `as_displayed`."""
-    return as_displayed(array, _INVERSE_ORIENTATION.get(orientation, orientation))
-
-
 def _orientation(image: Image.Image) -> int:
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    orientation = image.getexif().get(ORIENTATION_TAG, 1)
     return orientation if orientation in range(1, 9) else 1
 
 
 def _as_in_file(image: Image.Image, orientation: int) -> Image.Image:
     """A plain copy of a loaded image, as stored: Pillow alone rotates TIFF files on loading."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return displayed_image(image, _INVERSE_ORIENTATION.get(orientation, orientation)).copy()
+        return displayed_image(image, inverse_of(orientation)).copy()
     return image.copy()
-
-
-def _stored_values(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-    """Values of `image`'s mode for colours float32 [N, 1 or 3] that replace `stored` [N] or [N, bands]."""
-    if image.mode == "P":
-        return _palette_indices(image, colours, stored, opaque_hole)
-    if image.mode == "PA":
-        values = stored.copy()
-        values[:, 0] = _nearest(_palette(image)[:, :3], _as_rgb(colours))
-    elif image.mode in ("LA", "RGBA", "RGBX"):
-        values = stored.copy()
-        values[:, :-1] = _round(_as_grey(colours)[:, None] if image.mode == "LA" else _as_rgb(colours))
-    else:
-        return _keep_key_colour(image, _opaque_values(image.mode, colours), stored, opaque_hole)
-    if opaque_hole and image.mode != "RGBX":
-        values[:, -1] = 255
-    return values
-
-
-def _opaque_values(mode: str, colours: np.ndarray) -> np.ndarray:
-    """Values of a mode without alpha, [N] or [N, bands]."""
-    if mode == "1":
-        return _as_grey(colours) >= 128
-    if mode == "L":
-        return _round(_as_grey(colours))
-    if mode in _SIXTEEN_BIT_MODES:
-        return np.rint(_as_grey(colours) * 257).clip(0, 65535).astype(np.int32)
-    rgb = _round(_as_rgb(colours))
-    if mode == "RGB":
-        return rgb
-    strip = Image.fromarray(rgb[None])
-    return np.asarray(_rgb_to_lab(strip) if mode == "LAB" else strip.convert(mode))[0]
-
-
-def _keep_key_colour(image: Image.Image, values: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-    """PNGs may declare one colour transparent: what had it keeps it (that is its alpha), no other pixel gets it."""
-    key = image.info.get("transparency")
-    if key is None or image.mode not in ("L", "RGB", "I;16"):
-        return values
-    values = values.astype(stored.dtype)
-    has_key = (values == key).reshape(len(values), -1).all(axis=1)
-    last = values[..., -1] if values.ndim == 2 else values
-    last[has_key] = np.where(last[has_key] > 0, last[has_key] - 1, 1)
-    if not opaque_hole:
-        was_key = (stored == key).reshape(len(stored), -1).all(axis=1)
-        values[was_key] = key
-    return values
-
-
-def _palette(image: Image.Image) -> np.ndarray:
-    """uint8 [entries, 4], RGBA."""
-    rgb = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    alpha = np.full(len(rgb), 255, np.uint8)
-    transparency = image.info.get("transparency")
-    if isinstance(transparency, int):
-        alpha[transparency : transparency + 1] = 0
-    elif isinstance(transparency, bytes):
-        listed = np.frombuffer(transparency, np.uint8)[: len(alpha)]
-        alpha[: len(listed)] = listed
-    return np.column_stack([rgb, alpha])
-
-
-def _palette_indices(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-    """[N] nearest entries among those that have each pixel's alpha, or the most opaque there is."""
-    palette = _palette(image)
-    alpha = palette[:, 3]
-    wanted = np.full(len(stored), alpha.max()) if opaque_hole else alpha[stored.clip(max=len(alpha) - 1)]
-    indices = stored.copy()
-    for level in np.unique(wanted[wanted > 0]):  # without opaque_hole invisible pixels stay as they are
-        entries, chosen = np.flatnonzero(alpha == level), wanted == level
-        indices[chosen] = entries[_nearest(palette[entries, :3], _as_rgb(colours[chosen]))]
-    return indices
-
-
-def _nearest(entries: np.ndarray, rgb: np.ndarray, chunk: int = 65536) -> np.ndarray:
-    """[N] row numbers of the entries [E, 3] nearest to rgb [N, 3]."""
-    table = entries.astype(np.float32)
-    rgb = rgb.clip(0, 255)
-    found = [
-        ((table**2).sum(1) - 2 * rgb[start : start + chunk] @ table.T).argmin(1)  # |e - c|² without |c|²
-        for start in range(0, len(rgb), chunk)
-    ]
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
-
-
-def _as_grey(colours: np.ndarray) -> np.ndarray:
-    return colours[:, 0] if colours.shape[1] == 1 else colours @ _LUMA
-
-
-def _as_rgb(colours: np.ndarray) -> np.ndarray:
-    return np.repeat(colours, 3, axis=1) if colours.shape[1] == 1 else colours
-
-
-def _round(values: np.ndarray) -> np.ndarray:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
-
-
-def _rgb_to_lab(image: Image.Image) -> Image.Image:
-    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    converted = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
-    assert converted is not None  # only conversions in place return nothing
-    return converted

@@ -1,0 +1,101 @@
+"""Scans of 48 and 64 bits from the command line to the files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_cli.data import deep_png, deep_tiff
+from vae_cli.data.deep import DeepOriginal
+from vae_cli.data.deep_picture import DeepPicture
+from vae_cli.data.originals import open_original
+
+from .conftest import draw_mask
+
+SIDE = 24
+HOLE = (slice(4, 10), slice(4, 10))
+"""What `draw_mask` marks."""
+
+
+def scan(path: Path, num_samples: int = 3, *, alpha: np.ndarray | None = None) -> Path:
+    pixels = np.random.default_rng(3).integers(0, 65536, (SIDE, SIDE, num_samples)).astype(np.uint16)
+    if alpha is not None:
+        pixels[..., 3] = alpha
+    picture = DeepPicture(pixels, 3, alpha="straight" if num_samples == 4 else None, dots_per_inch=(300, 300))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w+b") as file:
+        if path.suffix == ".png":
+            deep_png.write(file, picture, deep_png.new_chunks(picture), {})
+        else:
+            deep_tiff.write_new(file, picture)
+    return path
+
+
+def opened(path: Path) -> DeepOriginal:
+    original = open_original(path)
+    assert isinstance(original, DeepOriginal)
+    return original
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Two good scans and one that is cut off."""
+    scan(tmp_path / "scans" / "a.tif")
+    scan(tmp_path / "scans" / "b.png", 4)
+    cut = scan(tmp_path / "scans" / "cut.tif")
+    cut.write_bytes(cut.read_bytes()[:900])
+    return tmp_path / "scans"
+
+
+def test_inpaint_changes_the_hole_only(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    mask = draw_mask(tmp_path / "mask.png", side=SIDE)
+    outcome = vae("inpaint", run, scans, "--mask", mask, "--out", tmp_path / "out", "--samples", 2, "--json")
+    assert outcome.code == 1, outcome.stderr
+    states = {(Path(entry["input"]).name, entry["sample"]): entry["status"] for entry in outcome.json["files"]}
+    assert states == {("a.tif", 0): "ok", ("a.tif", 1): "ok", ("b.png", 0): "ok", ("b.png", 1): "ok",
+                      ("cut.tif", None): "failed"}  # fmt: skip
+    known = np.ones((SIDE, SIDE), bool)
+    known[HOLE] = False
+    for name in ("a.tif", "a.v2.tif", "b.png", "b.v2.png"):
+        before, after = opened(scans / name.replace(".v2", "")), opened(tmp_path / "out" / name)
+        np.testing.assert_array_equal(before.picture.pixels[known], after.picture.pixels[known])
+        filled = after.picture.pixels[HOLE][..., :3]
+        assert (filled != before.picture.pixels[HOLE][..., :3]).any()
+        assert (filled % 257).any(), "steps of 8 bits"
+        assert after.picture.dots_per_inch == pytest.approx(before.picture.dots_per_inch)
+    chunks = opened(tmp_path / "out" / "b.png").source
+    assert isinstance(chunks, deep_png.PngChunks) and (b"tEXt", b"seed\x000") in chunks.before
+
+
+def test_transparency_and_colour_as_masks(vae, run: Path, tmp_path: Path) -> None:
+    alpha = np.full((SIDE, SIDE), 65535, np.uint16)
+    alpha[HOLE] = 100
+    path = scan(tmp_path / "clear.png", 4, alpha=alpha)
+    facts = vae("inpaint", run, path, "--mask-alpha", "--dry-run", "--json").json
+    assert facts["mask_cover"] == pytest.approx([36 / SIDE**2] * 2)
+    assert vae("inpaint", run, path, "--mask-alpha", "--out", tmp_path / "o.png").code == 0
+    assert (opened(tmp_path / "o.png").picture.pixels[..., 3] == 65535).all()
+    pixels = opened(path).picture.pixels[..., :3].copy()
+    pixels[HOLE] = (65535, 100, 65500)  # magenta, to 8 bits
+    with (tmp_path / "pink.tif").open("w+b") as file:
+        deep_tiff.write_new(file, DeepPicture(pixels, 3))
+    words = ("--mask-color", "#ff00ff", "--out", tmp_path / "p.tif")
+    assert vae("inpaint", run, tmp_path / "pink.tif", *words).code == 0
+    changed = (opened(tmp_path / "p.tif").picture.pixels != pixels).any(axis=2)
+    assert changed[HOLE].all() and changed.sum() == 36
+
+
+def test_denoise_at_sixteen_bits(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    outcome = vae("denoise", run, scans / "a.tif", "--sigma", 20, "--out", tmp_path / "clean.tif")
+    assert outcome.code == 0, outcome.stderr
+    pixels = opened(tmp_path / "clean.tif").picture.pixels
+    assert pixels.shape == (SIDE, SIDE, 3) and (pixels % 257).any()
+
+
+def test_check_and_train_name_them(vae, scans: Path) -> None:
+    outcome = vae("check", scans, "--json")
+    reasons = {entry["input"]: entry["reason"] for entry in outcome.json["files"]}
+    assert outcome.code == 3 and set(reasons) == {"a.tif", "b.png", "cut.tif"}
+    for name in ("a.tif", "b.png"):
+        assert "16-bit colour" in reasons[name] and "inpaint and denoise keep 16" in reasons[name]
+    assert vae("train", scans, "--preset", "tiny", "--steps", 2, "--out", scans.with_name("run")).code == 3

@@ -1,0 +1,116 @@
+"""A fill's colours as the values that an image of any mode stores."""
+
+import numpy as np
+from PIL import Image, ImageCms
+
+SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def stored_values(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
+    """Values of `image`'s mode for colours float32 [N, 1 or 3] that replace `stored` [N] or [N, bands]."""
+    if image.mode == "P":
+        return _palette_indices(image, colours, stored, opaque_hole)
+    if image.mode == "PA":
+        values = stored.copy()
+        values[:, 0] = _nearest(_palette(image)[:, :3], as_rgb(colours))
+    elif image.mode in ("LA", "RGBA", "RGBX"):
+        values = stored.copy()
+        values[:, :-1] = _round(as_grey(colours)[:, None] if image.mode == "LA" else as_rgb(colours))
+    else:
+        values = _opaque_values(image.mode, colours)
+        key = image.info.get("transparency")
+        if key is None or image.mode not in ("L", "RGB", "I;16"):
+            return values
+        return keep_key_colour(values.astype(stored.dtype), stored, key, opaque_hole)
+    if opaque_hole and image.mode != "RGBX":
+        values[:, -1] = 255
+    return values
+
+
+def _opaque_values(mode: str, colours: np.ndarray) -> np.ndarray:
+    """Values of a mode without alpha, [N] or [N, bands]."""
+    if mode == "1":
+        return as_grey(colours) >= 128
+    if mode == "L":
+        return _round(as_grey(colours))
+    if mode in SIXTEEN_BIT_MODES:
+        return np.rint(as_grey(colours) * 257).clip(0, 65535).astype(np.int32)
+    rgb = _round(as_rgb(colours))
+    if mode == "RGB":
+        return rgb
+    strip = Image.fromarray(rgb[None])
+    return np.asarray(_rgb_to_lab(strip) if mode == "LAB" else strip.convert(mode))[0]
+
+
+def keep_key_colour(
+    values: np.ndarray, stored: np.ndarray, key: int | tuple[int, ...], opaque_hole: bool
+) -> np.ndarray:
+    """PNGs may declare one colour transparent: what had it keeps it (that is its alpha), no other pixel gets it.
+
+    values, stored: [N] or [N, bands] of one dtype; `values` is changed in place and returned.
+    """
+    has_key = (values == key).reshape(len(values), -1).all(axis=1)
+    last = values[..., -1] if values.ndim == 2 else values
+    last[has_key] = np.where(last[has_key] > 0, last[has_key] - 1, 1)
+    if not opaque_hole:
+        was_key = (stored == key).reshape(len(stored), -1).all(axis=1)
+        values[was_key] = key
+    return values
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """uint8 [entries, 4], RGBA."""
+    rgb = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    alpha = np.full(len(rgb), 255, np.uint8)
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, int):
+        alpha[transparency : transparency + 1] = 0
+    elif isinstance(transparency, bytes):
+        listed = np.frombuffer(transparency, np.uint8)[: len(alpha)]
+        alpha[: len(listed)] = listed
+    return np.column_stack([rgb, alpha])
+
+
+def _palette_indices(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
+    """[N] nearest entries among those that have each pixel's alpha, or the most opaque there is."""
+    palette = _palette(image)
+    alpha = palette[:, 3]
+    wanted = np.full(len(stored), alpha.max()) if opaque_hole else alpha[stored.clip(max=len(alpha) - 1)]
+    indices = stored.copy()
+    for level in np.unique(wanted[wanted > 0]):  # without opaque_hole invisible pixels stay as they are
+        entries, chosen = np.flatnonzero(alpha == level), wanted == level
+        indices[chosen] = entries[_nearest(palette[entries, :3], as_rgb(colours[chosen]))]
+    return indices
+
+
+def _nearest(entries: np.ndarray, rgb: np.ndarray, chunk: int = 65536) -> np.ndarray:
+    """[N] row numbers of the entries [E, 3] nearest to rgb [N, 3]."""
+    table = entries.astype(np.float32)
+    rgb = rgb.clip(0, 255)
+    found = [
+        ((table**2).sum(1) - 2 * rgb[start : start + chunk] @ table.T).argmin(1)  # |e - c|² without |c|²
+        for start in range(0, len(rgb), chunk)
+    ]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def as_grey(colours: np.ndarray) -> np.ndarray:
+    """[N] of colours [N, 1 or 3]."""
+    return colours[:, 0] if colours.shape[1] == 1 else colours @ LUMA
+
+
+def as_rgb(colours: np.ndarray) -> np.ndarray:
+    """[N, 3] of colours [N, 1 or 3]."""
+    return np.repeat(colours, 3, axis=1) if colours.shape[1] == 1 else colours
+
+
+def _round(values: np.ndarray) -> np.ndarray:
+    return np.rint(values).clip(0, 255).astype(np.uint8)
+
+
+def _rgb_to_lab(image: Image.Image) -> Image.Image:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
+    assert converted is not None  # only conversions in place return nothing
+    return converted

@@ -1,0 +1,38 @@
+"""The eight ways in which EXIF and TIFF files say how a stored picture is to be turned."""
+
+import numpy as np
+from PIL import Image
+
+ORIENTATION_TAG = 274
+_INVERSE = {6: 8, 8: 6}
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def inverse_of(orientation: int) -> int:
+    """The orientation that undoes this one."""
+    return _INVERSE.get(orientation, orientation)
+
+
+def as_displayed(array: np.ndarray, orientation: int) -> np.ndarray:
+    """A view of a stored [H, W, ...] array as EXIF orientation 1..8 asks to show it."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+def as_stored(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Inverse of `as_displayed`."""
+    return as_displayed(array, inverse_of(orientation))
+
+
+def displayed_image(image: Image.Image, orientation: int) -> Image.Image:
+    """`as_displayed` for Pillow images; palette and info stay."""
+    return image.transpose(_TRANSPOSES[orientation]) if orientation != 1 else image
