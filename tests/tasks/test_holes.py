@@ -126,8 +126,9 @@ def test_known_colour_does_not_mix_with_the_hole() -> None:
     hole = np.zeros((64, 64), bool)
     hole[10:31, 7:50] = True
     image[hole] = 255
-    x, _ = to_window(image, hole, Box(0, 0, 64, 64), (16, 16))
-    torch.testing.assert_close(x, torch.full_like(x, 100 / 127.5 - 1))
+    x, observed = to_window(image, hole, Box(0, 0, 64, 64), (16, 16))
+    assert 0.5 < observed.mean() < 1
+    torch.testing.assert_close(x, ((100 / 127.5 - 1) * observed).expand_as(x))
 
 
 def test_observed_means_at_least_half_known() -> None:
@@ -162,7 +163,8 @@ def test_sixteen_bits_keep_fractions() -> None:
 def test_there_and_back_keeps_a_ramp(size: tuple[int, int]) -> None:
     ramp = np.add.outer(np.arange(size[0]), np.arange(size[1])).astype(np.uint8)[..., None]
     window = Window(0, 0, max(size), max(size))
-    x, _ = to_window(ramp, np.zeros(size, bool), window, (16, 16))
+    x, observed = to_window(ramp, np.zeros(size, bool), window, (16, 16))
+    x = membrane(x, observed)  # beyond the picture's border
     region = Box(2, 2, size[0] - 4, size[1] - 4)
     back = from_window(x, window, region)
     np.testing.assert_allclose(back, ramp[region.slices], atol=3)
@@ -264,7 +266,7 @@ def test_seam_closes_when_the_model_is_off_by_a_shade() -> None:
     image = np.full((256, 256, 1), 120, np.uint8)
     hole = np.zeros((256, 256), bool)
     hole[100:150, 90:160] = True
-    filled = fill_picture(image, hole, (16, 16), lambda x, _observed, _index: x + 0.3)
+    filled = fill_picture(image, hole, (16, 16), lambda x, observed, _index: membrane(x, observed) + 0.3)
     np.testing.assert_allclose(filled[hole], 120, atol=0.1)
 
 

@@ -2,7 +2,8 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,13 +13,14 @@ from vae_cli.cli import loading, options, output
 from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from vae_cli.cli.restored import Written
     from vae_cli.data.originals import Original
     from vae_cli.tasks.inpaint import Fill, Picture
     from vae_cli.training.checkpoint import LoadedModel
@@ -184,7 +186,8 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
 
     remarks: Counter[str] = Counter()
     opened: deque[_Opened] = deque()
-    with results.messages.progress("inpaint", len(jobs) * settings.samples, "fills") as progress:
+    num_fills = len(jobs) * settings.samples
+    with results.messages.progress("inpaint", num_fills, "fills") as progress, Writers() as writers:
 
         def leave_out() -> None:
             progress.advance(settings.samples)
@@ -200,13 +203,16 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
         )
         for fill in fills:
             current = opened[0]
-            try:
-                current.remarks |= set(_save(current, fill, settings, results))
-            except DataError as error:
-                results.failed(current.job.damaged.item.name, str(error))
-            progress.advance(1)
             if fill.number == settings.samples - 1:
-                remarks.update(opened.popleft().remarks)
+                opened.popleft()
+            target = current.job.targets[fill.number]
+            if not (settings.skip_existing and target.exists()):
+                writers.add(
+                    fill.pixels.size,
+                    partial(_save, current, fill, target, settings),
+                    partial(_record, current, fill, target, results, remarks),
+                )
+            progress.advance(1)
     for remark, count in remarks.items():
         results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
 
@@ -218,8 +224,6 @@ class _Opened:
     job: _Job
     original: "Original"
     hole: "np.ndarray"
-    remarks: set[str] = field(default_factory=set)
-    """About what its format could not keep."""
 
 
 def _pictures(
@@ -255,16 +259,31 @@ def _pictures(
         yield picture
 
 
-def _save(current: _Opened, fill: "Fill", settings: _Settings, results: Results) -> tuple[str, ...]:
-    """Writes one fill; returns remarks for the user. Raises DataError."""
-    target = current.job.targets[fill.number]
-    if settings.skip_existing and target.exists():
-        return ()
+def _save(current: _Opened, fill: "Fill", target: Path, settings: _Settings) -> tuple[str, ...]:
+    """Writes one fill; returns remarks about what its format could not keep. Raises DataError."""
     original = marked(current.original, settings.seed)
     filled = original.with_fill(fill.pixels, current.hole, opaque_hole=settings.masks.alpha)
-    remarks = filled.save(target, format=settings.format, overwrite=settings.overwrite)
-    results.written(current.job.damaged.item.name, target, sample=fill.number, scale=round(fill.scale, 2))
+    return filled.save(target, format=settings.format, overwrite=settings.overwrite)
+
+
+def _record(
+    current: _Opened,
+    fill: "Fill",
+    target: Path,
+    results: Results,
+    remarks: Counter[str],
+    saved: "Written",
+) -> None:
+    """What became of one fill; of several fills of an image only the first one's remarks count."""
+    name = current.job.damaged.item.name
+    try:
+        found = saved.result()
+    except DataError as error:
+        results.failed(name, str(error))
+        return
+    if fill.number == 0:
+        remarks.update(set(found))
+    results.written(name, target, sample=fill.number, scale=round(fill.scale, 2))
     if fill.scale > 1:
         told = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
         results.messages.detail(f"{shown(target)}: {told}")
-    return remarks

@@ -1,18 +1,26 @@
 """What `inpaint`, `denoise` and `style` share: images that are written back in the form in which they came."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from vae_cli.data.originals import AnyOriginal
     from vae_cli.training.checkpoint import LoadedModel
 
+    Written = Future[tuple[str, ...]]
+    """Remarks about what a file's format could not keep, or the error that kept it from being written."""
+
 _FLOW_SHARE = 0.6
+_NUM_WRITERS, _MAX_WAITING_PIXELS = 2, 1 << 22
 
 
 def file_format(wanted: str, out: Path | None) -> str:
@@ -60,3 +68,38 @@ def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
 def marked(original: "AnyOriginal", seed: int) -> "AnyOriginal":
     """The same with the seed among its text chunks, for formats that have such."""
     return original.with_text("seed", str(seed))
+
+
+class Writers:
+    """Results encoded and written while the next ones are computed, with few pixels waiting; told of in their order."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._pool = ThreadPoolExecutor(_NUM_WRITERS)
+        self._waiting: deque[tuple[int, Written, Callable[[Written], None]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._pool:  # what has begun is finished, also after Ctrl-C
+            while self._waiting:
+                self._tell()
+
+    def add(
+        self,
+        num_pixels: int,
+        write: Callable[[], tuple[str, ...]],
+        tell: "Callable[[Written], None]",
+    ) -> None:
+        """`write` runs in a thread; `tell` gets its remarks, or its error, here and later."""
+        self._waiting.append((num_pixels, self._pool.submit(write), tell))
+        while self._waiting and sum(pixels for pixels, *_ in self._waiting) > _MAX_WAITING_PIXELS:
+            self._tell()
+
+    def _tell(self) -> None:
+        _, future, tell = self._waiting.popleft()
+        tell(future)

@@ -81,11 +81,12 @@ class Filling:
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The window at the model's size: x float32 [1, C, h, w] in [-1, 1], observed float32 [1, 1, h, w].
 
-    Averages known pixels only; a model pixel is observed when at least half of its area is known. What lies outside
-    the picture is unknown. Unobserved pixels of x continue their surroundings smoothly.
+    Averages known pixels only; a model pixel is observed when at least half of its area is known, and 0 in x
+    otherwise. What lies outside the picture is unknown.
     """
-    picture_size = hole.shape
-    seen = window.inside(picture_size)
+    seen = window.inside(hole.shape)
+    if (window.height, window.width) == (seen.height, seen.width) == model_size:
+        return _as_it_is(image[seen.slices], hole[seen.slices])
     rows = _resampling(window.height, model_size[0], _linear)[:, seen.top - window.top :][:, : seen.height]
     columns = _resampling(window.width, model_size[1], _linear)[:, seen.left - window.left :][:, : seen.width]
     channels, half_range = image.shape[2], np.iinfo(image.dtype).max / 2
@@ -98,8 +99,15 @@ def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tupl
         sums += rows[:, start : start + strip.height] @ (planes @ columns.T)
     values, share = sums[:-1], sums[-1:]
     observed = (share >= 0.5 - 1e-4).float()
-    x = torch.where(share > 1e-4, values / share.clamp(min=1e-4), 0.0) / half_range - 1
-    return membrane(x[None], observed[None]), observed[None]
+    x = torch.where(observed > 0, values / share.clamp(min=1e-4) / half_range - 1, 0.0)
+    return x[None], observed[None]
+
+
+def _as_it_is(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:
+    """`to_window` of a window whose pixels are the model's."""
+    observed = torch.from_numpy(~hole).float()[None, None]
+    pixels = _as_batch(image.astype(np.float32)) / (np.iinfo(image.dtype).max / 2) - 1
+    return torch.where(observed > 0, pixels, 0.0), observed
 
 
 def from_window(answer: Tensor, window: Box, region: Box) -> np.ndarray:
@@ -107,11 +115,16 @@ def from_window(answer: Tensor, window: Box, region: Box) -> np.ndarray:
 
     region: a box inside the window, in pixels of the picture.
     """
-    _, _, height, width = answer.shape
-    rows = _resampling(height, window.height, _catmull_rom)[region.top - window.top :][: region.height]
-    columns = _resampling(width, window.width, _catmull_rom)[region.left - window.left :][: region.width]
-    patch = rows @ (answer[0].detach().float().cpu() @ columns.T)  # [C, region height, region width]
-    return ((patch + 1) * 127.5).clamp_(0, 255).permute(1, 2, 0).contiguous().numpy()
+    picture = answer[0].detach().float().cpu()
+    _, height, width = picture.shape
+    if (height, width) == (window.height, window.width):
+        inner = Box(region.top - window.top, region.left - window.left, region.height, region.width)
+        patch = picture[:, *inner.slices]
+    else:
+        rows = _resampling(height, window.height, _catmull_rom)[region.top - window.top :][: region.height]
+        columns = _resampling(width, window.width, _catmull_rom)[region.left - window.left :][: region.width]
+        patch = rows @ (picture @ columns.T)  # [C, region height, region width]
+    return ((patch + 1) * 127.5).clamp(0, 255).permute(1, 2, 0).contiguous().numpy()
 
 
 def blend(
