@@ -14,7 +14,16 @@ from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
 from vae_cli.tasks.canvas import Canvas
 from vae_cli.tasks.looks import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked
-from vae_cli.tasks.style import Change, Content, LikeLook, ToLabel, likeliest_label, restyle
+from vae_cli.tasks.style import (
+    CONTRAST,
+    MAX_GUIDANCE,
+    Change,
+    Content,
+    LikeLook,
+    ToLabel,
+    likeliest_label,
+    restyle,
+)
 from vae_cli.tasks.tiles import Tiles
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -27,7 +36,7 @@ def model() -> LoadedModel:
 
 
 def changed(change: Change, *images: np.ndarray, label: int | None = 0) -> list[np.ndarray]:
-    return [styled.pixels for styled in restyle([Content(image, label) for image in images], change)]
+    return [styled.pixels for styled in restyle([Content(image, "a", label) for image in images], change)]
 
 
 def some_pictures() -> list[np.ndarray]:
@@ -80,9 +89,9 @@ def test_no_more_pictures_wait_than_a_chunk_holds(model: LoadedModel) -> None:
         nonlocal drawn
         for image in pictures(3 * style.CHUNK):
             drawn += 1
-            yield Content(image, 0)
+            yield Content(image, "a", 0)
 
-    results = restyle(contents(), ToLabel.of(model, "b", solver_steps=1))
+    results = restyle(contents(), ToLabel.of(model, "b", steps=1))
     next(results)
     assert drawn <= style.CHUNK + 1
     assert len(list(results)) == 3 * style.CHUNK - 1
@@ -132,8 +141,20 @@ def test_a_picture_of_the_target_stays_as_it_is(model: LoadedModel) -> None:
     np.testing.assert_array_equal(np.rint(changed(ToLabel.of(model, "b"), image, label=1)[0] * 257), image)
 
 
-def test_the_way_back_is_under_the_own_label(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guided by nothing and towards the own label, the flow would lead back to where it came from."""
+def test_noise_depends_on_seed_id_and_window(model: LoadedModel) -> None:
+    image = np.full((8, 14, 1), 90, np.uint8)
+
+    def found(seed: int, image_id: str) -> np.ndarray:
+        return next(restyle([Content(image, image_id, 0)], ToLabel.of(model, "b", seed=seed))).pixels
+
+    first = found(0, "a")
+    assert np.array_equal(first, found(0, "a"))
+    assert not np.allclose(first, found(1, "a")) and not np.allclose(first, found(0, "b"))
+    assert not np.allclose(first[:, :6], first[:, 8:]), "both windows hold the same grey"
+
+
+def test_it_begins_at_the_time_that_strength_says(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the own label here and both there, all of them at the same times."""
     seen: list[tuple[float, int]] = []
     real = type(model.flow).velocity
 
@@ -142,10 +163,15 @@ def test_the_way_back_is_under_the_own_label(model: LoadedModel, monkeypatch: py
         return real(self, u, t, condition, label)
 
     monkeypatch.setattr(type(model.flow), "velocity", velocity)
-    changed(ToLabel.of(model, "b", strength=0.75, solver_steps=4), pictures(1)[0], label=2)
-    assert {label for _, label in seen} == {1, 2}
-    assert seen[0] == (1.0, 2) and min(time for time, _ in seen) == 0.25
-    assert {label for _, label in seen[:4]} == {2}
+    changed(ToLabel.of(model, "b", strength=0.75, steps=3), pictures(1)[0], label=2)
+    assert [time for time, _ in seen] == pytest.approx([0.25] * 3 + [0.5] * 3 + [0.75] * 3)
+    assert all(sorted(label for _, label in seen[start : start + 3]) == [1, 2, 2] for start in (0, 3, 6))
+
+
+def test_small_contrasts_are_enlarged_and_large_ones_kept() -> None:
+    unit = torch.ones(1, 2, 3, 3)
+    sizes = [style._enlarged(size * unit).mean().item() for size in (1e-3, 0.2, 1.0, 3.0)]
+    assert sizes == pytest.approx([1e-3 * MAX_GUIDANCE, CONTRAST, 1.0, 3.0])
 
 
 def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +194,9 @@ def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypa
 
 def test_a_known_label_is_not_looked_for(model: LoadedModel) -> None:
     image = pictures(1)[0]
-    change = ToLabel.of(model, "b", solver_steps=1)
-    assert [next(restyle([Content(image, label)], change)).label for label in (0, 2)] == [0, 2]
-    assert next(restyle([Content(image)], change)).label in (0, 2), "what it is to become is not what it was"
+    change = ToLabel.of(model, "b", steps=1)
+    assert [next(restyle([Content(image, "a", label)], change)).label for label in (0, 2)] == [0, 2]
+    assert next(restyle([Content(image, "a")], change)).label in (0, 2), "what it is to become is not what it was"
 
 
 def test_labels_that_do_not_exist(model: LoadedModel) -> None:

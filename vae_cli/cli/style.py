@@ -172,7 +172,8 @@ def _change(
         if model.label_names:
             require_flow(model, run, "knows the labels")
         strength = task.LABEL_STRENGTH if settings.strength is None else settings.strength
-        return task.ToLabel.of(model, settings.to, strength=strength, solver_steps=settings.solver_steps), strength
+        steps = settings.solver_steps or task.LABEL_STEPS
+        return task.ToLabel.of(model, settings.to, strength=strength, seed=settings.seed, steps=steps), strength
     assert settings.like is not None
     strength = task.LIKE_STRENGTH if settings.strength is None else settings.strength
     like = _pictures(model, settings.like, results, sheet)
@@ -293,4 +294,4 @@ def _contents(
             continue
         waiting.append(_Pending(item, target, original, picture))
         folder = item.ref.path.absolute().parent.name
-        yield Content(picture, model.label_names.index(folder) if folder in model.label_names else None)
+        yield Content(picture, item.ref.id, model.label_names.index(folder) if folder in model.label_names else None)
