@@ -11,6 +11,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     mnist_nll.py        likelihood of dynamically binarised MNIST
     fashion_nll.py      likelihood of Fashion-MNIST, binarised or with 8 bits
     emoji.py            a default run on colour icons: PSNR of unseen ones, coverage of samples, pictures to look at
+    walks.py            walks between images: FD of mid-points, evenness of steps
     fills.py            hole PSNR of fills against Telea, Navier-Stokes and biharmonic
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
     convolutions.py     weight gradients of small convolutions on a CPU
