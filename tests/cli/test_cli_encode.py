@@ -39,9 +39,8 @@ def test_what_an_npz_file_holds(vae, run: Path, mixed: Path) -> None:
         files, labels = found["files"].tolist(), found["labels"].tolist()
     assert means.dtype == stds.dtype == np.float32 and means.shape == stds.shape == (5, *means.shape[1:])
     assert means.ndim == 4 and (stds > 0).all()
-    assert files == [str(mixed / name) for name in ("cat/a.png", "cat/b.jpg", "dog/c, d.png",
-                                                    "dog/line\nbreak 文字.png",
-                                                    os.fsdecode(b"dog/\xff.png"))]  # fmt: skip
+    names = ("cat/a.png", "cat/b.jpg", "dog/c, d.png", "dog/line\nbreak 文字.png", os.fsdecode(b"dog/\xff.png"))
+    assert files == [str(mixed / name) for name in names]
     assert labels == ["cat", "cat", "dog", "dog", "dog"]
     entries = {entry["input"]: (entry["status"], entry["output"]) for entry in outcome.json["files"]}
     assert entries.pop(str(mixed / "cat" / "broken.png")) == ("failed", None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import LADDER, VECTOR, pictures, tiny_model
+from tiny import LADDER, VECTOR, pictures, tiny_model, vivid
 
 from vae_cli.config import Layer
 from vae_cli.errors import DataError
@@ -21,7 +21,7 @@ KINDS: dict[str, Layer] = {
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def model(request: pytest.FixtureRequest) -> LoadedModel:
-    return tiny_model(KINDS[request.param])
+    return vivid(tiny_model(KINDS[request.param]))
 
 
 def test_means_decode_to_the_reconstructions(model: LoadedModel) -> None:
@@ -30,6 +30,7 @@ def test_means_decode_to_the_reconstructions(model: LoadedModel) -> None:
     shapes = model.vae.latent_shapes
     assert [layer.shape for layer in encoded.means] == [(CHUNK + 3, *shape) for shape in shapes]
     rebuilt = np.stack(list(reconstruct(model, images)))
+    assert np.ptp(rebuilt, axis=0).max() > 3, "the pictures differ"
     for arrays in (encoded.means, [encoded.flat_means()]):
         decoded = np.stack(list(decode(model, latents_from(arrays, shapes))))
         np.testing.assert_array_equal(decoded, rebuilt)

@@ -31,7 +31,11 @@ def interpolate(
         int | None,
         typer.Option(min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30."),
     ] = None,
-    mode: Annotated[Literal["slerp", "lerp"], typer.Option(help="Along an arc or a straight line.")] = "slerp",
+    mode: Annotated[
+        Literal["slerp", "lerp"],
+        typer.Option(help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through "
+                     "the latents, smooth even between unlike things."),
+    ] = "slerp",
     loop: Annotated[bool, typer.Option("--loop", help="Walk back to the first image at the end.")] = False,
     fps: Annotated[
         float, typer.Option(metavar="N", min=0.1, max=100.0, help="Frames a second of an animation.")
@@ -45,7 +49,7 @@ def interpolate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Walk between two or more images.
 
     --out walk.png is a strip, walk.gif or walk.webp an animation, anything else a folder of frames; without it frames

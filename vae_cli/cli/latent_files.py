@@ -116,7 +116,8 @@ def _read_csv(path: Path) -> "np.ndarray":
         places.append(columns[name])
     if not places:
         raise DataError(f"{path}: its first line names no columns z0, z1, ...; {_MAKE_ONE}")
-    return np.array([_numbers(path, number, row, places) for number, row in enumerate(rows, start=2) if row])
+    values = [_numbers(path, number, row, places) for number, row in enumerate(rows, start=2) if row]
+    return np.array(values, np.float64).reshape(-1, len(places))
 
 
 def _numbers(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:

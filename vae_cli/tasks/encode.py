@@ -68,29 +68,34 @@ def _posteriors(model: LoadedModel, images: np.ndarray) -> tuple[list[np.ndarray
     return [rows(layer.mean) for layer in layers], [rows(layer.log_scale.exp()) for layer in layers]
 
 
-def filled_up(rows: Tensor) -> Tensor:
-    """[CHUNK, ...]: rows [B, ...], and zeros after them."""
-    return torch.cat([rows, rows.new_zeros(CHUNK - len(rows), *rows.shape[1:])])
+def filled_up(rows: Tensor, count: int = CHUNK) -> Tensor:
+    """[count, ...]: rows [B, ...], and zeros after them."""
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def decode(model: LoadedModel, latents: Latents) -> Iterator[np.ndarray]:
     """The expected image uint8 [H, W, C] of each row. Raises DataError where latents are too large to be decoded."""
+    for x in expected_images(model, latents):
+        yield from to_pixels(x)
+
+
+def expected_images(model: LoadedModel, latents: Latents) -> Iterator[Tensor]:
+    """float32 [B, C, H, W] in [-1, 1] of a chunk of rows after another. Raises DataError as `decode` does."""
     for start in range(0, len(latents), CHUNK):
         chunk = [layer[start : start + CHUNK] for layer in latents.noise]
-        yield from _decoded(model, chunk, start)
+        x = _expected(model, chunk)
+        is_broken = ~x.isfinite().flatten(1).all(1)
+        if is_broken.any():
+            row = start + int(is_broken.nonzero()[0])
+            raise DataError(f"row {row}: its latents are so large that no picture comes out; most lie between -4 and 4")
+        yield x
 
 
 @torch.inference_mode()
-def _decoded(model: LoadedModel, chunk: list[Tensor], start: int) -> np.ndarray:
-    """uint8 [B, H, W, C] of at most a chunk, whose first row is number `start`."""
+def _expected(model: LoadedModel, chunk: list[Tensor]) -> Tensor:
     rows = to_device(Latents(tuple(map(filled_up, chunk))), model.runtime.device)
     with model.runtime.autocast():
-        x = model.vae.decode_mean(rows)[: len(chunk[0])].float()
-    is_broken = ~x.isfinite().flatten(1).all(1)
-    if is_broken.any():
-        number = start + int(is_broken.nonzero()[0])
-        raise DataError(f"row {number}: its latents are so large that no picture comes out; most lie between -4 and 4")
-    return to_pixels(x)
+        return model.vae.decode_mean(rows)[: len(chunk[0])].float()
 
 
 def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Latents:

@@ -1,27 +1,32 @@
 """Walk between images through the latents."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.pixels import to_pixels, to_unit
-from vae_cli.model.priors import latents_of_images
+from vae_cli.model.priors import latents_of_images, to_device
 from vae_cli.model.vae import Latents
+from vae_cli.tasks.encode import decode, encode_all, expected_images, latents_from
+from vae_cli.tasks.noise_walk import NoiseWalk, slerp
 from vae_cli.tasks.sample import resolve_prior
 from vae_cli.training.checkpoint import LoadedModel
 
-CHUNK = 32
+FINENESS = 2
+"""A walk is looked at in steps so much smaller than its own, to make those even."""
+MAX_STEP = 3.0
+"""A step that is so much longer than the median counts as that long: a change of kind takes no frames of its own."""
+
+Way = Callable[[Tensor, Tensor], Latents]
+"""(rows [S], shares [S]) -> the points at these shares of the ways of these rows."""
 
 
-@torch.inference_mode()
 def ends_of_images(model: LoadedModel, images: np.ndarray) -> Latents:
     """The latents of images uint8 [M, H, W, C]: decoded again they are the reconstructions."""
-    with model.runtime.autocast():
-        return model.vae.encode(model.runtime.move(to_unit(images)))
+    latents = latents_from(encode_all(model, images).means, model.vae.latent_shapes)
+    return to_device(latents, model.runtime.device)
 
 
 @torch.inference_mode()
@@ -39,59 +44,63 @@ def interpolate(
 ) -> Iterator[np.ndarray]:
     """uint8 [H, W, C] frames from each end to the next, `steps` a segment with both ends counted, shared ends once.
 
-    `slerp` walks on standardised latents along arcs (Shoemake 1985), `lerp` along lines. `loop` returns to the first.
+    `slerp` and `lerp` are the ways of `way_between`; frames lie so that each differs from the one before by as much.
+    `loop` returns to the first.
     """
     order = [*range(len(ends)), *([0] if loop else [])]
-    frames: list[Latents] = [_pick(ends, order[0])]
-    for a, b in pairwise(order):
-        shares = (step / (steps - 1) for step in range(1, steps))
-        frames += [_between(model, _pick(ends, a), _pick(ends, b), share, mode) for share in shares]
-    for start in range(0, len(frames), CHUNK):
-        yield from _decoded(model, frames[start : start + CHUNK])
+    for number, (first, last) in enumerate(pairwise(order)):
+        way = way_between(model, _row(ends, first), _row(ends, last), mode)
+        rows = torch.zeros(steps, dtype=torch.long, device=model.runtime.device)
+        frames = list(decode(model, way(rows, even_shares(model, way, steps))))
+        yield from frames if number == 0 else frames[1:]
 
 
-def _pick(latents: Latents, index: int) -> Latents:
+def _row(latents: Latents, index: int) -> Latents:
     return Latents(tuple(noise[index : index + 1] for noise in latents.noise))
 
 
-def _between(model: LoadedModel, a: Latents, b: Latents, share: float, mode: str) -> Latents:
-    """The point `share` of the way from a to b; the ends themselves are returned untouched."""
-    if share in (0.0, 1.0):
-        return b if share else a
-    return Latents(
-        tuple(
-            _walk(model, first, second, share, mode, is_first=number == 0)
-            for number, (first, second) in enumerate(zip(a.noise, b.noise, strict=True))
-        )
-    )
+def way_between(model: LoadedModel, a: Latents, b: Latents, mode: str) -> Way:
+    """The ways from each row of a to the same row of b; at 0 and 1 they are at these rows themselves, bit for bit.
 
-
-def _walk(model: LoadedModel, a: Tensor, b: Tensor, share: float, mode: str, *, is_first: bool) -> Tensor:
-    """One layer. The first one's arc is drawn where the data are standardised, which the flow knows."""
-    if mode == "lerp":
-        return torch.lerp(a, b, share)
-    if is_first and model.flow is not None:
-        return model.flow.restore(slerp(model.flow.standardise(a), model.flow.standardise(b), share))
-    return slerp(a, b, share)
-
-
-def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """Directions along the great circle, lengths along a line; a line where the directions (nearly) agree or oppose.
-
-    a, b: [1, C, H, W]; share in [0, 1].
+    `lerp`: lines. `slerp`: arcs between what is N(0, I) under the model, so that the points between are as likely as
+    the ends: the flow's noise for the first layer where there is a flow (see `NoiseWalk`), else each layer's own.
     """
-    length_a, length_b = a.norm(), b.norm()
-    cosine = ((a * b).sum() / (length_a * length_b).clamp(min=1e-12)).clamp(-1, 1).item()
-    angle = math.acos(cosine)
-    if math.sin(angle) < 1e-4 or length_a == 0 or length_b == 0:
-        return torch.lerp(a, b, share)
-    direction = math.sin((1 - share) * angle) * a / length_a + math.sin(share * angle) * b / length_b
-    return direction / math.sin(angle) * torch.lerp(length_a, length_b, share)
+    curve = torch.lerp if mode == "lerp" else slerp
+    walk = None
+    if mode == "slerp" and model.flow is not None:
+        walk = NoiseWalk.between(model, model.flow, a.noise[0], b.noise[0])
+
+    def way(rows: Tensor, shares: Tensor) -> Latents:
+        at = shares.reshape(-1, 1, 1, 1)
+        ends = [(first[rows], last[rows]) for first, last in zip(a.noise, b.noise, strict=True)]
+        points = [curve(first, last, at) for first, last in ends]
+        if walk is not None:
+            points[0] = walk.at(rows, shares)
+        return Latents(
+            tuple(
+                torch.where(at == 0, first, torch.where(at == 1, last, point))
+                for (first, last), point in zip(ends, points, strict=True)
+            )
+        )
+
+    return way
 
 
-@torch.inference_mode()
-def _decoded(model: LoadedModel, frames: list[Latents]) -> np.ndarray:
-    """uint8 [F, H, W, C]."""
-    layers = zip(*(frame.noise for frame in frames), strict=True)
-    with model.runtime.autocast():
-        return to_pixels(model.vae.decode_mean(Latents(tuple(torch.cat(layer) for layer in layers))))
+def even_shares(model: LoadedModel, way: Way, num: int) -> Tensor:
+    """[num] shares of the way of row 0, the outer ones 0 and 1, at which pictures are equally far apart.
+
+    How far a walk has come is measured along its pictures: the root mean square difference of pixels, summed over
+    small steps.
+    """
+    device = model.runtime.device
+    tried = torch.linspace(0, 1, FINENESS * (num - 1) + 1)
+    latents = way(torch.zeros(len(tried), dtype=torch.long, device=device), tried.to(device))
+    pictures = torch.cat(list(expected_images(model, latents))).cpu().double()
+    lengths = pictures.diff(dim=0).square().mean((1, 2, 3)).sqrt()
+    lengths = lengths.clamp(max=MAX_STEP * lengths.median().item())
+    come = np.concatenate([[0.0], lengths.cumsum(0).numpy()])
+    if come[-1] == 0:  # every picture is the same
+        return torch.linspace(0, 1, num, device=device)
+    shares = np.interp(np.linspace(0, come[-1], num), come, tried.numpy())
+    shares[[0, -1]] = 0, 1
+    return torch.from_numpy(shares).float().to(device)
