@@ -20,8 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae_cli.config import RunConfig, resolve_config
-from vae_cli.model.flow import View, build_flow
+from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import auto_latents, auto_width, build_vae
+from vae_cli.model.view import View
 
 BYTES_PER_WEIGHT = 5 * 4 + 2
 SLACK = 1.2

@@ -5,8 +5,9 @@ from tiny import tiny_flow, tiny_vae
 from torch import Tensor
 
 from vae_cli.model.clusters import k_means, nearest
-from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow, View
+from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow
 from vae_cli.model.priors import clusters_of_images, latents_of_images
+from vae_cli.model.view import View
 
 CENTERS = torch.tensor([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
 

@@ -5,8 +5,9 @@ import torch
 from tiny import tiny_config, tiny_flow
 from torch import Tensor
 
-from vae_cli.model.flow import LatentFlow, View, build_flow
+from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.view import View
 
 
 def half_known(x: Tensor, sigma: float = 0.0) -> View:

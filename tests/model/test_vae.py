@@ -6,7 +6,7 @@ from tiny import GRID, LADDER, VECTOR, tiny_config, tiny_flow, tiny_vae
 from torch import Tensor
 
 from vae_cli.config import PRESETS, Layer, RunConfig, merge, resolve_config
-from vae_cli.model.flow import View, build_flow
+from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import (
     VAE,
     Latents,
@@ -17,6 +17,7 @@ from vae_cli.model.vae import (
     coarsest_stride,
     draw_noise,
 )
+from vae_cli.model.view import View
 
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized_logistic", "logistic_mixture")
 FORMS: dict[str, Layer] = {

@@ -11,7 +11,7 @@ from torch import nn
 
 from vae_cli.data.cache import ImageSet
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import View
+from vae_cli.model.view import View
 from vae_cli.tasks import augment as task
 from vae_cli.tasks.augment import METHODS, Augmented, augment, carried, new_counts
 from vae_cli.tasks.augment_checks import (

@@ -7,7 +7,7 @@ import pytest
 from tiny import pictures, tiny_model
 
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import View
+from vae_cli.model.view import View
 from vae_cli.tasks.denoise import denoise
 from vae_cli.tasks.grain import estimate_sigma
 from vae_cli.training.checkpoint import LoadedModel

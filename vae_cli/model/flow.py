@@ -6,7 +6,6 @@ it is the learned prior.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import torch
@@ -19,6 +18,7 @@ from vae_cli.model.clusters import k_means, nearest
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.view import View
 
 MIN_CLUSTER_SIZE = 16
 """Images a cluster, on average: fewer would make it a copy of single images."""
@@ -31,60 +31,6 @@ REFINEMENT_TIME = 0.6
 what is known: on icons, 0.3 to 1 change the mean of fills by 0.3 dB, scattered holes and strokes in opposite ways."""
 CLOSE = 2 / 3
 """Clusters nearer than this share of the median distance between any two are alike (see `LatentFlow.are_close`)."""
-SIGMA_UNIT = 127.5
-"""Noise levels come on the 0-255 scale; images live in [-1, 1]."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What is known of each image: pixels where observed, how noisy they are, and a label."""
-
-    pixels: Tensor
-    """[B, C, H, W] in [-1, 1], zero where unknown, noise already added."""
-    observed: Tensor
-    """[B, 1, H, W], 1 = known."""
-    noise_sigma: Tensor
-    """[B] standard deviation of the noise on the known pixels, on the 0-255 scale."""
-    label: Tensor
-    """[B] class number; -1 = none."""
-    cluster: Tensor
-    """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
-
-    @staticmethod
-    def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "View":
-        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x.
-
-        What noise makes of x is cut to [-1, 1], as files cut it.
-        """
-        if noise is not None:
-            x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
-        return View(x * observed, observed, noise_sigma, label, torch.full_like(label, -1))
-
-    @staticmethod
-    def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "View":
-        """A view in which nothing is known: what the prior is conditioned on."""
-        return View(
-            torch.zeros(batch, channels, *size, device=device),
-            torch.zeros(batch, 1, *size, device=device),
-            torch.zeros(batch, device=device),
-            torch.full((batch,), -1, device=device),
-            torch.full((batch,), -1, device=device),
-        )
-
-    def with_label(self, label: Tensor) -> "View":
-        return replace(self, label=label)
-
-    def with_cluster(self, cluster: Tensor) -> "View":
-        return replace(self, cluster=cluster)
-
-    def rows(self, chosen: Tensor) -> "View":
-        """The views of some of the images, by their numbers."""
-        return View(*(getattr(self, field.name)[chosen] for field in fields(self)))
-
-    def as_image(self) -> Tensor:
-        """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""
-        level = self.observed * (self.noise_sigma / SIGMA_UNIT)[:, None, None, None]
-        return torch.cat([self.pixels, self.observed, level], dim=1)
 
 
 class VelocityNet(nn.Module):

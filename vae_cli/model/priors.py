@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vae_cli.model.flow import LatentFlow, View
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, Latents
+from vae_cli.model.view import View
 
 
 def image_generator(seed: int, *place: int) -> torch.Generator:

@@ -19,9 +19,10 @@ from vae_cli.data.cache import ImageSet
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.data.scan import id_hash
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import LatentFlow, View, integrate
+from vae_cli.model.flow import LatentFlow, integrate
 from vae_cli.model.priors import clusters_of_images, image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
+from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
 from vae_cli.tasks.interpolate import slerp
 from vae_cli.training.checkpoint import LoadedModel

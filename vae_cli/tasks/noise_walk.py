@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_cli.model.flow import LatentFlow, View
+from vae_cli.model.flow import LatentFlow
+from vae_cli.model.view import View
 from vae_cli.tasks.encode import filled_up
 from vae_cli.training.checkpoint import LoadedModel
 

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.blending import blended
-from vae_cli.model.flow import REFINEMENT_TIME, View
+from vae_cli.model.flow import REFINEMENT_TIME
 from vae_cli.model.priors import image_generator, through_flow, to_device
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents, draw_noise
+from vae_cli.model.view import View
 from vae_cli.training.checkpoint import LoadedModel
 
 Method = Literal["auto", "model", "classical"]

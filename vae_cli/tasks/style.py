@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vae_cli.data.masks import parse_color
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import LatentFlow, View
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import image_generator, place_of
 from vae_cli.model.vae import Latents
+from vae_cli.model.view import View
 from vae_cli.tasks.canvas import Canvas
 from vae_cli.tasks.looks import Look, look_of, moved, stacked
 from vae_cli.tasks.sample import label_number

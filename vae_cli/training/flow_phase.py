@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
 from vae_cli.model.blending import fitted_weight
-from vae_cli.model.flow import LatentFlow, View
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents
+from vae_cli.model.view import View
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.phase import CALIBRATION_DRAWS, CHUNK, CLUSTER_DRAWS, FLOW_DRAWS, Loss, Setting
 
