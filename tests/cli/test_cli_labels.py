@@ -11,6 +11,7 @@ from PIL import Image
 
 from vae_cli.cli.label_sheet import folder_names, sheet
 from vae_cli.metrics import classifier
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE
 
 from .conftest import SIDE, draw, pixels
 
@@ -46,7 +47,7 @@ def odd_run(odd_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_a_label(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "--label", "all", "-n", 3, "--out", tmp_path / "grid.png", "--json", "--seed", 2)
     assert outcome.code == 0, outcome.stderr
-    assert outcome.json["labels"] == ["cat", "dog"] and outcome.json["guidance"] == 1
+    assert outcome.json["labels"] == ["cat", "dog"] and outcome.json["guidance"] == DEFAULT_GUIDANCE
     found = pixels(tmp_path / "grid.png")
     assert found.shape[0] == 2 * SIDE + 2 and found.shape[1] > 3 * SIDE + 4
     for row, label in enumerate(("cat", "dog")):

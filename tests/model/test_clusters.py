@@ -4,7 +4,7 @@ import torch
 from tiny import tiny_flow, tiny_vae
 from torch import Tensor
 
-from vae_cli.model.clusters import k_means, nearest
+from vae_cli.model.clusters import k_means, k_means_by_label, nearest
 from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow
 from vae_cli.model.priors import clusters_of_images, latents_of_images
 from vae_cli.model.view import View
@@ -35,6 +35,41 @@ def test_more_clusters_than_points_that_differ_keep_finite_centroids() -> None:
     assert torch.equal(centroids, torch.zeros(4, 2)) and (member == 0).all()
 
 
+def test_clusters_are_found_within_labels_that_lie_in_one_another() -> None:
+    """Two labels at one place: no cluster is both's, and each has its share."""
+    points = torch.randn(400, 2)
+    label = torch.cat([torch.zeros(300), torch.ones(100)]).long()
+    centroids, member = k_means_by_label(points, label, 10, torch.Generator().manual_seed(0), least=16)
+    first, second = (set(member[label == number].tolist()) for number in (0, 1))
+    assert len(centroids) == 8 and not first & second and (len(first), len(second)) == (6, 2)
+
+
+def test_rare_and_missing_labels_share_clusters() -> None:
+    points = torch.randn(400, 2)
+    label = torch.full((400,), -1)
+    label[:200], label[200:205] = 3, 1
+    centroids, member = k_means_by_label(points, label, 10, torch.Generator().manual_seed(0), least=16)
+    of_three = set(member[:200].tolist())
+    assert of_three == set(range(4)) and len(centroids) == 8
+    assert torch.equal(member[200:], nearest(points[200:], centroids))
+    for few in (torch.full((400,), -1), label.clone().fill_(-1).scatter_(0, torch.arange(9), 2)):
+        plain = k_means(points, 10, torch.Generator().manual_seed(0))
+        assert all(
+            map(torch.equal, k_means_by_label(points, few, 10, torch.Generator().manual_seed(0), least=16), plain)
+        )
+    many = torch.arange(400) % 20
+    assert len(k_means_by_label(points, many, 20, torch.Generator().manual_seed(0), least=16)[0]) == 20
+
+
+def test_images_belong_to_clusters_of_their_label() -> None:
+    flow, _ = clustered()
+    flow.cluster_counts[:] = torch.tensor([[1.0, 1, 0, 0, 0, 0, 0, 0], [0] * 8, [1, 1, 1, 0, 0, 0, 0, 0]])
+    z = flow.restore(flow.centroids[[2, 2, 2, 5]])
+    found = flow.cluster_of(z, torch.tensor([0, 1, -1, -1]))
+    assert found[0] in (0, 1) and found[1] == found[2] == 2, "a label that no cluster is known of may have any"
+    assert found[3] in (0, 1, 2), "never one that no image has"
+
+
 def clustered(num: int = 400) -> tuple[LatentFlow, Tensor]:
     """A flow on 2×2×2 latents whose first two numbers lie in blobs; label 1 is the second blob, the others -1 or 0."""
     _, flow = tiny_flow({"model": {"flow": {"clusters": 8}}}, num_labels=2)
@@ -48,7 +83,7 @@ def clustered(num: int = 400) -> tuple[LatentFlow, Tensor]:
 
 def test_counts_of_all_and_of_each_label() -> None:
     flow, z = clustered()
-    member = flow.cluster_of(z)
+    member = flow.cluster_of(z, torch.full((len(z),), -1))
     assert flow.cluster_counts[-1].sum() == len(z)
     assert torch.equal(flow.cluster_counts[-1], torch.bincount(member, minlength=8).float())
     in_second = torch.bincount(member[z.flatten(1)[:, 1] > 2], minlength=8).float()
@@ -59,7 +94,7 @@ def test_few_images_make_few_clusters_or_none() -> None:
     flow, _ = clustered(3 * MIN_CLUSTER_SIZE + 1)
     assert (flow.cluster_counts[-1] > 0).sum() <= 3
     none, z = clustered(MIN_CLUSTER_SIZE - 1)
-    assert none.cluster_of(z).tolist() == [-1] * len(z)
+    assert none.cluster_of(z, torch.zeros(len(z), dtype=torch.int64)).tolist() == [-1] * len(z)
     assert clusters_of_images(none, 0, [0, 1]).tolist() == [-1, -1]
 
 

@@ -47,7 +47,7 @@ def test_clusters_of_labels(setting: Setting, monkeypatch: pytest.MonkeyPatch) -
     FlowPhase(setting, flow, vae).prepare()
     assert flow.cluster_counts.sum(1).tolist() == [1, 60, 0, 100]
     means = vae.first_posterior(next(setting.train_chunks(np.array([1])))).mean
-    assert flow.cluster_counts[0, flow.cluster_of(means)] == 1
+    assert flow.cluster_counts[0, flow.cluster_of(means, torch.tensor([0]))] == 1
     monkeypatch.setattr(flow_phase, "LABEL_ROWS", 0)
     FlowPhase(setting, flow, vae).prepare()
     assert flow.cluster_counts.sum(1).tolist() == [0, 50, 0, 100]

@@ -69,13 +69,13 @@ def samples(model: "LoadedModel") -> "np.ndarray":
 
 def labels(model: "LoadedModel") -> "dict[str, np.ndarray]":
     """`labels`: new images of each label, a row each; nothing for a model that knows none. Of many labels, some."""
-    from vae_cli.tasks.sample import learned_labels, sample_labels
+    from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample_labels
 
     every = learned_labels(model)
     if model.flow is None or not every:
         return {}
     names = every[:: -(-len(every) // NUM_LABELS)]
-    drawn = list(sample_labels(model, names, NUM_OF_EACH))
+    drawn = list(sample_labels(model, names, NUM_OF_EACH, guidance=DEFAULT_GUIDANCE))
     rows = [drawn[start : start + NUM_OF_EACH] for start in range(0, len(drawn), NUM_OF_EACH)]
     return {"labels": label_sheet.sheet(names, rows)}
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from vae_cli.config import RunConfig
 from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS
-from vae_cli.model.clusters import k_means, nearest
+from vae_cli.model.clusters import k_means_by_label
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
 from vae_cli.model.refiner import Refiner
@@ -133,31 +133,39 @@ class LatentFlow(nn.Module):
     def set_clusters(self, z: Tensor, label: Tensor, generator: torch.Generator) -> None:
         """Find the clusters of latents z [N, C, h, w] and how often each occurs, in all and under each label [N].
 
+        They are found within each label: a cluster that several share would leave it to the velocity alone to tell them
+        apart, which learns that last.
+
         Fewer images than `MIN_CLUSTER_SIZE` a cluster make fewer clusters; those left over are never drawn.
         """
         points = self.standardise(z).flatten(1)
         num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
         if num_clusters == 0:
             return
-        centroids, member = k_means(points, num_clusters, generator)
-        self.centroids[:num_clusters] = centroids.unflatten(1, self.shape)
+        centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
+        self.centroids[: len(centroids)] = centroids.unflatten(1, self.shape)
         self.cluster_counts.zero_()
         self.cluster_counts.index_put_((label, member), torch.ones(len(points), device=z.device), accumulate=True)
         self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
 
     def count_labels(self, z: Tensor, label: Tensor) -> None:
         """Add latents z [N, C, h, w] of labels [N] to their labels' counts, for labels that few images have."""
-        member = self.cluster_of(z)
+        member = self.cluster_of(z, label)
         known = member >= 0
         ones = torch.ones(int(known.sum()), device=z.device)
         self.cluster_counts.index_put_((label[known], member[known]), ones, accumulate=True)
 
-    def cluster_of(self, z: Tensor) -> Tensor:
-        """[B] the cluster of latents z [B, C, h, w] of the VAE; -1 where none were found."""
-        known = self.cluster_counts[-1].nonzero().flatten()
-        if len(known) == 0:
+    def cluster_of(self, z: Tensor, label: Tensor) -> Tensor:
+        """[B] the nearest cluster to latents z [B, C, h, w] among those of their labels [B]; -1 where none were found.
+
+        A label that no cluster is known of, and -1, may have any.
+        """
+        counts = self.cluster_counts
+        if counts[-1].sum() == 0:
             return torch.full((len(z),), -1, device=z.device)
-        return known[nearest(self.standardise(z).flatten(1), self.centroids[known].flatten(1))]
+        may_have = torch.where(counts.sum(1, keepdim=True) > 0, counts, counts[-1])[label] > 0  # [B, K]; -1: the last
+        squared = torch.cdist(self.standardise(z).flatten(1), self.centroids.flatten(1))
+        return squared.masked_fill(~may_have, torch.inf).argmin(1)
 
     def calibrate(
         self, z: Tensor, cluster: Tensor, noise: Tensor, view: View, *, steps: int, seen: Callable[[Tensor], Tensor]

@@ -252,7 +252,7 @@ class _Augmenter:
     def _renoised(self, latents: Latents, noise: Tensor, jobs: Sequence[_Job], strength: float) -> Latents:
         """The latents a share `strength` of the way back to noise, and carried forward again under their labels."""
         flow = self._flow()
-        view = self._view(jobs, flow.cluster_of(latents.noise[0]))
+        view = self._view(jobs, flow.cluster_of(latents.noise[0], self._labels(jobs)))
         u = (1 - strength) * flow.standardise(latents.noise[0]) + strength * flow.noise_scale * noise
         return latents.with_first(carried(flow, u, view, start=1 - strength, steps=self._steps()))
 
@@ -272,7 +272,11 @@ class _Augmenter:
         """Views in which only label and cluster are known."""
         vae, device = self.model.vae, self.model.runtime.device
         view = View.nothing(len(jobs), vae.channels, vae.image_size, device)
-        return view.with_label(torch.tensor([self._number(job) for job in jobs], device=device)).with_cluster(cluster)
+        return view.with_label(self._labels(jobs)).with_cluster(cluster)
+
+    def _labels(self, jobs: Sequence[_Job]) -> Tensor:
+        """[B] the model's numbers of the sources' labels."""
+        return torch.tensor([self._number(job) for job in jobs], device=self.model.runtime.device)
 
     def _number(self, job: _Job) -> int:
         """The model's number of the source's label; -1 = none."""

@@ -19,7 +19,7 @@ from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_l
 from vae_cli.metrics.pictures import psnr_db, ssim
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import draw_noise
-from vae_cli.tasks.sample import learned_labels, sample, sample_labels
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample, sample_labels
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
@@ -233,7 +233,7 @@ def label_accuracy(
         raise ValueError(f"{extractor.name} names no classes")
     labels = learned_labels(model)
     count = max(1, min(LABEL_SAMPLES, MOST_LABEL_SAMPLES // max(1, len(labels))))
-    drawn, found = sample_labels(model, labels, count, seed=seed), {}
+    drawn, found = sample_labels(model, labels, count, seed=seed, guidance=DEFAULT_GUIDANCE), {}
     for done, label in enumerate(labels, start=1):
         named = extractor.classify(np.stack(list(islice(drawn, count))))
         found[label] = float((named == model.label_names.index(label)).mean())

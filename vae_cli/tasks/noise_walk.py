@@ -36,7 +36,7 @@ class Ends:
     @staticmethod
     def of(model: LoadedModel, flow: LatentFlow, z: Tensor) -> "Ends":
         """The ends at the first layer's latents z [B, C, h, w]: the flow integrated backwards, and forwards again."""
-        cluster = flow.cluster_of(z)
+        cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
         nothing = View.nothing(CHUNK, model.channels, model.image_size, z.device)
 
         def found(z: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor, Tensor]:

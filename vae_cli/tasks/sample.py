@@ -15,7 +15,7 @@ from vae_cli.training.checkpoint import LoadedModel
 CHUNK = 64
 """Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
 ALL = "all"
-DEFAULT_GUIDANCE = 1.0
+DEFAULT_GUIDANCE = 2.0
 NUM_LISTED = 12
 """Labels that a message names at most."""
 

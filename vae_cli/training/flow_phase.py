@@ -86,14 +86,14 @@ class FlowPhase:
         return posterior.mean, posterior.log_scale
 
     def _loss(
-        self, module: Callable[..., Any], x: Tensor, labels: Tensor, draws: "_FlowDraws"
+        self, module: Callable[..., Any], x: Tensor, labels: Tensor, shown: Tensor, draws: "_FlowDraws"
     ) -> tuple[Tensor, Tensor]:
-        """[] flow and refiner losses of images under the given draws."""
+        """[] flow and refiner losses of images under the given draws; `shown` are the labels less the hidden ones."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
         is_free = draws.observed.flatten(1).amax(1) == 0  # clusters are for the prior: a view tells more than they do
-        cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean), -1)
-        view = View.of(x, draws.observed, draws.noise_sigma, labels, draws.pixels).with_cluster(cluster)
+        cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean, labels), -1)
+        view = View.of(x, draws.observed, draws.noise_sigma, shown, draws.pixels).with_cluster(cluster)
         rows = draws.refined.nonzero().flatten()
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, at weight 0 if need be
         with self.setting.runtime.autocast():
@@ -112,8 +112,9 @@ class FlowPhase:
         num_images = setting.config.training.batch_size
         draws = _FlowDraws.draw(num_images, self.module.shape, x.shape[1:], generator)
         hidden = torch.rand(num_images, generator=generator) < LABEL_DROPOUT
-        labels = torch.where(setting.part(hidden), -1, setting.runtime.move(batch.labels))
-        flow_loss, refiner_loss = self._loss(module, x, labels, draws.map(setting.part))
+        labels = setting.runtime.move(batch.labels)
+        shown = torch.where(setting.part(hidden), -1, labels)
+        flow_loss, refiner_loss = self._loss(module, x, labels, shown, draws.map(setting.part))
         return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
 
     @torch.inference_mode()
@@ -123,7 +124,7 @@ class FlowPhase:
         for x, labels, generator in self.setting.validation_chunks():
             draws = _FlowDraws.draw(len(x), self.module.shape, x.shape[1:], generator)
             labels = self.setting.runtime.move(labels)
-            flow_loss, refiner_loss = self._loss(module, x, labels, draws.map(self.setting.runtime.move))
+            flow_loss, refiner_loss = self._loss(module, x, labels, labels, draws.map(self.setting.runtime.move))
             score = flow_loss + REFINER_WEIGHT * refiner_loss
             total, num_images = total + score.item() * len(x), num_images + len(x)
         return total / num_images
@@ -148,9 +149,11 @@ class FlowPhase:
         generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 0)
         draws = [self.setting.runtime.move(torch.randn(mean.shape, generator=generator)) for _ in range(2)]
         height, width = self.setting.train.pixels.shape[1:3]
+        labels = self.setting.runtime.move(torch.from_numpy(self.setting.train.labels[rows]))
         nothing = View.nothing(len(mean), self.setting.train.pixels.shape[3], (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
-        flow.calibrate(z, flow.cluster_of(mean), draws[1], nothing, steps=CALIBRATION_STEPS, seen=self._seen_again)
+        cluster = flow.cluster_of(mean, labels)
+        flow.calibrate(z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, seen=self._seen_again)
 
     def _weigh_fills(self, flow: LatentFlow) -> None:
         """On held-out images: fills of images that are known by heart would deserve too much trust."""
