@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli.inputs import require
 from vae_cli.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ def write(path: Path, encoded: "Encoded", files: Sequence[str], labels: Sequence
 def _as_npz(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> memoryview:
     import numpy as np
 
-    arrays = {_numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
+    arrays: dict[str, Any] = {_numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
     arrays |= {_numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
     content = io.BytesIO()
     np.savez(content, **arrays, files=np.array(files, dtype=np.str_), labels=np.array(labels, dtype=np.str_))
@@ -111,7 +111,7 @@ def _read_csv(path: Path) -> "np.ndarray":
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error})") from error
     columns = {name.strip(): place for place, name in enumerate(header)}
-    places = []
+    places: list[int] = []
     while (name := f"z{len(places)}") in columns:
         places.append(columns[name])
     if not places:
