@@ -13,12 +13,12 @@ few: 50 images a class of Fashion-MNIST, drawn from its first 50,000 training im
 checks and the classifier, a small CNN. Four arms: real images; real ones shifted and mirrored; real and new ones; real
 and new ones, both shifted and mirrored. All make equally many updates of equal batches. Tuned for each arm by itself on
 training images 50,000 to 54,999: rate, dropout and, with new images, their share of a batch. Accuracy on the last 5,000
-training images (the test part is kept for other ends). Seed s decides subset s modulo --subsets, the network's
-beginning and the batches, alike in every arm, so that differences are paired; 95 % intervals by Student's t over seeds.
+training images (the test part is kept for other ends). The gains that count are those of the last arm over the first
+and the second. Seed s decides subset s modulo --subsets, the network's beginning and the batches, alike in every arm,
+so that differences are paired; 95 % intervals by Student's t over seeds, as if those of one subset were independent.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,13 @@ TARGETS = {
 }  # fmt: skip
 NUM_MNIST = 50_000
 WEIGHT_OF_NEW, SMOOTHING = 0.6, 0.1
-PER_CLASS, DRAWN_FROM, TUNED_ON = 50, 50_000, 55_000
+PER_CLASS, TUNED_ON, MEASURED_ON = 50, 50_000, common.NUM_TRAINED
+"""Indices of Fashion-MNIST: images before the first are drawn from."""
 ARMS = {"none": (False, False), "shifts": (True, False), "vae": (False, True), "vae_and_shifts": (True, True)}
 """Whether images are shifted and mirrored, and whether there are new ones."""
 GRID = [(rate, dropout) for rate in (1e-3, 3e-3) for dropout in (0.3, 0.6)]
 SHARES = (0.3, 0.6)
-BATCH, SMALL_LR_END = 64, 0.01
+BATCH = 64
 
 
 # ---- what both protocols share
@@ -189,7 +190,7 @@ def train_cnn(
 def few_files(data: Path, subset: int) -> list[Path]:
     """PER_CLASS images of each class; each subset is drawn by itself."""
     by_class: dict[str, list[Path]] = {}
-    for path in common.indexed_files(data, common.FASHION, 0, DRAWN_FROM):
+    for path in common.indexed_files(data, common.FASHION, 0, TUNED_ON):
         by_class.setdefault(path.parent.name, []).append(path)
     random = np.random.default_rng(subset)
     return [by_class[name][position] for name in sorted(by_class)
@@ -207,31 +208,41 @@ def prepared_subset(args: Namespace, subset: int) -> tuple[list[Path], Path, dic
 
 
 def few(args: Namespace) -> dict[str, Any]:
-    names = sorted({path.name for path in (args.data / common.FASHION).iterdir()})
+    names = sorted(path.name for path in (args.data / common.FASHION).iterdir())
     subsets = [prepared_subset(args, subset) for subset in range(min(args.subsets, args.seeds))]
+    known = {first: labelled(common.indexed_files(args.data, common.FASHION, first, first + 5000), names)
+             for first in (TUNED_ON, MEASURED_ON)}  # fmt: skip
 
-    def accuracy(arm: str, seed: int, setting: tuple[float, float, float], first: int, last: int) -> float:
-        shifts, has_new = ARMS[arm]
-        rate, dropout, share = setting
+    def accuracy(arm: str, seed: int, setting: tuple[float, float, float], first: int) -> float:
+        (shifts, has_new), (rate, dropout, share) = ARMS[arm], setting
+        files, folder, made = subsets[seed % len(subsets)]
 
         def make() -> dict[str, Any]:
-            files, folder, _ = subsets[seed % len(subsets)]
             new = read_new(folder, names) if has_new else None
             net = train_cnn(labelled(files, names), new, shifts=shifts, rate=rate, dropout=dropout, share=share,
                             num_steps=args.cnn_steps, seed=seed)  # fmt: skip
-            return {"accuracy": accuracy_percent(net, *labelled(_indexed(args.data, first, last), names))}
+            return {"accuracy": accuracy_percent(net, *known[first])}
 
-        made = subsets[seed % len(subsets)][2]["images"] if has_new else 0
-        name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share if has_new else 0:g}-{first}"
-        return float(common.part(args.work, name, [args.cnn_steps, made], make)["accuracy"])
+        name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share:g}-{first}"
+        options = [args.cnn_steps, made["images"] if has_new else 0]
+        return float(common.part(args.work, name, options, make)["accuracy"])
 
-    chosen = {arm: tuned(lambda setting, arm=arm: np.mean([accuracy(arm, seed, setting, DRAWN_FROM, TUNED_ON)
-                                                          for seed in range(args.tuning_seeds)]), ARMS[arm][1])
-              for arm in ARMS}  # fmt: skip
-    found = {arm: np.array([accuracy(arm, seed, chosen[arm], common.NUM_TRAINED, common.NUM_FASHION)
-                            for seed in range(args.seeds)]) for arm in ARMS}  # fmt: skip
-    pairs = {"gain_over_none": ("vae", "none"), "gain_over_shifts": ("vae_and_shifts", "shifts"),
-             "gain_of_both_over_none": ("vae_and_shifts", "none"), "gain_of_shifts": ("shifts", "none")}  # fmt: skip
+    def tuned(arm: str) -> tuple[float, float, float]:
+        """Rate, dropout and share of new images (0 where there are none) that are best on average."""
+        settings = [(*setting, share) for setting in GRID for share in (SHARES if ARMS[arm][1] else (0.0,))]
+        seeds = range(args.tuning_seeds)
+        return max(settings, key=lambda setting: np.mean([accuracy(arm, seed, setting, TUNED_ON) for seed in seeds]))
+
+    chosen = {arm: tuned(arm) for arm in ARMS}
+    found = {arm: np.array([accuracy(arm, seed, chosen[arm], MEASURED_ON) for seed in range(args.seeds)])
+             for arm in ARMS}  # fmt: skip
+    return {**compare(found, chosen), "few_new_images": [made for _, _, made in subsets]}
+
+
+def compare(found: dict[str, np.ndarray], chosen: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
+    """Prints and returns what each arm gains over others; found: accuracy in per cent of each arm, [seeds]."""
+    pairs = {"gain_over_none": ("vae_and_shifts", "none"), "gain_over_shifts": ("vae_and_shifts", "shifts"),
+             "gain_without_shifts": ("vae", "none"), "gain_of_shifts": ("shifts", "none")}  # fmt: skip
     gains = {name: found[better] - found[worse] for name, (better, worse) in pairs.items()}
     common.table([("50 images a class", "accuracy, %", "rate", "dropout", "share of new"),
                   *((arm, float(found[arm].mean()), *chosen[arm]) for arm in ARMS)])  # fmt: skip
@@ -239,24 +250,13 @@ def few(args: Namespace) -> dict[str, Any]:
                   *((name, float(gain.mean()), *interval(gain)) for name, gain in gains.items())])  # fmt: skip
     return {**{f"few_{name}": float(gain.mean()) for name, gain in gains.items()},
             **{f"few_{name}_interval": interval(gain) for name, gain in gains.items()},
-            "few_accuracy": {arm: each.tolist() for arm, each in found.items()}, "few_settings": chosen,
-            "few_new_images": [made for _, _, made in subsets]}  # fmt: skip
+            "few_accuracy": {arm: each.tolist() for arm, each in found.items()}, "few_settings": chosen}  # fmt: skip
 
 
-def _indexed(data: Path, first: int, last: int) -> list[Path]:
-    return common.indexed_files(data, common.FASHION, first, last)
-
-
-def tuned(accuracy: Callable[[tuple[float, float, float]], float], has_new: bool) -> tuple[float, float, float]:
-    """The best rate, dropout and share of new images (0 where there are none)."""
-    settings = [(rate, dropout, share) for rate, dropout in GRID for share in (SHARES if has_new else (0.0,))]
-    return max(settings, key=accuracy)
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Student's 95 % interval of the mean; from minus to plus infinity for a single difference."""
+def interval(differences: np.ndarray) -> tuple[float | None, float | None]:
+    """Student's 95 % interval of the mean; None for a single difference."""
     if len(differences) < 2:
-        return -np.inf, np.inf
+        return None, None
     reach = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
     return float(differences.mean() - reach), float(differences.mean() + reach)
 
