@@ -44,7 +44,7 @@ class Writer:
 
     def copy(self, position: int, target: Path) -> None:
         """An original, byte for byte."""
-        from vae_cli.data.original_files import write_atomically
+        from vae_cli.data.atomic import write_atomically
 
         write_atomically(target, _content(self.images.refs[position]))
         self.originals += 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.cli.restored import Written
-    from vae_cli.data.originals import Original
+    from vae_cli.data.originals import AnyOriginal
     from vae_cli.tasks.inpaint import Fill, Picture
     from vae_cli.training.checkpoint import LoadedModel
 
@@ -222,7 +222,7 @@ class _Opened:
     """An image whose fills are being computed."""
 
     job: _Job
-    original: "Original"
+    original: "AnyOriginal"
     hole: "np.ndarray"
 
 

@@ -18,7 +18,7 @@ from vae_cli.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.originals import Original
+    from vae_cli.data.originals import AnyOriginal
     from vae_cli.tasks.style import Change, Content
     from vae_cli.training.checkpoint import LoadedModel
 
@@ -56,6 +56,7 @@ class _Settings:
         """The look, as on the command line."""
         if self.to is not None:
             return f"--to {quoted(self.to)}"
+        assert self.like is not None, "`check` has seen to it"
         return f"--like {quoted(self.like)}" + (f" --from {quoted(self.unlike)}" if self.unlike else "")
 
 
@@ -206,7 +207,7 @@ def _pictures(model: "LoadedModel", path: Path, results: Results, sheet: _Sheet 
         raise DataError(f"{path}: no image in it can be used; give another one")
 
 
-def _opened(model: "LoadedModel", item: Input) -> tuple["Original", "np.ndarray"]:
+def _opened(model: "LoadedModel", item: Input) -> tuple["AnyOriginal", "np.ndarray"]:
     """The file as stored, and its picture as the model takes it. Raises DataError."""
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
@@ -229,7 +230,7 @@ class _Pending:
 
     item: Input
     target: Path
-    original: "Original"
+    original: "AnyOriginal"
     picture: "np.ndarray"
 
 

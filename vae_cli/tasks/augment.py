@@ -24,7 +24,7 @@ from vae_cli.model.priors import clusters_of_images, image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
-from vae_cli.tasks.interpolate import slerp
+from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
 METHODS = ("posterior", "renoise", "mix", "sample")
@@ -306,7 +306,7 @@ def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | No
     """
 
     def arcs(ours: Tensor, others: Tensor) -> Tensor:
-        return torch.cat([slerp(ours[row : row + 1], others[row : row + 1], share) for row, share in enumerate(shares)])
+        return slerp(ours, others, torch.tensor(shares, device=ours.device).reshape(-1, 1, 1, 1))
 
     layers = [arcs(ours, others) for ours, others in zip(a.noise, b.noise, strict=True)]
     if flow is not None:

@@ -101,7 +101,7 @@ def has_classes(images: ImageSet) -> bool:
 
 def thumbnails(pixels: np.ndarray) -> Tensor:
     """float64 [N, D] of images uint8 [N, H, W, C]; distances between rows are root mean square grey levels."""
-    size = [min(side, THUMBNAIL_SIDE) for side in pixels.shape[1:3]]
+    size = (min(pixels.shape[1], THUMBNAIL_SIDE), min(pixels.shape[2], THUMBNAIL_SIDE))
     rows = [torch.empty(0, size[0] * size[1] * pixels.shape[3], dtype=torch.float64)]
     for start in range(0, len(pixels), CHUNK):
         small = F.adaptive_avg_pool2d(to_unit(pixels[start : start + CHUNK]), size)

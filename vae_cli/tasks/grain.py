@@ -18,7 +18,7 @@ def estimate_sigma(image: np.ndarray, known: np.ndarray | None = None) -> float:
     height, width = (side // 2 * 2 for side in image.shape[:2])
     blocks = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, image.shape[2])
     diagonal = (blocks[:, 0, :, 0] - blocks[:, 0, :, 1] - blocks[:, 1, :, 0] + blocks[:, 1, :, 1]) / 2
-    is_free = ((blocks > 0) & (blocks < np.iinfo(image.dtype).max)).all((1, 3))
+    is_free = np.all((blocks > 0) & (blocks < np.iinfo(image.dtype).max), axis=(1, 3))
     if known is not None:
         is_known = known[:height, :width].reshape(height // 2, 2, width // 2, 2).all((1, 3))
         diagonal, is_free = diagonal[is_known], is_free[is_known]

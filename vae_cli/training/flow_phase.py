@@ -162,7 +162,7 @@ class FlowPhase:
         found = []
         for number, family in enumerate(FAMILIES):
             generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 1 + number)
-            observed = self.setting.runtime.move(draw_observed(family, len(x), *x.shape[2:], generator))
+            observed = self.setting.runtime.move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
             noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
             fills = [self._filled(flow, x, observed, side * pair) for pair in noise for side in (1, -1)]
             found.append((torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
