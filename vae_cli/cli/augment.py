@@ -58,7 +58,7 @@ def augment(
     ] = False,
     method: Annotated[
         Literal["auto", "posterior", "renoise", "mix", "sample"],
-        typer.Option(help="How images are made; auto = what has measured best."),
+        typer.Option(help="How images are made; auto = renoise and mix."),
     ] = "auto",
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
@@ -140,7 +140,7 @@ def _note_unknown_labels(names: Sequence[str], model: "LoadedModel", messages: M
         which = (
             "the classes" if len(unknown) == len(names) else f"{len(unknown)} of the classes ({shown(unknown[0])} …)"
         )
-        messages.note(f"this model has not learned {which} of these images: its flow is not told them")
+        messages.note(f"this model has not learned {which} of these images: what it makes is not guided by them")
 
 
 def _make_all(

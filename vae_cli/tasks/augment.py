@@ -29,11 +29,16 @@ from vae_cli.training.checkpoint import LoadedModel
 
 METHODS = ("posterior", "renoise", "mix", "sample")
 AUTO = {"posterior": 0.0, "renoise": 0.5, "mix": 0.5, "sample": 0.0}
-"""How often each is used where nothing else is asked for and the model can do it."""
+"""How often each is used where nothing else is asked for and the model can do it. One VAE of 50 clothes a class, a
+small CNN, three seeds: images partly re-noised or mixed each add half a point of accuracy to the real ones, and 0.0 and
+0.2 points to real ones shifted and mirrored; the posterior's hardly differ from reconstructions and add nothing. Not
+measured: this mixture of two, and `sample`."""
 STRENGTH = 0.5
 PER_IMAGE = 4
 MAX_SPREAD = 4.0
 """Standard deviations of the posterior, times the strength. Latents that cost a tenth of their KL are very narrow."""
+MAX_SHARE = 2.0
+"""Of the partner, times the strength: by default anything between an image and its partner."""
 NUM_PARTNERS = 16
 """Images of the class of which the nearest is mixed in: what lies between two unlike ones is neither."""
 MAX_ATTEMPTS = 4
@@ -236,7 +241,8 @@ class _Augmenter:
             if method == "posterior":
                 latents = vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
             elif method == "mix":
-                shares = [strength * torch.rand((), generator=generator).item() for generator in generators]
+                most = min(1.0, MAX_SHARE * strength)
+                shares = [most * torch.rand((), generator=generator).item() for generator in generators]
                 others = vae.encode(self._inputs([job.source if partner is None else partner
                                                   for job, partner in zip(jobs, partners, strict=True)]))  # fmt: skip
                 latents = mixed(vae.encode(x), others, shares, self.model.flow)
