@@ -76,7 +76,7 @@ def test_class_folders_names_and_the_manifest(vae, run: Path, data: Path) -> Non
     assert facts["images"] == len(rows) == sum(facts["methods"].values()) == sum(facts["labels"].values())
     assert facts["rejected"].keys() == {"unsure", "near_held_out"} and facts["dropped"] == 0
     states = [(entry["status"], entry["sample"]) for entry in facts["files"]]
-    assert states == [("failed", None), *[("ok", number) for _ in sources for number in (1, 2)]]
+    assert states == [("failed", None), *[("ok", number) for _ in sources for number in (0, 1)]]
     assert "broken.png" in facts["files"][0]["input"]
     assert {path: path.read_bytes() for path in data.rglob("*.*")} == before, "the originals were touched"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS, blended, fitted_weight, kinds_of
+from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS, blended, evidence, fitted_weight, kinds_of
 
 
 def box(side: int = 40, top: int = 10, size: int = 9) -> Tensor:
@@ -33,7 +33,9 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
     observed = torch.cat([(torch.rand(1, 1, 40, 40) > 0.7).float(), box().repeat(19, 1, 1, 1)])
     made = torch.linspace(0.5, 0.9, NUM_KINDS * MAX_DEPTH).unflatten(0, (NUM_KINDS, MAX_DEPTH))
     fill, smooth = torch.rand(20, 3, 40, 40), torch.rand(20, 3, 40, 40)
-    found = fitted_weight(fill, smooth, blended(fill, smooth, observed, made), observed)
+    truth = blended(fill, smooth, observed, made)
+    parts = [slice(0, 7), slice(7, 20)]
+    found = fitted_weight(sum(evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts))  # type: ignore[arg-type]
     kind, depth = kinds_of(observed)
     cells = torch.zeros(NUM_KINDS, MAX_DEPTH + 1)
     cells.index_put_((kind.flatten(), depth.flatten()), torch.ones(kind.numel()), accumulate=True)
@@ -44,8 +46,9 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
 
 def test_without_evidence_the_model_is_trusted() -> None:
     observed, same = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
-    assert torch.equal(fitted_weight(same, same, torch.rand(2, 1, 40, 40), observed), torch.ones(NUM_KINDS, MAX_DEPTH))
-    wrong = fitted_weight(1 - same, same, same, observed)
+    nothing = evidence(same, same, torch.rand(2, 1, 40, 40), observed)
+    assert torch.equal(fitted_weight(nothing), torch.ones(NUM_KINDS, MAX_DEPTH))
+    wrong = fitted_weight(evidence(1 - same, same, same, observed))
     assert wrong[1, :4].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.5]), "the continuation is the truth here"
     assert wrong[1, -1] > 0.9, "no pixel lies as deep as this"
 

@@ -15,15 +15,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import CPU, pictures, same_tensors, tiny_config, tiny_setting
+from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_setting
 from torch import Tensor
 from typer.testing import CliRunner
 
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
+from vae_cli.data.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
-from vae_cli.training import run_folder
+from vae_cli.training import flow_phase, phase, run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
 from vae_cli.training.phase import Setting
@@ -298,6 +299,26 @@ def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch
     model = load_model(tmp_path / "run", CPU)
     assert model.flow is not None and model.step == 5
     assert model.flow.noise_scale.item() == pytest.approx(mark(model.flow)) and model.flow.noise_scale > 1
+
+
+def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly over them, in whose order classes follow one another; and it ends up among the weights."""
+    monkeypatch.setattr(phase, "CHUNK", 4)
+    monkeypatch.setattr(flow_phase, "WEIGHED_IMAGES", 5)
+    setting = replace(tiny_setting(tiny_config()), validation=image_set(17))
+    vae, flow = tiny_flow()
+    seen: list[Tensor] = []
+    real = flow_phase.evidence
+
+    def evidence(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> Tensor:
+        seen.append(truth)
+        return real(fill, smooth, truth, observed)
+
+    monkeypatch.setattr(flow_phase, "evidence", evidence)
+    flow_phase.FlowPhase(setting, flow, vae).calibrate(flow)
+    expected = to_unit(setting.validation.pixels[[0, 4, 8, 12, 16]])
+    assert len(seen) == 5 and all(torch.equal(truth, expected) for truth in seen)
+    assert (flow.fill_weight < 1).any() and (flow.fill_weight >= 0.2 - 1e-6).all()
 
 
 # The program itself: signals to a real process

@@ -74,7 +74,8 @@ class Writer:
         row = {"output": target.relative_to(self.folder).as_posix(), "source": source, "method": method,
                "label": self.images.label_of(position), "number": number, **facts}  # fmt: skip
         self.write_row(row)
-        self.results.written(name_of(self.images.path, source), target, sample=number)
+        sample = None if number is None else number - 1  # counted from 0, as everywhere
+        self.results.written(name_of(self.images.path, source), target, sample=sample)
 
 
 def _content(ref: "ImageRef") -> bytes:

@@ -11,7 +11,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -132,8 +132,6 @@ def _denoise(
     sigmas: dict[str, float],
 ) -> Iterator[str]:
     """Writes the results of one image; yields remarks about what its format could not keep. Raises DataError."""
-    import numpy as np
-
     from vae_cli.data.damage import DENOISING_SIGMA
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
@@ -141,17 +139,17 @@ def _denoise(
     from vae_cli.tasks.grain import estimate_sigma
 
     original = open_original(item.ref.path)
-    image = original.display_array(model.channels, parse_color(model.config.data.background))
+    background = parse_color(model.config.data.background)
+    image = original.display_array(model.channels, background)
     sigma = sigmas[item.name] = estimate_sigma(image) if settings.sigma is None else settings.sigma
     results.messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
     if sigma > DENOISING_SIGMA[1]:  # it is still removed, less well
         results.messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
-    everywhere = np.ones(original.display_size, bool)
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
         if settings.skip_existing and target.exists():
             continue
-        clean = marked(original, settings.seed).with_fill(picture, everywhere)
+        clean = with_changes(marked(original, settings.seed), image, picture, background)
         yield from clean.save(target, format=settings.format, overwrite=settings.overwrite)
         results.written(item.name, target, sample=number if settings.samples else None)

@@ -206,7 +206,9 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
             if fill.number == settings.samples - 1:
                 opened.popleft()
             target = current.job.targets[fill.number]
-            if not (settings.skip_existing and target.exists()):
+            if settings.skip_existing and target.exists():
+                results.present(current.job.damaged.item.name, target)
+            else:
                 writers.add(
                     fill.pixels.size,
                     partial(_save, current, fill, target, settings),
@@ -243,7 +245,8 @@ def _pictures(
     for job in jobs:
         item = job.damaged.item
         if settings.skip_existing and all(path.exists() for path in job.targets):
-            results.present(item.name, job.targets[0])
+            for target in job.targets:
+                results.present(item.name, target)
             leave_out()
             continue
         try:

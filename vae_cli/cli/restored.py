@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Self
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
-from vae_cli.errors import ConfigError
+from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    import numpy as np
 
     from vae_cli.data.originals import AnyOriginal
     from vae_cli.training.checkpoint import LoadedModel
@@ -70,6 +72,22 @@ def marked(original: "AnyOriginal", seed: int) -> "AnyOriginal":
     return original.with_text("seed", str(seed))
 
 
+def with_changes(
+    original: "AnyOriginal", before: "np.ndarray", after: "np.ndarray", background: tuple[int, int, int]
+) -> "AnyOriginal":
+    """The original with what has changed in the whole picture, and with nothing else touched.
+
+    before: its `display_array` on that background; after: float32 [H, W, C] in 0..255. Half-transparent pixels stay:
+    what is shown of them is not their own colour.
+    """
+    import numpy as np
+
+    steps = np.iinfo(before.dtype).max // 255
+    on_other = original.display_array(before.shape[2], (255 - background[0], 255 - background[1], 255 - background[2]))
+    is_changed = (np.rint(after * steps) != before).any(-1) & (on_other == before).all(-1)
+    return original.with_fill(after, is_changed) if is_changed.any() else original
+
+
 class Writers:
     """Results encoded and written while the next ones are computed, with few pixels waiting; told of in their order."""
 
@@ -85,9 +103,15 @@ class Writers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._pool:  # what has begun is finished, also after Ctrl-C
+        failures = []
+        with self._pool:  # what has begun is finished and told of, also after Ctrl-C and when the disk is full
             while self._waiting:
-                self._tell()
+                try:
+                    self._tell()
+                except VaeError as failure:
+                    failures.append(failure)
+        if failures and error is None:
+            raise failures[0]
 
     def add(
         self,
@@ -97,8 +121,12 @@ class Writers:
     ) -> None:
         """`write` runs in a thread; `tell` gets its remarks, or its error, here and later."""
         self._waiting.append((num_pixels, self._pool.submit(write), tell))
-        while self._waiting and sum(pixels for pixels, *_ in self._waiting) > _MAX_WAITING_PIXELS:
+        while self._waiting and (self._waiting[0][1].done() or self._num_pixels > _MAX_WAITING_PIXELS):
             self._tell()
+
+    @property
+    def _num_pixels(self) -> int:
+        return sum(pixels for pixels, *_ in self._waiting)
 
     def _tell(self) -> None:
         _, future, tell = self._waiting.popleft()

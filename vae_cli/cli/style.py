@@ -11,7 +11,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -238,8 +238,10 @@ def _restyle_all(
     change: "Change", jobs: list[tuple[Input, Path]], settings: _Settings, results: Results, sheet: _Sheet | None
 ) -> dict[str, str]:
     """The label that each image was taken for, by its name, where labels matter; writes the results."""
+    from vae_cli.data.masks import parse_color
     from vae_cli.tasks.style import restyle
 
+    background = parse_color(change.model.config.data.background)
     waiting: deque[_Pending] = deque()
     remarks: Counter[str] = Counter()
     labels: dict[str, str] = {}
@@ -248,7 +250,7 @@ def _restyle_all(
         for styled in restyle(_contents(change.model, jobs, settings, results, waiting), change):
             done = waiting.popleft()
             try:
-                remarks.update(_save(done, styled.pixels, settings))
+                remarks.update(_save(done, styled.pixels, background, settings))
                 results.written(done.item.name, done.target)
             except DataError as error:
                 results.failed(done.item.name, str(error))
@@ -263,11 +265,9 @@ def _restyle_all(
     return labels
 
 
-def _save(done: _Pending, pixels: "np.ndarray", settings: _Settings) -> set[str]:
+def _save(done: _Pending, pixels: "np.ndarray", background: tuple[int, int, int], settings: _Settings) -> set[str]:
     """Writes a result; returns remarks about what its format could not keep. Raises DataError."""
-    import numpy as np
-
-    result = marked(done.original, settings.seed).with_fill(pixels, np.ones(done.original.display_size, bool))
+    result = with_changes(marked(done.original, settings.seed), done.picture, pixels, background)
     return set(result.save(done.target, format=settings.format, overwrite=settings.overwrite))
 
 

@@ -293,7 +293,7 @@ def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
 @contextmanager
 def bad_bytes_are_data_errors() -> Iterator[None]:
     """Pillow's many exceptions become one DataError, its warnings silence: the file is used or it is not."""
-    with _quiet:
+    with quiet_pillow:
         try:
             yield
         except _BAD_BYTES as error:
@@ -340,4 +340,4 @@ class _QuietPillow:
                 self._catcher.__exit__(None, None, None)
 
 
-_quiet = _QuietPillow()
+quiet_pillow = _QuietPillow()

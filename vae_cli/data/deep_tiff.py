@@ -102,8 +102,19 @@ def read(path: Path) -> tuple[DeepPicture, TiffSource]:
             icc_profile=profile.data if profile else None,
             dots_per_inch=_dots_per_inch(page),
         )
-        num_frames = sum(1 for _ in tiff_file.pages(file))
+        num_frames = _num_pages(file)
         return picture, TiffSource(path, pixels, _stamp(file), num_frames)
+
+
+def _num_pages(file: BinaryIO) -> int:
+    """As many as can be read: a damaged later page is no fault of the first one."""
+    count = 0
+    try:
+        for _ in tiff_file.pages(file):
+            count += 1
+    except DataError:
+        pass
+    return max(count, 1)
 
 
 def write_changed(source: TiffSource, file: BinaryIO, original: BinaryIO, picture: DeepPicture) -> None:

@@ -5,7 +5,6 @@
 """
 
 import struct
-import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from vae_cli.data import original_files
-from vae_cli.data.decode import open_image, probe, to_array
+from vae_cli.data.decode import open_image, probe, quiet_pillow, to_array
 from vae_cli.data.deep import DeepOriginal, deep_format, deep_size, open_deep
 from vae_cli.data.fill_values import SIXTEEN_BIT_MODES, stored_values
 from vae_cli.data.orientation import ORIENTATION_TAG, as_displayed, as_stored, displayed_image, inverse_of
@@ -109,14 +108,12 @@ def open_original(path: Path) -> AnyOriginal:
         if file_format := deep_format(path):
             return open_deep(path, file_format)
         probe(path)  # refuses what Pillow would silently reduce
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                orientation, image_format = _orientation(image), image.format or ""
-                facts = original_files.facts_of(image, path)
-                image.load()
-                stored = _as_in_file(image, orientation)
-                num_frames = getattr(image, "n_frames", 1)
+        with quiet_pillow, Image.open(path) as image:
+            orientation, image_format = _orientation(image), image.format or ""
+            facts = original_files.facts_of(image, path)
+            image.load()
+            stored = _as_in_file(image, orientation)
+            num_frames = getattr(image, "n_frames", 1)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except _BAD_BYTES as error:

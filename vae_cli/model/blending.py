@@ -42,21 +42,27 @@ def blended(fill: Tensor, smooth: Tensor, observed: Tensor, weight: Tensor) -> T
     return torch.where(depth > 0, torch.lerp(smooth, fill, chosen), fill)
 
 
-def fitted_weight(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> Tensor:
-    """[NUM_KINDS, MAX_DEPTH] up to 1: with these weights `blended` comes nearest to the truth, in squared error.
-
-    All pictures are [N, C, H, W], masks [N, 1, H, W]. Least squares in each cell: the weight of the fill is the
-    regression of (truth - smooth) on (fill - smooth), but no less than _LEAST_TRUST.
-    """
+def evidence(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> Tensor:
+    """float64 [2, NUM_KINDS * MAX_DEPTH] on the CPU: in each cell the sums of (fill - smooth) · (truth - smooth) and of
+    (fill - smooth)², for pictures [N, C, H, W] and masks [N, 1, H, W]. Of several parts, add them up."""
+    fill, smooth, truth, observed = (part.cpu() for part in (fill, smooth, truth, observed))  # not all have doubles
     kind, depth = kinds_of(observed)
     cell = (kind * MAX_DEPTH + depth - 1)[depth > 0]
     by_fill = fill.double() - smooth.double()
     products = torch.stack([by_fill * (truth.double() - smooth.double()), by_fill.square()]).sum(2, keepdim=True)
-    sums = torch.zeros(2, NUM_KINDS * MAX_DEPTH, dtype=torch.float64, device=fill.device)
-    sums.index_add_(1, cell, products[:, depth > 0])
+    sums = torch.zeros(2, NUM_KINDS * MAX_DEPTH, dtype=torch.float64)
+    return sums.index_add_(1, cell, products[:, depth > 0])
+
+
+def fitted_weight(sums: Tensor) -> Tensor:
+    """[NUM_KINDS, MAX_DEPTH] up to 1: with these weights `blended` comes nearest to the truth, in squared error.
+
+    Least squares in each cell of the `evidence`: the weight of the fill is the regression of (truth - smooth) on
+    (fill - smooth), but no less than _LEAST_TRUST.
+    """
     credit = _CAUTION * sums[1].sum() + torch.finfo(torch.float64).tiny
     explained, there_is = sums + credit
     first, more, most = _LEAST_TRUST
-    least = (first + more * torch.arange(MAX_DEPTH, device=fill.device)).clamp(max=most)
+    least = (first + more * torch.arange(MAX_DEPTH)).clamp(max=most)
     weight = (explained / there_is).clamp(max=1).float().unflatten(0, (NUM_KINDS, MAX_DEPTH))
     return torch.maximum(weight, least)

@@ -198,7 +198,7 @@ class LatentFlow(nn.Module):
         if len(known) < 2:
             return torch.full_like(cluster, True, dtype=torch.bool)
         apart = (self._centroid_of(cluster) - self._centroid_of(other)).flatten(1).norm(dim=1)
-        return apart < CLOSE * torch.pdist(known).median()
+        return apart < CLOSE * torch.pdist(known.cpu()).median().to(apart.device)
 
     def _centroid_of(self, cluster: Tensor) -> Tensor:
         """[B, C, h, w], zero for the unknown cluster -1."""

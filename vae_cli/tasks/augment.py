@@ -210,7 +210,8 @@ class _Augmenter:
         others = self.members[int(self.sources.labels[job.source])]
         others = others[others != job.source]
         key = torch.randint(2**62, (), generator=self._generator(job.source, job.number, attempt, _PARTNER_DRAW)).item()
-        drawn = others[np.argsort(_hashed(self.places[others], int(key)), kind="stable")[:NUM_PARTNERS]]
+        count = min(NUM_PARTNERS, len(others))
+        drawn = others[np.argpartition(_hashed(self.places[others], int(key)), count - 1)[:count]]
         pictures = thumbnails(self.sources.pixels[[job.source, *drawn]])
         return int(drawn[(pictures[1:] - pictures[0]).square().sum(1).argmin()])
 

@@ -22,7 +22,7 @@ from vae_cli.model.vae import Latents
 from vae_cli.model.view import View
 from vae_cli.tasks.canvas import Canvas
 from vae_cli.tasks.looks import Look, look_of, moved, stacked
-from vae_cli.tasks.sample import label_number
+from vae_cli.tasks.sample import is_learned, label_number
 from vae_cli.tasks.tiles import Tiles
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -218,11 +218,11 @@ def likeliest_label(model: LoadedModel, flow: LatentFlow, tiles: Tiles, *, other
     noise = torch.cat([torch.randn(1, *shape, generator=image_generator(0, number)) for _, number in probes]).to(device)
     t = torch.tensor([time for time, _ in probes], device=device)
     at = t[:, None, None, None]
-    condition = flow.condition(View.nothing(1, model.channels, model.image_size, device))
-    losses = torch.zeros(len(model.label_names))
+    losses = torch.tensor([0.0 if is_learned(model, number) else torch.inf for number in range(len(model.label_names))])
     if other_than is not None and len(losses) > 1:
         losses[other_than] = torch.inf
     with model.runtime.autocast():
+        condition = flow.condition(View.nothing(1, model.channels, model.image_size, device))
         latents = model.vae.encode(model.runtime.move(x)).noise[0].float()
         for u in flow.standardise(latents).split(1):
             u_t = (1 - at) * noise + at * u

@@ -68,7 +68,9 @@ class Facts:
                     "use the version of vae that made it, or train it again"
                 )
             config = from_dict(facts["config"])
-            names, counts = tuple(facts["label_names"]), tuple(facts.get("label_images", ()))
+            names, counts = tuple(facts["label_names"]), tuple(map(int, facts.get("label_images", ())))
+            if counts and len(counts) != len(names) + 1:
+                raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
             return Facts(config, names, int(facts["step"]), str(facts["phase"]), counts)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error

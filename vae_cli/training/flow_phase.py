@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
-from vae_cli.model.blending import fitted_weight
+from vae_cli.model.blending import evidence, fitted_weight
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import plate
@@ -36,9 +36,9 @@ CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
 """Samples drawn to calibrate the flow's noise; with 512, the scale has a standard error of about 0.005. Ten steps take
 1 % of the spread away, whatever the flow; with the four of the smallest preset the calibration would mend the solver.
 """
-WEIGHED_IMAGES, WEIGHED_PAIRS, WEIGHED_STEPS = 48, 2, 2
-"""Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; pairs of
-fills whose mean is compared, and solver steps of each."""
+WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS, WEIGHED_STEPS = 48, 16, 2, 2
+"""Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
+filled at once; pairs of fills whose mean is compared, and solver steps of each."""
 
 
 class FlowPhase:
@@ -157,16 +157,17 @@ class FlowPhase:
 
     def _weigh_fills(self, flow: LatentFlow) -> None:
         """On held-out images: fills of images that are known by heart would deserve too much trust."""
-        x, _, _ = next(iter(self.setting.validation_chunks()))
-        x = x[torch.linspace(0, len(x) - 1, min(len(x), WEIGHED_IMAGES)).long()]
-        found = []
+        every = torch.cat([x.cpu() for x, *_ in self.setting.validation_chunks()])
+        chosen = every[torch.linspace(0, len(every) - 1, min(len(every), WEIGHED_IMAGES)).long()]
+        sums = []
         for number, family in enumerate(FAMILIES):
             generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 1 + number)
-            observed = self.setting.runtime.move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
-            noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
-            fills = [self._filled(flow, x, observed, side * pair) for pair in noise for side in (1, -1)]
-            found.append((torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
-        flow.fill_weight.copy_(fitted_weight(*(torch.cat(parts) for parts in zip(*found, strict=True))))
+            for x in map(self.setting.runtime.move, chosen.split(WEIGHED_CHUNK)):
+                observed = self.setting.runtime.move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
+                noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
+                fills = [self._filled(flow, x, observed, side * pair) for pair in noise for side in (1, -1)]
+                sums.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
+        flow.fill_weight.copy_(fitted_weight(torch.stack(sums).sum(0)))
 
     def _filled(self, flow: LatentFlow, x: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
         """[B, C, H, W]: one fill of each image."""
