@@ -139,9 +139,9 @@ def evaluate(
         print_json("evaluate", "partial" if bad else "ok", **facts, **compared, files=files)
     else:
         _print_figures(facts, compared)
+        label_figures.print_table(facts["per_label"], verbose=verbose)
         if sheet:
             print(shown(sheet))
-        label_figures.print_table(facts["per_label"], verbose=verbose)
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
