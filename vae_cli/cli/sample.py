@@ -37,7 +37,7 @@ def sample(
         typer.Option(metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class."),
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0.0, metavar="G", help="How strictly to follow --label; 1 = off.")
+        float | None, typer.Option(min=0.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")
     ] = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
