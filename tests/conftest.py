@@ -1,9 +1,13 @@
-"""One thread for every test, and weights that no test leaves behind for another."""
+"""One thread for every test, weights that no test leaves behind for another, and no limit on an example's time."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

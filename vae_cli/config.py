@@ -62,6 +62,9 @@ class DataConfig(Section):
     background: str = "#ffffff"
     labels: Literal["auto", "none", "folders"] = "auto"
     binarize: Literal["none", "dynamic"] = "none"
+    patches: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    """Close-ups of images much larger than the model, all in all, to learn from beside the whole images; `auto` = some
+    where images are that large, and there is a flow."""
     augment: bool = True
     """Show the VAE images shifted and mirrored once it has seen them all twice; only before a flow, which never does.
     """
@@ -119,7 +122,7 @@ class FlowConfig(Section):
     width: int = Field(96, ge=8, multiple_of=8)
     blocks: int = Field(2, ge=1, le=16)
     """Residual blocks a level on the way down; one more on the way up."""
-    solver_steps: int = Field(20, ge=1, le=1000)
+    solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)
     """Groups of alike images that samples start from; small data sets make fewer."""
     refiner_width: int = Field(32, ge=8)
@@ -225,8 +228,9 @@ PRESETS: dict[str, Layer] = {
         "model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128}},
         "training": {"time": "4m"},
     },
-    "small": {"objective": {"kl_weight": 0.1}, "training": {"time": "4m"}},
+    "small": {"data": {"patches": "auto"}, "objective": {"kl_weight": 0.1}, "training": {"time": "4m"}},
     "base": {
+        "data": {"patches": "auto"},
         "model": {"width": 128, "blocks": 2, "flow": {"width": 256, "blocks": 3, "refiner_width": 64}},
         "objective": {"kl_weight": 0.1},
         "training": {"steps": 200_000, "batch_size": 256, "learning_rate": 5e-4, "flow_learning_rate": 5e-4,

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,3 +71,30 @@ def test_trouble_in_the_thread_reaches_the_consumer() -> None:
     batches = Batches(broken, 4, seed=0)
     with pytest.raises(IndexError):
         next(batches)
+
+
+def close_ups(num_images: int) -> ImageSet:
+    """Numbered from 100 on; the zoom is a tenth of the number."""
+    images = numbered(num_images)
+    return replace(images, pixels=images.pixels + 100, labels=np.full(num_images, -1), zooms=np.arange(num_images) / 10)
+
+
+def test_every_fourth_image_is_a_close_up_where_there_are_any() -> None:
+    with Batches(numbered(20), 8, patches=close_ups(5), seed=3, start_step=2) as batches:
+        batch = next(batches)
+    numbers = batch.pixels[:, 0, 0, 0]
+    is_patch = torch.tensor([False, False, False, True] * 2)
+    assert torch.equal(numbers >= 100, is_patch)
+    assert numbers[~is_patch].tolist() == batch_indices(20, 6, 3, 2).tolist() == batch.labels[~is_patch].tolist()
+    assert (numbers[is_patch] - 100).tolist() == batch_indices(5, 2, 3, 2).tolist()
+    assert batch.labels[is_patch].tolist() == [-1, -1] and batch.zooms[~is_patch].tolist() == [0] * 6
+    torch.testing.assert_close(batch.zooms[is_patch], (numbers[is_patch].float() - 100) / 10)
+
+
+def test_ranks_share_close_ups_too() -> None:
+    parts = []
+    for rank in range(2):
+        with Batches(numbered(20), 8, patches=close_ups(5), seed=0, rank=rank, world_size=2) as batches:
+            parts.append(next(batches).pixels[:, 0, 0, 0])
+    with Batches(numbered(20), 8, patches=close_ups(5), seed=0) as batches:
+        assert torch.equal(torch.cat(parts), next(batches).pixels[:, 0, 0, 0])

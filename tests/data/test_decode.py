@@ -330,7 +330,7 @@ VALID = {
 
 
 @pytest.mark.parametrize("kind", VALID)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_bytes_decode_or_raise_data_error(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject

@@ -198,7 +198,7 @@ def whole(num_samples: int, interlaced: bool) -> bytes:
 
 
 @pytest.mark.parametrize(("num_samples", "interlaced"), [(2, False), (3, False), (3, True), (4, False)])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_bytes_are_filled_or_raise_data_error(
     tmp_path_factory: pytest.TempPathFactory, num_samples: int, interlaced: bool, data: st.DataObject

@@ -282,7 +282,7 @@ def whole(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("number", range(len(FUZZED)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_bytes_are_filled_or_raise_data_error(
     tmp_path_factory: pytest.TempPathFactory, number: int, data: st.DataObject

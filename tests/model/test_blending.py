@@ -33,7 +33,7 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
     observed = torch.cat([(torch.rand(1, 1, 40, 40) > 0.7).float(), box().repeat(19, 1, 1, 1)])
     made = torch.linspace(0.5, 0.9, NUM_KINDS * MAX_DEPTH).unflatten(0, (NUM_KINDS, MAX_DEPTH))
     fill, smooth = torch.rand(20, 3, 40, 40), torch.rand(20, 3, 40, 40)
-    truth = blended(fill, smooth, observed, made)
+    truth = blended(fill, smooth, observed, made.expand(20, -1, -1))
     parts = [slice(0, 7), slice(7, 20)]
     found = fitted_weight(sum(evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts))  # type: ignore[arg-type]
     kind, depth = kinds_of(observed)
@@ -55,5 +55,12 @@ def test_without_evidence_the_model_is_trusted() -> None:
 
 def test_known_pixels_are_the_fills() -> None:
     observed, fill = box(), torch.rand(1, 3, 40, 40)
-    found = blended(fill, torch.zeros(1, 3, 40, 40), observed, torch.zeros(NUM_KINDS, MAX_DEPTH))
+    found = blended(fill, torch.zeros(1, 3, 40, 40), observed, torch.zeros(1, NUM_KINDS, MAX_DEPTH))
     assert torch.equal(found, fill * observed)
+
+
+def test_each_picture_has_weights_of_its_own() -> None:
+    observed, fill = box().repeat(2, 1, 1, 1), torch.rand(2, 3, 40, 40)
+    weight = torch.stack([torch.zeros(NUM_KINDS, MAX_DEPTH), torch.ones(NUM_KINDS, MAX_DEPTH)])
+    found = blended(fill, torch.zeros_like(fill), observed, weight)
+    assert torch.equal(found[0], fill[0] * observed[0]) and torch.equal(found[1], fill[1])

@@ -51,7 +51,7 @@ def random_image(size: tuple[int, int], channels: int = 3, seed: int = 0) -> np.
     return np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(holes(), MODEL_SIZES)
 def test_windows_cover_every_hole_pixel(hole: np.ndarray, model_size: tuple[int, int]) -> None:
     covered = np.zeros(hole.shape, int)
@@ -64,7 +64,7 @@ def test_windows_cover_every_hole_pixel(hole: np.ndarray, model_size: tuple[int,
     assert (covered[hole] == 1).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(holes(), MODEL_SIZES)
 def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_size: tuple[int, int]) -> None:
     for window in windows(hole, model_size):
@@ -82,7 +82,7 @@ def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_s
             assert (window.height, window.width) >= model_size
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.tuples(st.integers(2, 40), st.integers(2, 40)), st.data())
 def test_picture_of_model_size_is_seen_whole_and_exactly(size: tuple[int, int], data: st.DataObject) -> None:
     hole = np.random.default_rng(data.draw(st.integers(0, 999))).random(size) < data.draw(st.floats(0.01, 0.99))
@@ -101,7 +101,7 @@ def test_picture_of_model_size_is_seen_whole_and_exactly(size: tuple[int, int], 
     assert not filled[~hole].any()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(holes(), MODEL_SIZES, st.integers(0, 99))
 def test_values_under_the_hole_are_never_seen(hole: np.ndarray, model_size: tuple[int, int], seed: int) -> None:
     image, other = random_image(hole.shape, 1), random_image(hole.shape, 1)

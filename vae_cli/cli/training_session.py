@@ -73,11 +73,10 @@ class Session:
         """Print the resolved configuration and what it would cost."""
         from vae_cli.config import dump_yaml
         from vae_cli.training.estimate import estimate
-        from vae_cli.training.phase import Setting
 
         runtime = self._runtime(self.request.new_config())
         prepared = self._prepare(self.request.new_config())
-        setting = Setting(prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime)
+        setting = prepared.setting(runtime)
         cost = estimate(setting)
         self._say_if_few(prepared)
         if as_json:
@@ -156,7 +155,7 @@ class Session:
 
         exclude = (self.request.out,) if self.request.out else ()
         with main_rank_first():
-            prepared = prepare(config, workers=self.workers, exclude=exclude, on_progress=report)
+            prepared = prepare(config, workers=self.workers, exclude=exclude, on_progress=report, with_patches=True)
         if self.strict and prepared.skipped:
             first = prepared.skipped[0]
             raise DataError(f"{first.id}: {first.reason} ({len(prepared.skipped)} such files; --strict)")
@@ -178,13 +177,13 @@ class Session:
         self, prepared: "Prepared", runtime: "Runtime", folder: Path, resumable: "Resumable | None"
     ) -> "Trainer":
         from vae_cli.training.loop import Trainer
-        from vae_cli.training.phase import Setting
 
         if resumable is not None and resumable.facts.label_names != prepared.label_names:
             raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
-        setting = Setting(prepared.config, prepared.train, prepared.validation, prepared.label_names, runtime)
-        return Trainer(setting, folder, started=self.started, stop=lambda: self.signal_number is not None,
-                       resume=resumable, extend=self.request.budget_given)  # fmt: skip
+        return Trainer(
+            prepared.setting(runtime), folder, started=self.started, stop=lambda: self.signal_number is not None,
+            resume=resumable, extend=self.request.budget_given,
+        )  # fmt: skip
 
     def _announce(self, prepared: "Prepared", trainer: "Trainer", runtime: "Runtime", folder: Path) -> None:
         """The first lines: what was read, what is trained, for how long."""

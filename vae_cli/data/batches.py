@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_cli.data.cache import ImageSet
 
 _PREFETCH_DEPTH = 2
+PATCH_EVERY = 4
 _POLL_SECONDS = 0.05  # how soon the thread notices close() while the queue is full
 
 
@@ -31,7 +32,7 @@ def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.
     return np.concatenate(pieces)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
     order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_images)
     order.setflags(write=False)
@@ -40,15 +41,18 @@ def _epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's part of a global batch: uint8 [b, H, W, C] and int64 [b] (-1 = no label)."""
+    """One rank's part of a global batch: uint8 [b, H, W, C], int64 [b] (-1 = no label), float32 [b] (0 = whole)."""
 
     step: int
     pixels: Tensor
     labels: Tensor
+    zooms: Tensor
 
 
 class Batches:
     """Endless iterator over the batches from `start_step` on; each rank gets its contiguous slice of the global one.
+
+    Where there are patches, each PATCH_EVERY-th image of a batch is one; both sets are shuffled for themselves.
 
     Close it (or use `with`) to end the thread. `seconds_waited` adds up the time that next() had to wait.
     """
@@ -58,14 +62,16 @@ class Batches:
         image_set: ImageSet,
         batch_size: int,
         *,
+        patches: ImageSet | None = None,
         seed: int,
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.seconds_waited = 0.0
-        self._images = image_set
-        self._batch_size, self._seed = batch_size, seed
+        is_patch = np.arange(batch_size) % PATCH_EVERY == PATCH_EVERY - 1
+        self._sources = [(image_set, ~is_patch), (patches, is_patch)] if patches else [(image_set, is_patch | True)]
+        self._seed = seed
         self._slice = slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=_PREFETCH_DEPTH)
         self._closing = threading.Event()
@@ -119,8 +125,17 @@ class Batches:
                 continue
 
     def _gather(self, step: int) -> Batch:
-        indices = batch_indices(len(self._images.pixels), self._batch_size, self._seed, step)[self._slice]
-        order = np.argsort(indices, kind="stable")  # read the memory map forwards
-        pixels = np.empty((len(indices), *self._images.pixels.shape[1:]), np.uint8)
-        pixels[order] = self._images.pixels[indices[order]]
-        return Batch(step, torch.from_numpy(pixels), torch.from_numpy(self._images.labels[indices]))
+        num = self._slice.stop - self._slice.start
+        pixels = np.empty((num, *self._sources[0][0].pixels.shape[1:]), np.uint8)
+        labels, zooms = np.empty(num, np.int64), np.zeros(num, np.float32)
+        for images, rows in self._sources:
+            drawn = np.zeros(len(rows), np.int64)
+            drawn[rows] = batch_indices(len(images.pixels), int(rows.sum()), self._seed, step)
+            mine = np.flatnonzero(rows[self._slice])
+            indices = drawn[self._slice][mine]
+            order = np.argsort(indices, kind="stable")  # read the memory map forwards
+            pixels[mine[order]] = images.pixels[indices[order]]
+            labels[mine] = images.labels[indices]
+            if images.zooms is not None:
+                zooms[mine] = images.zooms[indices]
+        return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))

@@ -5,6 +5,7 @@ An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it, written las
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from vae_cli.data.decode import WHITE, Colour, decode, is_grey, open_image, probe
+from vae_cli.data.patches import decode_patches, patch_boxes, zoom_of
 from vae_cli.data.scan import ImageRef, Skipped
 from vae_cli.errors import DataError
 
@@ -45,6 +47,8 @@ class ImageSet:
     labels: np.ndarray
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    zooms: np.ndarray | None = None
+    """float32 [N], see data/patches.py; None = every image is seen whole."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,24 @@ class _Recipe:
     channels: int
     fit: str
     background: Colour
+    num_patches: int = 0
+    """Of each image; 0 = it is seen whole."""
 
     @property
     def num_bytes(self) -> int:
-        """Of one image."""
-        return self.size[0] * self.size[1] * self.channels
+        """Of what one image gives."""
+        return math.prod(self.shape(1))
 
     def shape(self, num_images: int) -> tuple[int, int, int, int]:
-        return (num_images, *self.size, self.channels)
+        return (num_images * max(1, self.num_patches), *self.size, self.channels)
+
+    def decoded(self, ref: ImageRef) -> np.ndarray:
+        """uint8 [H, W, C], or [num_patches, H, W, C]. Raises DataError."""
+        if self.num_patches:
+            return decode_patches(
+                ref, size=self.size, channels=self.channels, num=self.num_patches, background=self.background
+            )
+        return decode(ref, size=self.size, channels=self.channels, fit=self.fit, background=self.background)
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,44 @@ def load_images(
     Without a usable cache folder the pixels go to a nameless temporary file or to memory, which the notes say.
     Raises DataError when no image is left.
     """
-    recipe = _Recipe(size, channels, fit, background)
+    decoded, notes = _load(refs, _Recipe(size, channels, fit, background), workers, on_progress)
+    skipped = tuple(Skipped(refs[position].id, reason) for position, reason in decoded.failed)
+    numbers = {name: number for number, name in enumerate(label_names)}
+    labels = [numbers.get(refs[position].label or "", -1) for position in decoded.kept]
+    ids = tuple(refs[position].id for position in decoded.kept)
+    return ImageSet(decoded.pixels, ids, np.array(labels, np.int64), skipped, tuple(notes))
+
+
+def load_patches(
+    refs: Sequence[ImageRef],
+    num_patches: int,
+    *,
+    size: tuple[int, int],
+    channels: int,
+    background: Colour = WHITE,
+    workers: int = 2,
+    on_progress: Progress | None = None,
+) -> ImageSet:
+    """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`."""
+    decoded, notes = _load(refs, _Recipe(size, channels, "crop", background, num_patches), workers, on_progress)
+    kept = [refs[position] for position in decoded.kept]
+    zooms = [patch_boxes(ref.id, probe(ref)[1], size, num_patches)[1] for ref in kept]
+    ids = tuple(ref.id for ref in kept for _ in range(num_patches))
+    no_labels = np.full(len(ids), -1, np.int64)
+    return ImageSet(decoded.pixels, ids, no_labels, (), tuple(notes), np.array(zooms, np.float32).reshape(-1))
+
+
+def largest_zooms(refs: Sequence[ImageRef], size: tuple[int, int], workers: int = 2) -> np.ndarray:
+    """float64 [N]: how close one can come to each image whose header can be read, before pixels of the model show
+    less than one of the file's."""
+    found = _in_order(lambda ref: _data_error_or(lambda: probe(ref)), refs, workers)
+    return np.array([zoom_of(1.0, facts[1], size) for facts in found if not isinstance(facts, DataError)])
+
+
+def _load(
+    refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None
+) -> tuple[_Decoded, list[str]]:
+    """From the cache, or decoded and, where that is possible, cached; and what to tell about that."""
     folder, key, notes = cache_folder(), _entry_key(refs, recipe), []
     decoded = _read_entry(folder, key, len(refs), recipe) if folder else None
     if decoded is None or _retry_finds_one(refs, decoded, recipe):
@@ -118,11 +169,7 @@ def load_images(
         except _StorageError as error:
             notes.append(f"decoded images are not cached: {error}")
             decoded = _decode_uncached(lambda: _decode_all(refs, recipe, workers, on_progress), len(refs), recipe)
-    skipped = tuple(Skipped(refs[position].id, reason) for position, reason in decoded.failed)
-    numbers = {name: number for number, name in enumerate(label_names)}
-    labels = [numbers.get(refs[position].label or "", -1) for position in decoded.kept]
-    ids = tuple(refs[position].id for position in decoded.kept)
-    return ImageSet(decoded.pixels, ids, np.array(labels, np.int64), skipped, tuple(notes))
+    return decoded, notes
 
 
 def survey(
@@ -198,7 +245,7 @@ def _in_order(job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], worke
 
 
 def _decode_all(refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None) -> Results:
-    results = _in_order(lambda ref: _data_error_or(lambda: decode(ref, **vars(recipe))), refs, workers)
+    results = _in_order(lambda ref: _data_error_or(lambda: recipe.decoded(ref)), refs, workers)
     for done, result in enumerate(results, start=1):
         yield result
         if on_progress is not None:
@@ -261,7 +308,8 @@ def _entry_key(refs: Sequence[ImageRef], recipe: _Recipe) -> str:
                 facts[ref.path] = (stat.st_size, stat.st_mtime_ns)
             except (OSError, ValueError):
                 facts[ref.path] = (-1, -1)
-        line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path]))  # repr escapes odd names
+        place = ref.id if recipe.num_patches else None  # the id decides where patches are cut
+        line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path], place))  # repr escapes odd names
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

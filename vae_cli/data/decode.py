@@ -112,22 +112,23 @@ def fit_to(pixels: np.ndarray, size: tuple[int, int], fit: str, background: Colo
         return pixels
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     if fit == "stretch":
-        return _resized(image, size, (0, 0, width, height))
+        return resized(image, size, (0, 0, width, height))
     if fit == "crop":
         scale = min(height / size[0], width / size[1])  # source pixels a model pixel
         top, left = (height - size[0] * scale) / 2, (width - size[1] * scale) / 2
         box = (max(0.0, left), max(0.0, top), min(width, width - left), min(height, height - top))
-        return _resized(image, size, box)
+        return resized(image, size, box)
     scale = min(size[0] / height, size[1] / width)
     inner = (max(1, min(size[0], round(height * scale))), max(1, min(size[1], round(width * scale))))
     canvas = np.empty((*size, channels), np.uint8)
     canvas[:] = background if channels == 3 else _luma(background)
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    canvas[top : top + inner[0], left : left + inner[1]] = _resized(image, inner, (0, 0, width, height))
+    canvas[top : top + inner[0], left : left + inner[1]] = resized(image, inner, (0, 0, width, height))
     return canvas
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+def resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """uint8 [H, W, C] at `size` (H, W) of the part in `box` (left, top, right, bottom), antialiased."""
     small = image.resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
     return np.array(small).reshape(*size, -1)
 

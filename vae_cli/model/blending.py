@@ -35,10 +35,11 @@ def kinds_of(observed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def blended(fill: Tensor, smooth: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
-    """weight · fill + (1 - weight) · smooth, for pictures [B, C, H, W], masks [B, 1, H, W] and the weights
-    [NUM_KINDS, MAX_DEPTH] of `fitted_weight`; fill where a pixel is known."""
+    """weight · fill + (1 - weight) · smooth, for pictures [B, C, H, W], masks [B, 1, H, W] and each picture's weights
+    [B, NUM_KINDS, MAX_DEPTH] of `fitted_weight`; fill where a pixel is known."""
     kind, depth = kinds_of(observed)
-    chosen = weight[kind, (depth - 1).clamp(min=0)]
+    picture = torch.arange(len(fill))[:, None, None, None]
+    chosen = weight[picture, kind, (depth - 1).clamp(min=0)]
     return torch.where(depth > 0, torch.lerp(smooth, fill, chosen), fill)
 
 

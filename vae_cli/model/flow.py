@@ -20,6 +20,8 @@ from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv,
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.view import View
 
+CALIBRATED = ("noise_scale", "fill_weight", "patch_fill_weight")
+"""Buffers that are measured once the flow is trained."""
 MIN_CLUSTER_SIZE = 16
 """Images a cluster, on average: fewer would make it a copy of single images."""
 MAX_NOISE_SCALE = 1.1
@@ -100,6 +102,10 @@ class LatentFlow(nn.Module):
     """[] standard deviation of the noise that samples start from; see `calibrate`."""
     fill_weight: Tensor
     """[NUM_KINDS, MAX_DEPTH] how far fills are trusted against a smooth continuation; see `blending`."""
+    patch_fill_weight: Tensor
+    """The same for views closer than the whole picture, where the flow has learned from such."""
+    most_zoom: Tensor
+    """[] of the views that the flow has learned from; closer ones count as this close."""
 
     def __init__(
         self,
@@ -111,9 +117,10 @@ class LatentFlow(nn.Module):
         *,
         num_labels: int,
         num_clusters: int,
+        sees_patches: bool = False,
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.sees_patches = shape, sees_patches
         self.condition_encoder, self.velocity_net, self.refiner = condition, velocity, refiner
         self.condition_out = zero_init(nn.Conv2d(condition_width, velocity.width, 1))
         self.centroid_in = conv(shape[0] + 1, velocity.width, 3 if velocity.is_grid else 1)
@@ -123,6 +130,10 @@ class LatentFlow(nn.Module):
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))  # the last row: all images
         self.register_buffer("noise_scale", torch.ones(()))
         self.register_buffer("fill_weight", torch.ones(NUM_KINDS, MAX_DEPTH))
+        if sees_patches:
+            self.zoom_in = zero_init(nn.Linear(1, velocity.width))
+            self.register_buffer("patch_fill_weight", torch.ones(NUM_KINDS, MAX_DEPTH))
+            self.register_buffer("most_zoom", torch.zeros(()))
         self.register_load_state_dict_pre_hook(_trust_fills_of_old_models)
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
@@ -217,7 +228,10 @@ class LatentFlow(nn.Module):
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(view.as_image())))
         centroid = self._centroid_of(view.cluster)
         is_known = (view.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
-        return features + self.centroid_in(torch.cat([centroid, is_known], dim=1))
+        features = features + self.centroid_in(torch.cat([centroid, is_known], dim=1))
+        if self.sees_patches:
+            features = features + self.zoom_in(view.zoom.minimum(self.most_zoom)[:, None])[:, :, None, None]
+        return features
 
     def forward(
         self,
@@ -264,6 +278,13 @@ class LatentFlow(nn.Module):
         """
         t = torch.full((len(decoded),), time, device=decoded.device)
         return self.refiner(decoded, view.as_image(), t).clamp(-1, 1)
+
+    def trust(self, zoom: Tensor) -> Tensor:
+        """[B, NUM_KINDS, MAX_DEPTH] how far fills of views of these zooms [B] are trusted; see `blending`."""
+        whole = self.fill_weight.expand(len(zoom), -1, -1)
+        if not self.sees_patches:
+            return whole
+        return torch.where((zoom > 0)[:, None, None], self.patch_fill_weight, whole)
 
     def velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
         """What carries noise to data were the data N(0, I), in closed form, and the network's correction.
@@ -348,8 +369,9 @@ def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) 
     velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)
     refiner = Refiner(channels, image_size, width=flow.refiner_width)
     return LatentFlow(
-        shape, encoder, velocity, refiner, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters
-    )
+        shape, encoder, velocity, refiner, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters,
+        sees_patches=config.data.patches not in (0, "auto"),
+    )  # fmt: skip
 
 
 def _stride_of(image_size: tuple[int, int], shape: tuple[int, int, int]) -> int:

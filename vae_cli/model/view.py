@@ -23,6 +23,8 @@ class View:
     """[B] class number; -1 = none."""
     cluster: Tensor
     """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
+    zoom: Tensor
+    """[B] binary logarithm of how much closer than the whole picture this is; 0 = the whole."""
 
     @staticmethod
     def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "View":
@@ -32,7 +34,9 @@ class View:
         """
         if noise is not None:
             x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
-        return View(x * observed, observed, noise_sigma, label, torch.full_like(label, -1))
+        return View(
+            x * observed, observed, noise_sigma, label, torch.full_like(label, -1), torch.zeros_like(noise_sigma)
+        )
 
     @staticmethod
     def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "View":
@@ -43,6 +47,7 @@ class View:
             torch.zeros(batch, device=device),
             torch.full((batch,), -1, device=device),
             torch.full((batch,), -1, device=device),
+            torch.zeros(batch, device=device),
         )
 
     def with_label(self, label: Tensor) -> "View":
@@ -50,6 +55,9 @@ class View:
 
     def with_cluster(self, cluster: Tensor) -> "View":
         return replace(self, cluster=cluster)
+
+    def with_zoom(self, zoom: Tensor) -> "View":
+        return replace(self, zoom=zoom)
 
     def rows(self, chosen: Tensor) -> "View":
         """The views of some of the images, by their numbers."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_cli.data.patches import zoom_of
 from vae_cli.model.flow import REFINEMENT_TIME
 from vae_cli.model.priors import place_of
 from vae_cli.model.vae import Latents
@@ -63,17 +64,19 @@ class _Sampling:
     time: float
     """The flow's time that the refiner is told."""
 
-    def pictures(self, x: Tensor, noise: Latents) -> np.ndarray:
+    def pictures(self, x: Tensor, noise: Latents, zoom: float) -> np.ndarray:
         """float32 [B, h, w, C] in -1..1 for noisy windows x [B, C, h, w] in the same range."""
         drawn = posterior_pictures(
-            self.model, x, torch.ones_like(x[:, :1]), noise, sigma=self.sigma, solver_steps=self.steps, time=self.time
-        )
+            self.model, x, torch.ones_like(x[:, :1]), noise, zoom=torch.full((len(x),), zoom), sigma=self.sigma,
+            solver_steps=self.steps, time=self.time,
+        )  # fmt: skip
         return drawn.float().permute(0, 2, 3, 1).numpy()
 
 
 def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], numbers: range) -> np.ndarray:
     """float32 [H, W, C] in 0..255: the mean of the pictures of these numbers, put together from windows."""
     tiles = Tiles.of(image, sampling.model.image_size)
+    zoom = zoom_of(1.0, image.shape[:2], sampling.model.image_size)
     drawn = [(window, number) for window in range(len(tiles.corners)) for number in numbers]
 
     def pictures() -> Iterator[tuple[int, np.ndarray]]:
@@ -83,7 +86,7 @@ def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], number
             windows[: len(chunk)] = tiles.cut([window for window, _ in chunk])
             x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
             noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
-            answers = sampling.pictures(x, noise_chunk(noise))
+            answers = sampling.pictures(x, noise_chunk(noise), zoom)
             yield from zip((window for window, _ in chunk), answers, strict=False)  # the chunk may be filled up
 
     return ((tiles.join(pictures()) + 1) * 127.5).clip(0, 255)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_cli.data.patches import zoom_of
 from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import membrane
 from vae_cli.tasks.grain import estimate_sigma, grain
@@ -50,6 +51,11 @@ class Filling:
     @property
     def is_complete(self) -> bool:
         return self.num_answered == len(self.windows)
+
+    def zoom(self, index: int) -> Tensor:
+        """[1] how close a window is, see data/patches.py."""
+        window = self.windows[index]
+        return torch.tensor([zoom_of(window.height / self.model_size[0], self.hole.shape, self.model_size)])
 
     def view(self, index: int) -> tuple[Tensor, Tensor]:
         """x [1, C, h, w] in [-1, 1] and observed [1, 1, h, w] of a window, as of `to_window`."""

@@ -56,8 +56,9 @@ def inpaint(
         views = [job.filling.view(index) for job, index in chunk]
         noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
         x, observed = (whole_chunk(parts) for parts in zip(*views, strict=True))
+        zoom = whole_chunk([job.filling.zoom(index) for job, index in chunk])
         answers = fill_pictures(
-            model, x, observed, noise_chunk(noise), method=method, solver_steps=solver_steps
+            model, x, observed, noise_chunk(noise), zoom=zoom, method=method, solver_steps=solver_steps
         )  # fmt: skip
         for (job, index), answer in zip(chunk, answers.split(1), strict=False):  # the chunk may be filled up
             job.filling.answer(index, answer)

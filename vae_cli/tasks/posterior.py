@@ -31,14 +31,16 @@ def posterior_pictures(
     observed: Tensor,
     noise: Latents,
     *,
+    zoom: Tensor | None = None,
     sigma: float = 0.0,
     solver_steps: int | None = None,
     time: float = REFINEMENT_TIME,
 ) -> Tensor:
     """[B, C, h, w] in [-1, 1]: whole pictures that agree with x [B, C, h, w] where observed [B, 1, h, w] is 1.
 
-    What x holds elsewhere has no influence. sigma: standard deviation of the noise on x, 0-255 scale; time: what the
-    refiner is told, see `LatentFlow.refine`. Raises ConfigError for a model without a flow.
+    What x holds elsewhere has no influence. zoom: [B] how close each view is (data/patches.py), None = whole pictures;
+    sigma: standard deviation of the noise on x, 0-255 scale; time: what the refiner is told, see `LatentFlow.refine`.
+    Raises ConfigError for a model without a flow.
     """
     if model.flow is None:
         raise ConfigError(f"{model.path}: this model has no latent flow, which is what finds such pictures")
@@ -46,6 +48,7 @@ def posterior_pictures(
     no_label = torch.full((len(x),), -1, device=device)
     sigmas = torch.full((len(x),), sigma, device=device)
     view = View.of(model.runtime.move(x), model.runtime.move(observed), sigmas, no_label)
+    view = view if zoom is None else view.with_zoom(model.runtime.move(zoom))
     with model.runtime.autocast():
         latents = through_flow(model.flow, to_device(noise, device), view, steps=steps)
         return model.flow.refine(model.vae.decode_mean(latents), view, time).cpu()
@@ -58,19 +61,22 @@ def fill_pictures(
     observed: Tensor,
     noise: Latents,
     *,
+    zoom: Tensor | None = None,
     method: Method = "auto",
     solver_steps: int | None = None,
 ) -> Tensor:
     """[B, C, h, w] in [-1, 1]: x [B, C, h, w] with answers for what is not observed, [B, 1, h, w].
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` weighs the two by what was
-    measured at the end of training. Raises ConfigError for a model without a flow, except for `classical`.
+    measured at the end of training. zoom: as for `posterior_pictures`. Raises ConfigError for a model without a flow,
+    except for `classical`.
     """
     if method == "classical":
         return plate(x * observed, observed)
     steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
-    pictures = posterior_pictures(model, x, observed, noise, solver_steps=steps)
-    weight = model.flow.fill_weight.cpu() if model.flow is not None else torch.ones(1)
+    pictures = posterior_pictures(model, x, observed, noise, zoom=zoom, solver_steps=steps)
+    assert model.flow is not None, "else there were no pictures"
+    weight = model.flow.trust(torch.zeros(len(x)) if zoom is None else zoom).cpu()
     if method == "model" or bool((weight == 1).all()):
         return pictures
     return blended(pictures, plate(x * observed, observed), observed, weight)

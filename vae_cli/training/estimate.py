@@ -61,7 +61,7 @@ def _seconds_of_update(phase: Phase, setting: Setting) -> float:
     """Of the fastest of a few passes forward and back; the first one compiles kernels."""
     training, runtime = setting.config.training, setting.runtime
     best = float("inf")
-    with Batches(setting.train, training.batch_size, seed=training.seed, rank=runtime.rank,
+    with Batches(setting.train, training.batch_size, patches=setting.patches, seed=training.seed, rank=runtime.rank,
                  world_size=runtime.world_size) as batches:  # fmt: skip
         for number in range(1 + TRIAL_UPDATES):
             start = time.perf_counter()

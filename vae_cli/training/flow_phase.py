@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
+from vae_cli.data.pixels import to_unit
 from vae_cli.model.blending import evidence, fitted_weight
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import image_generator
@@ -74,6 +75,8 @@ class FlowPhase:
         scale = (squares / num_positions - center.square()).clamp(min=1e-8).sqrt()
         self.module.set_statistics(center.float(), scale.float())
         labels = self.setting.runtime.move(torch.from_numpy(train.labels[rows]))
+        if self.setting.patches is not None and self.setting.patches.zooms is not None:
+            self.module.most_zoom.fill_(float(self.setting.patches.zooms.max()))
         self.module.set_clusters(torch.cat(means), labels, image_generator(self.setting.seed, CLUSTER_DRAWS))
         if len(more := _rows_of_rare_labels(train.labels, rows)):
             z = torch.cat([self._posterior(x)[0] for x in self.setting.train_chunks(more)])
@@ -85,15 +88,16 @@ class FlowPhase:
             posterior = self.vae.first_posterior(x)
         return posterior.mean, posterior.log_scale
 
-    def _loss(
-        self, module: Callable[..., Any], x: Tensor, labels: Tensor, shown: Tensor, draws: "_FlowDraws"
-    ) -> tuple[Tensor, Tensor]:
-        """[] flow and refiner losses of images under the given draws; `shown` are the labels less the hidden ones."""
+    def _loss(self, module: Callable[..., Any], seen: "_Seen", draws: "_FlowDraws") -> tuple[Tensor, Tensor]:
+        """[] flow and refiner losses of images under the given draws."""
+        x, labels = seen.x, seen.labels
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
-        is_free = draws.observed.flatten(1).amax(1) == 0  # clusters are for the prior: a view tells more than they do
+        # Clusters are for the prior: a view tells more than they do, and samples show whole pictures.
+        is_free = (draws.observed.flatten(1).amax(1) == 0) & (seen.zooms == 0)
         cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean, labels), -1)
-        view = View.of(x, draws.observed, draws.noise_sigma, shown, draws.pixels).with_cluster(cluster)
+        view = View.of(x, draws.observed, draws.noise_sigma, seen.shown, draws.pixels)
+        view = view.with_cluster(cluster).with_zoom(seen.zooms)
         rows = draws.refined.nonzero().flatten()
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, at weight 0 if need be
         with self.setting.runtime.autocast():
@@ -112,9 +116,9 @@ class FlowPhase:
         num_images = setting.config.training.batch_size
         draws = _FlowDraws.draw(num_images, self.module.shape, x.shape[1:], generator)
         hidden = torch.rand(num_images, generator=generator) < LABEL_DROPOUT
-        labels = setting.runtime.move(batch.labels)
+        labels, zooms = setting.runtime.move(batch.labels), setting.runtime.move(batch.zooms)
         shown = torch.where(setting.part(hidden), -1, labels)
-        flow_loss, refiner_loss = self._loss(module, x, labels, shown, draws.map(setting.part))
+        flow_loss, refiner_loss = self._loss(module, _Seen(x, labels, shown, zooms), draws.map(setting.part))
         return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
 
     @torch.inference_mode()
@@ -124,7 +128,8 @@ class FlowPhase:
         for x, labels, generator in self.setting.validation_chunks():
             draws = _FlowDraws.draw(len(x), self.module.shape, x.shape[1:], generator)
             labels = self.setting.runtime.move(labels)
-            flow_loss, refiner_loss = self._loss(module, x, labels, labels, draws.map(self.setting.runtime.move))
+            seen = _Seen(x, labels, labels, torch.zeros(len(x), device=x.device))
+            flow_loss, refiner_loss = self._loss(module, seen, draws.map(self.setting.runtime.move))
             score = flow_loss + REFINER_WEIGHT * refiner_loss
             total, num_images = total + score.item() * len(x), num_images + len(x)
         return total / num_images
@@ -159,26 +164,48 @@ class FlowPhase:
         """On held-out images: fills of images that are known by heart would deserve too much trust."""
         every = torch.cat([x.cpu() for x, *_ in self.setting.validation_chunks()])
         chosen = every[torch.linspace(0, len(every) - 1, min(len(every), WEIGHED_IMAGES)).long()]
-        sums = []
+        flow.fill_weight.copy_(self._trust(flow, chosen, torch.zeros(len(chosen))))
+        close = self.setting.validation_patches
+        if flow.sees_patches:
+            flow.patch_fill_weight.copy_(flow.fill_weight)
+        if flow.sees_patches and close is not None and close.zooms is not None:
+            rows = np.linspace(0, len(close.ids) - 1, min(len(close.ids), 2 * WEIGHED_IMAGES)).astype(np.int64)
+            zooms = torch.from_numpy(close.zooms[rows])
+            flow.patch_fill_weight.copy_(self._trust(flow, to_unit(close.pixels[rows]), zooms))
+
+    def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
+        """The weights that are best for fills of images [N, C, H, W] in [-1, 1], seen as close as zooms [N] say."""
+        move, sums = self.setting.runtime.move, []
         for number, family in enumerate(FAMILIES):
             generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 1 + number)
-            for x in map(self.setting.runtime.move, chosen.split(WEIGHED_CHUNK)):
-                observed = self.setting.runtime.move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
+            for part, zoom in zip(images.split(WEIGHED_CHUNK), zooms.split(WEIGHED_CHUNK), strict=True):
+                x = move(part)
+                observed = move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
+                no_label = torch.full((len(x),), -1, device=x.device)
+                view = View.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
                 noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
-                fills = [self._filled(flow, x, observed, side * pair) for pair in noise for side in (1, -1)]
+                fills = [self._filled(flow, view, side * pair) for pair in noise for side in (1, -1)]
                 sums.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
-        flow.fill_weight.copy_(fitted_weight(torch.stack(sums).sum(0)))
+        return fitted_weight(torch.stack(sums).sum(0))
 
-    def _filled(self, flow: LatentFlow, x: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
+    def _filled(self, flow: LatentFlow, view: View, noise: Tensor) -> Tensor:
         """[B, C, H, W]: one fill of each image."""
-        no_noise = torch.zeros(len(x), device=x.device)
-        view = View.of(x, observed, no_noise, torch.full((len(x),), -1, device=x.device))
         latents = flow.solve(self.setting.runtime.move(noise), view, steps=WEIGHED_STEPS)
         return flow.refine(self._decode(latents), view)
 
     def _seen_again(self, z: Tensor) -> Tensor:
         """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
         return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(CHUNK)])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images of an update: [B, C, H, W], [B] labels, those less the hidden ones, and how close each is."""
+
+    x: Tensor
+    labels: Tensor
+    shown: Tensor
+    zooms: Tensor
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae_cli.data.batches import Batch, Batches
 from vae_cli.errors import DivergedError
-from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.flow import CALIBRATED, LatentFlow, build_flow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.training import checkpoint
@@ -131,8 +131,8 @@ class Trainer:
         self._restore_phase(learner)
         wrapped = self._wrap(phase.module)
         begun, first_step, figures = time.monotonic(), state.step, Averages()
-        batches = Batches(self.setting.train, training.batch_size, seed=training.seed, start_step=state.step,
-                          rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
+        batches = Batches(self.setting.train, training.batch_size, patches=self.setting.patches, seed=training.seed,
+                          start_step=state.step, rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
         state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
         with batches:
             # A phase makes one update at least, even when reading the data has used up the time.
@@ -208,8 +208,8 @@ class Trainer:
             best = copy.deepcopy(phase.module)
             best.load_state_dict(self.progress.best)
             phase.calibrate(best)
-            calibrated = ("noise_scale", "fill_weight")
-            self.progress.best |= {name: getattr(best, name).cpu() for name in calibrated}
+            measured = [name for name in best.state_dict() if name in CALIBRATED]
+            self.progress.best |= {name: getattr(best, name).cpu() for name in measured}
             self._write_best(phase, self.progress.best)
 
     def _is_healthy(self, learner: Learner) -> bool:

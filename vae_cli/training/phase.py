@@ -73,6 +73,9 @@ class Setting:
     validation: ImageSet
     label_names: tuple[str, ...]
     runtime: Runtime
+    patches: ImageSet | None = None
+    """Close-ups to train on beside `train`; below some of held-out images. None = without."""
+    validation_patches: ImageSet | None = None
 
     @property
     def seed(self) -> int:
