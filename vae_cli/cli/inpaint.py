@@ -11,6 +11,7 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
+from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
@@ -78,6 +79,9 @@ def inpaint(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
     ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     out: options.Out = None,
     device: options.Device = "auto",
@@ -104,7 +108,10 @@ def inpaint(
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks.check()
+    check_sheet(sheet)
     loading.require_run(run)
+    if sheet is not None and not skip_existing:
+        output.refuse_existing([sheet], overwrite=overwrite)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
     if dry_run:
         _describe(jobs, settings, results)
@@ -113,11 +120,13 @@ def inpaint(
     if method != "classical":
         require_flow(model, run, "fills holes")
     _fill_all(model, jobs, settings, results)
+    if sheet is not None:
+        write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
     left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
     results.messages.note(f"{results.num_written} written, {left_out}")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
-    results.finish(again, seed=seed, method=method)
+    results.finish(again, seed=seed, method=method, sheet=sheet)
 
 
 def _plan(

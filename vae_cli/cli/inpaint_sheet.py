@@ -1,0 +1,79 @@
+"""`vae inpaint --sheet FILE.html`: every image before, with its hole, and after, on one page."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from vae_cli.cli.holes import Damaged, MaskSource, read_hole_of
+from vae_cli.cli.progress import shown
+from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from vae_cli.report.contact_sheet import Row, Shown
+
+
+def check_sheet(path: Path | None) -> None:
+    """Raises ConfigError for a name that is no page's."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--sheet {path}: the sheet is a web page; give it a name such as {path.stem}.html")
+
+
+def write_sheet(
+    path: Path, jobs: Sequence[tuple[Damaged, tuple[Path, ...]]], masks: MaskSource, results: Results
+) -> None:
+    """The page of a finished job; every picture is read again, one at a time. Raises WriteError."""
+    from vae_cli.data.atomic import writing
+    from vae_cli.report.contact_sheet import contact_sheet
+
+    counts = f"{results.num_written} filled, {results.num_failed} failed, {results.num_missing} without a mask"
+    with writing(path) as file:
+        for piece in contact_sheet(f"vae inpaint: {counts}", _rows(path, jobs, masks, results)):
+            file.write(piece.encode("utf-8", "replace"))
+    results.messages.note(f"contact sheet: {shown(path)}")
+
+
+def _rows(
+    page: Path, jobs: Sequence[tuple[Damaged, tuple[Path, ...]]], masks: MaskSource, results: Results
+) -> "Iterator[Row]":
+    from vae_cli.report.contact_sheet import Row
+
+    by_name: dict[str, list[dict[str, object]]] = {}
+    for entry in results.files:
+        by_name.setdefault(str(entry["input"]), []).append(entry)
+    filled = {damaged.item.name: (damaged, targets) for damaged, targets in jobs}
+    for name, entries in by_name.items():
+        reasons = sorted({str(entry["reason"]) for entry in entries if entry["reason"] not in (None, "exists")})
+        statuses = {str(entry["status"]) for entry in entries}
+        status = "failed" if "failed" in statuses else "ok" if "ok" in statuses else "skipped"
+        try:
+            pictures = tuple(_pictures(page, *filled[name], masks)) if name in filled and status != "failed" else ()
+        except DataError as error:
+            pictures, reasons = (), [*reasons, str(error)]
+        yield Row(shown(name), status, shown("; ".join(reasons) or status), pictures)
+
+
+def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: MaskSource) -> "Iterator[Shown]":
+    from vae_cli.data.originals import open_original
+    from vae_cli.report.contact_sheet import Shown, thumbnail, with_hole
+
+    white = (255, 255, 255)
+    original = open_original(damaged.item.ref.path)
+    before = thumbnail(original.display_array(3, white))
+    yield Shown("before", before, _link(page, damaged.item.ref.path))
+    yield Shown("hole", with_hole(before, read_hole_of(damaged, original.display_size, masks)))
+    for number, target in enumerate(targets, start=1):
+        if target.exists():
+            after = thumbnail(open_original(target).display_array(3, white))
+            yield Shown("after" if len(targets) == 1 else f"fill {number}", after, _link(page, target))
+
+
+def _link(page: Path, path: Path) -> str:
+    """The address of a file as seen from the page."""
+    try:
+        relative = os.path.relpath(path.absolute(), page.absolute().parent)
+    except ValueError:  # another drive
+        return path.absolute().as_uri()
+    return quote(Path(relative).as_posix(), errors="surrogateescape")
