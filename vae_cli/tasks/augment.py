@@ -24,6 +24,7 @@ from vae_cli.model.priors import clusters_of_images, image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
+from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -43,7 +44,7 @@ NUM_PARTNERS = 16
 """Images of the class of which the nearest is mixed in: what lies between two unlike ones is neither."""
 MAX_ATTEMPTS = 4
 CHUNK, BLOCK = 32, 256
-"""Images are computed in chunks of one size, so that rounding cannot depend on what else is made."""
+"""Images are computed in chunks of the one size, and checked in blocks of the other."""
 _METHOD_DRAW, _PARTNER_DRAW = 1, 2
 
 
@@ -222,10 +223,8 @@ class _Augmenter:
             rows = [row for row, job in enumerate(jobs) if job.method == method]
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                filled_up = chunk + chunk[:1] * (CHUNK - len(chunk))
-                made = self._chunk(
-                    method, [jobs[row] for row in filled_up], [partners[row] for row in filled_up], attempt
-                )
+                whole = filled_up(chunk, CHUNK)
+                made = self._chunk(method, [jobs[row] for row in whole], [partners[row] for row in whole], attempt)
                 found[chunk] = made[: len(chunk)]
         return found
 
