@@ -9,7 +9,7 @@ from deep_files import opened, stored
 from vae_cli.data.deep_picture import DeepPicture
 from vae_cli.data.deep_png import PngChunks
 
-from .conftest import draw_mask
+from .conftest import draw, draw_mask
 
 SIDE = 24
 HOLE = (slice(4, 10), slice(4, 10))
@@ -75,6 +75,19 @@ def test_denoise_at_sixteen_bits(vae, run: Path, scans: Path, tmp_path: Path) ->
     assert outcome.code == 0, outcome.stderr
     pixels = opened(tmp_path / "clean.tif").picture.pixels
     assert pixels.shape == (SIDE, SIDE, 3) and (pixels % 257).any()
+
+
+@pytest.mark.parametrize("command", ["denoise", "style"])
+def test_what_a_format_cannot_hold_stops_no_other(vae, run: Path, scans: Path, tmp_path: Path, command: str) -> None:
+    draw(scans / "c.png", 1, side=SIDE)
+    how = ("--sigma", 20) if command == "denoise" else ("--like", draw(tmp_path / "plain.png", 2))
+    outcome = vae(command, run, scans, *how, "--format", "jpg", "--out", tmp_path / "out", "--json")
+    assert outcome.code == 1, outcome.stderr
+    files = [entry for entry in outcome.json["files"] if not entry["input"].endswith("cut.tif")]
+    found = [(Path(entry["input"]).name, entry["status"]) for entry in files]
+    assert found == [("a.tif", "failed"), ("b.png", "failed"), ("c.png", "ok")]
+    assert "16-bit colour cannot be stored as JPEG" in files[0]["reason"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.jpg"]
 
 
 def test_check_and_train_name_them(vae, scans: Path) -> None:
