@@ -3,14 +3,17 @@
 import csv
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vae_cli.cli.augment_writer import Writer
 from vae_cli.data.scan import scan, split_images
 from vae_cli.metrics.classifier import train_classifier
+from vae_cli.tasks.augment import Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
 
 from .conftest import SIDE, draw, pixels
@@ -181,12 +184,46 @@ def test_zips_and_lists(vae, run: Path, data: Path, tmp_path: Path) -> None:
     assert files_in(tmp_path / "listed") and all(name.startswith("hound/") for name in files_in(tmp_path / "listed"))
 
 
+def test_listed_images_of_one_name_and_class_do_not_meet(vae, run: Path, tmp_path: Path) -> None:
+    """Folders called alike, of one list; and a name that one of two would be given is somebody's own."""
+    names = [f"{side}/shots/{number}.png" for side in ("left", "right", "../far") for number in (1, 2, "1-2")]
+    for number, name in enumerate(names):
+        draw(tmp_path / "lists" / name, number)
+    below = tmp_path / "lists"
+    (below / "set.csv").write_text("".join(f"{name},cat\n" for name in names))
+    words = ("--per-image", 1, "--include-originals", "--out", tmp_path / "out")
+    assert vae("augment", run, below / "set.csv", *words).code == 0
+    rows = rows_of(tmp_path / "out")
+    copies = [row for row in rows if row["method"] == "original"]
+    assert len(rows) == 2 * len(copies) and len(copies) >= 7
+    assert sorted(row["output"] for row in rows) == files_in(tmp_path / "out")
+    for row in copies:
+        assert (tmp_path / "out" / row["output"]).read_bytes() == (below / row["source"]).read_bytes()
+
+
+def test_a_stop_leaves_a_whole_manifest_of_what_is_there(
+    vae, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Writer, image: Augmented, targets: Sequence[Path]) -> None:
+        if self.methods.total() == 3:
+            assert not (tmp_path / "out" / "manifest.csv").exists(), "it is not whole yet"
+            raise KeyboardInterrupt
+        real(self, image, targets)
+
+    real = Writer.write
+    monkeypatch.setattr(Writer, "write", write)
+    assert vae("augment", run, data, "--per-image", 1, "--out", tmp_path / "out").code == 130
+    assert [row["output"] for row in rows_of(tmp_path / "out")] == files_in(tmp_path / "out")
+    assert len(files_in(tmp_path / "out")) == 3 and not list((tmp_path / "out").glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("--out", "one.png"), "give a folder"),
         (("--per-image", 0), "nothing to make"),
         (("--method", "mix", "--strength", 2), "strength"),
+        (("--method", "sample", "--strength", 0.3), "--strength: means nothing to --method sample"),
         (("--out", "{data}"), "DATA itself"),
     ],
 )
@@ -210,5 +247,14 @@ def test_a_model_without_a_flow_or_labels(vae, run_without_flow: Path, data: Pat
     outcome = vae("augment", run_without_flow, data, "--per-image", 1, "--out", tmp_path / "out")
     assert outcome.code == 1 and "has not learned the classes" in outcome.stderr
     assert {row["method"] for row in rows_of(tmp_path / "out")} <= {"posterior", "mix"}
-    refused = vae("augment", run_without_flow, data, "--method", "renoise", "--out", tmp_path / "other")
-    assert refused.code == 2 and "no flow" in refused.errors[0] and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("method", ["renoise", "sample"])
+def test_a_method_that_needs_a_flow_is_refused_before_any_work(
+    vae, run_without_flow: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("vae_cli.cli.augment.read_split", lambda *_: pytest.fail("the images were read"))
+    outcome = vae("augment", run_without_flow, data, "--method", method, "--out", tmp_path / "out")
+    told = "\n".join(outcome.errors)
+    assert outcome.code == 2 and f"--method {method}" in told and "vae train --out" in told
+    assert "training.flow_share" in told and not (tmp_path / "out").exists()

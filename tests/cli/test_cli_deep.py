@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_files import opened, stored
 
-from vae_cli.data import deep_png, deep_tiff
-from vae_cli.data.deep import DeepOriginal
 from vae_cli.data.deep_picture import DeepPicture
-from vae_cli.data.originals import open_original
+from vae_cli.data.deep_png import PngChunks
 
-from .conftest import draw_mask
+from .conftest import draw, draw_mask
 
 SIDE = 24
 HOLE = (slice(4, 10), slice(4, 10))
@@ -22,19 +21,7 @@ def scan(path: Path, num_samples: int = 3, *, alpha: np.ndarray | None = None) -
     if alpha is not None:
         pixels[..., 3] = alpha
     picture = DeepPicture(pixels, 3, alpha="straight" if num_samples == 4 else None, dots_per_inch=(300, 300))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w+b") as file:
-        if path.suffix == ".png":
-            deep_png.write(file, picture, deep_png.new_chunks(picture), {})
-        else:
-            deep_tiff.write_new(file, picture)
-    return path
-
-
-def opened(path: Path) -> DeepOriginal:
-    original = open_original(path)
-    assert isinstance(original, DeepOriginal)
-    return original
+    return stored(path, picture)
 
 
 @pytest.fixture
@@ -64,7 +51,7 @@ def test_inpaint_changes_the_hole_only(vae, run: Path, scans: Path, tmp_path: Pa
         assert (filled % 257).any(), "steps of 8 bits"
         assert after.picture.dots_per_inch == pytest.approx(before.picture.dots_per_inch)
     chunks = opened(tmp_path / "out" / "b.png").source
-    assert isinstance(chunks, deep_png.PngChunks) and (b"tEXt", b"seed\x000") in chunks.before
+    assert isinstance(chunks, PngChunks) and (b"tEXt", b"seed\x000") in chunks.before
 
 
 def test_transparency_and_colour_as_masks(vae, run: Path, tmp_path: Path) -> None:
@@ -77,10 +64,8 @@ def test_transparency_and_colour_as_masks(vae, run: Path, tmp_path: Path) -> Non
     assert (opened(tmp_path / "o.png").picture.pixels[..., 3] == 65535).all()
     pixels = opened(path).picture.pixels[..., :3].copy()
     pixels[HOLE] = (65535, 100, 65500)  # magenta, to 8 bits
-    with (tmp_path / "pink.tif").open("w+b") as file:
-        deep_tiff.write_new(file, DeepPicture(pixels, 3))
-    words = ("--mask-color", "#ff00ff", "--out", tmp_path / "p.tif")
-    assert vae("inpaint", run, tmp_path / "pink.tif", *words).code == 0
+    pink = stored(tmp_path / "pink.tif", DeepPicture(pixels, 3))
+    assert vae("inpaint", run, pink, "--mask-color", "#ff00ff", "--out", tmp_path / "p.tif").code == 0
     changed = (opened(tmp_path / "p.tif").picture.pixels != pixels).any(axis=2)
     assert changed[HOLE].all() and changed.sum() == 36
 
@@ -90,6 +75,19 @@ def test_denoise_at_sixteen_bits(vae, run: Path, scans: Path, tmp_path: Path) ->
     assert outcome.code == 0, outcome.stderr
     pixels = opened(tmp_path / "clean.tif").picture.pixels
     assert pixels.shape == (SIDE, SIDE, 3) and (pixels % 257).any()
+
+
+@pytest.mark.parametrize("command", ["denoise", "style"])
+def test_what_a_format_cannot_hold_stops_no_other(vae, run: Path, scans: Path, tmp_path: Path, command: str) -> None:
+    draw(scans / "c.png", 1, side=SIDE)
+    how = ("--sigma", 20) if command == "denoise" else ("--like", draw(tmp_path / "plain.png", 2))
+    outcome = vae(command, run, scans, *how, "--format", "jpg", "--out", tmp_path / "out", "--json")
+    assert outcome.code == 1, outcome.stderr
+    files = [entry for entry in outcome.json["files"] if not entry["input"].endswith("cut.tif")]
+    found = [(Path(entry["input"]).name, entry["status"]) for entry in files]
+    assert found == [("a.tif", "failed"), ("b.png", "failed"), ("c.png", "ok")]
+    assert "16-bit colour cannot be stored as JPEG" in files[0]["reason"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.jpg"]
 
 
 def test_check_and_train_name_them(vae, scans: Path) -> None:

@@ -1,6 +1,7 @@
 """Results that are written back: what did not change stays, and writing beside computing loses nothing."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, with_changes
+from vae_cli.cli.results import Results
 from vae_cli.data.originals import open_original
-from vae_cli.errors import WriteError
+from vae_cli.errors import DataError, WriteError
 
 WHITE = (255, 255, 255)
 
@@ -40,48 +43,90 @@ def test_without_a_change_nothing_is_touched(tmp_path: Path, mode: str) -> None:
     assert np.array_equal(np.asarray(same.image), np.asarray(original.image))
 
 
-def written(gate: threading.Event | None = None, problem: str | None = None) -> tuple[str, ...]:
+def writer(gate: threading.Event | None = None, error: Exception | None = None, remark: str = "") -> tuple[str, ...]:
     if gate is not None:
         gate.wait(10)
-    if problem is not None:
-        raise WriteError(problem)
-    return ()
+    if error is not None:
+        raise error
+    return (remark,) if remark else ()
 
 
-def noted(told: list[int], number: int, saved: Any) -> None:
-    saved.result()
-    told.append(number)
+@pytest.fixture
+def results() -> Results:
+    return Results("denoise", Messages(quiet=True), as_json=True)
 
 
-def test_one_failed_write_hides_no_other() -> None:
-    told: list[int] = []
+def states(results: Results) -> dict[str, str]:
+    """By their numbers, in the order in which they were recorded."""
+    return {entry["input"]: entry["status"] for entry in results.files}
+
+
+def add(writers: Writers, number: int, write: Callable[[], tuple[str, ...]] = writer, num_pixels: int = 1) -> None:
+    writers.add(str(number), Path(f"{number}.png"), num_pixels, write, sample=number)
+
+
+def test_one_failed_write_hides_no_other(results: Results) -> None:
     gate = threading.Event()
-    with pytest.raises(WriteError, match="disk full"), Writers() as writers:
+    with pytest.raises(WriteError, match="disk full"), Writers(results) as writers:
         for number in range(5):
-            problem = "disk full" if number == 1 else None
-            writers.add(1, partial(written, gate, problem), partial(noted, told, number))
+            add(writers, number, partial(writer, gate, WriteError("disk full") if number == 1 else None))
         gate.set()
-    assert told == [0, 2, 3, 4]
+    assert states(results) == dict.fromkeys("0234", "ok")
+    assert [entry["sample"] for entry in results.files] == [0, 2, 3, 4]
 
 
-def test_few_pixels_wait_and_all_are_told_in_order() -> None:
-    told: list[int] = []
-    gate = threading.Event()
-    with Writers() as writers:
+def test_what_a_format_cannot_hold_is_recorded_for_its_file(results: Results, capsys: pytest.CaptureFixture) -> None:
+    with Writers(results) as writers:
         for number in range(3):
-            writers.add(1, partial(written, gate), partial(noted, told, number))
-        assert told == []
-        gate.set()
-        writers.add(1 << 30, partial(written, gate), partial(noted, told, 3))
-        assert told == [0, 1, 2, 3], "too many pixels to go on with"
+            add(writers, number, partial(writer, error=DataError("no such mode") if number == 1 else None))
+    assert states(results) == {"0": "ok", "1": "failed", "2": "ok"}
+    assert results.files[1]["reason"] == "no such mode" and "no such mode" in capsys.readouterr().err
 
 
-def test_ctrl_c_stays_ctrl_c_and_what_was_written_is_told() -> None:
-    told: list[int] = []
+def test_the_order_is_that_of_the_images(results: Results) -> None:
+    """Whatever becomes of them, and however long it takes."""
     gate = threading.Event()
-    with pytest.raises(KeyboardInterrupt), Writers() as writers:
-        writers.add(1, partial(written, gate, "disk full"), partial(noted, told, 0))
-        writers.add(1, partial(written, gate), partial(noted, told, 1))
+    with Writers(results) as writers:
+        writers.failed("0", "no picture")
+        assert states(results) == {"0": "failed"}, "there was nothing to wait for"
+        add(writers, 1, partial(writer, gate))
+        writers.present("2", Path("2.png"))
+        writers.failed("3", "no picture")
+        add(writers, 4)
+        assert states(results) == {"0": "failed"}
+        gate.set()
+    assert list(states(results).items()) == [
+        ("0", "failed"), ("1", "ok"), ("2", "skipped"), ("3", "failed"), ("4", "ok"),
+    ]  # fmt: skip
+
+
+def test_a_remark_counts_images_not_files(capsys: pytest.CaptureFixture) -> None:
+    results = Results("denoise", Messages(), as_json=True)
+    with Writers(results) as writers:
+        for name in ("a", "a", "b"):
+            writers.add(name, Path("x.png"), 1, partial(writer, remark="re-encoded"))
+        writers.remark("c", "left as it is")
+    writers.tell_remarks(4)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert sorted(said) == ["note: left as it is (1 of 4 images)", "note: re-encoded (2 of 4 images)"]
+
+
+def test_few_pixels_wait(results: Results) -> None:
+    gate = threading.Event()
+    with Writers(results) as writers:
+        for number in range(3):
+            add(writers, number, partial(writer, gate))
+        assert states(results) == {}
+        gate.set()
+        add(writers, 3, partial(writer, gate), num_pixels=1 << 30)
+        assert list(states(results)) == list("0123"), "too many pixels to go on with"
+
+
+def test_ctrl_c_stays_ctrl_c_and_what_was_written_is_told(results: Results) -> None:
+    gate = threading.Event()
+    with pytest.raises(KeyboardInterrupt), Writers(results) as writers:
+        add(writers, 0, partial(writer, gate, WriteError("disk full")))
+        add(writers, 1, partial(writer, gate))
         gate.set()
         raise KeyboardInterrupt
-    assert told == [1]
+    assert states(results) == {"1": "ok"}

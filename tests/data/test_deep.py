@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_files import opened, stored
 from PIL import Image
 
 from vae_cli.data import deep_png, deep_tiff
 from vae_cli.data.deep import DeepOriginal, deep_format
 from vae_cli.data.deep_picture import DeepPicture
-from vae_cli.data.originals import open_original, shown_image
+from vae_cli.data.originals import shown_image
 from vae_cli.errors import ConfigError, DataError
 
 SIZE = (37, 53)
@@ -19,22 +20,6 @@ def picture(num_samples: int, **facts: object) -> DeepPicture:
     pixels = np.random.default_rng(5).integers(0, 65536, (*SIZE, num_samples)).astype(np.uint16)
     alpha = "straight" if num_samples in (2, 4) else None
     return DeepPicture(pixels, **{"num_colours": 3 if num_samples > 2 else 1, "alpha": alpha, **facts})  # type: ignore[arg-type]
-
-
-def stored(path: Path, shown: DeepPicture) -> Path:
-    """A PNG or TIFF of the picture, by the path's extension."""
-    with path.open("w+b") as file:
-        if path.suffix == ".png":
-            deep_png.write(file, shown, deep_png.new_chunks(shown), {})
-        else:
-            deep_tiff.write_new(file, shown)
-    return path
-
-
-def opened(path: Path) -> DeepOriginal:
-    original = open_original(path)
-    assert isinstance(original, DeepOriginal)
-    return original
 
 
 @pytest.mark.parametrize("num_samples", [2, 3, 4])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_files import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -66,12 +67,6 @@ def hole_of(size: tuple[int, int]) -> np.ndarray:
     hole = np.zeros(size, bool)
     hole[2:7, 3:12] = True
     return hole
-
-
-def opened(path: Path) -> DeepOriginal:
-    original = open_original(path)
-    assert isinstance(original, DeepOriginal)
-    return original
 
 
 def filled(path: Path, value: float = 100.25) -> DeepOriginal:

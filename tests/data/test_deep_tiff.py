@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deep_files import opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_cli.data import tiff_codecs, tiff_file
 from vae_cli.data.decode import open_image
-from vae_cli.data.deep import DeepOriginal
 from vae_cli.data.orientation import as_displayed
 from vae_cli.data.originals import open_original, size_of
 from vae_cli.errors import DataError
@@ -63,8 +63,7 @@ def hole_of(size: tuple[int, int]) -> np.ndarray:
 
 def filled(path: Path, out: Path, *, value: float = 100.25, opaque_hole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(first page as another library reads it, [H, W, S]; hole as stored) after filling with a grey."""
-    original = open_original(path)
-    assert isinstance(original, DeepOriginal)
+    original = opened(path)
     hole = hole_of(original.display_size)
     fill = np.full((*hole.shape, 3), value, np.float32)
     assert original.with_fill(fill, hole, opaque_hole=opaque_hole).save(out, overwrite=True) == ()

@@ -71,6 +71,20 @@ def test_more_steps_converge(form: str) -> None:
     assert (fine - finest).abs().max() < 0.5 * (coarse - finest).abs().max()
 
 
+def test_a_later_start_takes_its_share_of_the_steps() -> None:
+    """Of 8 steps, 4 from the middle on; two at least, unless one was asked for; and none of the way from the end."""
+    _, flow = tiny_flow()
+    u, view = torch.randn(3, *flow.shape), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+
+    def by_hand(start: float, steps: int) -> Tensor:
+        return flow.restore(integrate(flow.velocity_under(view), u, torch.linspace(start, 1, steps + 1).tolist()))
+
+    for start, steps, taken in ((0.0, 8, 8), (0.5, 8, 4), (0.9, 8, 2), (0.9, 1, 1), (0.0, 1, 1)):
+        assert torch.equal(flow.solve(u, view, steps=steps, start=start), by_hand(start, taken)), (start, steps)
+    assert not torch.equal(by_hand(0.5, 4), by_hand(0.0, 8))
+    assert torch.equal(flow.solve(u, view, steps=8, start=1.0), flow.restore(u))
+
+
 def test_an_untrained_flow_draws_gaussian_latents() -> None:
     """The closed form alone carries N(0, I) to N(0, I), so a new flow draws N(mean, scale²) of the latents."""
     config = tiny_config(FORMS["grid"])

@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import image_set, randomised, tiny_flow, tiny_model
+from tiny import image_set, randomised, tiny_model
 from torch import nn
 
 from vae_cli.data.cache import ImageSet
 from vae_cli.errors import ConfigError
-from vae_cli.model.view import View
 from vae_cli.tasks import augment as task
-from vae_cli.tasks.augment import METHODS, Augmented, augment, carried, new_counts
+from vae_cli.tasks.augment import METHODS, Augmented, augment, new_counts
 from vae_cli.tasks.augment_checks import (
     MIN_DISTANCE,
     NEAR_HELD_OUT,
@@ -139,14 +138,6 @@ def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources
 
     assert distance(0) <= 0.01, "rounding at most"
     assert 0.2 < distance(0.3) < distance(1)
-
-
-def test_all_noise_carried_forward_is_a_sample() -> None:
-    _, flow = tiny_flow(num_labels=2)
-    noise = torch.randn(3, *flow.shape)
-    view = View.nothing(3, 1, (8, 8), torch.device("cpu")).with_label(torch.tensor([0, 1, -1]))
-    assert torch.allclose(carried(flow, noise, view, start=0.0, steps=4), flow.solve(noise, view, steps=4), atol=1e-6)
-    assert torch.allclose(carried(flow, noise, view, start=1.0, steps=4), flow.restore(noise), atol=1e-6)
 
 
 def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> None:

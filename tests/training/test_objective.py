@@ -1,6 +1,8 @@
 """Loss, schedules, refused updates and the average, all by hand; and a run that diverges."""
 
 import math
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import same_tensors, tiny_config, tiny_setting
+from PIL import Image
+from tiny import pictures, same_tensors, tiny_config, tiny_setting
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
@@ -304,22 +309,54 @@ def test_weights_that_an_accepted_update_ruins_are_recovered(
     assert all(value.abs().max() < 10 for name, value in kept.trainer["module"].items())
 
 
-def test_a_huge_learning_rate_ends_with_exit_code_5(tmp_path: Path) -> None:
-    from PIL import Image
-    from tiny import pictures
-    from typer.testing import CliRunner
-
-    from vae_cli.cli.app import app
-
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """train(*words) -> what `vae train` came to, on six pictures, into the folder `run`."""
     (tmp_path / "photos").mkdir()
     for number, picture in enumerate(pictures(6, (8, 8), 3)):
         Image.fromarray(picture).save(tmp_path / "photos" / f"{number}.png")
-    sets = {"training.learning_rate": 1e30, "training.batch_size": 2, "model.width": 8, "training.precision": "float32"}
-    words = ["train", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--preset", "tiny", "--steps", "400",
-             "--device", "cpu",
-             *(word for key, value in sets.items() for word in ("--set", f"{key}={value}"))]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAE_CACHE", str(tmp_path / "cache"))
-        result = CliRunner().invoke(app, words)
+    monkeypatch.setenv("VAE_CACHE", str(tmp_path / "cache"))
+
+    def run(*words: str, **settings: float) -> Any:
+        new = [] if "--resume" in words else [str(tmp_path / "photos"), "--preset", "tiny"]
+        small = {"training.batch_size": 2, "model.width": 8, "training.precision": "float32", **settings}
+        sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+        return CliRunner().invoke(
+            app, ["train", *new, *words, *sets, "--out", str(tmp_path / "run"), "--device", "cpu"]
+        )
+
+    return run
+
+
+def test_a_huge_learning_rate_ends_with_exit_code_5(train: Callable[..., Any]) -> None:
+    result = train("--steps", "400", **{"training.learning_rate": 1e30})
     assert result.exit_code == 5, result.stderr
     assert "learning_rate" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_ctrl_c_wins_over_weights_that_cannot_be_saved(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No weight is a number any more when the signal comes; what was saved before is what there is to go on from."""
+
+    def is_ruined(step: int) -> bool:
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step >= 9
+
+    monkeypatch.setattr(Trainer, "_update", exploding(is_ruined))
+    result = train("--steps", "400", **{"training.save_every": 4, "training.validate_every": 4})
+    assert result.exit_code == 130, result.stderr
+    assert "saved at step 8; go on with" in result.stderr and "diverged" not in result.stderr
+    assert load_resumable(tmp_path / "run").facts.step == 8
+
+
+def test_a_resumed_run_says_that_its_rate_was_halved(train: Callable[..., Any], tmp_path: Path) -> None:
+    assert train("--steps", "6", **{"training.flow_share": 0.0}).exit_code == 0
+    assert "going on at step 6 (vae phase)\n" in train("--resume", "--steps", "7").stderr
+    stored = checkpoints_in(tmp_path / "run")[-1] / "trainer.pt"
+    state = torch.load(stored, weights_only=True)
+    state["guard"]["num_retreats"] = 2
+    torch.save(state, stored)
+    said = train("--resume", "--steps", "8").stderr
+    assert "going on at step 7 (vae phase), at its learning rate times 0.25: the gradients had exploded" in said

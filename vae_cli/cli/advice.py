@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
     from vae_cli.training.events import Retreated, Shortened
+    from vae_cli.training.progress import Progress
 
 FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
@@ -58,6 +59,14 @@ def shortened_line(event: "Shortened", patience: int) -> str:
         f"{event.phase} step {event.step}: {patience} validations without a better score; "
         f"back to the weights of step {event.best_step}, {then}"
     )
+
+
+def going_on_line(progress: "Progress", rate_factor: float) -> str:
+    """Where a resumed run stands, and what earlier retreats have left of the learning rate of its phase."""
+    line = f"going on at step {progress.step} ({progress.phase} phase)"
+    if rate_factor == 1:
+        return line
+    return f"{line}, at its learning rate times {rate_factor:g}: the gradients had exploded"
 
 
 def retreated_line(event: "Retreated") -> str:

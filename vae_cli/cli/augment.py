@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import loading, options, output
-from vae_cli.cli.augment_data import SplitData, place_below, read_split
+from vae_cli.cli.augment_data import SplitData, read_split
 from vae_cli.cli.augment_writer import MANIFEST, Writer, facts_of, open_manifest, report
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 
@@ -32,6 +33,11 @@ class _Request:
     solver_steps: int | None
     seed: int
     overwrite: bool
+
+    def check(self) -> None:
+        """Raises ConfigError for a setting that would be ignored."""
+        if self.method == "sample" and self.strength is not None:
+            raise ConfigError("--strength: means nothing to --method sample, which starts from no image; leave one out")
 
 
 def augment(
@@ -85,15 +91,18 @@ def augment(
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
     request = _Request(per_image, strength, balance, method, include_originals, solver_steps, seed, overwrite)
+    request.check()
     loading.require_run(run)
     require(data)
     folder = _folder(data, out, overwrite=overwrite)
     model = loading.load(run, device, results.messages)
+    if method in ("renoise", "sample"):
+        require_flow(model, run, f"--method {method} needs")
     images = read_split(data, folder, model, results)
     _note_unknown_labels(images.found.label_names, model, results.messages)
     counts = _counts(images, request)
     targets = _targets(images, counts, folder)
-    copies = [folder / place_below(ref) for ref in images.refs if include_originals]
+    copies = [folder / place for place in images.places if include_originals]
     output.refuse_existing([*(path for paths in targets for path in paths), *copies], overwrite=overwrite)
     _make_all(model, images, counts, targets, folder, request, results)
 
@@ -127,7 +136,7 @@ def _counts(images: SplitData, request: _Request) -> list[int]:
 
 def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[list[Path]]:
     """For each training image where its new ones go: cat/a.aug1.png, cat/a.aug2.png."""
-    names = output.picture_names([place_below(ref) for ref in images.refs])
+    names = output.picture_names(images.places)
     return [
         [folder / name.with_name(f"{name.stem}.aug{number}.png") for number in range(1, count + 1)]
         for name, count in zip(names, counts, strict=True)
@@ -157,8 +166,8 @@ def _make_all(
                         seed=request.seed)  # fmt: skip
     with open_manifest(folder) as write_row:
         writer = Writer(images, folder, request.seed, strength, write_row, results)
-        for position, ref in enumerate(images.refs if request.include_originals else ()):
-            writer.copy(position, folder / place_below(ref))
+        for position, place in enumerate(images.places if request.include_originals else ()):
+            writer.copy(position, folder / place)
         for image in results.messages.track(made, "augment", sum(counts)):
             writer.write(image, targets[image.source])
     report(writer, sum(counts))

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from vae_cli.cli import output
 from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
@@ -30,6 +33,18 @@ class SplitData:
         """The name of a training image's class; empty without one."""
         label = int(self.train.labels[position])
         return self.found.label_names[label] if label >= 0 else ""
+
+    @cached_property
+    def places(self) -> list[PurePosixPath]:
+        """Where each training image belongs below the output folder; each has a place of its own."""
+        taken: set[str] = set()
+        found = []
+        for place in map(_place_below, self.refs):
+            variants = (place.with_stem(f"{place.stem}-{number}") for number in count(2))
+            free = next(variant for variant in chain([place], variants) if output.key_of(variant) not in taken)
+            taken.add(output.key_of(free))
+            found.append(free)
+        return found
 
 
 def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results) -> SplitData:
@@ -75,8 +90,8 @@ def _decoded(refs: "Sequence[ImageRef]", found: "Scan", model: "LoadedModel", re
     )
 
 
-def place_below(ref: "ImageRef") -> PurePosixPath:
-    """An image's place below the output folder: as in DATA; listed ones of a class lie in a folder of its name."""
+def _place_below(ref: "ImageRef") -> PurePosixPath:
+    """As in DATA; listed images of a class lie in a folder of its name, where two may have one place."""
     parts = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
     if ref.label is not None and ref.label not in parts[:-1]:
         parts = [ref.label.replace("/", "_").replace("..", "_"), parts[-1]]

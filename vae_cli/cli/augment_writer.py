@@ -1,6 +1,7 @@
 """What `vae augment` leaves behind: images, copies of the originals, a manifest and a report."""
 
 import csv
+import io
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -92,12 +93,16 @@ def _rounded(value: float | None) -> float | None:
 
 @contextmanager
 def open_manifest(folder: Path) -> "Iterator[Callable[[dict[str, Any]], object]]":
-    """Writes the rows of the manifest as they come, so that a stop leaves those of what is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / MANIFEST).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
+    """Takes the rows of the manifest and writes them at the end, also when it comes early: of what is there then."""
+    from vae_cli.data.atomic import write_atomically
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS)
+    writer.writeheader()
+    try:
         yield writer.writerow
+    finally:
+        write_atomically(folder / MANIFEST, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def report(writer: Writer, asked: int) -> None:

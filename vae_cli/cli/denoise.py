@@ -1,8 +1,7 @@
 """`vae denoise`: remove noise from images."""
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths, with_changes
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -106,50 +105,44 @@ def _denoise_all(
     model: "LoadedModel", jobs: list[tuple[Input, tuple[Path, ...]]], settings: _Settings, results: Results
 ) -> dict[str, float]:
     """The noise's sigma of every image that was used, by its name; an image that cannot be used is recorded."""
-    remarks: Counter[str] = Counter()
     sigmas: dict[str, float] = {}
-    with results.messages.progress("denoise", len(jobs), "images") as progress:
+    with results.messages.progress("denoise", len(jobs), "images") as progress, Writers(results) as writers:
         for item, targets in jobs:
             if settings.skip_existing and all(path.exists() for path in targets):
-                results.present(item.name, targets[0])
+                writers.present(item.name, targets[0])
             else:
                 try:
-                    remarks.update(set(_denoise(model, item, targets, settings, results, sigmas)))
+                    sigmas[item.name] = _denoise(model, item, targets, settings, writers)
                 except DataError as error:
-                    results.failed(item.name, str(error))
+                    writers.failed(item.name, str(error))
             progress.advance(1)
-    for remark, count in remarks.items():
-        results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
+    writers.tell_remarks(len(jobs))
     return sigmas
 
 
 def _denoise(
-    model: "LoadedModel",
-    item: Input,
-    targets: tuple[Path, ...],
-    settings: _Settings,
-    results: Results,
-    sigmas: dict[str, float],
-) -> Iterator[str]:
-    """Writes the results of one image; yields remarks about what its format could not keep. Raises DataError."""
+    model: "LoadedModel", item: Input, targets: tuple[Path, ...], settings: _Settings, writers: Writers
+) -> float:
+    """Hands over the results of one image, to be written; returns the noise's sigma. Raises DataError."""
     from vae_cli.data.damage import DENOISING_SIGMA
     from vae_cli.data.masks import parse_color
     from vae_cli.data.originals import open_original
     from vae_cli.tasks.denoise import denoise as task
     from vae_cli.tasks.grain import estimate_sigma
 
-    original = open_original(item.ref.path)
+    original, messages = open_original(item.ref.path), writers.results.messages
     background = parse_color(model.config.data.background)
     image = original.display_array(model.channels, background)
-    sigma = sigmas[item.name] = estimate_sigma(image) if settings.sigma is None else settings.sigma
-    results.messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
+    sigma = estimate_sigma(image) if settings.sigma is None else settings.sigma
+    messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
     if sigma > DENOISING_SIGMA[1]:  # it is still removed, less well
-        results.messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
+        messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
         if settings.skip_existing and target.exists():
             continue
         clean = with_changes(marked(original, settings.seed), image, picture, background)
-        yield from clean.save(target, format=settings.format, overwrite=settings.overwrite)
-        results.written(item.name, target, sample=number if settings.samples else None)
+        save = partial(clean.save, target, format=settings.format, overwrite=settings.overwrite)
+        writers.add(item.name, target, picture.size, save, sample=number if settings.samples else None)
+    return sigma

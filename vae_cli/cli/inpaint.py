@@ -1,6 +1,6 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,6 @@ from vae_cli.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.cli.restored import Written
     from vae_cli.data.originals import AnyOriginal
     from vae_cli.tasks.inpaint import Fill, Picture
     from vae_cli.training.checkpoint import LoadedModel
@@ -193,17 +192,16 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
     """Fills every image; one that cannot be used is recorded and left out."""
     from vae_cli.tasks.inpaint import inpaint as task
 
-    remarks: Counter[str] = Counter()
     opened: deque[_Opened] = deque()
     num_fills = len(jobs) * settings.samples
-    with results.messages.progress("inpaint", num_fills, "fills") as progress, Writers() as writers:
+    with results.messages.progress("inpaint", num_fills, "fills") as progress, Writers(results) as writers:
 
         def leave_out() -> None:
             progress.advance(settings.samples)
 
         fills = task(
             model,
-            _pictures(model, jobs, settings, results, opened, leave_out),
+            _pictures(model, jobs, settings, writers, opened, leave_out),
             seed=settings.seed,
             samples=settings.samples,
             solver_steps=settings.solver_steps,
@@ -214,18 +212,15 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
             current = opened[0]
             if fill.number == settings.samples - 1:
                 opened.popleft()
-            target = current.job.targets[fill.number]
+            name, target = current.job.damaged.item.name, current.job.targets[fill.number]
             if settings.skip_existing and target.exists():
-                results.present(current.job.damaged.item.name, target)
+                writers.present(name, target)
             else:
-                writers.add(
-                    fill.pixels.size,
-                    partial(_save, current, fill, target, settings),
-                    partial(_record, current, fill, target, results, remarks),
-                )
+                save = partial(_save, current, fill, target, settings)
+                writers.add(name, target, fill.pixels.size, save, sample=fill.number, scale=round(fill.scale, 2))
+                _tell_scale(fill, target, results.messages)
             progress.advance(1)
-    for remark, count in remarks.items():
-        results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
+    writers.tell_remarks(len(jobs))
 
 
 @dataclass
@@ -241,7 +236,7 @@ def _pictures(
     model: "LoadedModel",
     jobs: list[_Job],
     settings: _Settings,
-    results: Results,
+    writers: Writers,
     opened: deque[_Opened],
     leave_out: Callable[[], None],
 ) -> "Iterator[Picture]":
@@ -255,20 +250,26 @@ def _pictures(
         item = job.damaged.item
         if settings.skip_existing and all(path.exists() for path in job.targets):
             for target in job.targets:
-                results.present(item.name, target)
+                writers.present(item.name, target)
             leave_out()
             continue
         try:
             original = open_original(item.ref.path)
             hole = read_hole_of(job.damaged, original.display_size, settings.masks)
-            _checked_cover(hole, item, results)
+            _checked_cover(hole, item, writers.results)
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:
-            results.failed(item.name, str(error))
+            writers.failed(item.name, str(error))
             leave_out()
             continue
         opened.append(_Opened(job, original, hole))
         yield picture
+
+
+def _tell_scale(fill: "Fill", target: Path, messages: Messages) -> None:
+    if fill.scale > 1:
+        told = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
+        messages.detail(f"{shown(target)}: {told}")
 
 
 def _save(current: _Opened, fill: "Fill", target: Path, settings: _Settings) -> tuple[str, ...]:
@@ -276,26 +277,3 @@ def _save(current: _Opened, fill: "Fill", target: Path, settings: _Settings) -> 
     original = marked(current.original, settings.seed)
     filled = original.with_fill(fill.pixels, current.hole, opaque_hole=settings.masks.alpha)
     return filled.save(target, format=settings.format, overwrite=settings.overwrite)
-
-
-def _record(
-    current: _Opened,
-    fill: "Fill",
-    target: Path,
-    results: Results,
-    remarks: Counter[str],
-    saved: "Written",
-) -> None:
-    """What became of one fill; of several fills of an image only the first one's remarks count."""
-    name = current.job.damaged.item.name
-    try:
-        found = saved.result()
-    except DataError as error:
-        results.failed(name, str(error))
-        return
-    if fill.number == 0:
-        remarks.update(set(found))
-    results.written(name, target, sample=fill.number, scale=round(fill.scale, 2))
-    if fill.scale > 1:
-        told = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
-        results.messages.detail(f"{shown(target)}: {told}")

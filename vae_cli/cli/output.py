@@ -74,7 +74,7 @@ def picture_names(sources: Sequence[PurePosixPath], suffix: str = ".png") -> lis
     while True:
         clashing = _repeated(names)
         longer = [
-            source.with_name(source.name + suffix) if _key(name) in clashing else name
+            source.with_name(source.name + suffix) if key_of(name) in clashing else name
             for source, name in zip(sources, names, strict=True)
         ]
         if longer == names:
@@ -86,7 +86,7 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raises ConfigError when a result exists (unless it may be replaced) or two results have one name."""
     twice = _repeated(paths)
     if twice:
-        first = next(path for path in paths if _key(path) in twice)
+        first = next(path for path in paths if key_of(path) in twice)
         raise ConfigError(f"{first}: two inputs would be written to this file; run them one by one")
     existing = [path for path in paths if os.path.lexists(path)]
     folders = [path for path in existing if path.is_dir()]
@@ -165,7 +165,7 @@ def _png_text(seed: int | None) -> "PngInfo":
     return info
 
 
-def _key(path: Path | PurePosixPath) -> str:
+def key_of(path: Path | PurePosixPath) -> str:
     """Equal for names that are one file on systems that ignore case."""
     return str(path).casefold()
 
@@ -173,6 +173,6 @@ def _key(path: Path | PurePosixPath) -> str:
 def _repeated(paths: Sequence[Path] | Sequence[PurePosixPath]) -> set[str]:
     seen: set[str] = set()
     repeated: set[str] = set()
-    for key in map(_key, paths):
+    for key in map(key_of, paths):
         (repeated if key in seen else seen).add(key)
     return repeated

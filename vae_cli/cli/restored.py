@@ -1,14 +1,17 @@
 """What `inpaint`, `denoise` and `style` share: images that are written back in the form in which they came."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
-from vae_cli.errors import ConfigError, VaeError
+from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError, DataError, VaeError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
 
     from vae_cli.data.originals import AnyOriginal
     from vae_cli.training.checkpoint import LoadedModel
-
-    Written = Future[tuple[str, ...]]
-    """Remarks about what a file's format could not keep, or the error that kept it from being written."""
 
 _FLOW_SHARE = 0.6
 _NUM_WRITERS, _MAX_WAITING_PIXELS = 2, 1 << 22
@@ -89,13 +89,16 @@ def with_changes(
 
 
 class Writers:
-    """Results encoded and written while the next ones are computed, with few pixels waiting; told of in their order."""
+    """Results encoded and written while the next ones are computed, with few pixels waiting. What became of each image
+    is recorded in the order in which it was handed over here, whether there was something to write or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, results: Results) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
+        self.results = results
         self._pool = ThreadPoolExecutor(_NUM_WRITERS)
-        self._waiting: deque[tuple[int, Written, Callable[[Written], None]]] = deque()
+        self._waiting: deque[_Turn] = deque()
+        self._remarks: dict[tuple[str, str], None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -104,30 +107,70 @@ class Writers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         failures = []
-        with self._pool:  # what has begun is finished and told of, also after Ctrl-C and when the disk is full
+        with self._pool:  # what has begun is finished and recorded, also after Ctrl-C and when the disk is full
             while self._waiting:
                 try:
-                    self._tell()
+                    self._waiting.popleft().record()
                 except VaeError as failure:
                     failures.append(failure)
         if failures and error is None:
             raise failures[0]
 
-    def add(
-        self,
-        num_pixels: int,
-        write: Callable[[], tuple[str, ...]],
-        tell: "Callable[[Written], None]",
-    ) -> None:
-        """`write` runs in a thread; `tell` gets its remarks, or its error, here and later."""
-        self._waiting.append((num_pixels, self._pool.submit(write), tell))
-        while self._waiting and (self._waiting[0][1].done() or self._num_pixels > _MAX_WAITING_PIXELS):
-            self._tell()
+    def add(self, name: str, target: Path, num_pixels: int, write: Callable[[], tuple[str, ...]], **facts: Any) -> None:
+        """`write` runs in a thread and returns remarks about what the file's format could not keep.
+
+        A DataError of it is recorded as the image's failure; others are raised, here or later.
+        """
+        written = self._pool.submit(write)
+        self._queue(_Turn(num_pixels, written, partial(self._record, name, target, written, facts)))
+
+    def failed(self, name: str, reason: str) -> None:
+        """An image that could not be used."""
+        self._queue(_Turn(0, None, partial(self.results.failed, name, reason)))
+
+    def present(self, name: str, target: Path) -> None:
+        """A result that was there already and was to be left alone."""
+        self._queue(_Turn(0, None, partial(self.results.present, name, target)))
+
+    def remark(self, name: str, text: str) -> None:
+        """Something to be said once of all images that it is true of."""
+        self._remarks[name, text] = None
+
+    def tell_remarks(self, num_images: int) -> None:
+        """Says each remark with the number of its images among all those of the command."""
+        for text, count in Counter(text for _, text in self._remarks).items():
+            self.results.messages.note(f"note: {text} ({count} of {num_images} images)")
+
+    def _record(self, name: str, target: Path, written: "Future[tuple[str, ...]]", facts: dict[str, Any]) -> None:
+        try:
+            remarks = written.result()
+        except DataError as error:
+            self.results.failed(name, str(error))
+            return
+        for text in remarks:
+            self.remark(name, text)
+        self.results.written(name, target, **facts)
+
+    def _queue(self, turn: "_Turn") -> None:
+        self._waiting.append(turn)
+        while self._waiting and (self._waiting[0].is_ready or self._num_pixels > _MAX_WAITING_PIXELS):
+            self._waiting.popleft().record()
 
     @property
     def _num_pixels(self) -> int:
-        return sum(pixels for pixels, *_ in self._waiting)
+        return sum(turn.num_pixels for turn in self._waiting)
 
-    def _tell(self) -> None:
-        _, future, tell = self._waiting.popleft()
-        tell(future)
+
+@dataclass(frozen=True)
+class _Turn:
+    """An image whose outcome is to be recorded."""
+
+    num_pixels: int
+    written: "Future[tuple[str, ...]] | None"
+    """None where there is nothing to write."""
+    record: Callable[[], None]
+    """Waits until the file is written."""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.written is None or self.written.done()

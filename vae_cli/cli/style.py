@@ -1,8 +1,9 @@
 """`vae style`: carry a look over to other images."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import file_format, marked, refuse_zips, require_flow, target_paths, with_changes
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -243,39 +244,31 @@ def _restyle_all(
 
     background = parse_color(change.model.config.data.background)
     waiting: deque[_Pending] = deque()
-    remarks: Counter[str] = Counter()
     labels: dict[str, str] = {}
     names = change.model.label_names
-    with results.messages.progress("style", len(jobs), "images") as progress:
-        for styled in restyle(_contents(change.model, jobs, settings, results, waiting), change):
+    with results.messages.progress("style", len(jobs), "images") as progress, Writers(results) as writers:
+        for styled in restyle(_contents(change.model, jobs, settings, writers, waiting), change):
             done = waiting.popleft()
-            try:
-                remarks.update(_save(done, styled.pixels, background, settings))
-                results.written(done.item.name, done.target)
-            except DataError as error:
-                results.failed(done.item.name, str(error))
+            name = done.item.name
+            result = with_changes(marked(done.original, settings.seed), done.picture, styled.pixels, background)
+            save = partial(result.save, done.target, format=settings.format, overwrite=settings.overwrite)
+            writers.add(name, done.target, styled.pixels.size, save)
             if styled.label is not None:
-                labels[done.item.name] = names[styled.label]
-                remarks.update([f"already {settings.to}, left as it is"] if names[styled.label] == settings.to else [])
+                labels[name] = names[styled.label]
+                if labels[name] == settings.to:
+                    writers.remark(name, f"already {settings.to}, left as it is")
             if sheet is not None:
                 sheet.add(_eight_bit(done.picture), _eight_bit(styled.pixels))
             progress.advance(1)
-    for remark, count in remarks.items():
-        results.messages.note(f"note: {remark} ({count} of {len(jobs)} images)")
+    writers.tell_remarks(len(jobs))
     return labels
-
-
-def _save(done: _Pending, pixels: "np.ndarray", background: tuple[int, int, int], settings: _Settings) -> set[str]:
-    """Writes a result; returns remarks about what its format could not keep. Raises DataError."""
-    result = with_changes(marked(done.original, settings.seed), done.picture, pixels, background)
-    return set(result.save(done.target, format=settings.format, overwrite=settings.overwrite))
 
 
 def _contents(
     model: "LoadedModel",
     jobs: list[tuple[Input, Path]],
     settings: _Settings,
-    results: Results,
+    writers: Writers,
     waiting: deque[_Pending],
 ) -> "Iterator[Content]":
     """The usable images, each also appended to `waiting`; the others are recorded.
@@ -286,12 +279,12 @@ def _contents(
 
     for item, target in jobs:
         if settings.skip_existing and target.exists():
-            results.present(item.name, target)
+            writers.present(item.name, target)
             continue
         try:
             original, picture = _opened(model, item)
         except DataError as error:
-            results.failed(item.name, str(error))
+            writers.failed(item.name, str(error))
             continue
         waiting.append(_Pending(item, target, original, picture))
         folder = item.ref.path.absolute().parent.name

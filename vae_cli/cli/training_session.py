@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, retreated_line, shortened_line
+from vae_cli.cli import advice
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json
 from vae_cli.cli.training_request import Request
-from vae_cli.errors import ConfigError, DataError
+from vae_cli.errors import ConfigError, DataError, DivergedError
 
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
@@ -96,8 +96,8 @@ class Session:
 
         config, folder, resumable = self._plan()
         runtime = self._runtime(config)
-        advice = f"try --batch-size {max(1, config.training.batch_size // 2)} or a smaller --image-size"
-        with distributed(runtime), memory_errors_explained(advice):
+        hint = f"try --batch-size {max(1, config.training.batch_size // 2)} or a smaller --image-size"
+        with distributed(runtime), memory_errors_explained(hint):
             prepared = _with_fixed_runtime(self._prepare(config), runtime)
             if runtime.is_main:
                 self._open_folder(folder, prepared, resumable)
@@ -199,10 +199,10 @@ class Session:
         note(f"device {runtime.device} ({runtime.precision}), preset {config.preset}, seed {config.training.seed}")
         note(f"{trainer.describe_budget()}{_expected(trainer)}; run folder {shown(folder)}; Ctrl-C stops and saves")
         if trainer.progress.step:
-            note(f"going on at step {trainer.progress.step} ({trainer.progress.phase} phase)")
+            note(advice.going_on_line(trainer.progress, trainer.guard.rate_factor))
 
     def _say_if_few(self, prepared: "Prepared") -> None:
-        if line := few_images_line(len(prepared.train.ids)):
+        if line := advice.few_images_line(len(prepared.train.ids)):
             self.messages.note(line)
 
     # During
@@ -222,6 +222,9 @@ class Session:
         try:
             for event in trainer.run():
                 self._on_event(event, log, prepared, folder)
+        except DivergedError:
+            if self.signal_number is None:  # else the user has ended it, and what is ruined was to be saved
+                raise
         finally:
             if log is not None:
                 log.close()
@@ -238,7 +241,7 @@ class Session:
                 if log is not None:
                     log.write(event.step, event.phase, figures)
                 self.messages.status(
-                    f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
+                    f"{event.phase} {event.fraction:4.0%}  step {event.step}  {advice.figures_line(event.figures)}  "
                     f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
                 )
             case events.Validated():
@@ -248,9 +251,9 @@ class Session:
                 self.messages.detail(f"{event.phase} step {event.step}: validation loss {event.score:.4f}{best}")
             case events.Shortened():
                 self.shortened.add(event.phase)
-                self.messages.note(shortened_line(event, prepared.config.training.patience))
+                self.messages.note(advice.shortened_line(event, prepared.config.training.patience))
             case events.Retreated():
-                self.messages.note(retreated_line(event))
+                self.messages.note(advice.retreated_line(event))
             case events.PreviewDue():
                 previews.draw_progress(event.model, prepared.validation, folder / "previews", event.step)
             case events.PhaseDone():
@@ -278,13 +281,14 @@ class Session:
     ) -> None:
         """Measure the best weights, draw the final pictures, print the summary."""
         from vae_cli.cli import previews
-        from vae_cli.training.checkpoint import load_model
+        from vae_cli.training.checkpoint import checkpoints_in, load_model, read_facts, resolve_run
 
         seconds = time.monotonic() - self.started
         status = "interrupted" if self.signal_number is not None else "finished"
         if status == "interrupted":
-            again = f"vae train --out {quoted(folder)} --resume"
-            self.messages.note(f"saved at step {trainer.progress.step}; go on with: {again}")
+            kept = checkpoints_in(folder)
+            state = f"saved at step {read_facts(resolve_run(kept[-1])).step}" if kept else "nothing was saved yet"
+            self.messages.note(f"{state}; go on with: vae train --out {quoted(folder)} --resume")
         facts = self._facts(trainer, prepared, runtime, folder, seconds)
         if status == "finished":
             model = load_model(folder, runtime)
@@ -292,7 +296,7 @@ class Session:
             facts["validation"] = self._validate(model, prepared)
             pictures = previews.draw_final(model, prepared.validation, folder / "previews")
             self.messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
-            if line := few_active_line(facts["validation"], prepared.config):
+            if line := advice.few_active_line(facts["validation"], prepared.config):
                 self.messages.warn(line)
         if as_json:
             print_json("train", status, **facts)

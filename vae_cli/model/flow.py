@@ -295,10 +295,15 @@ class LatentFlow(nn.Module):
         gaussian = (2 * at - 1) / (at.square() + (1 - at).square()) * u
         return gaussian + self.velocity_net(u, t, condition, label).float()
 
-    def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0) -> Tensor:
-        """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps."""
+    def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0, start: float = 0.0) -> Tensor:
+        """Latents [B, C, h, w] of the VAE that `noise` flows to, by Heun's method with `steps` steps.
+
+        start: the time at which `noise` is partly data already, 0 to 1. The rest of the way takes its share of the
+        steps, two of them at least.
+        """
         velocity = self.velocity_under(view, guidance)
-        return self.restore(integrate(velocity, noise.float(), torch.linspace(0, 1, steps + 1).tolist()))
+        num_steps = max(min(2, steps), round((1 - start) * steps))
+        return self.restore(integrate(velocity, noise.float(), torch.linspace(start, 1, num_steps + 1).tolist()))
 
     def velocity_under(self, view: View, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The velocity of standardised latents [B, C, h, w] at one time, under a view.

@@ -19,11 +19,12 @@ from vae_cli.data.cache import ImageSet
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.data.scan import id_hash
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import LatentFlow, integrate
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import clusters_of_images, image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
+from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -43,7 +44,7 @@ NUM_PARTNERS = 16
 """Images of the class of which the nearest is mixed in: what lies between two unlike ones is neither."""
 MAX_ATTEMPTS = 4
 CHUNK, BLOCK = 32, 256
-"""Images are computed in chunks of one size, so that rounding cannot depend on what else is made."""
+"""Images are computed in chunks of the one size, and checked in blocks of the other."""
 _METHOD_DRAW, _PARTNER_DRAW = 1, 2
 
 
@@ -222,10 +223,8 @@ class _Augmenter:
             rows = [row for row, job in enumerate(jobs) if job.method == method]
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                filled_up = chunk + chunk[:1] * (CHUNK - len(chunk))
-                made = self._chunk(
-                    method, [jobs[row] for row in filled_up], [partners[row] for row in filled_up], attempt
-                )
+                whole = filled_up(chunk, CHUNK)
+                made = self._chunk(method, [jobs[row] for row in whole], [partners[row] for row in whole], attempt)
                 found[chunk] = made[: len(chunk)]
         return found
 
@@ -261,7 +260,7 @@ class _Augmenter:
         flow = self._flow()
         view = self._view(jobs, flow.cluster_of(latents.noise[0], self._labels(jobs)))
         u = (1 - strength) * flow.standardise(latents.noise[0]) + strength * flow.noise_scale * noise
-        return latents.with_first(carried(flow, u, view, start=1 - strength, steps=self._steps()))
+        return latents.with_first(flow.solve(u, view, steps=self._steps(), start=1 - strength))
 
     def _sampled(self, noise: Latents, jobs: Sequence[_Job], attempt: int) -> Latents:
         """New latents of the sources' labels."""
@@ -273,7 +272,7 @@ class _Augmenter:
             for job in jobs
         ]
         view = self._view(jobs, torch.cat(clusters).to(noise.noise[0].device))
-        return noise.with_first(carried(flow, flow.noise_scale * noise.noise[0], view, start=0.0, steps=self._steps()))
+        return noise.with_first(flow.solve(flow.noise_scale * noise.noise[0], view, steps=self._steps()))
 
     def _view(self, jobs: Sequence[_Job], cluster: Tensor) -> View:
         """Views in which only label and cluster are known."""
@@ -294,16 +293,8 @@ class _Augmenter:
         return self.model.flow
 
     def _steps(self) -> int:
-        return self.solver_steps or self.model.config.model.flow.solver_steps
-
-
-def carried(flow: LatentFlow, u: Tensor, view: View, *, start: float, steps: int) -> Tensor:
-    """The VAE's latents [B, C, h, w] that u, standardised latents at time `start`, flow to under the view.
-
-    Takes the share of the steps that the way is of the whole, at least two.
-    """
-    times = torch.linspace(start, 1, max(2, round((1 - start) * steps)) + 1).tolist()
-    return flow.restore(integrate(flow.velocity_under(view), u.float(), times))
+        """Of the solver, for the whole way; a single one would make means of images rather than images."""
+        return max(2, self.solver_steps or self.model.config.model.flow.solver_steps)
 
 
 def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:

@@ -14,6 +14,7 @@ from vae_cli.data.patches import zoom_of
 from vae_cli.model.flow import REFINEMENT_TIME
 from vae_cli.model.priors import place_of
 from vae_cli.model.vae import Latents
+from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.posterior import CHUNK, noise_chunk, paired_noise, posterior_pictures
 from vae_cli.tasks.tiles import Tiles
 from vae_cli.training.checkpoint import LoadedModel
@@ -82,8 +83,7 @@ def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], number
     def pictures() -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(drawn), CHUNK):
             chunk = drawn[start : start + CHUNK]
-            windows = np.zeros((CHUNK, *tiles.window, image.shape[2]), np.float32)
-            windows[: len(chunk)] = tiles.cut([window for window, _ in chunk])
+            windows = tiles.cut(filled_up([window for window, _ in chunk], CHUNK)).astype(np.float32)
             x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
             noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
             answers = sampling.pictures(x, noise_chunk(noise), zoom)

@@ -13,11 +13,11 @@ from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.errors import DataError
 from vae_cli.model.priors import to_device
 from vae_cli.model.vae import Latents
+from vae_cli.tasks.chunks import whole_chunk
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 32
-"""Images are computed in chunks of this size whatever the batch size, the last one filled up, so that rounding cannot
-depend on what else is computed."""
+"""Images are computed in chunks of this size whatever the batch size, the last one filled up."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,12 @@ def encode_all(model: LoadedModel, images: np.ndarray) -> Encoded:
 def _posteriors(model: LoadedModel, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Means and standard deviations [B, C, h, w] a layer of at most a chunk of images uint8 [B, H, W, C]."""
     with model.runtime.autocast():
-        layers = model.vae.posterior_noise(model.runtime.move(filled_up(to_unit(images))))
+        layers = model.vae.posterior_noise(model.runtime.move(whole_chunk(to_unit(images).split(1), CHUNK)))
 
     def rows(values: Tensor) -> np.ndarray:
         return values[: len(images)].float().cpu().numpy()
 
     return [rows(layer.mean) for layer in layers], [rows(layer.log_scale.exp()) for layer in layers]
-
-
-def filled_up(rows: Tensor, count: int = CHUNK) -> Tensor:
-    """[count, ...]: rows [B, ...], and zeros after them."""
-    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def decode(model: LoadedModel, latents: Latents) -> Iterator[np.ndarray]:
@@ -93,7 +88,7 @@ def expected_images(model: LoadedModel, latents: Latents) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def _expected(model: LoadedModel, chunk: list[Tensor]) -> Tensor:
-    rows = to_device(Latents(tuple(map(filled_up, chunk))), model.runtime.device)
+    rows = to_device(Latents(tuple(whole_chunk(layer.split(1), CHUNK) for layer in chunk)), model.runtime.device)
     with model.runtime.autocast():
         return model.vae.decode_mean(rows)[: len(chunk[0])].float()
 

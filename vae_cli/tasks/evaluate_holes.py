@@ -12,7 +12,8 @@ from vae_cli.data.damage import draw_observed
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.metrics.pictures import hole_psnr_db, ssim
 from vae_cli.model.priors import image_generator
-from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise, whole_chunk
+from vae_cli.tasks.chunks import whole_chunk
+from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.training.checkpoint import LoadedModel
 
 NUM_FILLS = 10
@@ -82,8 +83,8 @@ def _pictures(
     model: LoadedModel, chunk: Sequence[_Place], seed: int, solver_steps: int | None, method: Method
 ) -> np.ndarray:
     """uint8 [CHUNK, H, W, C]: the pictures for at most a whole chunk."""
-    x = whole_chunk([to_unit(place.image[None]) for place in chunk])
-    observed = whole_chunk([torch.from_numpy(~place.hole).float()[None, None] for place in chunk])
+    x = whole_chunk([to_unit(place.image[None]) for place in chunk], CHUNK)
+    observed = whole_chunk([torch.from_numpy(~place.hole).float()[None, None] for place in chunk], CHUNK)
     noise = noise_chunk([paired_noise(model.vae, place.fill, seed, place.number) for place in chunk])
     return to_pixels(fill_pictures(model, x, observed, noise, method=method, solver_steps=solver_steps))
 

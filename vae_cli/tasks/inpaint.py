@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_cli.model.priors import place_of
+from vae_cli.tasks.chunks import whole_chunk
 from vae_cli.tasks.holes import Filling
-from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise, whole_chunk
+from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.tasks.windows import windows
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -55,8 +56,8 @@ def inpaint(
     for chunk in _chunks(jobs):
         views = [job.filling.view(index) for job, index in chunk]
         noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
-        x, observed = (whole_chunk(parts) for parts in zip(*views, strict=True))
-        zoom = whole_chunk([job.filling.zoom(index) for job, index in chunk])
+        x, observed = (whole_chunk(parts, CHUNK) for parts in zip(*views, strict=True))
+        zoom = whole_chunk([job.filling.zoom(index) for job, index in chunk], CHUNK)
         answers = fill_pictures(
             model, x, observed, noise_chunk(noise), zoom=zoom, method=method, solver_steps=solver_steps
         )  # fmt: skip

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.view import View
-from vae_cli.tasks.encode import filled_up
+from vae_cli.tasks.chunks import whole_chunk
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 8
@@ -101,9 +101,8 @@ def _in_chunks(model: LoadedModel, function: Callable[..., tuple[Tensor, ...]], 
     for start in range(0, len(rows[0]), CHUNK):
         part = [each[start : start + CHUNK] for each in rows]
         with model.runtime.autocast():
-            found.append(
-                [values[: len(part[0])] for values in function(*(filled_up(values, CHUNK) for values in part))]
-            )
+            answers = function(*(whole_chunk(values.split(1), CHUNK) for values in part))
+        found.append([values[: len(part[0])] for values in answers])
     return [torch.cat(values) for values in zip(*found, strict=True)]
 
 

@@ -13,12 +13,12 @@ from vae_cli.model.priors import image_generator, through_flow, to_device
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.model.view import View
+from vae_cli.tasks.chunks import whole_chunk
 from vae_cli.training.checkpoint import LoadedModel
 
 Method = Literal["auto", "model", "classical"]
 CHUNK = 16
-"""Views are computed in chunks of this size, filled up with nothing, so that rounding cannot depend on what else is
-computed."""
+"""Views are computed in chunks of this size."""
 FILL_STEPS = 4
 """Of the solver, for fills: what is known leaves less to be found out than a sample has to. On clothes, means of fills
 and single ones come nearer to the truth with few steps than with many."""
@@ -92,12 +92,6 @@ def paired_noise(vae: VAE, number: int, *place: int) -> Latents:
     return Latents(tuple(-layer if number % 2 else layer for layer in noise))
 
 
-def whole_chunk(parts: Sequence[Tensor]) -> Tensor:
-    """[CHUNK, ...] of at most CHUNK tensors [1, ...] and zeros."""
-    missing = parts[0].new_zeros(CHUNK - len(parts), *parts[0].shape[1:])
-    return torch.cat([*parts, missing])
-
-
 def noise_chunk(drawn: Sequence[Latents]) -> Latents:
     """The noise of at most CHUNK pictures as one whole chunk."""
-    return Latents(tuple(whole_chunk(layers) for layers in zip(*(each.noise for each in drawn), strict=True)))
+    return Latents(tuple(whole_chunk(layers, CHUNK) for layers in zip(*(each.noise for each in drawn), strict=True)))

@@ -9,7 +9,8 @@ import torch
 from vae_cli.data.pixels import to_pixels, to_unit
 from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import draw_noise
-from vae_cli.tasks.encode import CHUNK, filled_up
+from vae_cli.tasks.chunks import whole_chunk
+from vae_cli.tasks.encode import CHUNK
 from vae_cli.training.checkpoint import LoadedModel
 
 
@@ -29,7 +30,7 @@ def reconstruct(
 @torch.inference_mode()
 def _rebuilt(model: LoadedModel, images: np.ndarray, start: int, seed: int | None) -> np.ndarray:
     """uint8 [B, H, W, C]; `seed` None decodes the mean."""
-    x = model.runtime.move(filled_up(to_unit(images)))
+    x = model.runtime.move(whole_chunk(to_unit(images).split(1), CHUNK))
     noise = None
     if seed is not None:
         each = [draw_noise(model.vae.latent_shapes, 1, image_generator(seed, start + i)) for i in range(CHUNK)]

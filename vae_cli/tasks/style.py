@@ -21,13 +21,14 @@ from vae_cli.model.priors import image_generator, place_of
 from vae_cli.model.vae import Latents
 from vae_cli.model.view import View
 from vae_cli.tasks.canvas import Canvas
+from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.looks import Look, look_of, moved, stacked
 from vae_cli.tasks.sample import is_learned, label_number
 from vae_cli.tasks.tiles import Tiles
 from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 16
-"""Windows are computed in chunks of this size, so that rounding cannot depend on what else is carried over."""
+"""Windows are computed in chunks of this size."""
 LABEL_STRENGTH, LIKE_STRENGTH = 0.7, 1.0
 LABEL_STEPS = 8
 """Of the solver; twice as many are no better."""
@@ -117,8 +118,8 @@ class _Job:
 
 @torch.inference_mode()
 def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> np.ndarray:
-    """float32 [CHUNK, h, w, C]: what changes in each window, -1..1; the last one repeats to a whole chunk."""
-    full = [*chunk, *[chunk[-1]] * (CHUNK - len(chunk))]
+    """float32 [CHUNK, h, w, C]: what changes in each window, -1..1."""
+    full = filled_up(chunk, CHUNK)
     x = torch.from_numpy(np.concatenate([job.tiles.cut([number]) for job, number in full])).permute(0, 3, 1, 2)
     model = change.model
     with model.runtime.autocast():
