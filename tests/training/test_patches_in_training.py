@@ -80,7 +80,7 @@ def test_close_ups_of_small_images_are_refused(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "icons").mkdir(exist_ok=True)
         Image.fromarray(picture[..., 0]).save(tmp_path / f"icons/{number}.png")
     with pytest.raises(ConfigError, match=r"data\.patches"):
-        prepare(settings(tmp_path / "icons").updated({"data": {"patches": 50}}))
+        prepare(settings(tmp_path / "icons").updated({"data": {"patches": 50}}), with_patches=True)
 
 
 def test_the_flow_is_told_how_close_a_view_is() -> None:

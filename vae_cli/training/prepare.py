@@ -104,20 +104,19 @@ def prepare(
 
 
 def _complete_patches(config: RunConfig, refs: Sequence[ImageRef], workers: int) -> tuple[RunConfig, list[str]]:
-    """How many close-ups there shall be; none where images are hardly larger than the model, or there is no flow."""
+    """`auto`: some close-ups where images are far larger than the model and there is a flow to be told how close they
+    are, else none."""
     size = config.data.image_size
-    if config.data.patches == 0 or config.training.flow_share == 0 or size is None:
-        return config.updated({"data": {"patches": 0}}), []
-    some = refs[:: -(-len(refs) // ZOOM_PROBES)]
-    zooms = largest_zooms(some, size, workers)
-    if config.data.patches == "auto":
+    assert size is not None, "settled before"
+    if config.data.patches != "auto":
+        return config, []
+    is_worth_it = False
+    if config.training.flow_share > 0:
+        zooms = largest_zooms(refs[:: -(-len(refs) // ZOOM_PROBES)], size, workers)
         is_worth_it = len(zooms) > 0 and float(np.median(zooms)) >= AUTO_ZOOM
-        config = config.updated({"data": {"patches": AUTO_PATCHES if is_worth_it else 0}})
-        note = f"images are far larger than {size[0]}×{size[1]}: close-ups of them are learned, too (data.patches)"
-        return config, [note] if is_worth_it else []
-    if len(zooms) == 0 or zooms.max() < LEAST_ZOOM:
-        raise ConfigError(f"data.patches: no image is much larger than {size[0]}×{size[1]}; leave it at 0")
-    return config, []
+    config = config.updated({"data": {"patches": AUTO_PATCHES if is_worth_it else 0}})
+    note = f"images are far larger than {size[0]}×{size[1]}: close-ups of them are learned, too (data.patches)"
+    return config, [note] if is_worth_it else []
 
 
 def _with_patches(prepared: Prepared, parts: Split, workers: int, on_progress: Progress | None) -> Prepared:
@@ -143,6 +142,9 @@ def _with_patches(prepared: Prepared, parts: Split, workers: int, on_progress: P
     held_out = [ref for ref in parts.validation if ref.id in readable]
     assert isinstance(config.data.patches, int)
     patches = load(parts.train, config.data.patches)
+    if patches.zooms is None or patches.zooms.max() < LEAST_ZOOM:
+        height, width = config.data.image_size or (0, 0)
+        raise ConfigError(f"data.patches: no image is much larger than {height}×{width}; leave it at 0")
     validation = load(held_out, WEIGHED_PATCHES) if held_out else None
     return replace(prepared, patches=patches, validation_patches=validation)
 
