@@ -117,6 +117,26 @@ def test_a_change_of_the_canvas_is_one_of_the_picture(fit: str, size: tuple[int,
     np.testing.assert_allclose(canvas.in_picture(np.full_like(canvas.pixels, 0.5)), np.full((*size, 1), 0.5), atol=1e-5)
 
 
+def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
+    def size_of(*size: int) -> tuple[int, ...]:
+        return Canvas.at_model_scale(np.zeros((*size, 1), np.uint8), (8, 8), "crop", WHITE).pixels.shape[:2]
+
+    assert size_of(4, 64) == (8, 128) and size_of(64, 4) == (128, 8), "16 windows"
+    assert size_of(4, 100) == (5, 128) and size_of(100, 4) == (128, 5), "no more than that"
+    assert size_of(2, 3000) == (2, 3000), "nor smaller than it is"
+    assert size_of(30, 3000) == (8, 800), "what is made smaller covers a window"
+
+
+@pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
+def test_a_thin_picture_comes_back_changed(model: LoadedModel, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
+    likes = LikeLook.of(model, pictures(3, seed=5), [image])
+    for change in (ToLabel.of(model, "b", strength=1.0, steps=1), likes):
+        assert len(Tiles.of(change.canvas(image).pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
+        found = changed(change, image)[0]
+        assert found.shape == image.shape and np.abs(found - image).max() > 1e-3
+
+
 def test_padding_is_on_its_ground_and_changes_nothing() -> None:
     canvas = Canvas.at_model_scale(np.zeros((8, 16, 1), np.uint8), (8, 8), "pad", WHITE)
     assert (canvas.pixels[:2] == 1).all() and np.allclose(canvas.pixels[2:6], -1)

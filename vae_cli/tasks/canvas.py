@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+MAX_ENLARGED_WINDOWS = 16
+"""Windows' sides that the longer side of an enlarged picture has at most. Thinner pictures would grow without bounds,
+3×4000 pixels to 64×85333, and of what a window then shows the model has seen nothing like."""
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -30,15 +34,16 @@ class Canvas:
     ) -> "Canvas":
         """The picture, uint8 or uint16 [H, W, C], as large as the model (H, W) has learned to see whole pictures.
 
-        fit `crop`: large enough to cover a window, and what hangs over is another window's; `pad`: inside of one
-        window, on ground of that colour, 0..255; `stretch`: drawn to the window's shape. The very pixels where the
-        picture is a window already.
+        fit `crop`: large enough to cover a window, and what hangs over is another window's, but nothing is enlarged to
+        more than MAX_ENLARGED_WINDOWS; `pad`: inside of one window, on ground of that colour, 0..255; `stretch`: drawn
+        to the window's shape. The very pixels where the picture is a window already.
         """
         size = (picture.shape[0], picture.shape[1])
         if size == window or fit == "stretch":
             return Canvas(_resized(_unit(picture), window).clip(-1, 1), (0, 0, *window), size)
         shares = [wanted / have for wanted, have in zip(window, size, strict=True)]
-        scale = max(shares) if fit == "crop" else min(shares)
+        at_most = max(1, MAX_ENLARGED_WINDOWS * min(shares))
+        scale = min(max(shares), at_most) if fit == "crop" else min(shares)
         height, width = (max(1, round(side * scale)) for side in size)
         small = _resized(_unit(picture), (height, width)).clip(-1, 1)  # cubics overshoot
         if fit == "crop":
