@@ -18,6 +18,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_random_weights() -> None:
+    """Of the models that a module's tests share, which are made before any test: torch's own first seed is random."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     torch.manual_seed(0)
