@@ -19,6 +19,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     augment.py          what new images are worth to a classifier: MNIST, and 50 images a class of Fashion-MNIST
     walks.py            walks between images: FD of mid-points, evenness of steps
     style.py            clothes carried to another label: accuracy of a classifier, SSIM to the input
+    damage_detection.py scratches, hairs and dust drawn on photographs and found again
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
     convolutions.py     weight gradients of small convolutions on a CPU
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run

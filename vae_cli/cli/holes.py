@@ -1,4 +1,4 @@
-"""Which pixels of which image are to be filled: masks given as files, as a colour or as transparency."""
+"""Which pixels of which image are to be filled: masks given as files, as a colour or as transparency, or found."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from vae_cli.cli.inputs import Input, require
 from vae_cli.cli.progress import quoted
-from vae_cli.errors import ConfigError
+from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SUSPICIOUS_COVER = 0.6
 """Share of an image from which on its mask looks inverted."""
+MUCH_DAMAGE = 0.15
+"""Share of an image from which on what was found is likely a part of it: the joints of a wall, writing, stars."""
+NOTHING_FOUND = "no damage found"
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,19 @@ class MaskSource:
     """The colour of hole pixels."""
     alpha: bool
     """Transparent pixels are the hole."""
+    auto: bool
+    """Scratches and dust are searched for."""
     invert: bool
     dilate_pixels: int
 
     def check(self) -> None:
         """Raises ConfigError unless there is exactly one source, and it exists."""
-        given = [self.path is not None, self.color is not None, self.alpha]
+        given = [self.path is not None, self.color is not None, self.alpha, self.auto]
         if sum(given) != 1:
-            raise ConfigError("inpaint: give exactly one of --mask FILE|DIR, --mask-color '#ff00ff' or --mask-alpha")
+            sources = "--mask FILE|DIR, --mask-color '#ff00ff', --mask-alpha or --mask-auto"
+            raise ConfigError(f"inpaint: give exactly one of {sources}")
+        if self.auto and self.invert:
+            raise ConfigError("--mask-invert: what --mask-auto finds is the hole; leave one of them out")
         if self.path is not None:
             require(self.path)
         if self.color is not None:
@@ -48,6 +57,8 @@ class MaskSource:
         """The options that ask for this."""
         if self.path is not None:
             return f"--mask {quoted(self.path)}"
+        if self.auto:
+            return "--mask-auto"
         return "--mask-alpha" if self.color is None else f"--mask-color {quoted(self.color)}"
 
 
@@ -84,13 +95,44 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
 
 
 def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
-    """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError."""
+    """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
+
+    Empty where no damage was found; masks of other sources are never empty.
+    """
     from vae_cli.data import masks
     from vae_cli.data.originals import shown_image
 
+    if source.auto:
+        return found_hole(damaged.item, dilate_pixels=source.dilate_pixels, most=MUCH_DAMAGE)
     if damaged.mask is not None:
         return masks.read_hole(damaged.mask, size, invert=source.invert, dilate_pixels=source.dilate_pixels)
     image = shown_image(damaged.item.ref.path)
     if source.color is not None:
         return masks.hole_from_color(image, source.color, invert=source.invert, dilate_pixels=source.dilate_pixels)
     return masks.hole_from_alpha(image, invert=source.invert, dilate_pixels=source.dilate_pixels)
+
+
+def found_hole(item: Input, *, dilate_pixels: int, most: float = 1.0) -> "np.ndarray":
+    """bool [H, W]: scratches and dust on an image as displayed, at its full depth; empty where there are none.
+
+    Raises DataError, also where they cover more than this share of it.
+    """
+    from vae_cli.data.masks import dilate
+    from vae_cli.data.originals import open_original
+    from vae_cli.data.scratches import find_damage
+
+    hole = find_damage(open_original(item.ref.path).display_array(3))
+    if hole.mean() > most:
+        correct = "--dry-run writes the mask, to be corrected"
+        raise DataError(
+            f"{hole.mean():.0%} of it looks like damage, so much that it may well be the picture; {correct}"
+        )
+    grown = dilate(hole, dilate_pixels)
+    if grown.all():
+        raise DataError("the dilated mask covers the whole image; lower --mask-dilate")
+    return grown
+
+
+def num_undamaged(results: Results) -> int:
+    """Images in which nothing was found."""
+    return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import loading, options, output
-from vae_cli.cli.holes import SUSPICIOUS_COVER, Damaged, MaskSource, pair, read_hole_of
+from vae_cli.cli.found_masks import write_masks
+from vae_cli.cli.holes import NOTHING_FOUND, SUSPICIOUS_COVER, Damaged, MaskSource, num_undamaged, pair, read_hole_of
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
@@ -63,6 +64,9 @@ def inpaint(
         str | None, typer.Option("--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")
     ] = None,
     mask_alpha: Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")] = False,
+    mask_auto: Annotated[
+        bool, typer.Option("--mask-auto", help="Find scratches and dust; --dry-run writes the masks.")
+    ] = False,
     mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
     mask_dilate: Annotated[int, typer.Option("--mask-dilate", min=0, metavar="PX", help="Grow the hole.")] = 0,
     feather: Annotated[
@@ -95,12 +99,14 @@ def inpaint(
     """Fill the holes of damaged images.
 
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
-    a.png or a_mask.png). Without --out the results go to <INPUT>-inpaint beside the first INPUT.
+    a.png or a_mask.png), or found by themselves: --mask-auto --dry-run writes what it takes for scratches and dust to
+    <INPUT>-masks, to be corrected and given back with --mask. Without --out the results go to <INPUT>-inpaint beside
+    the first INPUT.
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
     results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    masks = MaskSource(mask, mask_color, mask_alpha, mask_invert, mask_dilate)
+    masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
     settings = _Settings(
         masks, file_format(format, out), feather, samples, seed, solver_steps, method, overwrite, skip_existing
     )
@@ -109,6 +115,9 @@ def inpaint(
     masks.check()
     check_sheet(sheet)
     loading.require_run(run)
+    if dry_run and mask_auto:
+        write_masks(run, inputs, out, masks, results, overwrite=overwrite, skip_existing=skip_existing)
+        return
     if sheet is not None and not skip_existing:
         output.refuse_existing([sheet], overwrite=overwrite)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
@@ -121,8 +130,8 @@ def inpaint(
     _fill_all(model, jobs, settings, results)
     if sheet is not None:
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
-    left_out = f"{results.num_missing} without a mask, {results.num_failed} failed"
-    results.messages.note(f"{results.num_written} written, {left_out}")
+    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_missing} without a mask"
+    results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
     results.finish(again, seed=seed, method=method, sheet=sheet)
@@ -256,6 +265,10 @@ def _pictures(
         try:
             original = open_original(item.ref.path)
             hole = read_hole_of(job.damaged, original.display_size, settings.masks)
+            if not hole.any():
+                writers.unneeded(item.name, NOTHING_FOUND)
+                leave_out()
+                continue
             _checked_cover(hole, item, writers.results)
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:

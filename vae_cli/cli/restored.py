@@ -132,6 +132,10 @@ class Writers:
         """A result that was there already and was to be left alone."""
         self._queue(_Turn(0, None, partial(self.results.present, name, target)))
 
+    def unneeded(self, name: str, reason: str) -> None:
+        """An image that is well as it is."""
+        self._queue(_Turn(0, None, partial(self.results.unneeded, name, reason)))
+
     def remark(self, name: str, text: str) -> None:
         """Something to be said once of all images that it is true of."""
         self._remarks[name, text] = None

@@ -82,6 +82,11 @@ class Results:
         self.num_present += 1
         self._add(source, output, "skipped", "exists", None)
 
+    def unneeded(self, source: str, reason: str) -> None:
+        """An image that is well as it is: nothing is written for it, and nothing is missing."""
+        self.num_present += 1
+        self._add(source, None, "skipped", reason, None)
+
     def finish(self, next_step: str | None = None, **facts: Any) -> None:
         """Prints the JSON object and names the next useful command.
 

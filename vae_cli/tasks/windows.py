@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vae_cli.data.components import roots
+
 _LARGEST_HOLE_SHARE = 0.35
 _SHARE_STEP = 1.1  # windows grow by this factor until the hole is small enough in them
 _GRID_SIDE = 1024  # components are found on a grid of at most this many cells a side
@@ -143,17 +145,4 @@ def _runs(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     below = np.repeat(np.arange(len(starts)), num_touching)
     above = np.arange(len(below)) + np.repeat(first - np.cumsum(num_touching) + num_touching, num_touching)
     top, left = starts // width, starts % width - 1
-    return np.column_stack([top, left, top + 1, left + ends - starts]), _roots(below, above, len(starts))
-
-
-def _roots(left: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
-    """[count] smallest member of each item's set after joining the pairs left[i], right[i]."""
-    parents = np.arange(count)
-    while True:
-        one, other = parents[left], parents[right]
-        differ = one != other
-        if not differ.any():
-            return parents
-        np.minimum.at(parents, np.maximum(one, other)[differ], np.minimum(one, other)[differ])
-        while not np.array_equal(parents, shorter := parents[parents]):
-            parents = shorter
+    return np.column_stack([top, left, top + 1, left + ends - starts]), roots(below, above, len(starts))

@@ -1,0 +1,70 @@
+"""`vae inpaint --mask-auto --dry-run`: what would be filled, written as masks that can be corrected and given back."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from vae_cli.cli import output
+from vae_cli.cli.holes import MUCH_DAMAGE, NOTHING_FOUND, MaskSource, found_hole, num_undamaged
+from vae_cli.cli.inputs import Input, find_inputs
+from vae_cli.cli.progress import quoted, shown
+from vae_cli.cli.restored import refuse_zips
+from vae_cli.cli.results import Results
+from vae_cli.errors import DataError
+
+
+def write_masks(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path | None,
+    source: MaskSource,
+    results: Results,
+    *,
+    overwrite: bool,
+    skip_existing: bool,
+) -> None:
+    """PNGs, white = hole, with the names of their images; none for an image without damage. Raises ConfigError."""
+    folder = out or output.default_folder(inputs[0], "masks")
+    items = find_inputs(inputs, results, exclude=[folder])
+    refuse_zips(items)
+    names = output.picture_names([PurePosixPath(item.ref.id) for item in items])  # as masks are paired
+    targets = output.result_paths(out, folder, names) if names else []
+    if not skip_existing:
+        output.refuse_existing(targets, overwrite=overwrite)
+    covers: list[float] = []
+    with results.messages.progress("masks", len(items), "images") as progress:
+        for item, target in zip(items, targets, strict=True):
+            if skip_existing and target.exists():
+                results.present(item.name, target)
+            else:
+                covers += _written(item, target, source, results)
+            progress.advance(1)
+    without = f"{num_undamaged(results)} images without damage"
+    results.messages.note(f"{len(covers)} masks, {without}, {results.num_failed} failed")
+    if covers:
+        results.messages.note(f"mask cover {min(covers):.2%} to {max(covers):.2%} (white = fill)")
+    extremes = [min(covers), max(covers)] if covers else None
+    given_back = f"vae inpaint {quoted(run)} {' '.join(map(quoted, inputs))} --mask {quoted(folder)}"
+    given_back += " --skip-missing" if num_undamaged(results) else ""
+    has_masks = any(entry["output"] for entry in results.files)
+    results.finish(given_back if has_masks else None, dry_run=True, pairs=len(covers), mask_cover=extremes)
+
+
+def _written(item: Input, target: Path, source: MaskSource, results: Results) -> list[float]:
+    """The share of the image that its mask covers, if it has got one."""
+    import numpy as np
+
+    try:
+        hole = found_hole(item, dilate_pixels=source.dilate_pixels)
+    except DataError as error:
+        results.failed(item.name, str(error))
+        return []
+    if not hole.any():
+        results.unneeded(item.name, NOTHING_FOUND)
+        return []
+    output.save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
+    results.written(item.name, target)
+    cover = float(hole.mean())
+    results.messages.detail(f"{shown(item.name)}: mask covers {cover:.2%}")
+    if cover > MUCH_DAMAGE:
+        results.messages.warn(f"{shown(target)}: covers {cover:.0%}, so look at it before it is used")
+    return [cover]
