@@ -33,11 +33,12 @@ class Filling:
         model_size: tuple[int, int],
         *,
         feather: float = 0.0,
+        grain_seed: tuple[int, ...] | None = None,
     ) -> None:
         """image: uint8 or uint16 [H, W, C], hole: bool [H, W]; feather: pixels inside the hole's edge that blend into
-        its surroundings."""
+        its surroundings; grain_seed: numbers that fix the grain of enlarged answers, None = without."""
         self.image, self.hole, self.windows = image, hole, windows
-        self.model_size, self.feather = model_size, feather
+        self.model_size, self.feather, self.grain_seed = model_size, feather, grain_seed
         self.num_answered = 0
         self.pixels = np.zeros(image.shape, np.float32)
         """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
@@ -69,27 +70,18 @@ class Filling:
             known, hole = self.image[region.slices], self.hole[region.slices]
             patch = from_window(picture, window, region)
             patch = blend(known, patch, hole, feather=self.feather, is_resampled=is_resampled)
+            if is_resampled and self.grain_seed is not None:
+                patch = self._with_grain(patch, target, (*self.grain_seed, index, target.top, target.left))
             inner = Box(target.top - region.top, target.left - region.left, target.height, target.width)
             chosen = self.hole[target.slices]
             self.pixels[target.slices][chosen] = patch[inner.slices][chosen]
         self.num_answered += 1
 
-    def add_grain(self, *place: int) -> None:
-        """Gives enlarged answers as much noise as their surroundings have: the model's pixels are too clean.
-
-        place: numbers that fix the noise.
-        """
-        for index, window in enumerate(self.windows):
-            if (window.height, window.width) == self.model_size:
-                continue
-            for target in window.targets:
-                around = target.grown(_GRAIN_MARGIN).inside(self.hole.shape)
-                sigma = estimate_sigma(self.image[around.slices], ~self.hole[around.slices])
-                noise = grain(
-                    (target.height, target.width), sigma, image_generator(*place, index, target.top, target.left)
-                )
-                chosen, filled = self.hole[target.slices], self.pixels[target.slices]
-                filled[chosen] = (filled + noise).clip(0, 255)[chosen]
+    def _with_grain(self, patch: np.ndarray, target: Box, place: tuple[int, ...]) -> np.ndarray:
+        """The patch with as much noise as its surroundings have: the model's pixels, enlarged, are too clean."""
+        around = target.grown(_GRAIN_MARGIN).inside(self.hole.shape)
+        sigma = estimate_sigma(self.image[around.slices], ~self.hole[around.slices])
+        return (patch + grain(patch.shape[:2], sigma, image_generator(*place))).clip(0, 255)
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:

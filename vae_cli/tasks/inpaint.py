@@ -7,7 +7,6 @@ import numpy as np
 
 from vae_cli.model.priors import place_of
 from vae_cli.tasks.chunks import whole_chunk
-from vae_cli.tasks.detail import add_detail
 from vae_cli.tasks.holes import Filling
 from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.tasks.windows import windows
@@ -35,7 +34,7 @@ class Fill:
     number: int
     pixels: np.ndarray
     scale: float
-    """How much the picture was reduced for the model where it was most, detail included; 1 = not at all."""
+    """How much the model saw the picture reduced where it did so most; 1 = not at all."""
 
 
 def inpaint(
@@ -53,7 +52,7 @@ def inpaint(
     Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; what is read ahead
     is bounded. Raises ConfigError for a model without a flow, except for the method `classical`.
     """
-    jobs = _jobs(pictures, samples, model.image_size, feather)
+    jobs = _jobs(pictures, samples, model.image_size, feather, seed)
     for chunk in _chunks(jobs):
         views = [job.filling.view(index) for job, index in chunk]
         noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
@@ -65,16 +64,7 @@ def inpaint(
         for (job, index), answer in zip(chunk, answers.split(1), strict=False):  # the chunk may be filled up
             job.filling.answer(index, answer)
             if job.filling.is_complete:
-                yield _finished(model, job, seed, method)
-
-
-def _finished(model: LoadedModel, job: "_Job", seed: int, method: Method) -> Fill:
-    """What has been answered, with the detail and the grain that enlarging took away."""
-    place, scale = (seed, job.place, job.number), job.filling.scale
-    if scale > 1 and method != "classical":
-        scale = add_detail(model, job.filling, *place)
-    job.filling.add_grain(*place, GRAIN)
-    return Fill(job.picture, job.number, job.filling.pixels, scale)
+                yield Fill(job.picture, job.number, job.filling.pixels, job.filling.scale)
 
 
 @dataclass(frozen=True)
@@ -84,14 +74,24 @@ class _Job:
     picture: Picture
     number: int
     filling: Filling
+
     place: int
 
 
-def _jobs(pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float) -> Iterator[_Job]:
+def _jobs(
+    pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float, seed: int
+) -> Iterator[_Job]:
     for picture in pictures:
         places, place = windows(picture.hole, model_size), place_of(picture.id)
         for number in range(samples):
-            filling = Filling(picture.image, picture.hole, places, model_size, feather=feather)
+            filling = Filling(
+                picture.image,
+                picture.hole,
+                places,
+                model_size,
+                feather=feather,
+                grain_seed=(seed, place, number, GRAIN),
+            )
             yield _Job(picture, number, filling, place)
 
 
