@@ -2,10 +2,11 @@
 
     python tests/benchmarks/large_photographs.py --work FOLDER [--minutes 5] [--num 40]
 
-600 windows of 256×256 pixels, not resampled, of the photographs in photographs.py that are learned from; two trainings
+600 windows of 256×256 pixels, not resampled, of the photographs in photographs.py that are learned from, and 60 of
+another to validate on; two trainings
 of `vae train --time 5m --image-size 64`, as the program does it and with `data.patches=0`. Then --num such windows of
 the pictures that are held out, each with holes of four kinds, filled by `vae_cli.tasks.inpaint` (mean of four fills and
-the first) under `--method auto` and `model`, and by the classical methods of filling.py on the same images and holes:
+the first) under each `--method`, and by the classical methods of filling.py on the same images and holes:
 
 scratches  three lines of 2 pixels' width across the picture
 spots      twelve discs of 2 to 5 pixels' radius
@@ -29,7 +30,8 @@ from vae_cli.tasks.inpaint import Picture, inpaint
 from vae_cli.tasks.posterior import Method
 from vae_cli.training.checkpoint import LoadedModel
 
-NUM_LEARNED, SIDE, FILLS = 600, 256, 4
+NUM_LEARNED, NUM_VALIDATED, SIDE, FILLS = 600, 60, 256, 4
+METHODS: tuple[Method, ...] = ("auto", "model", "classical")
 KINDS = {"close_ups": (), "whole_only": ("--set", "data.patches=0")}
 GAINS = {"scratches": -0.1, "spots": -0.1, "patches": 0.0, "box": 0.0}
 """Over the best classical method, dB."""
@@ -67,9 +69,11 @@ def hole_of(kind: str, rng: np.random.Generator) -> np.ndarray:
 def trained(args: Namespace, kind: str) -> LoadedModel:
     folder = args.work / "large-photographs"
     if not folder.exists():
-        folder.mkdir(parents=True)
-        for index, pixels in enumerate(windows(photographs.LEARNED_FROM, NUM_LEARNED, args.seed)):
-            Image.fromarray(pixels).save(folder / f"{index:04d}.png")
+        for split, names, num in (("train", photographs.LEARNED_FROM, NUM_LEARNED),
+                                  ("val", photographs.VALIDATED_ON, NUM_VALIDATED)):  # fmt: skip
+            (folder / split).mkdir(parents=True)
+            for index, pixels in enumerate(windows(names, num, args.seed)):
+                Image.fromarray(pixels).save(folder / split / f"{index:04d}.png")
     run, _ = common.train(
         args.work, f"large-photographs-{kind}-{args.minutes:g}m", folder, "--labels", "none", "--image-size", 64,
         "--time", common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed, *KINDS[kind],
@@ -96,7 +100,7 @@ def measured(args: Namespace, kind: str, images: np.ndarray) -> dict[str, float]
     best = max(found.values())
     for run in KINDS:
         model = trained(args, run)
-        for method in ("auto", "model"):
+        for method in METHODS:
             drawn = ours(model, images, holes, method, args.seed)
             found[f"{run}_{method}"] = filling.hole_psnr_db(images, drawn.mean(0), holes)
             found[f"{run}_{method}_single"] = filling.hole_psnr_db(images, drawn[0], holes)

@@ -1,7 +1,9 @@
 """Crops of the colour photographs that scikit-image ships, split by picture: for sizes.py and fills.py.
 
-Learned from: astronaut, chelsea, hubble_deep_field, immunohistochemistry, retina and the left half of
-stereo_motorcycle. Held out: coffee and rocket. All are files of scikit-image's wheel: nothing is fetched.
+Learned from: astronaut, hubble_deep_field, immunohistochemistry, retina and the left half of stereo_motorcycle.
+Validated on, to choose the best weights and the trust in fills: chelsea; with crops of pictures that are learned from a
+model would seem to know what it has not seen. Held out: coffee and rocket. All are files of scikit-image's wheel:
+nothing is fetched.
 """
 
 import shutil
@@ -11,7 +13,8 @@ import numpy as np
 from PIL import Image
 from skimage import data as pictures
 
-LEARNED_FROM = ("astronaut", "chelsea", "hubble_deep_field", "immunohistochemistry", "retina", "stereo_motorcycle")
+LEARNED_FROM = ("astronaut", "hubble_deep_field", "immunohistochemistry", "retina", "stereo_motorcycle")
+VALIDATED_ON = ("chelsea",)
 HELD_OUT = ("coffee", "rocket")
 
 

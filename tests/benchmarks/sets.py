@@ -2,8 +2,8 @@
 
 fashion       the first 55,000 training images of Fashion-MNIST; held out are the last 5,000
 emoji         Noto Emoji split by base code point (emoji.py); training chooses its best weights by the held-out icons
-photographs   6,000 crops of 64×64 colour pixels of six photographs, 5 % of which the program keeps to choose its best
-              weights; held out are 200 crops of two others (photographs.py)
+photographs   6,000 crops of 64×64 colour pixels of five photographs, and 300 of another to choose the best weights by;
+              held out are 200 crops of two others (photographs.py)
 mnist         MNIST's training part; held out is its test part
 
 A run is `vae train --labels none --time …` with the default preset, under --work; --run takes another.
@@ -24,7 +24,7 @@ from vae_cli.training.prepare import prepare
 
 MINUTES = {"fashion": 10.0, "emoji": 15.0, "photographs": 15.0, "mnist": 10.0}
 """Of training."""
-NUM_CROPS, NUM_HELD_OUT_CROPS, CROP_SIZE = 6000, 200, (64, 64)
+NUM_CROPS, NUM_VALIDATED, NUM_HELD_OUT_CROPS, CROP_SIZE = 6000, 300, 200, (64, 64)
 NUM_MNIST_TEST = 10_000
 
 
@@ -79,7 +79,9 @@ def _trained(name: str, args: Namespace) -> Path:
     words: tuple[Any, ...] = (args.data / "mnist" / "train",)
     if name == "photographs":
         folder = args.work / "photographs"
-        photographs.crop_folder(folder, photographs.LEARNED_FROM, NUM_CROPS, CROP_SIZE, args.seed)
+        for split, names, num in (("train", photographs.LEARNED_FROM, NUM_CROPS),
+                                  ("val", photographs.VALIDATED_ON, NUM_VALIDATED)):  # fmt: skip
+            photographs.crop_folder(folder / split, names, num, CROP_SIZE, args.seed)
         words = (folder, "--image-size", "x".join(map(str, CROP_SIZE)), "--channels", 3)
     return common.train(args.work, f"{name}-{args.minutes:g}m", *words, "--labels", "none", "--time",
                         common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed)[0]  # fmt: skip

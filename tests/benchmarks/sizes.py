@@ -2,7 +2,7 @@
 
     python tests/benchmarks/sizes.py --work FOLDER [--seconds 60] [--sizes 32 64 96x64 128 256]
 
-Crops of the colour photographs that scikit-image ships, split by picture (photographs.py): 512 of six pictures are
+Crops of the colour photographs that scikit-image ships, split by picture (photographs.py): 512 of five pictures are
 learned from, 64 of two others held out. A crop is a random window of the size's proportions, at least as large as the
 size and brought down to it, so that every size sees the same scenes. For each size `vae train --time 60s --image-size
 HxW` with the default preset, both phases.

@@ -35,7 +35,7 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
     fill, smooth = torch.rand(20, 3, 40, 40), torch.rand(20, 3, 40, 40)
     truth = blended(fill, smooth, observed, made.expand(20, -1, -1))
     parts = [slice(0, 7), slice(7, 20)]
-    found = fitted_weight(sum(evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts))  # type: ignore[arg-type]
+    found = fitted_weight(torch.cat([evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts]))
     kind, depth = kinds_of(observed)
     cells = torch.zeros(NUM_KINDS, MAX_DEPTH + 1)
     cells.index_put_((kind.flatten(), depth.flatten()), torch.ones(kind.numel()), accumulate=True)
@@ -49,8 +49,15 @@ def test_without_evidence_the_model_is_trusted() -> None:
     nothing = evidence(same, same, torch.rand(2, 1, 40, 40), observed)
     assert torch.equal(fitted_weight(nothing), torch.ones(NUM_KINDS, MAX_DEPTH))
     wrong = fitted_weight(evidence(1 - same, same, same, observed))
-    assert wrong[1, :4].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.5]), "the continuation is the truth here"
-    assert wrong[1, -1] > 0.9, "no pixel lies as deep as this"
+    assert wrong[1].tolist() == pytest.approx([0] * MAX_DEPTH, abs=0.01), "the continuation is the truth here"
+    assert wrong[0].tolist() == [1] * MAX_DEPTH, "no pixel lies among few known ones"
+
+
+def test_what_holds_less_deep_is_taken_where_there_is_nothing_to_go_by() -> None:
+    observed, fill, smooth = box().repeat(8, 1, 1, 1), torch.rand(8, 3, 40, 40), torch.rand(8, 3, 40, 40)
+    made = torch.full((8, NUM_KINDS, MAX_DEPTH), 0.7)
+    found = fitted_weight(evidence(fill, smooth, blended(fill, smooth, observed, made), observed))
+    assert found[1].tolist() == pytest.approx([0.7] * MAX_DEPTH, abs=0.02), "of depths up to 5 only is anything known"
 
 
 def test_known_pixels_are_the_fills() -> None:
@@ -64,3 +71,13 @@ def test_each_picture_has_weights_of_its_own() -> None:
     weight = torch.stack([torch.zeros(NUM_KINDS, MAX_DEPTH), torch.ones(NUM_KINDS, MAX_DEPTH)])
     found = blended(fill, torch.zeros_like(fill), observed, weight)
     assert torch.equal(found[0], fill[0] * observed[0]) and torch.equal(found[1], fill[1])
+
+
+def test_a_smooth_picture_counts_as_much_as_a_lively_one() -> None:
+    """The plate is right about the smooth one to a grey level, the fill a little less wrong about the lively one."""
+    observed, truth = box().repeat(2, 1, 1, 1), torch.zeros(2, 1, 40, 40)
+    smooth = torch.cat([torch.full((1, 1, 40, 40), 0.004), torch.full((1, 1, 40, 40), 1.0)])
+    fill = torch.cat([torch.full((1, 1, 40, 40), 0.5), torch.full((1, 1, 40, 40), 0.6)])
+    both = fitted_weight(evidence(fill, smooth, truth, observed))[1, 2]
+    lively = fitted_weight(evidence(fill[1:], smooth[1:], truth[1:], observed[1:]))[1, 2]
+    assert lively > 0.9 and both < 0.1

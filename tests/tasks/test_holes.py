@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vae_cli.model.smooth import membrane
+from vae_cli.tasks import windows as windows_module
 from vae_cli.tasks.holes import Filling, blend, from_window, to_window
 from vae_cli.tasks.windows import Box, Window, windows
 
@@ -121,6 +122,27 @@ def test_values_under_the_hole_are_never_seen(hole: np.ndarray, model_size: tupl
     assert np.isfinite(filled).all() and filled.min() >= 0 and filled.max() <= 255
 
 
+def test_a_scratch_across_a_picture_is_seen_at_its_own_resolution() -> None:
+    hole = np.zeros((300, 400), bool)
+    hole[np.arange(300), np.arange(300)] = hole[np.arange(300), np.arange(300) + 1] = True
+    hole[150:152] = True
+    found = windows(hole, (32, 32))
+    assert {(window.height, window.width) for window in found} == {(32, 32)} and len(found) > 20
+    covered = np.zeros(hole.shape, int)
+    for window in found:
+        for target in window.targets:
+            covered[target.slices] += 1
+    assert (covered[hole] == 1).all()
+
+
+def test_a_thick_stroke_is_seen_less_closely_and_a_blot_as_a_whole() -> None:
+    hole = np.zeros((300, 400), bool)
+    hole[140:152, 20:380] = True
+    assert {window.height for window in windows(hole, (32, 32))} == {128}
+    hole[90:200, 100:200] = True
+    assert len(windows(hole, (32, 32))) == 1
+
+
 def test_known_colour_does_not_mix_with_the_hole() -> None:
     image = np.full((64, 64, 3), 100, np.uint8)
     hole = np.zeros((64, 64), bool)
@@ -202,11 +224,15 @@ def test_half_of_a_picture_of_the_models_shape_is_one_whole_window() -> None:
     assert (window.top, window.left, window.height, window.width) == (0, 0, 300, 450)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.75])
-@pytest.mark.parametrize("size", [(500, 700), (1500, 2100)])
-def test_scattered_pixels_are_one_window(share: float, size: tuple[int, int]) -> None:
-    hole = np.random.default_rng(0).random(size) < share
-    assert len(windows(hole, (64, 64))) == 1
+def test_scattered_pixels_are_seen_closely_where_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    def heights(share: float) -> set[int]:
+        hole = np.random.default_rng(0).random((500, 700)) < share
+        return {window.height for window in windows(hole, (64, 64))}
+
+    assert heights(0.01) == heights(0.1) == {64}
+    assert min(heights(0.75)) >= 500, "nearly all is missing: the picture is seen whole"
+    monkeypatch.setattr(windows_module, "_MOST_PIECES", 200)
+    assert heights(0.01) == {128}, "many pieces are looked at less closely"
 
 
 def test_components_of_a_spiral_are_one() -> None:
@@ -215,8 +241,7 @@ def test_components_of_a_spiral_are_one() -> None:
         hole[edge, edge : 400 - edge] = hole[399 - edge, edge : 400 - edge] = True
         hole[edge : 400 - edge, edge] = hole[edge : 400 - edge, 399 - edge] = True
     hole[np.arange(200), np.arange(200)] = True
-    (window,) = windows(hole, (8, 8))
-    assert window.targets == (Box(0, 0, 400, 400),)
+    assert windows_module._hole_boxes(hole, (8, 8)) == [Box(0, 0, 400, 400)]
 
 
 def test_many_megapixels_are_quick() -> None:

@@ -15,11 +15,10 @@ _SURROUNDINGS = 15
 _SPARSE_BELOW = 0.4
 NUM_KINDS = 2
 _CAUTION = 1e-3
-"""Share of all squared differences that each cell is credited with as evidence for the model: few pixels decide
-nothing."""
-_LEAST_TRUST = 0.2, 0.1, 0.5
-"""At depth 1, more with each pixel, and at most: fills shall differ where they can, and show something deep in a hole,
-whatever the squared error says of a model that has learned little."""
+"""Share of all squared differences that each cell is credited with as evidence for what holds one pixel less deep, the
+first for the model: few pixels decide nothing."""
+_ROUNDS, _NEGLIGIBLE = 8, (2 / 127.5) ** 2
+"""Of reweighting, which are many; and a mean squared error, that of two grey levels, below which none matters."""
 
 
 def kinds_of(observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,26 +43,43 @@ def blended(fill: Tensor, smooth: Tensor, observed: Tensor, weight: Tensor) -> T
 
 
 def evidence(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> Tensor:
-    """float64 [2, NUM_KINDS * MAX_DEPTH] on the CPU: in each cell the sums of (fill - smooth) · (truth - smooth) and of
-    (fill - smooth)², for pictures [N, C, H, W] and masks [N, 1, H, W]. Of several parts, add them up."""
+    """float64 [N, 4, NUM_KINDS, MAX_DEPTH] on the CPU, for pictures [N, C, H, W] and masks [N, 1, H, W]: over the
+    values in each cell of each picture their number, and the sums of (truth - smooth)², (fill - smooth) · (truth -
+    smooth) and (fill - smooth)². Of several parts, put one after the other."""
     fill, smooth, truth, observed = (part.cpu() for part in (fill, smooth, truth, observed))  # not all have doubles
     kind, depth = kinds_of(observed)
-    cell = (kind * MAX_DEPTH + depth - 1)[depth > 0]
-    by_fill = fill.double() - smooth.double()
-    products = torch.stack([by_fill * (truth.double() - smooth.double()), by_fill.square()]).sum(2, keepdim=True)
-    sums = torch.zeros(2, NUM_KINDS * MAX_DEPTH, dtype=torch.float64)
-    return sums.index_add_(1, cell, products[:, depth > 0])
+    picture = torch.arange(len(fill))[:, None, None, None].expand_as(depth)
+    cell = ((picture * NUM_KINDS + kind) * MAX_DEPTH + depth - 1)[depth > 0]
+    by_fill, by_truth = fill.double() - smooth.double(), truth.double() - smooth.double()
+    products = [torch.ones_like(by_fill), by_truth.square(), by_fill * by_truth, by_fill.square()]
+    sums = torch.zeros(4, len(fill) * NUM_KINDS * MAX_DEPTH, dtype=torch.float64)
+    sums.index_add_(1, cell, torch.stack([product.sum(1, keepdim=True)[depth > 0] for product in products]))
+    return sums.unflatten(1, (len(fill), NUM_KINDS, MAX_DEPTH)).movedim(1, 0)
 
 
-def fitted_weight(sums: Tensor) -> Tensor:
-    """[NUM_KINDS, MAX_DEPTH] up to 1: with these weights `blended` comes nearest to the truth, in squared error.
+def fitted_weight(found: Tensor) -> Tensor:
+    """[NUM_KINDS, MAX_DEPTH] in 0..1: the weights with which the logarithm of the squared error of `blended` is least,
+    in the mean over the pictures of the `evidence` found [N, 4, NUM_KINDS, MAX_DEPTH].
 
-    Least squares in each cell of the `evidence`: the weight of the fill is the regression of (truth - smooth) on
-    (fill - smooth), but no less than _LEAST_TRUST.
+    A logarithm, as in PSNR, because on a smooth picture a small error counts as much as a large one on a lively one. It
+    is found by least squares with each picture weighted by one over its error (iteratively reweighted).
     """
-    credit = _CAUTION * sums[1].sum() + torch.finfo(torch.float64).tiny
-    explained, there_is = sums + credit
-    first, more, most = _LEAST_TRUST
-    least = (first + more * torch.arange(MAX_DEPTH)).clamp(max=most)
-    weight = (explained / there_is).clamp(max=1).float().unflatten(0, (NUM_KINDS, MAX_DEPTH))
-    return torch.maximum(weight, least)
+    count, by_truth, product, by_fill = found.unbind(1)
+    share = torch.ones(len(found), 1, 1, dtype=torch.float64)
+    weight = torch.ones(NUM_KINDS, MAX_DEPTH, dtype=torch.float64)
+    for _ in range(_ROUNDS):
+        weight = _least_squares((share * product).sum(0), (share * by_fill).sum(0))
+        error = (by_truth - 2 * weight * product + weight.square() * by_fill).sum((1, 2), keepdim=True)
+        share = 1 / (error + _NEGLIGIBLE * count.sum((1, 2), keepdim=True)).clamp(min=torch.finfo(torch.float64).tiny)
+    return weight.float()
+
+
+def _least_squares(product: Tensor, by_fill: Tensor) -> Tensor:
+    """[NUM_KINDS, MAX_DEPTH]: the regression of (truth - smooth) on (fill - smooth) in each cell."""
+    credit = _CAUTION * by_fill.sum() + torch.finfo(torch.float64).tiny
+    weight = torch.ones_like(by_fill)
+    for depth in range(MAX_DEPTH):
+        shallower = weight[:, max(0, depth - 1)]
+        slope = (product[:, depth] + credit * shallower) / (by_fill[:, depth] + credit)
+        weight[:, depth] = slope.clamp(0, 1)
+    return weight

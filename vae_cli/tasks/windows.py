@@ -1,10 +1,12 @@
 """Where a model looks at a picture of any size: windows around its holes.
 
 For each hole (or group of near ones) there is a window of the model's aspect ratio, large enough to show the hole in
-its surroundings. A picture of exactly the model's size is one window.
+its surroundings. A hole that is long but thin, or many small ones, are looked at piece by piece, closer: a scratch
+across a scan is mended at the scan's own resolution. A picture of exactly the model's size is one window.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +14,10 @@ import numpy as np
 from vae_cli.data.components import roots
 
 _LARGEST_HOLE_SHARE = 0.35
+_THIN_SHARE = 0.15
+"""Of a close window: a hole with no more of each is thin."""
+_MOST_PIECES = 4096
+"""Of a hole; more are looked at less closely, since each takes about as long as a small picture."""
 _SHARE_STEP = 1.1  # windows grow by this factor until the hole is small enough in them
 _GRID_SIDE = 1024  # components are found on a grid of at most this many cells a side
 
@@ -58,9 +64,36 @@ def windows(hole: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
     """
     by_place: dict[Window, list[Box]] = {}
     for box in _hole_boxes(hole, model_size):
-        count = int(np.count_nonzero(hole[box.slices]))
-        by_place.setdefault(_window_for(box, count, hole.shape, model_size), []).append(box)
+        for piece, window in _pieces(hole, box, model_size):
+            by_place.setdefault(window, []).append(piece)
     return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in by_place.items())
+
+
+def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tuple[Box, Window]]:
+    """The hole in a box as a whole, or in pieces where it is thin, each with its window."""
+    whole = _window_for(box, int(np.count_nonzero(hole[box.slices])), hole.shape, model_size)
+    scale = 1.0
+    while 2 * scale <= whole.height / model_size[0]:
+        cut: list[tuple[Box, Window]] = []
+        for piece in _cells(hole, box, [max(1, round(scale * side / 2)) for side in model_size]):
+            window = _window_of(piece, scale, hole.shape, model_size)
+            seen = hole[window.inside(hole.shape).slices]
+            if np.count_nonzero(seen) > _THIN_SHARE * seen.size or len(cut) == _MOST_PIECES:
+                break
+            cut.append((piece, window))
+        else:
+            return cut
+        scale *= 2
+    return [(box, whole)]
+
+
+def _cells(hole: np.ndarray, box: Box, sides: Sequence[int]) -> Iterator[Box]:
+    """Tight boxes of what lies in each cell, of (height, width), of a grid over the box."""
+    for top in range(box.top, box.top + box.height, sides[0]):
+        for left in range(box.left, box.left + box.width, sides[1]):
+            cell = Box(top, left, sides[0], sides[1]).overlap(box)
+            if hole[cell.slices].any():
+                yield _tight(hole, cell.top, cell.left, cell.top + cell.height, cell.left + cell.width)
 
 
 def _window_for(box: Box, count: int, picture_size: tuple[int, int], model_size: tuple[int, int]) -> Window:
@@ -74,6 +107,11 @@ def _window_for(box: Box, count: int, picture_size: tuple[int, int], model_size:
         if count <= _LARGEST_HOLE_SHARE * area:
             break
         scale = min(scale * _SHARE_STEP, whole)
+    return _window_of(box, scale, picture_size, model_size)
+
+
+def _window_of(box: Box, scale: float, picture_size: tuple[int, ...], model_size: tuple[int, int]) -> Window:
+    """The window around a box in which a pixel of the model is `scale` of the picture's."""
     height, width = (math.ceil(scale * model - 1e-6) for model in model_size)
     top = _start(box.top + box.height / 2, height, picture_size[0])
     return Window(top, _start(box.left + box.width / 2, width, picture_size[1]), height, width)

@@ -175,7 +175,7 @@ class FlowPhase:
 
     def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
         """The weights that are best for fills of images [N, C, H, W] in [-1, 1], seen as close as zooms [N] say."""
-        move, sums = self.setting.runtime.move, []
+        move, found = self.setting.runtime.move, []
         for number, family in enumerate(FAMILIES):
             generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 1 + number)
             for part, zoom in zip(images.split(WEIGHED_CHUNK), zooms.split(WEIGHED_CHUNK), strict=True):
@@ -185,8 +185,8 @@ class FlowPhase:
                 view = View.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
                 noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
                 fills = [self._filled(flow, view, side * pair) for pair in noise for side in (1, -1)]
-                sums.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
-        return fitted_weight(torch.stack(sums).sum(0))
+                found.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
+        return fitted_weight(torch.cat(found))
 
     def _filled(self, flow: LatentFlow, view: View, noise: Tensor) -> Tensor:
         """[B, C, H, W]: one fill of each image."""
