@@ -2,11 +2,11 @@
 
     python tests/benchmarks/large_photographs.py --work FOLDER [--minutes 5] [--num 40]
 
-600 windows of 256×256 pixels, not resampled, of the photographs in photographs.py that are learned from, and 60 of
-another to validate on; two trainings
-of `vae train --time 5m --image-size 64`, as the program does it and with `data.patches=0`. Then --num such windows of
-the pictures that are held out, each with holes of four kinds, filled by `vae_cli.tasks.inpaint` (mean of four fills and
-the first) under each `--method`, and by the classical methods of filling.py on the same images and holes:
+600 windows of 256×256 pixels, not resampled, of the photographs in photographs.py that are learned from, and 60 of the
+one to validate on; two trainings of `vae train --time 5m --image-size 64` on them, as the program does it and with
+`data.patches=0`. Then --num such windows of the pictures that are held out, each with holes of four kinds, filled by
+`vae_cli.tasks.inpaint` (mean of four fills and the first) under each `--method`, and by the classical methods of
+filling.py on the same images and holes:
 
 scratches  three lines of 2 pixels' width across the picture
 spots      twelve discs of 2 to 5 pixels' radius
