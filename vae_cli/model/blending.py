@@ -61,8 +61,8 @@ def evidence(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> T
 
 
 def fitted_weight(found: Tensor) -> Tensor:
-    """[NUM_KINDS, MAX_DEPTH] from the least trust to 1: the weights with which the logarithm of the squared error of `blended` is least,
-    in the mean over the pictures of the `evidence` found [N, 4, NUM_KINDS, MAX_DEPTH].
+    """[NUM_KINDS, MAX_DEPTH] from the least trust to 1: the weights with which the logarithm of the squared error of
+    `blended` is least, in the mean over the pictures of the `evidence` found [N, 4, NUM_KINDS, MAX_DEPTH].
 
     A logarithm, as in PSNR, because on a smooth picture a small error counts as much as a large one on a lively one. It
     is found by least squares with each picture weighted by one over its error (iteratively reweighted).
