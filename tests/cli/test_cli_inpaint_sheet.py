@@ -26,7 +26,7 @@ def test_the_sheet_has_a_row_for_every_file(vae, run: Path, scans: Path, tmp_pat
     assert outcome.code == 1 and outcome.json["sheet"] == str(page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<tr") == 4 and text.count("<img") == 8, "before, hole and two fills of two pictures"
-    assert "2 filled" not in text and "4 filled, 1 failed, 1 without a mask" in text
+    assert "4 fills written, 1 failed, 1 without a mask" in text
     assert 'href="../old%20scans/a.png"' in text and 'href="a.v2.png"' in text
     assert text.count('<tr class="failed">') == 1 and "no mask" in text
 
@@ -46,4 +46,5 @@ def test_a_sheet_is_a_page_and_replaces_nothing(vae, run: Path, scans: Path, tmp
     assert refused.code == 2 and "sheet.html" in refused.stderr
     (tmp_path / "mine.html").write_text("keep")
     assert vae(*words, "--sheet", tmp_path / "mine.html").code == 2
+    assert vae(*words, "--sheet", tmp_path / "mine.html", "--skip-existing").code == 2
     assert (tmp_path / "mine.html").read_text() == "keep" and not (tmp_path / "fixed").exists()

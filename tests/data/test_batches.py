@@ -98,3 +98,17 @@ def test_ranks_share_close_ups_too() -> None:
             parts.append(next(batches).pixels[:, 0, 0, 0])
     with Batches(numbered(20), 8, patches=close_ups(5), seed=0) as batches:
         assert torch.equal(torch.cat(parts), next(batches).pixels[:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 8])
+def test_a_quarter_of_all_images_are_close_ups_whatever_the_batch(batch_size: int) -> None:
+    """And each set goes on where the last batch left it."""
+    drawn = []
+    with Batches(numbered(20), batch_size, patches=close_ups(5), seed=3) as batches:
+        for _ in range(-(-40 // batch_size)):
+            drawn += next(batches).pixels[:, 0, 0, 0].tolist()
+    is_patch = [number >= 100 for number in drawn[:40]]
+    assert is_patch == [False, False, False, True] * 10
+    wholes = [number for number in drawn[:40] if number < 100]
+    assert wholes == batch_indices(20, 30, 3, 0).tolist()
+    assert [number - 100 for number in drawn[:40] if number >= 100] == batch_indices(5, 10, 3, 0).tolist()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_cli.data.cache import largest_zooms, load_patches
+from vae_cli.data.cache import load_patches, picture_sizes
 from vae_cli.data.patches import LEAST_ZOOM, decode_patches, patch_boxes, sources, zoom_of
 from vae_cli.data.scan import ImageRef, scan
 
@@ -72,7 +72,7 @@ def test_patches_are_cut_from_the_picture_as_displayed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # a quarter turn
     ref = ramp(tmp_path / "turned.png", (100, 200), exif=exif)
-    loaded = load_patches([ref], 4, size=(16, 16), channels=3)
+    loaded = load_patches([ref], picture_sizes([ref]), 4, size=(16, 16), channels=3)
     upright = np.rot90(np.asarray(Image.open(ref.path)), -1)
     boxes, zooms = patch_boxes("turned.png", (200, 100), (16, 16), 4)
     for patch, (left, top, right, bottom) in zip(loaded.pixels, boxes, strict=True):
@@ -86,34 +86,39 @@ def test_loaded_patches_know_their_image_and_come_from_the_cache(tmp_path: Path,
         draw(tmp_path / f"data/{number}.png", (side, side), seed=number)
     (tmp_path / "data/broken.png").write_bytes(b"\x89PNG cut off")
     refs = scan(tmp_path / "data").images
-    first = load_patches(refs, 3, size=(8, 8), channels=1)
+    sizes = picture_sizes(refs)
+    assert sizes == [(64, 64), (8, 8), (40, 40), None]
+    first = load_patches(refs, sizes, 3, size=(8, 8), channels=1)
     assert first.pixels.shape == (9, 8, 8, 1) and first.labels.tolist() == [-1] * 9
     assert first.ids == ("0.png",) * 3 + ("1.png",) * 3 + ("2.png",) * 3
     assert first.zooms is not None and (first.zooms > 0).tolist() == [True] * 3 + [False] * 3 + [True] * 3
     stamps = {path: path.stat().st_ino for path in cache.iterdir()}
-    again = load_patches(refs, 3, size=(8, 8), channels=1)
+    again = load_patches(refs, sizes, 3, size=(8, 8), channels=1)
     np.testing.assert_array_equal(again.pixels, first.pixels)
     assert {path: path.stat().st_ino for path in cache.iterdir()} == stamps
-    assert len(load_patches(refs, 2, size=(8, 8), channels=1).pixels) == 6
+    assert len(load_patches(refs, sizes, 2, size=(8, 8), channels=1).pixels) == 6
 
 
 def test_the_same_file_under_another_id_is_cut_elsewhere(tmp_path: Path, draw: Draw, cache: Path) -> None:
     path = draw(tmp_path / "data/sub/a.png", (64, 64))
-    one, other = (load_patches([ImageRef(name, path)], 2, size=(8, 8), channels=3) for name in ("a.png", "sub/a.png"))
+    one, other = (
+        load_patches([ImageRef(name, path)], [(64, 64)], 2, size=(8, 8), channels=3) for name in ("a.png", "sub/a.png")
+    )
     assert not np.array_equal(one.pixels, other.pixels)
 
 
-def test_zooms_of_headers(tmp_path: Path, draw: Draw) -> None:
-    for number, side in enumerate((64, 8)):
-        draw(tmp_path / f"data/{number}.png", (side, 2 * side))
-    (tmp_path / "data/broken.png").write_bytes(b"\x89PNG")
-    assert largest_zooms(scan(tmp_path / "data").images, (8, 8)).tolist() == [3, 0]
-
-
 def test_few_images_give_many_patches_each_and_many_a_few() -> None:
-    refs = [ImageRef(str(number), Path(str(number))) for number in range(1000)]
-    assert sources(refs[:10], 8000) == (tuple(refs[:10]), 16)
-    assert sources(refs, 8000) == (tuple(refs), 8)
-    chosen, num = sources(refs, 400)
-    assert num == 4 and len(chosen) == 100 and chosen[0] == refs[0] and chosen[-1] == refs[-1]
-    assert sources(refs[:3], 2)[1] == 2
+    large, small = (400, 400), (70, 60)
+    assert sources([large] * 10, (64, 64), 8000) == (list(range(10)), 64)
+    assert sources([large] * 10, (64, 64), 200) == (list(range(10)), 20)
+    chosen, num = sources([large] * 1000, (64, 64), 8000)
+    assert num == 16 and len(chosen) == 500 and chosen[0] == 0 and chosen[-1] == 999
+    assert sources([small, large, None, large], (64, 64), 100)[0] == [1, 3], "only from those far larger than the model"
+    assert sources([small, None], (64, 64), 10) == sources([], (64, 64), 10) == ([], 0)
+
+
+def test_huge_images_are_decoded_less_often() -> None:
+    """A hundred of 24 megapixels would take minutes."""
+    chosen, num = sources([(4000, 6000)] * 500, (64, 64), 8000)
+    assert len(chosen) == 83 and num == 64
+    assert sources([(4000, 6000)], (64, 64), 10) == ([0], 10), "but one of them always"

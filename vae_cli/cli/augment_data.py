@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -38,10 +37,13 @@ class SplitData:
     def places(self) -> list[PurePosixPath]:
         """Where each training image belongs below the output folder; each has a place of its own."""
         taken: set[str] = set()
+        next_number: dict[PurePosixPath, int] = {}  # many images of a list may have one name
         found = []
         for place in map(_place_below, self.refs):
-            variants = (place.with_stem(f"{place.stem}-{number}") for number in count(2))
-            free = next(variant for variant in chain([place], variants) if output.key_of(variant) not in taken)
+            free, number = place, next_number.get(place, 2)
+            while output.key_of(free) in taken:
+                free, number = place.with_stem(f"{place.stem}-{number}"), number + 1
+            next_number[place] = number
             taken.add(output.key_of(free))
             found.append(free)
         return found

@@ -113,13 +113,11 @@ def inpaint(
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks.check()
-    check_sheet(sheet)
+    check_sheet(sheet, overwrite=overwrite, goes_on=skip_existing)
     loading.require_run(run)
     if dry_run and mask_auto:
         write_masks(run, inputs, out, masks, results, overwrite=overwrite, skip_existing=skip_existing)
         return
-    if sheet is not None and not skip_existing:
-        output.refuse_existing([sheet], overwrite=overwrite)
     jobs = _plan(inputs, out, settings, results, skip_missing=skip_missing)
     if dry_run:
         _describe(jobs, settings, results)

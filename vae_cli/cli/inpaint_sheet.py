@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from vae_cli.cli import output
 from vae_cli.cli.holes import Damaged, MaskSource, read_hole_of
 from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
@@ -15,10 +16,20 @@ if TYPE_CHECKING:
     from vae_cli.report.contact_sheet import Row, Shown
 
 
-def check_sheet(path: Path | None) -> None:
-    """Raises ConfigError for a name that is no page's."""
-    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+_TITLE, _HEAD_BYTES = "vae inpaint", 4096
+
+
+def check_sheet(path: Path | None, *, overwrite: bool, goes_on: bool) -> None:
+    """Raises ConfigError for a name that is no page's, and for a file that is there already.
+
+    goes_on: whether the job goes on after a stop; its page is then written anew.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--sheet {path}: the sheet is a web page; give it a name such as {path.stem}.html")
+    if not (goes_on and path.is_file() and f"<title>{_TITLE}".encode() in path.read_bytes()[:_HEAD_BYTES]):
+        output.refuse_existing([path], overwrite=overwrite)
 
 
 def write_sheet(
@@ -28,9 +39,9 @@ def write_sheet(
     from vae_cli.data.atomic import writing
     from vae_cli.report.contact_sheet import contact_sheet
 
-    counts = f"{results.num_written} filled, {results.num_failed} failed, {results.num_missing} without a mask"
+    counts = f"{results.num_written} fills written, {results.num_failed} failed, {results.num_missing} without a mask"
     with writing(path) as file:
-        for piece in contact_sheet(f"vae inpaint: {counts}", _rows(path, jobs, masks, results)):
+        for piece in contact_sheet(f"{_TITLE}: {counts}", _rows(path, jobs, masks, results)):
             file.write(piece.encode("utf-8", "replace"))
     results.messages.note(f"contact sheet: {shown(path)}")
 

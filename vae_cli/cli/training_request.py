@@ -9,7 +9,7 @@ from vae_cli.errors import ConfigError
 if TYPE_CHECKING:
     from vae_cli.config import Layer, RunConfig
 
-_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "model",
+_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
           "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
 """What a run keeps for life."""
 

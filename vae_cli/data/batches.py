@@ -16,6 +16,7 @@ from vae_cli.data.cache import ImageSet
 
 _PREFETCH_DEPTH = 2
 PATCH_EVERY = 4
+"""One image of so many is a patch."""
 _POLL_SECONDS = 0.05  # how soon the thread notices close() while the queue is full
 
 
@@ -23,8 +24,12 @@ def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.
     """int64 [batch_size]: positions step * batch_size .. of an endless chain of shuffled epochs."""
     if num_images < 1 or batch_size < 1 or step < 0:
         raise ValueError(f"no batch {step} of {batch_size} from {num_images} images")
-    position, end = step * batch_size, (step + 1) * batch_size
-    pieces = []
+    return _chain(num_images, seed, step * batch_size, (step + 1) * batch_size)
+
+
+def _chain(num_images: int, seed: int, position: int, end: int) -> np.ndarray:
+    """int64 [end - position]: that part of an endless chain of shuffled epochs."""
+    pieces = [np.empty(0, np.int64)]
     while position < end:
         epoch, offset = divmod(position, num_images)
         pieces.append(_epoch_order(num_images, seed, epoch)[offset : offset + end - position])
@@ -52,7 +57,7 @@ class Batch:
 class Batches:
     """Endless iterator over the batches from `start_step` on; each rank gets its contiguous slice of the global one.
 
-    Where there are patches, each PATCH_EVERY-th image of a batch is one; both sets are shuffled for themselves.
+    Where there are patches, each PATCH_EVERY-th image of all is one; both sets are shuffled for themselves.
 
     Close it (or use `with`) to end the thread. `seconds_waited` adds up the time that next() had to wait.
     """
@@ -69,9 +74,8 @@ class Batches:
         world_size: int = 1,
     ) -> None:
         self.seconds_waited = 0.0
-        is_patch = np.arange(batch_size) % PATCH_EVERY == PATCH_EVERY - 1
-        self._sources = [(image_set, ~is_patch), (patches, is_patch)] if patches else [(image_set, is_patch | True)]
-        self._seed = seed
+        self._images, self._patches = image_set, patches
+        self._batch_size, self._seed = batch_size, seed
         self._slice = slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=_PREFETCH_DEPTH)
         self._closing = threading.Event()
@@ -126,16 +130,30 @@ class Batches:
 
     def _gather(self, step: int) -> Batch:
         num = self._slice.stop - self._slice.start
-        pixels = np.empty((num, *self._sources[0][0].pixels.shape[1:]), np.uint8)
+        pixels = np.empty((num, *self._images.pixels.shape[1:]), np.uint8)
         labels, zooms = np.empty(num, np.int64), np.zeros(num, np.float32)
-        for images, rows in self._sources:
-            drawn = np.zeros(len(rows), np.int64)
-            drawn[rows] = batch_indices(len(images.pixels), int(rows.sum()), self._seed, step)
-            mine = np.flatnonzero(rows[self._slice])
-            indices = drawn[self._slice][mine]
-            order = np.argsort(indices, kind="stable")  # read the memory map forwards
-            pixels[mine[order]] = images.pixels[indices[order]]
-            labels[mine] = images.labels[indices]
+        for images, drawn, rows in self._drawn(step):
+            order = np.argsort(drawn, kind="stable")  # read the memory map forwards
+            pixels[rows[order]] = images.pixels[drawn[order]]
+            labels[rows] = images.labels[drawn]
             if images.zooms is not None:
-                zooms[mine] = images.zooms[indices]
+                zooms[rows] = images.zooms[drawn]
         return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))
+
+    def _drawn(self, step: int) -> Iterator[tuple[ImageSet, np.ndarray, np.ndarray]]:
+        """(images, which of them, in which of this rank's rows) for the images and, where there are any, patches."""
+        first, end = step * self._batch_size, (step + 1) * self._batch_size
+        if self._patches is None:
+            drawn = _chain(len(self._images.pixels), self._seed, first, end)[self._slice]
+            yield self._images, drawn, np.arange(len(drawn))
+            return
+        is_patch = np.arange(first, end) % PATCH_EVERY == PATCH_EVERY - 1
+        num_before = first // PATCH_EVERY  # patches of earlier batches
+        for images, chosen, before in (
+            (self._images, ~is_patch, first - num_before),
+            (self._patches, is_patch, num_before),
+        ):
+            drawn = np.zeros(len(chosen), np.int64)
+            drawn[chosen] = _chain(len(images.pixels), self._seed, before, before + int(chosen.sum()))
+            rows = np.flatnonzero(chosen[self._slice])
+            yield images, drawn[self._slice][rows], rows

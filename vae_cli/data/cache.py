@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from vae_cli.data.decode import WHITE, Colour, decode, is_grey, open_image, probe
-from vae_cli.data.patches import decode_patches, patch_boxes, zoom_of
+from vae_cli.data.patches import decode_patches, patch_boxes
 from vae_cli.data.scan import ImageRef, Skipped
 from vae_cli.errors import DataError
 
@@ -73,7 +73,7 @@ class _Recipe:
     channels: int
     fit: str
     background: Colour
-    num_patches: int = 0
+    num_patches: int = field(default=0, repr=False)  # keys of whole images do not know it
     """Of each image; 0 = it is seen whole."""
 
     @property
@@ -132,6 +132,7 @@ def load_images(
 
 def load_patches(
     refs: Sequence[ImageRef],
+    sizes: Sequence[tuple[int, int]],
     num_patches: int,
     *,
     size: tuple[int, int],
@@ -140,20 +141,21 @@ def load_patches(
     workers: int = 2,
     on_progress: Progress | None = None,
 ) -> ImageSet:
-    """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`."""
+    """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`.
+
+    sizes: (H, W) of each image, as of `picture_sizes`.
+    """
     decoded, notes = _load(refs, _Recipe(size, channels, "crop", background, num_patches), workers, on_progress)
-    kept = [refs[position] for position in decoded.kept]
-    zooms = [patch_boxes(ref.id, probe(ref)[1], size, num_patches)[1] for ref in kept]
-    ids = tuple(ref.id for ref in kept for _ in range(num_patches))
+    zooms = [patch_boxes(refs[position].id, sizes[position], size, num_patches)[1] for position in decoded.kept]
+    ids = tuple(refs[position].id for position in decoded.kept for _ in range(num_patches))
     no_labels = np.full(len(ids), -1, np.int64)
     return ImageSet(decoded.pixels, ids, no_labels, (), tuple(notes), np.array(zooms, np.float32).reshape(-1))
 
 
-def largest_zooms(refs: Sequence[ImageRef], size: tuple[int, int], workers: int = 2) -> np.ndarray:
-    """float64 [N]: how close one can come to each image whose header can be read, before pixels of the model show
-    less than one of the file's."""
+def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int, int] | None]:
+    """(H, W) of each image as displayed, from its header; None where that cannot be read."""
     found = _in_order(lambda ref: _data_error_or(lambda: probe(ref)), refs, workers)
-    return np.array([zoom_of(1.0, facts[1], size) for facts in found if not isinstance(facts, DataError)])
+    return [None if isinstance(facts, DataError) else facts[1] for facts in found]
 
 
 def _load(
@@ -308,8 +310,9 @@ def _entry_key(refs: Sequence[ImageRef], recipe: _Recipe) -> str:
                 facts[ref.path] = (stat.st_size, stat.st_mtime_ns)
             except (OSError, ValueError):
                 facts[ref.path] = (-1, -1)
-        place = ref.id if recipe.num_patches else None  # the id decides where patches are cut
-        line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path], place))  # repr escapes odd names
+        line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path]))  # repr escapes odd names
+        if recipe.num_patches:
+            line += repr((recipe.num_patches, ref.id))  # which decide where patches are cut
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

@@ -20,7 +20,9 @@ from vae_cli.data.scan import ImageRef
 
 LEAST_ZOOM = 0.5
 """Less is nearly the whole picture."""
-_FEWEST, _MOST = 4, 16  # patches of one image
+_OF_ONE_IMAGE, _MOST_OF_ONE_IMAGE = 16, 64
+_PIXELS_A_PATCH = 250_000
+"""Decoded for each patch at most: 8,000 of them take a CPU about a minute, however large the images are."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the displayed image."""
@@ -32,11 +34,19 @@ def zoom_of(scale: float, picture_size: tuple[int, int], model_size: tuple[int, 
     return max(0.0, math.log2(whole / scale))
 
 
-def sources(refs: Sequence[ImageRef], total: int) -> tuple[tuple[ImageRef, ...], int]:
-    """The images that `total` patches are cut from, evenly chosen, and how many of each."""
-    num_sources = min(len(refs), max(1, total // _FEWEST))
-    chosen = np.linspace(0, len(refs) - 1, num_sources).round().astype(int)
-    return tuple(refs[index] for index in chosen), min(_MOST, max(1, total // max(1, num_sources)))
+def sources(sizes: Sequence[tuple[int, int] | None], model_size: tuple[int, int], total: int) -> tuple[list[int], int]:
+    """Which images `total` patches are cut from, evenly chosen among those far larger than the model, and how many of
+    each: from few images, as decoding one takes far longer than cutting.
+
+    sizes: (H, W) of each image, None = unknown. Large images are fewer, so that decoding them stays bearable.
+    """
+    large = [number for number, size in enumerate(sizes) if size and zoom_of(1.0, size, model_size) >= LEAST_ZOOM]
+    if not large:
+        return [], 0
+    mean_pixels = float(np.mean([math.prod(size) for size in sizes if size]))
+    num_sources = min(len(large), total / _OF_ONE_IMAGE, total * _PIXELS_A_PATCH / mean_pixels)
+    chosen = np.unique(np.linspace(0, len(large) - 1, max(1, int(num_sources))).round().astype(int))
+    return [large[index] for index in chosen], min(_MOST_OF_ONE_IMAGE, -(-total // len(chosen)))
 
 
 def patch_boxes(

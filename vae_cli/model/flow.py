@@ -284,7 +284,7 @@ class LatentFlow(nn.Module):
         whole = self.fill_weight.expand(len(zoom), -1, -1)
         if not self.sees_patches:
             return whole
-        return torch.where((zoom > 0)[:, None, None], self.patch_fill_weight, whole)
+        return torch.where((zoom > 0)[:, None, None].to(whole.device), self.patch_fill_weight, whole)
 
     def velocity(self, u: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
         """What carries noise to data were the data N(0, I), in closed form, and the network's correction.

@@ -21,7 +21,7 @@ td.name { overflow-wrap: anywhere; width: 16rem; }
 figure { display: inline-block; margin: 0 .75rem .5rem 0; }
 figcaption, .note { color: #888; font-size: 12px; }
 .failed .note { color: #c33; }
-img { display: block; image-rendering: auto; min-width: 64px; }
+img { display: block; }
 """
 
 

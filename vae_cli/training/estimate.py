@@ -43,7 +43,7 @@ def estimate(setting: Setting) -> Estimate:
     vae_seconds = _seconds_of_update(VaePhase(setting, vae), setting)
     has_flow = training.flow_share > 0
     flow_seconds = _seconds_of_update(FlowPhase(setting, flow, vae), setting) if has_flow else 0.0
-    total = total_steps(training, len(setting.train.ids))
+    total = total_steps(training, setting.images_an_epoch)
     if total is None:
         seconds = training.time or 0.0
     else:

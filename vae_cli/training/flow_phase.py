@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
-from vae_cli.data.pixels import to_unit
 from vae_cli.model.blending import evidence, fitted_weight
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import image_generator
@@ -165,13 +164,9 @@ class FlowPhase:
         every = torch.cat([x.cpu() for x, *_ in self.setting.validation_chunks()])
         chosen = every[torch.linspace(0, len(every) - 1, min(len(every), WEIGHED_IMAGES)).long()]
         flow.fill_weight.copy_(self._trust(flow, chosen, torch.zeros(len(chosen))))
-        close = self.setting.validation_patches
         if flow.sees_patches:
-            flow.patch_fill_weight.copy_(flow.fill_weight)
-        if flow.sees_patches and close is not None and close.zooms is not None:
-            rows = np.linspace(0, len(close.ids) - 1, min(len(close.ids), 2 * WEIGHED_IMAGES)).astype(np.int64)
-            zooms = torch.from_numpy(close.zooms[rows])
-            flow.patch_fill_weight.copy_(self._trust(flow, to_unit(close.pixels[rows]), zooms))
+            close_ups, zooms = self.setting.close_ups(WEIGHED_IMAGES)
+            flow.patch_fill_weight.copy_(self._trust(flow, close_ups, zooms) if len(zooms) else flow.fill_weight)
 
     def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
         """The weights that are best for fills of images [N, C, H, W] in [-1, 1], seen as close as zooms [N] say."""

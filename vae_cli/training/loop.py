@@ -46,7 +46,7 @@ class Trainer:
         """`extend`: the budget was given for this invocation, so a phase that had spent an older one goes on."""
         self.setting, self.run_path, self.started, self.stop = setting, run, started, stop
         self.training, self.runtime = setting.config.training, setting.runtime
-        self.total = total_steps(self.training, len(setting.train.ids))
+        self.total = total_steps(self.training, setting.images_an_epoch)
         self.progress, self.guard, self.stopped = Progress(), UpdateGuard(), False
         self._seed_weights(0)
         self.vae = build_vae(setting.config)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.config import RunConfig
-from vae_cli.data.batches import Batch
+from vae_cli.data.batches import PATCH_EVERY, Batch
 from vae_cli.data.cache import ImageSet
 from vae_cli.data.pixels import to_unit
 from vae_cli.metrics.likelihood import binarized
@@ -78,6 +78,12 @@ class Setting:
     validation_patches: ImageSet | None = None
 
     @property
+    def images_an_epoch(self) -> int:
+        """Until every training image was seen once, close-ups in between included."""
+        num = len(self.train.ids)
+        return num if self.patches is None else round(num * PATCH_EVERY / (PATCH_EVERY - 1))
+
+    @property
     def seed(self) -> int:
         return self.config.training.seed
 
@@ -114,6 +120,15 @@ class Setting:
         """Some of the training images, each binarised once where the configuration says so."""
         for number, part in enumerate(_chunks(rows)):
             yield self._unit_images(self.train, part, image_generator(self.seed, STATISTICS_DRAWS, number))
+
+    def close_ups(self, num: int) -> tuple[Tensor, Tensor]:
+        """At most `num` of those of held-out images [N, C, H, W], on the CPU, and their zooms [N]; perhaps none."""
+        images = self.validation_patches
+        if images is None or images.zooms is None:
+            return torch.empty(0, *to_unit(self.train.pixels[:1]).shape[1:]), torch.empty(0)
+        rows = np.linspace(0, len(images.ids) - 1, min(len(images.ids), num)).astype(np.int64)
+        generator = image_generator(self.seed, VALIDATION_DRAWS, len(images.ids))
+        return self._unit_images(images, rows, generator).cpu(), torch.from_numpy(images.zooms[rows])
 
     def _unit_images(self, images: ImageSet, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """[b, C, H, W] as the VAE sees them, on the device."""

@@ -1,7 +1,7 @@
 """Before training: read the data, settle what the configuration left open, hold images out."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,18 @@ import numpy as np
 
 from vae_cli.config import RunConfig
 from vae_cli.data.builtin import builtin_split
-from vae_cli.data.cache import ImageSet, binary_share, largest_zooms, load_images, load_patches, survey
+from vae_cli.data.cache import ImageSet, binary_share, load_images, survey
 from vae_cli.data.masks import parse_color
-from vae_cli.data.patches import LEAST_ZOOM, sources
-from vae_cli.data.scan import ImageRef, Scan, Skipped, Split, scan, split_images
+from vae_cli.data.scan import Scan, Skipped, scan, split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.model.vae import auto_latents, auto_width, coarsest_stride
 from vae_cli.runtime import Runtime
+from vae_cli.training.close_ups import cut_close_ups
 from vae_cli.training.phase import Setting
 
 BINARY_SHARE = 0.999
 """From this share of pure black and white values on, `auto` takes pixels for binary."""
 MAX_AUTO_SIDE = 64
-AUTO_PATCHES, AUTO_ZOOM, ZOOM_PROBES = 8000, 1.5, 1000
-"""So many patches, where half of the images are at least 2.8 times as large as the model; told from so many images."""
-WEIGHED_PATCHES = 256
-"""Of held-out images."""
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
@@ -96,57 +92,23 @@ def prepare(
     failed = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
     config, likelihood_note = _complete_likelihood(config, train.pixels)
     notes += [*likelihood_note, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
-    config, patch_notes = _complete_patches(config, parts.train, workers)
-    prepared = Prepared(
-        config, train, validation, found.label_names, tuple(failed.values()), (*notes, *patch_notes)
-    )  # fmt: skip
-    return _with_patches(prepared, parts, workers, on_progress) if with_patches else prepared
-
-
-def _complete_patches(config: RunConfig, refs: Sequence[ImageRef], workers: int) -> tuple[RunConfig, list[str]]:
-    """`auto`: some close-ups where images are far larger than the model and there is a flow to be told how close they
-    are, else none."""
-    size = config.data.image_size
-    assert size is not None, "settled before"
-    if config.data.patches != "auto":
-        return config, []
-    is_worth_it = False
-    if config.training.flow_share > 0:
-        zooms = largest_zooms(refs[:: -(-len(refs) // ZOOM_PROBES)], size, workers)
-        is_worth_it = len(zooms) > 0 and float(np.median(zooms)) >= AUTO_ZOOM
-    config = config.updated({"data": {"patches": AUTO_PATCHES if is_worth_it else 0}})
-    note = f"images are far larger than {size[0]}×{size[1]}: close-ups of them are learned, too (data.patches)"
-    return config, [note] if is_worth_it else []
-
-
-def _with_patches(prepared: Prepared, parts: Split, workers: int, on_progress: Progress | None) -> Prepared:
-    """The same with the close-ups that its configuration asks for."""
-    config = prepared.config
-    if not config.data.patches:
+    prepared = Prepared(config, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
+    if not with_patches:
         return prepared
-
-    def load(refs: Sequence[ImageRef], total: int) -> ImageSet:
-        assert config.data.image_size is not None and config.data.channels != "auto"
-        chosen, num = sources(refs, total)
-        return load_patches(
-            chosen,
-            num,
-            size=config.data.image_size,
-            channels=config.data.channels,
-            background=parse_color(config.data.background),
-            workers=workers,
-            on_progress=(lambda done, all: on_progress("cutting close-ups", done, all)) if on_progress else None,
-        )
-
-    readable = set(prepared.validation.ids)
-    held_out = [ref for ref in parts.validation if ref.id in readable]
-    assert isinstance(config.data.patches, int)
-    patches = load(parts.train, config.data.patches)
-    if patches.zooms is None or patches.zooms.max() < LEAST_ZOOM:
-        height, width = config.data.image_size or (0, 0)
-        raise ConfigError(f"data.patches: no image is much larger than {height}×{width}; leave it at 0")
-    validation = load(held_out, WEIGHED_PATCHES) if held_out else None
-    return replace(prepared, patches=patches, validation_patches=validation)
+    cut = cut_close_ups(
+        config,
+        (train, parts.train),
+        (validation, parts.validation),
+        workers=workers,
+        on_progress=(lambda done, total: on_progress("cutting close-ups", done, total)) if on_progress else None,
+    )
+    return replace(
+        prepared,
+        config=cut.config,
+        notes=prepared.notes + cut.notes,
+        patches=cut.train,
+        validation_patches=cut.validation,
+    )
 
 
 def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
@@ -174,6 +136,8 @@ def _prepare_builtin(config: RunConfig) -> Prepared:
     asked = config.data
     if asked.image_size not in (None, (28, 28)) or asked.channels == 3:
         raise ConfigError("the built-in images are 28×28 and grey; give a folder to use another --image-size or colour")
+    if config.data.patches not in (0, "auto"):
+        raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
     config = _settled(config.updated({"data": {"patches": 0}}), (28, 28), 1)
     config, notes = _complete_likelihood(config, train.pixels)
     return Prepared(config, train, validation, label_names, notes=tuple(notes))

@@ -55,7 +55,7 @@ class VaePhase:
         """The images as they are, or augmented where the configuration and the update's number ask for it."""
         training, config = self.setting.config.training, self.setting.config
         is_wanted = config.data.augment and training.flow_share > 0
-        if not (is_wanted and is_due(step, training.batch_size, len(self.setting.train.ids))):
+        if not (is_wanted and is_due(step, training.batch_size, self.setting.images_an_epoch)):
             return x
         rows, columns = draw_augmentation(training.batch_size, (x.shape[2], x.shape[3]), generator)
         return self.setting.runtime.move(augmented(x, self.setting.part(rows), self.setting.part(columns)))
