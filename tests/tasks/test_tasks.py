@@ -17,7 +17,7 @@ from vae_cli.tasks.encode import expected_images
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, even_shares, interpolate, way_between
-from vae_cli.tasks.posterior import paired_noise
+from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import resolve_prior, sample
 from vae_cli.tasks.windows import windows
@@ -210,6 +210,16 @@ def test_fills_are_weighed_by_what_the_model_holds(model: LoadedModel) -> None:
         flow.fill_weight.fill_(1.0)
     np.testing.assert_allclose(mixed, 0.25 * of_model + 0.75 * classical, atol=0.01)
     assert np.abs(of_model - classical).max() > 1
+
+
+@pytest.mark.parametrize("method", ["auto", "model", "classical"])
+def test_a_fill_keeps_what_is_known_as_it_is(model: LoadedModel, method: Method) -> None:
+    """Else an enlarged fill would mix with what the model makes of known pixels."""
+    x, observed = torch.rand(CHUNK, 1, 8, 8) * 2 - 1, (torch.rand(CHUNK, 1, 8, 8) > 0.5).float()
+    noise = noise_chunk([paired_noise(model.vae, number, 1) for number in range(CHUNK)])
+    filled = fill_pictures(model, x, observed, noise, method=method)
+    torch.testing.assert_close(filled * observed, x * observed, atol=1e-6, rtol=0)
+    assert not torch.equal(filled, x)
 
 
 def test_classical_fills_need_no_flow(model: LoadedModel) -> None:

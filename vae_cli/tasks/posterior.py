@@ -77,9 +77,10 @@ def fill_pictures(
     pictures = posterior_pictures(model, x, observed, noise, zoom=zoom, solver_steps=steps)
     assert model.flow is not None, "else there were no pictures"
     weight = model.flow.trust(torch.zeros(len(x)) if zoom is None else zoom).cpu()
-    if method == "model" or bool((weight == 1).all()):
-        return pictures
-    return blended(pictures, plate(x * observed, observed), observed, weight)
+    if method == "auto" and bool((weight < 1).any()):
+        pictures = blended(pictures, plate(x * observed, observed), observed, weight)
+    # A fill that is enlarged mixes with what is beside it, and there the model may be far from what is known.
+    return torch.where(observed > 0, x, pictures)
 
 
 def paired_noise(vae: VAE, number: int, *place: int) -> Latents:

@@ -14,7 +14,7 @@ import numpy as np
 from vae_cli.data.components import roots
 
 _LARGEST_HOLE_SHARE = 0.35
-_THIN_SHARE = 0.15
+_THIN_SHARE = 0.2
 """Of a close window: a hole with no more of each is thin."""
 _MOST_PIECES = 4096
 """Of a hole; more are looked at less closely, since each takes about as long as a small picture."""
