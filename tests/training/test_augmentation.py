@@ -62,7 +62,9 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
     rows = slice(0, 4) if runtime is None else slice(2 * runtime.rank, 2 * runtime.rank + 2)
     pixels = setting.train.pixels[rows]
     with pytest.raises(StopIteration):
-        phase.loss(module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1)), 0.5)
+        phase.loss(
+            module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1), torch.zeros(len(pixels))), 0.5
+        )
     return shown[0]
 
 
@@ -89,7 +91,7 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
     vae = build_vae(setting.config)
     VaePhase(setting, vae).validate(vae)
     flow = build_flow(setting.config, vae.latent_shapes[0], 0)
-    batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1))
+    batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1), torch.zeros(4))
     assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
     with pytest.raises(AssertionError, match="augmented"):
         VaePhase(setting, vae).loss(vae, batch, 0.5)

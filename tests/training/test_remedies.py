@@ -78,7 +78,9 @@ def test_active_units_are_counted_over_all_layers() -> None:
 def test_one_image_has_no_active_units_to_count() -> None:
     setting = tiny_setting(tiny_config({"training": {"batch_size": 1}}))
     phase = VaePhase(setting, build_vae(setting.config))
-    phase.loss(phase.module, Batch(0, torch.zeros(1, 8, 8, 1, dtype=torch.uint8), torch.tensor([-1])), 0.0)
+    phase.loss(
+        phase.module, Batch(0, torch.zeros(1, 8, 8, 1, dtype=torch.uint8), torch.tensor([-1]), torch.zeros(1)), 0.0
+    )
     assert phase.probe() == {}
 
 
