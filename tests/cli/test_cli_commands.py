@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from .conftest import SIDE, draw, pixels
@@ -103,6 +104,15 @@ def test_reconstruct_reports_each_file(vae, run: Path, mixed: Path, tmp_path: Pa
     assert facts["status"] == "partial"
     states = {Path(entry["input"]).name: entry["status"] for entry in facts["files"]}
     assert states.pop("broken.png") == "failed" and set(states.values()) == {"ok"} and len(states) == 4
+
+
+def test_a_model_uses_the_threads_of_the_machine_it_is_on(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    try:
+        assert vae("reconstruct", run, photos, "--out", tmp_path / "out").code == 0
+        assert torch.get_num_threads() == 2, "the run was trained with one"
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_reconstruct_is_the_same_every_time(vae, run: Path, photos: Path, tmp_path: Path) -> None:

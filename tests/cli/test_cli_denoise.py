@@ -60,9 +60,15 @@ def test_samples_are_numbered_and_differ(vae, run: Path, shots: Path, tmp_path: 
     assert (pixels(first) != pixels(second)).any()
     assert vae(*words).code == 2, "exists"
     second.unlink()
-    again = vae(*words, "--skip-existing")
-    assert again.code == 0 and again.stdout.split() == [str(second)]
-    assert vae(*words, "--skip-existing", "--json").json["files"][0]["reason"] == "exists"
+    again = vae(*words, "--skip-existing", "--json")
+    assert again.code == 0
+    assert [(entry["output"], entry["reason"]) for entry in again.json["files"]] == [
+        (str(first), "exists"), (str(second), None),
+    ]  # fmt: skip
+    all_there = vae(*words, "--skip-existing", "--json").json["files"]
+    assert [(entry["output"], entry["reason"]) for entry in all_there] == [
+        (str(first), "exists"), (str(second), "exists"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("sigma", ["0", "-3", "nan", "inf", "300", "loud"])

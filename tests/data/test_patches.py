@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_cli.data.cache import load_patches, picture_sizes
+from vae_cli.data.cache import load_patches
 from vae_cli.data.patches import LEAST_ZOOM, decode_patches, patch_boxes, sources, zoom_of
 from vae_cli.data.scan import ImageRef, scan
+from vae_cli.data.survey import picture_sizes
 
 Draw = Callable[..., Path]
 sides = st.integers(1, 3000)

@@ -109,7 +109,8 @@ def _denoise_all(
     with results.messages.progress("denoise", len(jobs), "images") as progress, Writers(results) as writers:
         for item, targets in jobs:
             if settings.skip_existing and all(path.exists() for path in targets):
-                writers.present(item.name, targets[0])
+                for target in targets:
+                    writers.present(item.name, target)
             else:
                 try:
                     sigmas[item.name] = _denoise(model, item, targets, settings, writers)
@@ -141,6 +142,7 @@ def _denoise(
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
         if settings.skip_existing and target.exists():
+            writers.present(item.name, target)
             continue
         clean = with_changes(marked(original, settings.seed), image, picture, background)
         save = partial(clean.save, target, format=settings.format, overwrite=settings.overwrite)

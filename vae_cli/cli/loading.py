@@ -19,10 +19,9 @@ def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
     from vae_cli.runtime import make_runtime, multiplies_bfloat16, pick_device
     from vae_cli.training.checkpoint import load_model, read_facts, resolve_run
 
-    stored = read_facts(resolve_run(run)).config.training
     target = pick_device(device)
-    precision = stored.precision if multiplies_bfloat16(target) else "float32"
-    runtime = make_runtime(target, precision, stored.threads)
+    trained_in = read_facts(resolve_run(run)).config.training.precision
+    runtime = make_runtime(target, trained_in if multiplies_bfloat16(target) else "float32")
     model = load_model(run, runtime)
     messages.note(f"{shown(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
     return model

@@ -1,4 +1,4 @@
-"""Decoded images at model size in one memory map under the user's cache folder, and a look at a set before decoding.
+"""Decoded images at model size in one memory map under the user's cache folder.
 
 An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it, written last: it makes the entry valid).
 """
@@ -11,18 +11,17 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 
-from vae_cli.data.decode import WHITE, Colour, decode, is_grey, open_image, probe
+from vae_cli.data.decode import WHITE, Colour, decode
+from vae_cli.data.in_order import in_order
 from vae_cli.data.patches import decode_patches, patch_boxes
 from vae_cli.data.scan import ImageRef, Skipped
 from vae_cli.errors import DataError
@@ -30,9 +29,7 @@ from vae_cli.errors import DataError
 _FORMAT = 1  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
 _CHECKED_BYTES = 64 << 20  # of an entry's pixels go into its checksum
-_IN_FLIGHT_PER_WORKER = 4
 
-Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 Results = Generator[np.ndarray | DataError, None, None]
 _Failure = tuple[int, str]  # position in the request, reason
@@ -49,20 +46,6 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     zooms: np.ndarray | None = None
     """float32 [N], see data/patches.py; None = every image is seen whole."""
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Facts about a set: how many images of each (H, W) as displayed and of each Pillow mode, and whether all are grey.
-
-    common_size is None unless all images share one size; skipped names the files whose header cannot be read.
-    """
-
-    sizes: dict[tuple[int, int], int]
-    modes: dict[str, int]
-    grey: bool
-    common_size: tuple[int, int] | None
-    skipped: tuple[Skipped, ...]
 
 
 @dataclass(frozen=True)
@@ -152,12 +135,6 @@ def load_patches(
     return ImageSet(decoded.pixels, ids, no_labels, (), tuple(notes), np.array(zooms, np.float32).reshape(-1))
 
 
-def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int, int] | None]:
-    """(H, W) of each image as displayed, from its header; None where that cannot be read."""
-    found = _in_order(lambda ref: _data_error_or(lambda: probe(ref)), refs, workers)
-    return [None if isinstance(facts, DataError) else facts[1] for facts in found]
-
-
 def _load(
     refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None
 ) -> tuple[_Decoded, list[str]]:
@@ -172,40 +149,6 @@ def _load(
             notes.append(f"decoded images are not cached: {error}")
             decoded = _decode_uncached(lambda: _decode_all(refs, recipe, workers, on_progress), len(refs), recipe)
     return decoded, notes
-
-
-def survey(
-    refs: Sequence[ImageRef], *, background: Colour = WHITE, workers: int = 2, on_progress: Progress | None = None
-) -> Survey:
-    """Sizes and modes from the headers; colour files are decoded only until the first one that shows colour."""
-    sizes: Counter[tuple[int, int]] = Counter()
-    modes: Counter[str] = Counter()
-    skipped: list[Skipped] = []
-    unsure: list[ImageRef] = []
-    for position, facts in enumerate(_in_order(lambda ref: _data_error_or(lambda: probe(ref)), refs, workers)):
-        if isinstance(facts, DataError):
-            skipped.append(Skipped(refs[position].id, str(facts)))
-        else:
-            modes[facts[0]] += 1
-            sizes[facts[1]] += 1
-            if facts[0] not in ("1", "L") and not facts[0].startswith("I"):
-                unsure.append(refs[position])
-        if on_progress is not None:
-            on_progress(position + 1, len(refs))
-    answers = _in_order(lambda ref: _data_error_or(lambda: is_grey(open_image(ref), background)), unsure, workers)
-    grey = bool(sizes) and all(answer is not False for answer in answers)
-    common_size = next(iter(sizes)) if len(sizes) == 1 else None
-    return Survey(dict(sizes), dict(modes), grey, common_size, tuple(skipped))
-
-
-def binary_share(pixels: np.ndarray) -> float:
-    """Share of the values of a uint8 array that are 0 or 255."""
-    if pixels.size == 0:
-        return 0.0
-    rows = max(1, (16 << 20) // max(1, pixels[0].size))
-    chunks = (pixels[start : start + rows] for start in range(0, len(pixels), rows))
-    num_binary = sum(int(np.count_nonzero((chunk == 0) | (chunk == 255))) for chunk in chunks)
-    return num_binary / pixels.size
 
 
 def cache_folder() -> Path | None:
@@ -224,30 +167,8 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _data_error_or(job: Callable[[], Result]) -> Result | DataError:
-    try:
-        return job()
-    except DataError as error:
-        return error
-
-
-def _in_order(job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], workers: int) -> Iterator[Result]:
-    """job(ref) for each ref in order, computed by threads that run only a little ahead."""
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-    pending: deque[Future[Result]] = deque()
-    try:
-        for ref in refs:
-            pending.append(pool.submit(job, ref))
-            if len(pending) >= max(1, workers) * _IN_FLIGHT_PER_WORKER:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _decode_all(refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None) -> Results:
-    results = _in_order(lambda ref: _data_error_or(lambda: recipe.decoded(ref)), refs, workers)
+    results = in_order(recipe.decoded, refs, workers)
     for done, result in enumerate(results, start=1):
         yield result
         if on_progress is not None:

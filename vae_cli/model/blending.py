@@ -20,8 +20,8 @@ first for the model: few pixels decide nothing."""
 _ROUNDS, _NEGLIGIBLE = 8, (2 / 127.5) ** 2
 """Of reweighting, which are many; and a mean squared error, that of two grey levels, below which none matters."""
 _MORE_TRUST, _MOST_LEAST_TRUST = 0.01, 0.05
-"""Least trust, more with each pixel of depth up to this, whatever the error says: fills of one hole shall differ. More
-costs much: on photographs of the night sky 0.1 is 4 dB worse than a plate alone."""
+"""Least trust, more with each pixel of depth up to this, whatever the error says: fills of one hole shall differ. No
+more, for on smooth photographs the plate's errors are so small that any share of the model's shows."""
 
 
 def kinds_of(observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_cli.config import RunConfig
-from vae_cli.data.cache import ImageSet, load_patches, picture_sizes
+from vae_cli.data.cache import ImageSet, load_patches
 from vae_cli.data.masks import parse_color
 from vae_cli.data.patches import sources, zoom_of
 from vae_cli.data.scan import ImageRef
+from vae_cli.data.survey import picture_sizes
 from vae_cli.errors import DataError
 
 AUTO_PATCHES, AUTO_ZOOM = 8000, 1.5

@@ -10,9 +10,10 @@ import numpy as np
 
 from vae_cli.config import RunConfig
 from vae_cli.data.builtin import builtin_split
-from vae_cli.data.cache import ImageSet, binary_share, load_images, survey
+from vae_cli.data.cache import ImageSet, load_images
 from vae_cli.data.masks import parse_color
 from vae_cli.data.scan import Scan, Skipped, scan, split_images
+from vae_cli.data.survey import binary_share, survey
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.model.vae import auto_latents, auto_width, coarsest_stride
 from vae_cli.runtime import Runtime
