@@ -63,7 +63,7 @@ def main() -> None:
         {"best_seconds": best, "median_seconds": median, "torch_imported": int(imports_torch),
          "commands_without_example": len(lacking), "lacking": lacking, "seconds": seconds[1:]},
         targets=TARGETS,
-        protocol={"runs": args.runs, "commands": COMMANDS},
+        protocol={"runs": args.runs, "commands": list(COMMANDS)},
     )  # fmt: skip
 
 

@@ -44,6 +44,26 @@ def test_help_is_quick_and_has_an_example(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_of_commands_says_what_their_help_says(vae, command: str) -> None:
+    assert COMMANDS[command] in vae(command, "--help").stdout
+    assert re.search(rf"{command} +{re.escape(COMMANDS[command])}", vae("--help").stdout)
+
+
+def test_only_the_command_that_is_used_is_imported() -> None:
+    code = IMPORTED_AFTER_HELP.format(heavy=tuple(f"vae_cli.cli.{command}" for command in COMMANDS))
+    assert run_python(code, "--help").stdout.endswith("loaded: 0\n")
+    assert run_python(code, "info", "--help").stdout.endswith("loaded: 0 vae_cli.cli.info\n")
+
+
+def test_the_shell_completes_commands_and_their_options() -> None:
+    for typed, expected in (("vae tra", "train"), ("vae train --pres", "--preset")):
+        variables = {"_VAE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+        outcome = subprocess.run([sys.executable, "-m", "vae_cli"], capture_output=True, text=True, check=False,
+                                 env={**os.environ, **variables})  # fmt: skip
+        assert outcome.stdout.split() == [expected], outcome
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
     for option in ("--device", "--batch-size", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):

@@ -20,9 +20,23 @@ from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 STARTED = time.monotonic()
 """When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
 
-COMMANDS = ("train", "sample", "reconstruct", "inpaint", "denoise", "style", "augment", "interpolate", "encode",
-            "evaluate", "check", "info")  # fmt: skip
-"""Each is a function of that name in a module of that name in this package."""
+COMMANDS = {
+    "train": "Learn a model from a folder of images.",
+    "sample": "Draw new images.",
+    "reconstruct": "Encode images and decode them again.",
+    "inpaint": "Fill the holes of damaged images.",
+    "denoise": "Remove noise from images of any size.",
+    "style": "Carry a look over to other images.",
+    "augment": "Write new images near each training image of DATA.",
+    "interpolate": "Walk between two or more images.",
+    "encode": "Write the latents of images to a file.",
+    "evaluate": "Measure a model on images.",
+    "check": "Say what is in a folder before training on it.",
+    "info": "Tell the facts about a run, or about this machine.",
+}
+"""What each does, as its own help begins: a function of that name in a module of that name in this package.
+
+The module is imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
 _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
@@ -57,7 +71,15 @@ class Command(TyperCommand):
 
 
 class Program(TyperGroup):
-    """The group of all commands: translates every error once."""
+    """The group of all commands: builds the one that is used, and translates every error once."""
+
+    def __init__(self, **settings: Any) -> None:
+        listed = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
+        super().__init__(**settings | {"commands": listed})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _built(name) if name else None, rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -130,8 +152,11 @@ def _program(
     """
 
 
-for _name in COMMANDS:
-    app.command(_name, cls=Command)(getattr(importlib.import_module(f"vae_cli.cli.{_name}"), _name))
+def _built(name: str) -> Any:
+    """The command with its options."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, cls=Command)(getattr(importlib.import_module(f"vae_cli.cli.{name}"), name))
+    return typer.main.get_command(alone)
 
 
 def _explain(error: Exception, words: list[str]) -> int:
