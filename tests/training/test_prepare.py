@@ -146,9 +146,10 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
         for step in range(first_step + 1, 5):
             log.write(step, "vae", {"elbo_nats": float(first_step)})
         log.close()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 5, "pha')
-    run_folder.MetricsLog(tmp_path, first_step=9).close()
+    for damage in (b'{"step": 5, "pha', b'{"step": 5}', b"\xff\x00\x00\n", b"\x00" * 40, b"5\n"):
+        with (tmp_path / "metrics.jsonl").open("ab") as file:
+            file.write(damage)
+        run_folder.MetricsLog(tmp_path, first_step=9).close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["elbo_nats"]) for line in lines] == [(1, 0), (2, 0), (3, 2), (4, 2)]
 

@@ -1,12 +1,14 @@
 """The run folder around the checkpoints: configuration, what was read, and a line for every logged step."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
 from vae_cli.config import RunConfig, dump_yaml, from_dict, read_layer
+from vae_cli.data.atomic import write_atomically
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.training.checkpoint import checkpoints_in
 from vae_cli.training.prepare import Prepared
@@ -109,8 +111,10 @@ class MetricsLog:
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
         path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _step_of(line) <= first_step]
-        path.write_text("".join(kept), encoding="utf-8")
+        found = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in found if _step_of(line) <= first_step]
+        if kept != found:
+            write_atomically(path, b"".join(kept))
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder, first_step)
 
@@ -129,16 +133,12 @@ class MetricsLog:
             self._board.close()
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-
-
-def _step_of(line: str) -> float:
-    """The step of a line; infinite for one that a kill cut short."""
+def _step_of(line: bytes) -> float:
+    """The step of a line; infinite for one that a kill or a power cut has damaged."""
     try:
-        return float(json.loads(line)["step"])
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return math.inf
 
 
 def _tensorboard(folder: Path, first_step: int) -> Any:
