@@ -1,5 +1,6 @@
 """Stopping, killing and resuming: the weights are those of a run that was never interrupted, bit for bit."""
 
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ from vae_cli.config import Layer
 from vae_cli.data.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
-from vae_cli.training import flow_phase, phase, run_folder
+from vae_cli.training import budget, flow_phase, loop, phase, run_folder
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
 from vae_cli.training.phase import Setting
@@ -230,22 +232,23 @@ def test_budget_in_epochs_counts_images(tmp_path: Path) -> None:
     assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000005"
 
 
-TIMED: Layer = {"training": {"time": 1.2, "validate_every": 1000, "save_every": 1000}}
-
-
-def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path) -> None:
-    setting = tiny_setting(tiny_config(TIMED))
-    begin(tmp_path / "run", setting, stop_after=3)
-    state = load_resumable(tmp_path / "run")
-    start = time.monotonic()
-    trainer = Trainer(setting, tmp_path / "run", started=start, resume=state)
-    assert not trainer.is_done()
-    assert trainer.seconds is not None and 0 < trainer.seconds < 1.2
+def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that goes on by a second whenever somebody looks at it."""
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(budget, "time", clock)
+    seconds, run = 60.0, tmp_path / "run"
+    training = {"training": {"time": seconds, "flow_share": 0.5, "validate_every": 1000, "save_every": 1000}}
+    setting = tiny_setting(tiny_config(training))
+    open_run(run, setting)
+    follow(Trainer(setting, run, started=clock.monotonic(), stop=stopper(run, 3)))
+    trainer = Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run))
+    start = clock.monotonic()
+    assert trainer.seconds is not None and 0 < trainer.seconds < seconds and not trainer.is_done()
     done = [event for event in follow(trainer) if isinstance(event, PhaseDone)]
     assert [event.phase for event in done] == ["vae", "flow"]
-    assert time.monotonic() - start < 1.2 + 2.0
-    finished = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
-    assert finished.is_done()
+    assert 0.8 * trainer.seconds < clock.monotonic() - start < 1.2 * trainer.seconds
+    assert Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run)).is_done()
 
 
 def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path) -> None:
