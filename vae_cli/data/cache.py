@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from vae_cli.data.decode import WHITE, Colour, decode
-from vae_cli.data.in_order import in_order
+from vae_cli.data.in_order import Progress, in_order
 from vae_cli.data.patches import decode_patches, patch_boxes
 from vae_cli.data.scan import ImageRef, Skipped
 from vae_cli.errors import DataError
@@ -30,7 +30,6 @@ _FORMAT = 1  # raise it whenever decoding changes, so that older entries are not
 _KEPT_DAYS = 30
 _CHECKED_BYTES = 64 << 20  # of an entry's pixels go into its checksum
 
-Progress = Callable[[int, int], None]
 Results = Generator[np.ndarray | DataError, None, None]
 _Failure = tuple[int, str]  # position in the request, reason
 

@@ -11,6 +11,8 @@ from vae_cli.errors import DataError
 _IN_FLIGHT_PER_WORKER = 4
 
 Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""(done, total)."""
 
 
 def in_order(job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], workers: int) -> Iterator[Result | DataError]:

@@ -1,17 +1,15 @@
 """A look at a set of images: at its files before they are decoded, and at its pixels."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vae_cli.data.decode import WHITE, Colour, is_grey, open_image, probe
-from vae_cli.data.in_order import in_order
+from vae_cli.data.in_order import Progress, in_order
 from vae_cli.data.scan import ImageRef, Skipped
 from vae_cli.errors import DataError
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
