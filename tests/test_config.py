@@ -83,6 +83,8 @@ def test_words_stay_words(text: str) -> None:
         (["data.channels=2"], ["data.channels", "2"]),
         (["training=5"], ["training"]),
         (["training.steps=5", "training={steps: 5, time: 3m}"], ["training", "steps", "time"]),
+        (["objective.importance_samples=4", "objective.kl_weight=0.5"], ["importance_samples 4", "kl_weight=1"]),
+        (["objective.importance_samples=4", "objective.perceptual=2"], ["importance_samples 4", "perceptual=0"]),
         (["nonsense"], ["nonsense", "key=value"]),
         (["=5"], ["=5", "key=value"]),
         (["training.seed=[1"], ["training.seed"]),

@@ -148,6 +148,11 @@ class ObjectiveConfig(Section):
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)
     """Floor under the batch mean of each latent layer's KL, nats."""
+    importance_samples: int = Field(1, ge=1)
+    """Draws of the posterior that the bound weighs in the last part of the VAE phase (Burda et al. 2016); 1 = the plain
+    bound throughout. With K an update sees every K-th image of its batch, and so costs no more."""
+    importance_start: float = Field(0.9, ge=0, lt=1)
+    """Share of the VAE phase after which several draws are weighed."""
     perceptual: float = Field(0.0, ge=0)
     """Weight of the distance of image gradients (`training.terms`); 0 = off. Weight w counts it as the nats of a
     Laplace density of scale 1 / w; 1 to 10 are usual."""
@@ -206,6 +211,19 @@ class RunConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _draws_weigh_the_bound(self) -> "RunConfig":
+        num_draws = self.objective.importance_samples
+        others = {"kl_weight": 1.0, "perceptual": 0.0, "adversarial": 0.0}
+        wrong = {name: value for name, value in others.items() if getattr(self.objective, name) != value}
+        if num_draws > 1 and wrong:
+            right = ", ".join(f"objective.{name}={value:g}" for name, value in wrong.items())
+            raise ValueError(
+                f"objective.importance_samples {num_draws} weighs the bound alone;\n"
+                f"set {right}, or objective.importance_samples=1"
+            )
+        return self
+
     def as_dict(self) -> dict[str, Any]:
         """Plain containers only, ready for JSON or YAML; `from_dict` inverts it."""
         return self.model_dump(mode="json")
@@ -246,7 +264,7 @@ PRESETS: dict[str, Layer] = {
                 {"stride": 2, "layers": 3, "channels": 4},
             ],
         },
-        "objective": {"free_nats": 1.0},  # without, up to two of the eight layers carry nothing
+        "objective": {"free_nats": 1.0, "importance_samples": 4},  # without free nats up to two layers carry nothing
         "training": {"time": "8m", "flow_share": 0.0},
     },
 }  # fmt: skip

@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 from vae_cli.config import Layer
 from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_likelihood, importance_weights
-from vae_cli.model.vae import VAE
+from vae_cli.model.vae import VAE, ElboTerms
 
 WEIGHT, BIAS, SCALE = 1.5, 0.3, 0.7
 VARIANCE = WEIGHT**2 + SCALE**2
@@ -28,12 +28,14 @@ class LinearGaussian:
     def features(self, x: Tensor) -> list[Tensor]:
         return [WEIGHT * (x - BIAS) / VARIANCE]
 
-    def log_weight(self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def terms(self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool) -> ElboTerms:
+        assert kl_at_draw
         scale = self.stretch * SCALE / VARIANCE**0.5
         posterior = Normal(features[0] + self.shift, scale)
         z = posterior.mean + scale * noise[0]
-        joint = Normal(0, 1).log_prob(z) + Normal(WEIGHT * z + BIAS, SCALE).log_prob(x)
-        return (joint - posterior.log_prob(z)).flatten(1).sum(1)
+        kl = posterior.log_prob(z) - Normal(0, 1).log_prob(z)
+        mean = WEIGHT * z + BIAS
+        return ElboTerms(Normal(mean, SCALE).log_prob(x).flatten(1).sum(1), kl.flatten(1), mean)
 
 
 X = torch.linspace(-3, 3, 7).view(7, 1, 1, 1)

@@ -104,11 +104,26 @@ def test_the_bound_is_the_mean_of_the_log_weights(form: str) -> None:
     with torch.inference_mode():
         many = x.expand(num, -1, -1, -1)
         terms = vae(many, noise)
-        weights = vae.log_weight(vae.features(many), many, noise)
+        weights = vae(x, noise, num_draws=num).elbo
     assert weights.shape == (num,)
     difference = (weights - terms.elbo).double()
     assert difference.mean().abs().item() < 4 * difference.std().item() / num**0.5 + 1e-3
     assert difference.std() > 0.01, "otherwise this shows nothing"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_several_draws_of_an_image_are_rows_one_after_another(form: str, memory_format: torch.memory_format) -> None:
+    """So that ranks, which take consecutive rows, never share an image."""
+    vae = tiny_vae(FORMS[form])
+    x, noise = random_images(3, vae).contiguous(memory_format=memory_format), noise_for(vae, 6)
+    with torch.inference_mode():
+        together = vae(x, noise, num_draws=2)
+        second = vae(x[1:2], [layer[2:4] for layer in noise], num_draws=2)
+        one_draw = vae(x[1:2].expand(2, -1, -1, -1), [layer[2:4] for layer in noise])
+    torch.testing.assert_close(together.elbo[2:4], second.elbo)
+    torch.testing.assert_close(together.log_likelihood[2:4], one_draw.log_likelihood)
+    assert together.kl.shape == (6, len(vae.latent_shapes))
 
 
 @pytest.mark.parametrize("form", FORMS)

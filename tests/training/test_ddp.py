@@ -25,7 +25,8 @@ def words_of(photos: Path, out: Path) -> list[str]:
         "training.save_every": 4, "training.validate_every": 4, "training.log_every": 1, "model.width": 16,
         "training.warmup_steps": 2, "training.learning_rate": 1e-3, "training.flow_learning_rate": 1e-3,
         "model.latents": "[{stride: global, layers: 1, channels: 2}, {stride: 4, layers: 1, channels: 2}]",
-        "model.flow.width": 16, "objective.free_nats": 0.5,
+        "model.flow.width": 16, "objective.free_nats": 0.5, "objective.importance_samples": 2,
+        "objective.importance_start": 0.5,
     }  # fmt: skip
     assignments = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
     return ["-m", "vae_cli", "train", str(photos), "--preset", "tiny", "--steps", "8", "--device", "cpu",
@@ -53,7 +54,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
-    """With a vector and a grid of latents, labels, free nats that bind, and both phases."""
+    """With a vector and a grid of latents, labels, free nats that bind, several draws an image, and both phases."""
     one = launch(words_of(photos, tmp_path / "one"), tmp_path / "cache")
     assert one.returncode == 0, one.stderr
     two = launch([*TORCHRUN, *words_of(photos, tmp_path / "two")], tmp_path / "cache")
@@ -77,7 +78,7 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
 def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     """Its balance and its own gradients are means over the ranks: else their discriminators would drift apart."""
     objective = {"objective.adversarial": 0.5, "objective.adversarial_start": 0, "objective.perceptual": 1,
-                 "training.flow_share": 0}  # fmt: skip
+                 "objective.importance_samples": 1, "training.flow_share": 0}  # fmt: skip
     extra = [word for key, value in objective.items() for word in ("--set", f"{key}={value}")]
     for name, start in (("one", []), ("two", TORCHRUN)):
         result = launch([*start, *words_of(photos, tmp_path / name), *extra], tmp_path / "cache")
@@ -96,4 +97,4 @@ def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path
     command = [sys.executable, *words_of(photos, tmp_path / "run")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings)
     assert result.returncode == 2
-    assert "training.batch_size" in result.stderr and "3 ranks" in result.stderr
+    assert "training.batch_size" in result.stderr and "3 ranks in groups of 2" in result.stderr

@@ -32,6 +32,7 @@ from vae_cli.training.objective import (
     UpdateGuard,
     kl_weight_at,
     negative_elbo_loss,
+    negative_importance_bound,
     rate_factor_at,
 )
 from vae_cli.training.phase import Loss, Setting
@@ -67,6 +68,18 @@ def test_free_nats_bind_per_layer_and_stop_its_gradient() -> None:
     loss.backward()
     assert leaf.grad is not None
     torch.testing.assert_close(leaf.grad, torch.tensor([[0.0, 0.25], [0.0, 0.25]]))
+
+
+def test_several_draws_are_weighed_by_their_probability() -> None:
+    """Two draws of one image with log weights -13 and -39, and two images with a draw each."""
+    bound, leaf = terms([[1.0, 2.0], [3.0, 6.0]])
+    loss = negative_importance_bound(bound, 2)
+    assert loss.item() == pytest.approx(-math.log((math.exp(-13) + math.exp(-39)) / 2))
+    loss.backward()
+    assert leaf.grad is not None
+    shares = torch.tensor([-13.0, -39.0]).softmax(0)
+    torch.testing.assert_close(leaf.grad, shares[:, None].expand(2, 2))
+    assert negative_importance_bound(bound, 1).item() == pytest.approx((13 + 39) / 2)
 
 
 def test_the_kl_weight_warms_up_linearly() -> None:

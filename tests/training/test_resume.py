@@ -27,6 +27,7 @@ from vae_cli.data.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
 from vae_cli.training import budget, flow_phase, loop, phase, run_folder
+from vae_cli.training import vae_phase as phase_of_vae
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
 from vae_cli.training.phase import Setting
@@ -446,3 +447,40 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps) and steps[-1] == STEPS
     assert_same_run(uninterrupted("float32", 0.0), run)
+
+
+# Several draws of the posterior an image, from some update on
+
+SEVERAL_DRAWS: Layer = {
+    "objective": {"importance_samples": 2, "importance_start": 0.6},
+    "training": {"steps": 8, "flow_share": 0.0, "save_every": 100, "validate_every": 2, "patience": 1},
+}
+
+
+@pytest.mark.parametrize("stop_after", [2, 6])
+def test_a_run_that_weighs_draws_resumes_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
+    setting = tiny_setting(tiny_config(SEVERAL_DRAWS), runtime=BFLOAT16)
+    begin(tmp_path / "whole", setting)
+    begin(tmp_path / "stopped", setting, stop_after=stop_after)
+    resume(tmp_path / "stopped", setting)
+    for name in ("step-00000008", "best"):
+        files = [tmp_path / run / "checkpoints" / name / "model.safetensors" for run in ("whole", "stopped")]
+        assert same_tensors(load_file(files[0]), load_file(files[1])), name
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(4, 4), (5, 4)])
+def test_draws_are_weighed_from_their_start_on_and_the_newest_weights_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, rows: int
+) -> None:
+    """A score of one draw, which then rises, must bring back neither old weights nor an end."""
+    scores = iter(range(100))
+    monkeypatch.setattr(phase_of_vae.VaePhase, "validate", lambda self, module: float(next(scores)))
+    used: list[int] = []
+    weigh = phase_of_vae.negative_importance_bound
+    monkeypatch.setattr(
+        phase_of_vae, "negative_importance_bound", lambda terms, num: used.append(len(terms.elbo)) or weigh(terms, num)
+    )
+    setting = tiny_setting(tiny_config(SEVERAL_DRAWS, {"training": {"patience": 3, "batch_size": batch_size}}))
+    events = begin(tmp_path / "run", setting)
+    assert used == [rows] * 3, "as many rows an update as before, and only at the end"
+    assert [event.is_best for event in events if isinstance(event, Validated)] == [True, False, True, True]

@@ -22,7 +22,7 @@ class ElboTerms:
     log_likelihood: Tensor
     """[B] log p(x | z), summed over pixels."""
     kl: Tensor
-    """[B, L] KL(q || p) of each latent layer."""
+    """[B, L] KL(q || p) of each latent layer; or log q(z | x) - log p(z) at the drawn z, whose expectation it is."""
     params: Tensor
     """[B, num_params, H, W] of p(x | z), for terms that look at the picture itself."""
 
@@ -78,16 +78,18 @@ class VAE(nn.Module):
         )
         """(C, H, W) of each latent layer, coarse to fine."""
 
-    def forward(self, x: Tensor, noise: Sequence[Tensor]) -> ElboTerms:
-        """The bound's terms for one posterior sample; noise: [B, C, H, W] standard normal a layer."""
-        kls: list[Tensor] = []
+    def forward(self, x: Tensor, noise: Sequence[Tensor], *, num_draws: int = 1) -> ElboTerms:
+        """The bound's terms; noise: [B · num_draws, C, H, W] standard normal a layer.
 
-        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
-            kls.append(posterior.kl_from(prior).flatten(1).sum(1))
-            return posterior.draw(layer_noise)
-
-        params = self._descend(self.features(x), noise, choose)
-        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1), params)
+        Several draws of the posterior give an image as many rows, one after another; `elbo` then is the log weight of
+        each, log p(x, z) - log q(z | x) (Burda et al. 2016, eq. 8).
+        """
+        features = self.features(x)
+        if num_draws == 1:
+            return self.terms(features, x, noise)
+        several = {id(seen): _repeated(seen, num_draws) for seen in features}  # layers that share one go on doing so
+        features, x = [several[id(seen)] for seen in features], _repeated(x, num_draws)
+        return self.terms(features, x, noise, kl_at_draw=True)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each latent layer's posterior sees of x; computed once however many samples follow."""
@@ -101,18 +103,22 @@ class VAE(nn.Module):
 
         return self.ladder(len(features[0]), at_layer)
 
-    def log_weight(self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """[B] nats, log p(x, z) - log q(z | x) for z drawn with `noise` (Burda et al. 2016, eq. 8)."""
-        log_ratio = torch.zeros(len(x), device=x.device)
+    def terms(
+        self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool = False
+    ) -> ElboTerms:
+        """As `forward`, one row each, of images whose features are known."""
+        kls: list[Tensor] = []
 
         def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
-            nonlocal log_ratio
             z = posterior.draw(layer_noise)
-            log_ratio = log_ratio + prior.log_prob(z) - posterior.log_prob(z)
+            if kl_at_draw:
+                kls.append(posterior.log_prob(z) - prior.log_prob(z))
+            else:
+                kls.append(posterior.kl_from(prior).flatten(1).sum(1))
             return z
 
         params = self._descend(features, noise, choose)
-        return log_ratio + self.likelihood.log_prob(params, x).flatten(1).sum(1)
+        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1), params)
 
     def encode(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Latents:
         """The latents of x: the posterior's means, or its samples where noise is given."""
@@ -163,6 +169,13 @@ class VAE(nn.Module):
     def decode_mean(self, latents: Latents) -> Tensor:
         """Expected images [B, C, H, W] in [-1, 1]."""
         return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    """[B, C, H, W] -> [B · times, C, H, W], copies one after another, in the memory format that they have."""
+    channels_last = rows.is_contiguous(memory_format=torch.channels_last)
+    many = rows.repeat_interleave(times, dim=0)
+    return many.contiguous(memory_format=torch.channels_last) if channels_last else many
 
 
 def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.Generator) -> list[Tensor]:

@@ -52,6 +52,9 @@ class FlowPhase:
         self.gradient_clip = 1.0
         self.adversary: Adversary | None = None
 
+    def keeps_newest(self, spent: float) -> bool:
+        return False
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         refiner = list(self.module.refiner.parameters())
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]

@@ -234,8 +234,7 @@ class Trainer:
         state, phase = self.progress, learner.phase
         score = phase.validate(learner.ema.module) if self.runtime.is_main else 0.0
         score = self._agreed(score)
-        # The score knows nothing of the adversary, which trades the bound for looks: from then on, the newest is kept.
-        keeps_newest = phase.adversary is not None and phase.adversary.is_active(state.spent)
+        keeps_newest = phase.keeps_newest(state.spent)
         is_best = state.record(score, learner.ema.module.state_dict(), keeps_newest=keeps_newest)
         if is_best:
             self._write_best(phase, state.best)

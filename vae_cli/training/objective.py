@@ -37,6 +37,15 @@ def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) 
     return -terms.log_likelihood.mean() + kl_weight * kl.sum()
 
 
+def negative_importance_bound(terms: ElboTerms, num_draws: int) -> Tensor:
+    """Negative importance-weighted bound, nats per image (Burda et al. 2016, eq. 8).
+
+    `terms`: those of `num_draws` rows an image, one after another, KLs at the draws.
+    """
+    log_weights = terms.elbo.unflatten(0, (-1, num_draws))
+    return math.log(num_draws) - torch.logsumexp(log_weights, dim=1).mean()
+
+
 def kl_weight_at(step: int, *, target: float, warmup_steps: int) -> float:
     """Weight of the KL in update `step` (from 0): linear up to `target`, which it reaches at `warmup_steps`."""
     return target * min(1.0, (step + 1) / warmup_steps) if warmup_steps else target

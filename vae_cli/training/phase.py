@@ -44,6 +44,9 @@ class Phase(Protocol):
     adversary: Adversary | None
     """What learns beside the module, after each of its updates."""
 
+    def keeps_newest(self, spent: float) -> bool:
+        """Whether the score no longer tells which weights are better, so that the newest are kept."""
+
     @property
     def module(self) -> nn.Module:
         """What is trained."""

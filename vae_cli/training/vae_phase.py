@@ -12,7 +12,7 @@ from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
-from vae_cli.training.objective import kl_weight_at, negative_elbo_loss
+from vae_cli.training.objective import kl_weight_at, negative_elbo_loss, negative_importance_bound
 from vae_cli.training.phase import VAE_DRAWS, Loss, Setting
 from vae_cli.training.terms import gradient_distance
 
@@ -43,13 +43,30 @@ class VaePhase:
         generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
         x = self._seen = self._augmented(setting.images(batch, generator), batch.step, generator)
         noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
+        num_draws = min(self._num_draws(spent), len(x))
+        num_rows = len(x) // num_draws * num_draws
         with setting.runtime.autocast():
-            terms = module(x, [setting.part(layer) for layer in noise])
-        weight = kl_weight_at(batch.step, target=self.objective.kl_weight, warmup_steps=self.objective.kl_warmup_steps)
-        total = negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
+            parts = [setting.part(layer)[:num_rows] for layer in noise]
+            terms = module(x[:num_rows:num_draws], parts, num_draws=num_draws)
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         extra = self._terms_on_the_picture(x, terms, spent)
-        return Loss(sum(extra.values(), start=total), figures | extra)
+        return Loss(sum(extra.values(), start=self._negative_bound(terms, num_draws, batch.step)), figures | extra)
+
+    def _num_draws(self, spent: float) -> int:
+        """Draws of the posterior an image, in an update at this share of the phase."""
+        return self.objective.importance_samples if spent >= self.objective.importance_start else 1
+
+    def _negative_bound(self, terms: ElboTerms, num_draws: int, step: int) -> Tensor:
+        if num_draws > 1:
+            return negative_importance_bound(terms, num_draws)
+        weight = kl_weight_at(step, target=self.objective.kl_weight, warmup_steps=self.objective.kl_warmup_steps)
+        return negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
+
+    def keeps_newest(self, spent: float) -> bool:
+        """Once what is minimised is no longer the score: an adversary trades it for looks, several draws for the
+        probability of the images, which the bound of one draw does not show."""
+        has_adversary = self.adversary is not None and self.adversary.is_active(spent)
+        return has_adversary or self._num_draws(spent) > 1
 
     def _augmented(self, x: Tensor, step: int, generator: torch.Generator) -> Tensor:
         """The images as they are, or augmented where the configuration and the update's number ask for it."""
