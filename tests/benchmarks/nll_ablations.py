@@ -82,8 +82,9 @@ def main() -> None:
     found = [measure(args, name) for name in args.only]
     common.table([
         ("variant", "bound (nats)", "NLL (nats)", "layers (nats)", "updates", "images a second"),
-        *((row["variant"], row["bound_nats"], row["nll_nats"], " ".join(f"{rate:.1f}" for rate in row["layer_rates_nats"]),
-           row["updates"], row["images_per_second"]) for row in found),
+        *((row["variant"], row["bound_nats"], row["nll_nats"],
+           " ".join(f"{rate:.1f}" for rate in row["layer_rates_nats"]), row["updates"], row["images_per_second"])
+          for row in found),
     ])  # fmt: skip
     common.finish(
         "nll_ablations", {"variants": found},
