@@ -9,8 +9,9 @@ from tiny import GRID, VECTOR, tiny_config, tiny_flow
 from torch import Tensor, nn
 
 from vae_cli.config import Layer
-from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, VelocityNet, build_flow, integrate
+from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, build_flow
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.velocity import VelocityNet, integrate
 from vae_cli.model.view import View
 
 FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
