@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from vae_cli.config import (
-    PRESETS,
     RunConfig,
     dump_yaml,
     from_dict,
@@ -17,6 +16,7 @@ from vae_cli.config import (
     resolve_config,
 )
 from vae_cli.errors import ConfigError
+from vae_cli.presets import PRESETS
 
 SAMPLES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
 

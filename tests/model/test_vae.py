@@ -5,7 +5,7 @@ import torch
 from tiny import GRID, LADDER, VECTOR, tiny_config, tiny_flow, tiny_vae
 from torch import Tensor
 
-from vae_cli.config import PRESETS, Layer, RunConfig, merge, resolve_config
+from vae_cli.config import Layer, RunConfig, merge, resolve_config
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import (
     VAE,
@@ -18,6 +18,7 @@ from vae_cli.model.vae import (
     draw_noise,
 )
 from vae_cli.model.view import View
+from vae_cli.presets import PRESETS
 
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized_logistic", "logistic_mixture")
 FORMS: dict[str, Layer] = {
