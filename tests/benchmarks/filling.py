@@ -77,8 +77,8 @@ def hole_psnr_db(images: np.ndarray, filled: np.ndarray, holes: np.ndarray) -> f
 def measure_ours(
     model: LoadedModel, images: np.ndarray, family: str, *, fills: int, seed: int, solver_steps: int | None = None
 ) -> dict[str, float]:
-    """Hole PSNR in dB of the mean of the fills, which is not rounded, of the first one, and of the mean where the
-    model's fills are not mixed with smooth ones."""
+    """Hole PSNR in dB of the mean of the fills, which is not rounded, of the first one, of the mean where the model's
+    fills are not mixed with smooth ones, and of the smooth ones."""
     holes, found = holes_of(family, images, seed), {}
     for method, suffix in (("auto", ""), ("model", "_of_model")):
         drawn = model_fills(
@@ -87,7 +87,8 @@ def measure_ours(
         found[f"mean_of_fills{suffix}"] = hole_psnr_db(images, drawn.mean(0), holes)
         if method == "auto":
             found["single_fill"] = hole_psnr_db(images, drawn[0], holes)
-    return found
+    smooth = model_fills(model, images, holes, fills=1, seed=seed, method="classical")[0]
+    return {**found, "smooth": hole_psnr_db(images, smooth, holes)}
 
 
 def measure_classical(images: np.ndarray, family: str, *, seed: int) -> dict[str, float]:
