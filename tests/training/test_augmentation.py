@@ -55,7 +55,7 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
     phase = VaePhase(setting, build_vae(setting.config))
     shown: list[torch.Tensor] = []
 
-    def module(x: torch.Tensor, noise: Any) -> Any:
+    def module(x: torch.Tensor, noise: Any, *, num_draws: int) -> Any:
         shown.append(x)
         raise StopIteration
 
