@@ -44,6 +44,28 @@ def test_a_plate_bends_on_where_a_membrane_cuts_off(monkeypatch: pytest.MonkeyPa
     assert membrane(hill, observed)[..., 11:13, 11:13].mean() < 0.85 < top
 
 
+def test_wide_holes_are_solved_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a box of 32 pixels, too, where conjugate gradients alone need hundreds of steps."""
+    rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+    x, observed = (0.5 * rows.sin() * columns.cos() + 0.1 * rows)[None, None], torch.ones(1, 1, 64, 64)
+    observed[..., 16:48, 16:48] = 0
+    found = plate(x * observed, observed)
+    monkeypatch.setattr(smooth, "PLATE_STEPS", 1500)
+    assert (found - plate(x * observed, observed)).abs().max() < 0.03
+    assert (found - membrane(x, observed)).abs().max() > 0.1, "otherwise this shows nothing"
+
+
+def test_tension_keeps_a_plate_within_bounds_far_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a slope that ends in a half of nothing: a plate without tension goes on rising to the end."""
+    x = torch.linspace(-0.9, 1.1, 64).expand(1, 1, 64, 64)
+    observed = torch.ones(1, 1, 64, 64)
+    observed[..., 32:] = 0
+    monkeypatch.setattr(smooth, "PLATE_STEPS", 1500)
+    tense = plate(x * observed, observed)
+    monkeypatch.setattr(smooth, "_TENSION", 0.0)
+    assert tense.max() < 0.3 and plate(x * observed, observed).max() > 0.5
+
+
 @pytest.mark.parametrize("continued", [membrane, plate])
 def test_known_pixels_stay_and_hidden_ones_have_no_influence(continued: object) -> None:
     assert callable(continued)

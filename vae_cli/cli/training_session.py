@@ -138,10 +138,10 @@ class Session:
         from vae_cli.runtime import make_runtime, pick_device
 
         runtime = make_runtime(pick_device(self.device), config.training.precision, config.training.threads)
-        num_draws = config.objective.importance_samples
-        if config.training.batch_size % (runtime.world_size * num_draws):
+        batch_size, num_draws = config.training.batch_size, config.objective.importance_samples
+        if runtime.world_size > 1 and batch_size % (runtime.world_size * num_draws):
             raise ConfigError(
-                f"training.batch_size: {config.training.batch_size} cannot be shared by {runtime.world_size} ranks"
+                f"training.batch_size: {batch_size} cannot be shared by {runtime.world_size} ranks"
                 f"{f' in groups of {num_draws}' if num_draws > 1 else ''}; give a multiple"
             )
         return runtime

@@ -39,7 +39,7 @@ def plate(x: Tensor, observed: Tensor) -> Tensor:
     """x [B, C, H, W] in [-1, 1] where observed [B, 1, H, W] is 1, continued as a thin plate bends where it is 0.
 
     Least squared Laplacian and a little of the squared gradient: unlike a membrane it also continues slopes, and in
-    wide holes it keeps within bounds (splines in tension, Smith & Wessel 1990, eq. 3). Without any known pixel it is 0.
+    wide holes it keeps within bounds (splines in tension, Smith & Wessel 1990). Without any known pixel it is 0.
     """
     return _plate(x * observed, observed, _TENSION).clamp(-1, 1)
 
