@@ -152,8 +152,9 @@ class ObjectiveConfig(Section):
     importance_samples: int = Field(1, ge=1)
     """Draws of the posterior that the bound weighs in the last part of the VAE phase (Burda et al. 2016); 1 = the plain
     bound throughout. With K an update sees every K-th image of its batch, and so costs no more."""
-    importance_start: float = Field(0.9, ge=0, lt=1)
-    """Share of the VAE phase after which several draws are weighed."""
+    importance_start: float = Field(0.9, gt=0, lt=1)
+    """Share of the VAE phase until which draws are not weighed; free nats and warm-up hold until then. A phase that is
+    ended early, since its score stands still, may not come to it."""
     perceptual: float = Field(0.0, ge=0)
     """Weight of the distance of image gradients (`training.terms`); 0 = off. Weight w counts it as the nats of a
     Laplace density of scale 1 / w; 1 to 10 are usual."""

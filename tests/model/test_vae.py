@@ -16,6 +16,7 @@ from vae_cli.model.vae import (
     build_vae,
     coarsest_stride,
     draw_noise,
+    repeated,
 )
 from vae_cli.model.view import View
 from vae_cli.presets import PRESETS
@@ -112,12 +113,19 @@ def test_the_bound_is_the_mean_of_the_log_weights(form: str) -> None:
     assert difference.std() > 0.01, "otherwise this shows nothing"
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_several_draws_of_an_image_are_rows_one_after_another(form: str, memory_format: torch.memory_format) -> None:
+def test_repeated_rows_keep_their_memory_format(memory_format: torch.memory_format) -> None:
+    rows = torch.rand(3, 4, 5, 6).contiguous(memory_format=memory_format)
+    many = repeated(rows, 2)
+    assert many.is_contiguous(memory_format=memory_format)
+    assert torch.equal(many, rows[torch.tensor([0, 0, 1, 1, 2, 2])])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_several_draws_of_an_image_are_rows_one_after_another(form: str) -> None:
     """So that ranks, which take consecutive rows, never share an image."""
     vae = tiny_vae(FORMS[form])
-    x, noise = random_images(3, vae).contiguous(memory_format=memory_format), noise_for(vae, 6)
+    x, noise = random_images(3, vae), noise_for(vae, 6)
     with torch.inference_mode():
         together = vae(x, noise, num_draws=2)
         second = vae(x[1:2], [layer[2:4] for layer in noise], num_draws=2)

@@ -97,4 +97,4 @@ def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path
     command = [sys.executable, *words_of(photos, tmp_path / "run")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings)
     assert result.returncode == 2
-    assert "training.batch_size" in result.stderr and "3 ranks in groups of 2" in result.stderr
+    assert "training.batch_size" in result.stderr and "3 ranks in groups of 2; give a multiple of 6" in result.stderr

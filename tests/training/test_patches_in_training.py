@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_setting
+from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_setting, tiny_vae
 
 from vae_cli.config import Layer, RunConfig, resolve_config
-from vae_cli.data.batches import Batches
+from vae_cli.data.batches import Batch, Batches
 from vae_cli.data.cache import ImageSet
+from vae_cli.data.pixels import to_unit
 from vae_cli.errors import ConfigError
 from vae_cli.model.view import View
 from vae_cli.training.checkpoint import load_model, load_resumable
@@ -20,6 +21,7 @@ from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
 from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import prepare
+from vae_cli.training.vae_phase import VaePhase
 
 SEEN: Layer = {"data": {"patches": 12}}
 
@@ -170,3 +172,21 @@ def test_a_run_with_close_ups_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole, again = (load_model(tmp_path / name, CPU).flow for name in ("whole", "cut"))
     assert whole is not None and again is not None and whole.most_zoom == 2
     assert same_tensors(whole.state_dict(), again.state_dict())
+
+
+def test_close_ups_are_among_the_images_whose_draws_are_weighed() -> None:
+    """They have every fourth place of a batch, and an update sees every second image: not always the same ones."""
+    draws: Layer = {"objective": {"importance_samples": 2, "importance_start": 0.5}}
+    setting = with_patches(draws, {"data": {"augment": False}})
+    shown: list[torch.Tensor] = []
+
+    def module(x: torch.Tensor, noise: list[torch.Tensor], *, num_draws: int) -> None:
+        shown.append(x)
+        assert num_draws == 2 and all(len(layer) == 4 for layer in noise)
+        raise StopIteration
+
+    pixels = torch.from_numpy(setting.train.pixels[:4])
+    for step in (6, 7):
+        with pytest.raises(StopIteration):
+            VaePhase(setting, tiny_vae()).loss(module, Batch(step, pixels, torch.full((4,), -1), torch.zeros(4)), 0.9)
+    assert torch.equal(torch.stack(shown, dim=1).flatten(0, 1), to_unit(setting.train.pixels[:4]))

@@ -480,7 +480,7 @@ def test_draws_are_weighed_from_their_start_on_and_the_newest_weights_kept(
     monkeypatch.setattr(
         phase_of_vae, "negative_importance_bound", lambda terms, num: used.append(len(terms.elbo)) or weigh(terms, num)
     )
-    setting = tiny_setting(tiny_config(SEVERAL_DRAWS, {"training": {"patience": 3, "batch_size": batch_size}}))
+    setting = tiny_setting(tiny_config(SEVERAL_DRAWS, {"training": {"patience": 2, "batch_size": batch_size}}))
     events = begin(tmp_path / "run", setting)
     assert used == [rows] * 3, "as many rows an update as before, and only at the end"
     assert [event.is_best for event in events if isinstance(event, Validated)] == [True, False, True, True]

@@ -139,10 +139,12 @@ class Session:
 
         runtime = make_runtime(pick_device(self.device), config.training.precision, config.training.threads)
         batch_size, num_draws = config.training.batch_size, config.objective.importance_samples
-        if runtime.world_size > 1 and batch_size % (runtime.world_size * num_draws):
+        unit = runtime.world_size * num_draws
+        if runtime.world_size > 1 and batch_size % unit:
+            in_groups = f" in groups of {num_draws}" if num_draws > 1 else ""
             raise ConfigError(
-                f"training.batch_size: {batch_size} cannot be shared by {runtime.world_size} ranks"
-                f"{f' in groups of {num_draws}' if num_draws > 1 else ''}; give a multiple"
+                f"training.batch_size: {batch_size} cannot be shared by {runtime.world_size} ranks{in_groups}; "
+                f"give a multiple of {unit}"
             )
         return runtime
 

@@ -39,8 +39,8 @@ def importance_weights(vae: VAE, x: Tensor, num_samples: int, generator: torch.G
         drawn = [draw_noise(vae.latent_shapes, len(x), generator) for _ in range(count)]
         noise = [torch.cat(layer).to(x.device, non_blocking=True) for layer in zip(*drawn, strict=True)]
         seen = [feature[: count * len(x)] for feature in features]
-        terms = vae.terms(seen, targets[: count * len(x)], noise, kl_at_draw=True)
-        done.append(terms.elbo.unflatten(0, (count, len(x))))
+        log_weights = vae.terms(seen, targets[: count * len(x)], noise, kl_at_draw=True).elbo
+        done.append(log_weights.unflatten(0, (count, len(x))))
     return torch.cat(done)
 
 

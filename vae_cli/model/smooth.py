@@ -47,10 +47,13 @@ def plate(x: Tensor, observed: Tensor) -> Tensor:
 def _plate(values: Tensor, observed: Tensor, tension: float) -> Tensor:
     """By conjugate gradients (Hestenes & Stiefel 1952) from the plate at half the resolution on (Bornemann & Deuflhard
     1996): far from known pixels they alone would need hundreds of steps."""
-    if bool((observed > 0).all()) or min(values.shape[-2:]) <= _COARSEST:
-        return membrane(values, observed)
-    coarse, is_known = _halved(values, observed)
-    smooth = torch.where(observed > 0, values, _grown(_plate(coarse, is_known, 4 * tension), values))
+    if bool((observed > 0).all()):
+        return values
+    if min(values.shape[-2:]) <= _COARSEST:
+        smooth = membrane(values, observed)
+    else:
+        coarse, is_known = _halved(values, observed)
+        smooth = torch.where(observed > 0, values, _grown(_plate(coarse, is_known, 4 * tension), values))
     unknown = 1 - observed
 
     def bending(values: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class VAE(nn.Module):
         features = self.features(x)
         if num_draws == 1:
             return self.terms(features, x, noise)
-        several = {id(seen): _repeated(seen, num_draws) for seen in features}  # layers that share one go on doing so
-        features, x = [several[id(seen)] for seen in features], _repeated(x, num_draws)
+        several = {id(seen): repeated(seen, num_draws) for seen in features}  # layers that share one go on doing so
+        features, x = [several[id(seen)] for seen in features], repeated(x, num_draws)
         return self.terms(features, x, noise, kl_at_draw=True)
 
     def features(self, x: Tensor) -> list[Tensor]:
@@ -171,7 +171,7 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
 
 
-def _repeated(rows: Tensor, times: int) -> Tensor:
+def repeated(rows: Tensor, times: int) -> Tensor:
     """[B, C, H, W] -> [B · times, C, H, W], copies one after another, in the memory format that they have."""
     channels_last = rows.is_contiguous(memory_format=torch.channels_last)
     many = rows.repeat_interleave(times, dim=0)

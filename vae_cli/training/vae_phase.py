@@ -45,9 +45,10 @@ class VaePhase:
         noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
+        # Not always the same rows of a batch: close-ups have their own.
+        chosen = setting.runtime.move(x[batch.step % num_draws : num_rows : num_draws])
         with setting.runtime.autocast():
-            parts = [setting.part(layer)[:num_rows] for layer in noise]
-            terms = module(x[:num_rows:num_draws], parts, num_draws=num_draws)
+            terms = module(chosen, [setting.part(layer)[:num_rows] for layer in noise], num_draws=num_draws)
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         extra = self._terms_on_the_picture(x, terms, spent)
         return Loss(sum(extra.values(), start=self._negative_bound(terms, num_draws, batch.step)), figures | extra)
