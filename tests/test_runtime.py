@@ -1,5 +1,7 @@
 """Device, precision, memory errors: what a process finds out about where it runs."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -22,6 +24,19 @@ def test_auto_takes_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert runtime.pick_device("auto") == torch.device("cuda:3")
+
+
+def test_the_trial_counts_processor_time_and_gives_the_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for a busy machine is no reason to call bfloat16 slow."""
+    if os.name == "nt":
+        pytest.skip("thread time is too coarse there")
+    wall = iter(range(1_000_000))
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: 100.0 * next(wall))
+    processor = iter([value for pair in range(10) for value in (0.0, 1.0 if pair % 2 else 3.0)])
+    monkeypatch.setattr(runtime.time, "thread_time", lambda: next(processor))
+    before = torch.get_num_threads()
+    assert runtime._trial_speed_up() == pytest.approx(3.0)
+    assert torch.get_num_threads() == before
 
 
 def test_precision_follows_the_processor_and_the_trial_may_only_veto(monkeypatch: pytest.MonkeyPatch) -> None:
