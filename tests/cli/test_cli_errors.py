@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from vae_cli import errors
 from vae_cli.cli.app import app
+
+from .conftest import draw, draw_mask
 
 
 def assert_short(outcome, code: int, *words: str) -> None:
@@ -139,3 +142,58 @@ def test_started_is_set_by_main(monkeypatch) -> None:
     with pytest.raises(SystemExit):
         module.main()
     assert before <= module.STARTED
+
+
+def test_weights_that_are_no_numbers_are_damaged(vae, run: Path, tmp_path: Path) -> None:
+    """Black pictures with exit code 0 would be worse than no pictures."""
+    broken = shutil.copytree(run, tmp_path / "broken")
+    weights = broken / "checkpoints" / "best" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-400:-300] = b"\xff" * 100
+    weights.write_bytes(content)
+    outcome = vae("sample", broken, "-n", 2, "--out", tmp_path / "samples", "--device", "cpu")
+    assert outcome.code == 4 and "damaged" in outcome.errors[0]
+
+
+def test_names_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
+    outcome = vae("sample", run, "-n", 2, "--out", tmp_path / ("a" * 300), "--device", "cpu")
+    assert outcome.code == 7, outcome.stderr
+    name = "y" * 250 + ".png"
+    draw(tmp_path / name, 0)
+    words = ("--mask", draw_mask(tmp_path / "m.png"), "--samples", 2, "--out", tmp_path / "out", "--device", "cpu")
+    outcome = vae("inpaint", run, tmp_path / name, *words)
+    assert outcome.code == 7, outcome.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_json_that_cannot_be_printed(photos: Path) -> None:
+    command = [sys.executable, "-m", "vae_cli", "check", str(photos), "--json"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert ended.returncode == 7 and "Traceback" not in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("words", [("DATA", "--steps", "50"), ("--steps", "5")], ids=["other labels", "nothing to do"])
+def test_a_resume_that_trains_nothing_leaves_the_description(
+    vae, run: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:  # fmt: skip
+    copy = shutil.copytree(run, tmp_path / "copy")
+    other = draw(tmp_path / "other" / "bird" / "0.png", 0).parent.parent
+    draw(other / "fish" / "1.png", 1)
+    before = [(copy / name).read_bytes() for name in ("config.yaml", "data.json")]
+    words = tuple(str(other) if word == "DATA" else word for word in words)
+    outcome = vae("train", *words, "--out", copy, "--resume", "--device", "cpu")
+    assert outcome.code == (2 if len(words) == 3 else 0), outcome.stderr
+    assert [(copy / name).read_bytes() for name in ("config.yaml", "data.json")] == before
+
+
+def test_an_overwrite_that_cannot_train_leaves_the_old_run(vae, monkeypatch, photos: Path, run: Path, tmp_path: Path):
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise MemoryError
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    monkeypatch.setattr("vae_cli.training.loop.Trainer.__init__", refuse)
+    outcome = vae("train", photos, "--preset", "tiny", "--steps", 4, "--out", copy, "--overwrite", "--device", "cpu")
+    assert outcome.code == 6, outcome.stderr
+    monkeypatch.undo()
+    assert vae("sample", copy, "-n", 1, "--out", tmp_path / "a.png", "--device", "cpu").code == 0

@@ -169,3 +169,15 @@ def test_a_classical_fill_has_no_variants(vae, run: Path, scans: Path) -> None:
     words = ("--mask", scans / "masks", "--method", "classical", "--samples", 2)
     outcome = vae("inpaint", run, scans, *words)
     assert outcome.code == 2 and "--samples" in outcome.stderr
+
+
+def test_masks_beside_the_images(vae, run: Path, tmp_path: Path) -> None:
+    """In one folder `a_mask.png` is the mask of `a.png`, and no image to fill."""
+    folder = tmp_path / "scans"
+    draw(folder / "a.png", 1)
+    draw_mask(folder / "a_mask.png")
+    outcome = vae("inpaint", run, folder, "--mask", folder, "--out", tmp_path / "out", "--json", "--device", "cpu")
+    assert outcome.code == 0, outcome.stderr
+    assert [Path(entry["output"]).name for entry in outcome.json["files"]] == ["a.png"]
+    changed = (pixels(tmp_path / "out" / "a.png") != pixels(folder / "a.png")).any(axis=2)
+    assert changed.any() and not changed[:4].any() and not changed[10:].any()

@@ -141,13 +141,13 @@ def test_bad_colours(text: str) -> None:
 # ---- pairs
 
 
-def refs(*names: str) -> tuple[ImageRef, ...]:
-    return tuple(ImageRef(name, Path("root", name)) for name in names)
+def refs(*names: str, root: str = "root") -> tuple[ImageRef, ...]:
+    return tuple(ImageRef(name, Path(root, name)) for name in names)
 
 
-def pairs(images: tuple[str, ...], masks: tuple[str, ...]) -> dict[str, str]:
+def pairs(images: tuple[str, ...], masks: tuple[str, ...], mask_root: str = "masks") -> dict[str, str]:
     """Image id -> mask id, or '!' and the reason."""
-    found = pair_masks(refs(*images), Scan(Path("root"), refs(*masks), (), ()))
+    found = pair_masks(refs(*images), Scan(Path(mask_root), refs(*masks, root=mask_root), (), ()))
     return {key: f"!{value.reason}" if isinstance(value, Skipped) else value.id for key, value in found.items()}
 
 
@@ -174,6 +174,19 @@ def test_masks_of_one_stem_are_an_error() -> None:
 
 def test_input_whose_name_ends_in_mask() -> None:
     assert pairs(("cat_mask.jpg",), ("cat_mask.png",)) == {"cat_mask.jpg": "cat_mask.png"}
+
+
+def test_no_image_is_its_own_mask() -> None:
+    names = ("a.png", "a_mask.png", "b.png")
+    found = pairs(names, names, mask_root="root")
+    assert found["a.png"] == "a_mask.png"
+    assert found["a_mask.png"].startswith("!no mask") and found["b.png"].startswith("!no mask")
+
+
+def test_an_unreadable_mask_is_blamed_itself(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"its mask m\.png: "):
+        read_hole(ImageRef("m.png", tmp_path / "m.png"), (8, 8))
 
 
 def test_one_mask_for_all() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import signal
 import sys
 import time
@@ -39,7 +40,7 @@ COMMANDS = {
 The module is imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
 _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
-_WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+_WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
 class Terminated(KeyboardInterrupt):
@@ -174,7 +175,11 @@ def _explain(error: Exception, words: list[str]) -> int:
         print(f"error: {line}" if number == 0 else f"  {line}", file=sys.stderr, flush=True)
     if "--json" in words:
         command = next((word for word in words if word in COMMANDS), None)
-        print_json(command, "failed", error={"code": code, "message": "\n".join(lines)})
+        try:
+            print_json(command, "failed", error={"code": code, "message": "\n".join(lines)})
+            sys.stdout.flush()
+        except OSError:  # stdout is what cannot be written; what is left in its buffer must not be tried again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -86,9 +86,12 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
     for _, group in itertools.groupby(items, key=lambda item: item.root):
         members = list(group)
         pairs = pair_masks([item.ref for item in members], masks)
+        masks_in_use = {mask.path.resolve() for mask in pairs.values() if not isinstance(mask, Skipped)}
         for item in members:
             mask = pairs[item.ref.id]
             if isinstance(mask, Skipped):
+                if item.ref.path.resolve() in masks_in_use:
+                    continue  # it lies beside the image whose mask it is
                 yield Damaged(item, None, mask.reason, mask.reason.startswith("no mask"))
             else:
                 yield Damaged(item, mask)

@@ -99,13 +99,13 @@ class Session:
         hint = f"try --batch-size {max(1, config.training.batch_size // 2)} or a smaller --image-size"
         with distributed(runtime), memory_errors_explained(hint):
             prepared = _with_fixed_runtime(self._prepare(config), runtime)
-            if runtime.is_main:
-                self._open_folder(folder, prepared, resumable)
             trainer = self._trainer(prepared, runtime, folder, resumable)
             if trainer.is_done():
                 self._report_nothing_to_do(folder, trainer, prepared, runtime, as_json)
                 return
             self._announce(prepared, trainer, runtime, folder)
+            if runtime.is_main:  # only now: until here a run that is there already stays as it was
+                self._open_folder(folder, prepared, resumable)
             self._run(trainer, prepared, folder)
             if runtime.is_main:
                 self._finish(trainer, prepared, runtime, folder, as_json)

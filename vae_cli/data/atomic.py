@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +28,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         reason = error.strerror or str(error)
         raise WriteError(f"{path}: cannot be written ({reason}); make room there or choose another --out") from error
     finally:
-        if partial.exists():
-            partial.unlink()
+        with suppress(OSError):  # a name too long for the disk cannot even be asked about
+            partial.unlink(missing_ok=True)
 
 
 def opened(path: Path) -> BinaryIO:

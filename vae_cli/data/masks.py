@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -15,13 +14,6 @@ from vae_cli.errors import ConfigError, DataError
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
 _MASK_SUFFIXES = ("_mask", "-mask", ".mask")
-
-
-class HasId(Protocol):
-    """Anything with an id, such as ImageRef."""
-
-    @property
-    def id(self) -> str: ...
 
 
 def parse_color(text: str) -> Colour:
@@ -45,8 +37,7 @@ def read_hole(
 
     Raises DataError for unreadable, ill-fitting, empty and full masks.
     """
-    image = mask if isinstance(mask, Image.Image) else open_image(mask)
-    values = _mask_values(image)
+    values = _mask_values(mask) if isinstance(mask, Image.Image) else _values_in_file(mask)
     height, width = values.shape
     if (height, width) != size:
         if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_DIFFERENCE:
@@ -107,6 +98,14 @@ def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: st
     return grown
 
 
+def _values_in_file(mask: ImageRef | Path) -> np.ndarray:
+    """uint8 [H, W] brightness. Raises DataError that blames the mask, not the image that it belongs to."""
+    try:
+        return _mask_values(open_image(mask))
+    except DataError as error:
+        raise DataError(f"its mask {mask.id if isinstance(mask, ImageRef) else mask}: {error}") from error
+
+
 def _mask_values(image: Image.Image) -> np.ndarray:
     """uint8 [H, W] brightness. Alpha counts where the visible ink has one brightness, as in masks drawn on a layer;
     otherwise transparent pixels count as black."""
@@ -129,22 +128,28 @@ def _alpha(image: Image.Image) -> np.ndarray:
 # ---- pairs
 
 
-def pair_masks(images: Sequence[HasId], masks: Scan | Path) -> dict[str, ImageRef | Skipped]:
+def pair_masks(images: Sequence[ImageRef], masks: Scan | Path) -> dict[str, ImageRef | Skipped]:
     """For each image's id its mask, or Skipped with the reason. A path is one mask for all.
 
-    Pairs by the id without extension, `_mask`, `-mask`, `.mask` dropped from the masks' side.
+    Pairs by the id without extension, `_mask`, `-mask`, `.mask` dropped from the masks' side. Where images and masks
+    lie in one folder, no image is its own mask, and `a_mask.png` is that of `a.png`.
     """
     if isinstance(masks, Path):
         return {image.id: ImageRef(masks.name, masks) for image in images}
-    inputs: defaultdict[str, list[str]] = defaultdict(list)
+    inputs: defaultdict[str, list[ImageRef]] = defaultdict(list)
     for image in images:
-        inputs[_stem(image.id)].append(image.id)
+        inputs[_stem(image.id)].append(image)
+    own_paths = {image.path.resolve() for image in images}
     candidates: defaultdict[str, list[ImageRef]] = defaultdict(list)
     for mask in masks.images:
         stem = _stem(mask.id)
-        candidates[stem if stem in inputs else _without_mask_suffix(stem)].append(mask)
+        if mask.path.resolve() not in own_paths:
+            candidates[stem if stem in inputs else _without_mask_suffix(stem)].append(mask)
+        elif (without := _without_mask_suffix(stem)) != stem:
+            candidates[without].append(mask)
     pairs: dict[str, ImageRef | Skipped] = {}
-    for stem, ids in inputs.items():
+    for stem, same_stem in inputs.items():
+        ids = [image.id for image in same_stem]
         for image_id in ids:
             pairs[image_id] = _pair(image_id, stem, ids, candidates.get(stem, []))
     return pairs

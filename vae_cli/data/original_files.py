@@ -90,7 +90,7 @@ def is_lossless(original: "Original", format: str) -> bool:
 def save(original: "Original", path: Path, *, format: str, overwrite: bool) -> tuple[str, ...]:
     """See `Original.save`."""
     file_format = wanted_format(format, original.format)
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise ConfigError(f"{path}: exists already; use --overwrite or another --out")
     image, orientation, notes = _fit_to_format(original, file_format)
     if keeps_pages := original.format == file_format == "TIFF" and original.num_frames > 1:

@@ -220,6 +220,8 @@ def load_model(run: Path, runtime: Runtime) -> LoadedModel:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: damaged (weights that are no numbers); name another folder of checkpoints/")
     return assemble(facts, tensors, path, runtime)
 
 
