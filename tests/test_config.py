@@ -98,6 +98,21 @@ def test_errors_name_the_key_and_the_remedy(sets: list[str], parts: list[str]) -
     assert len(message.splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model.width=wide", "model.width: input should be a valid integer, unable to parse string as an integer (got"),
+        ("model.latents=[{stride: 3}]", "model.latents.0: stride 3 is not a power of two"),
+        ("model.latents=[{stride: 4, layers: 0}]", "model.latents.0.layers: input should be greater than or equal to"),
+        ("data.patches=-3", "data.patches: input should be greater than or equal to 0 (got -3)"),
+    ],
+)
+def test_a_key_with_alternatives_has_one_line_and_no_inner_names(text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(sets=[text])
+    assert str(caught.value).startswith(line) and len(str(caught.value).splitlines()) == 1, caught.value
+
+
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"smal: no such preset; did you mean small\?"):
         resolve_config(preset="smal")

@@ -301,7 +301,7 @@ def from_dict(settings: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(detail) for detail in error.errors()[:3])) from error
+        raise ConfigError("\n".join(_explain(error.errors())[:3])) from error
 
 
 def resolve_config(
@@ -330,11 +330,31 @@ def dump_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
 
 
-def _explain(detail: Any) -> str:
-    """One line for one pydantic error: dotted key, what is wrong, what to write instead."""
-    tags = {"auto", "bernoulli", "gaussian", "discretized_logistic", "logistic_mixture"}
-    path = [part for part in detail["loc"] if not (isinstance(part, str) and (part in tags or "[" in part))]
-    dotted = ".".join(str(part) for part in path)
+def _explain(details: Sequence[Any]) -> list[str]:
+    """A line for each wrong key: where, what is wrong, what to write instead.
+
+    A key with alternatives (a number or `auto`) has an error of pydantic's for each of them, and one whose value lies
+    deeper has others for the value as a whole: told is the first, which is about what was meant.
+    """
+    dotted_keys = [_dotted(detail) for detail in details]
+    lines: dict[str, str] = {}
+    for dotted, detail in zip(dotted_keys, details, strict=True):
+        if not any(other.startswith(f"{dotted}.") for other in dotted_keys):
+            lines.setdefault(dotted, _explain_one(dotted, detail))
+    return list(lines.values())
+
+
+def _dotted(detail: Any) -> str:
+    """Where an error is, without the names that pydantic gives to the alternatives of a type."""
+    *above, last = detail["loc"] or ("",)
+    names = {name for key in known_keys() for name in key.split(".")}
+    own = [str(part) for part in above if isinstance(part, int) or part in names]
+    if isinstance(last, int) or last in names or detail["type"] == "extra_forbidden":
+        own.append(str(last))
+    return ".".join(own)
+
+
+def _explain_one(dotted: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{dotted}: unknown setting{_nearest(dotted, known_keys())}"
     message = detail["msg"].removeprefix("Value error, ")

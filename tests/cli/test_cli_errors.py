@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -109,6 +110,50 @@ def test_closed_pipe_is_quiet(photos: Path) -> None:
     outcome = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert "Traceback" not in outcome.stderr and "bug" not in outcome.stderr and "BrokenPipe" not in outcome.stderr
+
+
+def test_a_reader_that_leaves_ends_no_work(run: Path, tmp_path: Path) -> None:
+    """`vae sample … | head -1` writes every picture."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "vae_cli", "sample", str(run), "-n", "5", "--out", str(tmp_path / "samples")]
+    outcome = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 5 and "Broken" not in outcome.stderr
+
+
+def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path, monkeypatch) -> None:
+    from vae_cli.cli import output
+
+    save, paths = output.save_picture, []
+
+    def save_twice(pixels: np.ndarray, path: Path, **options: object) -> None:
+        if len(paths) == 2:
+            raise KeyboardInterrupt
+        save(pixels, path, **options)
+        paths.append(str(path))
+
+    monkeypatch.setattr(output, "save_picture", save_twice)
+    outcome = vae("sample", run, "-n", 5, "--out", tmp_path / "samples", "--json")
+    assert outcome.code == 130 and outcome.json["error"]["code"] == 130
+    assert [entry["output"] for entry in outcome.json["files"]] == paths and len(paths) == 2
+    assert "files" not in vae("sample", "no-such-run", "--json").json
+
+
+def test_a_reason_does_not_repeat_the_file(vae, run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(draw(tmp_path / "a.png", 0).read_bytes()[:60])
+    outcome = vae("denoise", run, tmp_path / "a.png", broken, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 1 and outcome.stderr.count("broken.png") == 1, outcome.stderr
+    assert [str(tmp_path) in (entry["reason"] or "") for entry in outcome.json["files"]] == [False, False]
+
+
+def test_a_dry_run_refuses_what_the_run_would(vae, run: Path, photos: Path) -> None:
+    words = ("train", photos, "--preset", "tiny", "--steps", 4, "--dry-run", "--device", "cpu")
+    assert_short(vae(*words, "--out", run), 2, "--overwrite")
+    assert vae(*words, "--out", run, "--overwrite").code == 0 and (run / "checkpoints" / "best").exists()
+    assert "33" in vae(*words, "--image-size", 33).stderr
 
 
 def test_damaged_checkpoints(vae, run: Path, tmp_path: Path) -> None:

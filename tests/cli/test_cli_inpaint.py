@@ -181,3 +181,20 @@ def test_masks_beside_the_images(vae, run: Path, tmp_path: Path) -> None:
     assert [Path(entry["output"]).name for entry in outcome.json["files"]] == ["a.png"]
     changed = (pixels(tmp_path / "out" / "a.png") != pixels(folder / "a.png")).any(axis=2)
     assert changed.any() and not changed[:4].any() and not changed[10:].any()
+
+
+def test_named_files_of_one_stem_share_no_mask(vae, run: Path, tmp_path: Path) -> None:
+    draw_mask(tmp_path / "masks" / "a.png")
+    draw_mask(tmp_path / "masks" / "b.png")
+    files = [draw(tmp_path / "one" / "a.png", 1), draw(tmp_path / "two" / "a.bmp", 2), draw(tmp_path / "b.png", 3)]
+    outcome = vae("inpaint", run, *files, "--mask", tmp_path / "masks", "--out", tmp_path / "out", "--json")
+    assert outcome.code == 1, outcome.stderr
+    states = {Path(entry["input"]).name: entry["status"] for entry in outcome.json["files"]}
+    assert states == {"a.png": "failed", "a.bmp": "failed", "b.png": "ok"}
+    assert "a.bmp and a.png share one stem" in outcome.json["files"][0]["reason"]
+
+
+def test_images_without_a_mask_are_counted(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    words = ("inpaint", run, scans, "--mask", scans / "masks", "--skip-missing", "--out", tmp_path / "out")
+    assert "3 written, 1 without a mask, 0 failed" in vae(*words).stderr
+    assert "3 pairs, 1 images without a mask" in vae(*words, "--dry-run", "--overwrite").stdout

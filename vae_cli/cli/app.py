@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import os
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vae_cli import __version__
 from vae_cli.cli.progress import shown
-from vae_cli.cli.results import print_json
+from vae_cli.cli.results import Results, print_json, silence_stdout
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 
 STARTED = time.monotonic()
@@ -92,6 +91,7 @@ class Program(TyperGroup):
         """Runs the command line `args` and leaves with the exit code of the command line's contract."""
         global STARTED
         STARTED = time.monotonic()
+        Results.latest = None
         words = list(sys.argv[1:] if args is None else args)
         settings["standalone_mode"] = False
         try:
@@ -176,10 +176,10 @@ def _explain(error: Exception, words: list[str]) -> int:
     if "--json" in words:
         command = next((word for word in words if word in COMMANDS), None)
         try:
-            print_json(command, "failed", error={"code": code, "message": "\n".join(lines)})
-            sys.stdout.flush()
-        except OSError:  # stdout is what cannot be written; what is left in its buffer must not be tried again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            files = {"files": Results.latest.files} if Results.latest and Results.latest.files else {}
+            print_json(command, "failed", error={"code": code, "message": "\n".join(lines)}, **files)
+        except OSError:  # stdout is what cannot be written
+            silence_stdout()
     return code
 
 

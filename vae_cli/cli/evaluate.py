@@ -14,7 +14,7 @@ from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import require_flow
-from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json
+from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json, say
 from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def evaluate(
         _print_figures(facts, compared)
         label_figures.print_table(facts["per_label"], verbose=verbose)
         if sheet:
-            print(shown(sheet))
+            say(shown(sheet))
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)

@@ -1,6 +1,5 @@
 """Which pixels of which image are to be filled: masks given as files, as a colour or as transparency, or found."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ SUSPICIOUS_COVER = 0.6
 MUCH_DAMAGE = 0.15
 """Share of an image from which on what was found is likely a part of it: the joints of a wall, writing, stars."""
 NOTHING_FOUND = "no damage found"
+NO_MASK = "no mask"
+"""How the reason of an image begins for which there is none."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,16 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
     from vae_cli.data.scan import Skipped, scan
 
     masks = scan(source.path, labels="none") if source.path.is_dir() else source.path
-    for _, group in itertools.groupby(items, key=lambda item: item.root):
-        members = list(group)
-        pairs = pair_masks([item.ref for item in members], masks)
-        masks_in_use = {mask.path.resolve() for mask in pairs.values() if not isinstance(mask, Skipped)}
-        for item in members:
-            mask = pairs[item.ref.id]
-            if isinstance(mask, Skipped):
-                if item.ref.path.resolve() in masks_in_use:
-                    continue  # it lies beside the image whose mask it is
-                yield Damaged(item, None, mask.reason, mask.reason.startswith("no mask"))
-            else:
-                yield Damaged(item, mask)
+    pairs = pair_masks([item.ref for item in items], masks)
+    masks_in_use = {mask.path.resolve() for mask in pairs.values() if not isinstance(mask, Skipped)}
+    for item in items:
+        mask = pairs[item.ref.id]
+        if isinstance(mask, Skipped):
+            if item.ref.path.resolve() in masks_in_use:
+                continue  # it lies beside the image whose mask it is
+            yield Damaged(item, None, mask.reason, mask.reason.startswith(NO_MASK))
+        else:
+            yield Damaged(item, mask)
 
 
 def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
@@ -139,3 +138,8 @@ def found_hole(item: Input, *, dilate_pixels: int, most: float = 1.0) -> "np.nda
 def num_undamaged(results: Results) -> int:
     """Images in which nothing was found."""
     return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)
+
+
+def num_without_mask(results: Results) -> int:
+    """Images for which there is no mask, whether that was allowed or not."""
+    return sum((entry["reason"] or "").startswith(NO_MASK) for entry in results.files)

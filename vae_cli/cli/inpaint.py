@@ -11,7 +11,16 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.found_masks import write_masks
-from vae_cli.cli.holes import NOTHING_FOUND, SUSPICIOUS_COVER, Damaged, MaskSource, num_undamaged, pair, read_hole_of
+from vae_cli.cli.holes import (
+    NOTHING_FOUND,
+    SUSPICIOUS_COVER,
+    Damaged,
+    MaskSource,
+    num_undamaged,
+    num_without_mask,
+    pair,
+    read_hole_of,
+)
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
@@ -128,7 +137,7 @@ def inpaint(
     _fill_all(model, jobs, settings, results)
     if sheet is not None:
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
-    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_missing} without a mask"
+    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{num_without_mask(results)} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
@@ -179,7 +188,7 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         results.skipped(item.name, "dry run", job.targets[0])
         results.messages.detail(f"{shown(item.name)}: mask covers {cover:.1%}")
     if not results.as_json:
-        print(f"{len(covers)} pairs, {results.num_missing} images without a mask, {results.num_failed} failed")
+        print(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
         if covers:
             print(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
     results.num_present = len(covers)

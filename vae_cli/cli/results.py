@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
@@ -17,7 +19,20 @@ PARTLY_DONE = 1
 
 def print_json(command: str | None, status: str, **facts: Any) -> None:
     """The one JSON object of a command on stdout; numbers that JSON lacks (NaN, infinity) become null."""
-    print(json.dumps(_plain({"schema_version": SCHEMA_VERSION, "command": command, "status": status, **facts})))
+    say(json.dumps(_plain({"schema_version": SCHEMA_VERSION, "command": command, "status": status, **facts})))
+
+
+def say(text: str) -> None:
+    """A line of results on stdout; that its reader has gone (`| head -1`) ends no work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """What is left in its buffer goes nowhere either, instead of failing again when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def file_entry(
@@ -45,10 +60,14 @@ def _plain(value: Any) -> Any:
 class Results:
     """The files of one command: printed as they are written, counted, and turned into an exit code at the end."""
 
+    latest: "ClassVar[Results | None]" = None
+    """Those of the command that is running, so that one that is cut short can still tell what it wrote."""
+
     def __init__(self, command: str, messages: Messages, *, as_json: bool) -> None:
         self.command, self.messages, self.as_json = command, messages, as_json
         self.files: list[dict[str, Any]] = []
         self.num_written = self.num_present = self.num_failed = self.num_missing = 0
+        Results.latest = self
 
     def written(self, source: str | None, output: Path, sample: int | None = None, **facts: Any) -> None:
         """A result; the facts go into its entry."""
@@ -56,7 +75,7 @@ class Results:
         self._add(source, output, "ok", None, sample)
         self.files[-1] |= facts
         if not self.as_json:
-            print(shown(output), flush=True)
+            say(shown(output))
 
     def gathered(self, sources: Sequence[str], output: Path) -> None:
         """Several inputs became one file; it is printed once."""
@@ -64,11 +83,12 @@ class Results:
         for source in sources:
             self._add(source, output, "ok", None, None)
         if not self.as_json:
-            print(shown(output), flush=True)
+            say(shown(output))
 
     def failed(self, source: str | None, reason: str) -> None:
         """A file that could not be used; the command goes on and ends with exit code 1."""
         self.num_failed += 1
+        reason = reason.removeprefix(f"{source}: ")  # told beside it
         self._add(source, None, "failed", reason, None)
         self.messages.warn(f"{shown(source or '')}: {shown(reason)}")
 

@@ -12,7 +12,7 @@ import typer
 
 from vae_cli.cli import advice
 from vae_cli.cli.progress import Messages, clock, quoted, shown
-from vae_cli.cli.results import print_json
+from vae_cli.cli.results import print_json, say
 from vae_cli.cli.training_request import Request
 from vae_cli.errors import ConfigError, DataError, DivergedError
 
@@ -74,10 +74,13 @@ class Session:
         from vae_cli.config import dump_yaml
         from vae_cli.training.estimate import estimate
 
-        runtime = self._runtime(self.request.new_config())
-        prepared = self._prepare(self.request.new_config())
+        config, _, _ = self._plan()
+        runtime = self._runtime(config)
+        prepared = self._prepare(config)
         setting = prepared.setting(runtime)
         cost = estimate(setting)
+        for text in prepared.notes:
+            self.messages.note(text)
         self._say_if_few(prepared)
         if as_json:
             facts = {name: getattr(cost, name) for name in cost.__dataclass_fields__}
@@ -304,7 +307,7 @@ class Session:
         if as_json:
             print_json("train", status, **facts)
         else:
-            print(shown(folder))
+            say(shown(folder))
         if status == "finished":
             self.messages.next_step(f"vae sample {quoted(folder)} -n 64 --out grid.png")
 
@@ -356,4 +359,4 @@ class Session:
             facts = self._facts(trainer, prepared, runtime, folder, 0.0) | {"parameters": parameters}
             print_json("train", "nothing_to_do", **facts)
         else:
-            print(shown(folder))
+            say(shown(folder))

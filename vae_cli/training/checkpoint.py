@@ -4,13 +4,14 @@
 command reads; `trainer.pt` is what resuming needs beyond that.
 """
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Facts:
     """`vae` or `flow`: what was being trained."""
     label_images: tuple[int, ...] = ()
     """Training images of each label, and last those without one; () where an older version wrote the file."""
+    weights_sha256: str = ""
+    """`digest` of the weights beside it; empty where an older version wrote the file."""
 
     def as_json(self) -> str:
         facts = {
@@ -52,6 +55,7 @@ class Facts:
             "phase": self.phase,
             "label_names": list(self.label_names),
             "label_images": list(self.label_images),
+            "weights_sha256": self.weights_sha256,
             "config": self.config.as_dict(),
         }
         return json.dumps(facts, indent=1)  # names of folders may hold bytes that are no UTF-8: nothing but ASCII
@@ -71,7 +75,8 @@ class Facts:
             names, counts = tuple(facts["label_names"]), tuple(map(int, facts.get("label_images", ())))
             if counts and len(counts) != len(names) + 1:
                 raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
-            return Facts(config, names, int(facts["step"]), str(facts["phase"]), counts)
+            step, phase, sha256 = int(facts["step"]), str(facts["phase"]), str(facts.get("weights_sha256", ""))
+            return Facts(config, names, step, phase, counts, sha256)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
 
@@ -115,6 +120,15 @@ def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, kinds, shapes and values: a single bit that turns over in a file is noticed."""
+    sha256 = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha256.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return sha256.hexdigest()
+
+
 def write_checkpoint(
     folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
 ) -> None:
@@ -126,7 +140,7 @@ def write_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        text = facts.as_json()
+        text = replace(facts, weights_sha256=digest(weights)).as_json()
         _write_synced(temporary / FACTS, text.encode())
         _write_synced(temporary / WEIGHTS, save(dict(weights), metadata={HEADER_KEY: text}))
         if trainer is not None:
@@ -215,14 +229,25 @@ def read_facts(weights_path: Path) -> Facts:
 def load_model(run: Path, runtime: Runtime) -> LoadedModel:
     """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
     path = resolve_run(run)
+    facts, tensors = read_weights(path)
+    return assemble(facts, tensors, path, runtime)
+
+
+def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
+    """What a weights file says about itself, and its tensors. Raises CheckpointError unless they are as written."""
     facts = read_facts(path)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: damaged (weights that are no numbers); name another folder of checkpoints/")
-    return assemble(facts, tensors, path, runtime)
+    is_whole = digest(tensors) == facts.weights_sha256 if facts.weights_sha256 else _all_finite(tensors)
+    if not is_whole:
+        raise CheckpointError(f"{path}: damaged (not the weights as written); name another folder of checkpoints/")
+    return facts, tensors
+
+
+def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> LoadedModel:
@@ -264,9 +289,9 @@ def load_resumable(run: Path) -> Resumable:
     problem = "no complete checkpoint; start again with --overwrite"
     for folder in reversed(checkpoints_in(run)):
         try:
-            facts = read_facts(folder / WEIGHTS)
+            facts, weights = read_weights(folder / WEIGHTS)
             trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
-            return Resumable(facts, load_file(folder / WEIGHTS), trainer, folder)
+            return Resumable(facts, weights, trainer, folder)
         except CheckpointError as error:
             problem = str(error)
         except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files
