@@ -31,6 +31,8 @@ COMMANDS = {
     "interpolate": "Walk between two or more images.",
     "encode": "Write the latents of images to a file.",
     "evaluate": "Measure a model on images.",
+    "report": "Write one page about a run.",
+    "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
     "info": "Tell the facts about a run, or about this machine.",
 }

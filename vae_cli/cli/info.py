@@ -39,7 +39,7 @@ def info(
         lines = _machine_lines(facts)
     else:
         loading.require_run(run)
-        facts = _run_facts(run)
+        facts = run_facts(run)
         lines = _run_lines(facts, verbose=verbose)
     if json:
         print_json("info", "ok", **facts)
@@ -48,7 +48,7 @@ def info(
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
 
 
-def _run_facts(run: Path) -> dict[str, Any]:
+def run_facts(run: Path) -> dict[str, Any]:
     """From the header of the weights; the modules are built without memory, to count and measure them."""
     import torch
     from safetensors import safe_open

@@ -287,6 +287,7 @@ class Session:
     ) -> None:
         """Measure the best weights, draw the final pictures, print the summary."""
         from vae_cli.cli import previews
+        from vae_cli.cli.report import NAME, write_report
         from vae_cli.training.checkpoint import checkpoints_in, load_model, read_facts, resolve_run
 
         seconds = time.monotonic() - self.started
@@ -300,8 +301,11 @@ class Session:
             model = load_model(folder, runtime)
             facts["parameters"] = model.num_parameters
             facts["validation"] = self._validate(model, prepared)
+            self._log_measured(folder, trainer.progress.step, facts["validation"])
             pictures = previews.draw_final(model, prepared.validation, folder / "previews")
             self.messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
+            write_report(folder, folder / NAME)
+            self.messages.note(f"all of it on one page: {shown(folder / NAME)}")
             if line := advice.few_active_line(facts["validation"], prepared.config):
                 self.messages.warn(line)
         if as_json:
@@ -343,6 +347,15 @@ class Session:
         count = len(prepared.validation.ids)
         chosen = np.unique(np.linspace(0, count - 1, min(count, VALIDATED_IMAGES)).astype(int))
         return evaluate(model, prepared.validation.pixels[chosen], labels=prepared.validation.labels[chosen])
+
+    def _log_measured(self, folder: Path, step: int, validation: dict[str, Any]) -> None:
+        """The last line of metrics.jsonl: the figures of the best weights."""
+        from vae_cli.report.run_page import MEASURED
+        from vae_cli.training.run_folder import MetricsLog
+
+        log = MetricsLog(folder, first_step=step)
+        log.write(step, MEASURED, {name: value for name, value in validation.items() if isinstance(value, int | float)})
+        log.close()
 
     def _report_nothing_to_do(
         self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool

@@ -101,7 +101,7 @@ class VAE(nn.Module):
         def at_layer(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
             return choose(prior, layer.posterior(prior, h, features[number]), noise[number])
 
-        return self.ladder(len(features[0]), at_layer)
+        return self.ladder(features[0].shape[0], at_layer)  # not len(): an exporter follows it
 
     def terms(
         self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool = False
@@ -159,7 +159,7 @@ class VAE(nn.Module):
         def choose(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
             return prior.draw(latents.noise[number])
 
-        return self.ladder(len(latents), choose)
+        return self.ladder(latents.noise[0].shape[0], choose)
 
     @property
     def last_weight(self) -> Tensor:

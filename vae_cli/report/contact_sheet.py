@@ -1,6 +1,5 @@
 """A page of small pictures, one row a file: what a job over a folder of images has done."""
 
-import base64
 import html
 import io
 from collections.abc import Iterable, Iterator
@@ -9,19 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from vae_cli.report.page import img, page
+
 THUMBNAIL_SIDE = 176
 """Pixels of a small picture's longer side."""
 _JPEG_QUALITY = 85
 _STYLE = """
-:root { color-scheme: light dark; }
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { padding: .5rem; text-align: left; vertical-align: top; border-top: 1px solid #8884; }
 td.name { overflow-wrap: anywhere; width: 16rem; }
-figure { display: inline-block; margin: 0 .75rem .5rem 0; }
-figcaption, .note { color: #888; font-size: 12px; }
 .failed .note { color: #c33; }
-img { display: block; }
 """
 
 
@@ -63,28 +59,23 @@ def with_hole(image: Image.Image, hole: np.ndarray) -> Image.Image:
 
 def contact_sheet(title: str, rows: Iterable[Row]) -> Iterator[str]:
     """The page, piece by piece, so that thousands of rows never lie in memory at once."""
-    yield (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<table>\n"
-    )
+    return page(title, _table(rows), style=_STYLE)
+
+
+def _table(rows: Iterable[Row]) -> Iterator[str]:
+    yield "<table>\n"
     for row in rows:
         figures = "".join(map(_figure, row.pictures))
         yield (
             f'<tr class="{html.escape(row.status)}"><td class="name">{html.escape(row.name)}'
             f'<div class="note">{html.escape(row.note)}</div></td><td>{figures}</td></tr>\n'
         )
-    yield "</table></body></html>\n"
+    yield "</table>"
 
 
 def _figure(shown: Shown) -> str:
     content = io.BytesIO()
     shown.thumbnail.convert("RGB").save(content, "JPEG", quality=_JPEG_QUALITY)
-    source = base64.b64encode(content.getvalue()).decode()
-    width, height = shown.thumbnail.size
-    caption = html.escape(shown.caption)
-    image = (
-        f'<img loading="lazy" width="{width}" height="{height}" alt="{caption}" src="data:image/jpeg;base64,{source}">'
-    )
-    linked = image if shown.link is None else f'<a href="{html.escape(shown.link)}">{image}</a>'
-    return f"<figure>{linked}<figcaption>{caption}</figcaption></figure>"
+    picture = img(content.getvalue(), "jpeg", shown.thumbnail.size, shown.caption)
+    linked = picture if shown.link is None else f'<a href="{html.escape(shown.link)}">{picture}</a>'
+    return f"<figure>{linked}<figcaption>{html.escape(shown.caption)}</figcaption></figure>"

@@ -125,7 +125,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
     sha256 = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha256.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+        sha256.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return sha256.hexdigest()
 
 

@@ -1,0 +1,63 @@
+"""A model as one file: the whole of it, or a part for other programs."""
+
+import builtins
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import pixels
+
+
+def test_the_whole_model_is_a_run_of_its_own(vae, run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    outcome = vae("export", run, "--out", path, "--json")
+    assert outcome.code == 0 and [entry["output"] for entry in outcome.json["files"]] == [str(path)]
+    for source, name in ((run, "a.png"), (path, "b.png")):
+        assert vae("sample", source, "-n", 2, "--out", tmp_path / name, "--device", "cpu").code == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+    assert vae("export", run, "--out", path).code == 2
+    assert vae("export", run, "--out", path, "--overwrite").code == 0
+
+
+def test_parts_go_where_they_are_sent(vae, run: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    own = shutil.copytree(run, tmp_path / "own")
+    for words, path in (
+        (("--part", "encoder"), own / "encoder.onnx"),
+        (("--part", "encoder", "--out", tmp_path / "folder"), tmp_path / "folder" / "encoder.onnx"),
+        (("--out", tmp_path / "x.onnx"), tmp_path / "x.onnx"),
+    ):
+        outcome = vae("export", own, *words)
+        assert outcome.code == 0 and outcome.stdout.split() == [str(path)], outcome.stderr
+        given = [entry.name for entry in onnxruntime.InferenceSession(path).get_inputs()]
+        assert given == (["latents"] if path.name == "x.onnx" else ["images"])
+    assert vae("export", own).stdout.split() == [str(own / "own.safetensors")]
+
+
+def test_what_cannot_be_exported(vae, run: Path, tmp_path: Path) -> None:
+    assert vae("export", run, "--part", "decoder", "--out", tmp_path / "a.safetensors").code == 2
+    assert vae("export", run, "--out", tmp_path / "a.pt").code == 2
+    assert vae("export", run, "--part", "flow").code == 2
+    assert vae("export", tmp_path).code == 4
+    copy = shutil.copytree(run, tmp_path / "copy")
+    weights = copy / "checkpoints" / "best" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-50] ^= 1
+    weights.write_bytes(content)
+    assert vae("export", copy, "--out", tmp_path / "b.safetensors").code == 4
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_missing_extra_is_named(vae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_onnx(name: str, *arguments: object, **settings: object) -> object:
+        if name == "onnx":
+            raise ImportError("no", name=name)
+        return real(name, *arguments, **settings)
+
+    monkeypatch.setattr(builtins, "__import__", without_onnx)
+    outcome = vae("export", run, "--part", "decoder", "--out", tmp_path / "a.onnx")
+    assert outcome.code == 2 and "vae-cli[onnx]" in outcome.stderr
