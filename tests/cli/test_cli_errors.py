@@ -109,6 +109,7 @@ def test_closed_pipe_is_quiet(photos: Path) -> None:
     command = [sys.executable, "-m", "vae_cli", "check", str(photos)]
     outcome = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
+    assert outcome.returncode == 0, outcome.stderr
     assert "Traceback" not in outcome.stderr and "bug" not in outcome.stderr and "BrokenPipe" not in outcome.stderr
 
 
@@ -153,7 +154,7 @@ def test_a_dry_run_refuses_what_the_run_would(vae, run: Path, photos: Path) -> N
     words = ("train", photos, "--preset", "tiny", "--steps", 4, "--dry-run", "--device", "cpu")
     assert_short(vae(*words, "--out", run), 2, "--overwrite")
     assert vae(*words, "--out", run, "--overwrite").code == 0 and (run / "checkpoints" / "best").exists()
-    assert "33" in vae(*words, "--image-size", 33).stderr
+    assert "33×33 becomes" in vae(*words, "--image-size", 33, "--out", run.with_name("new")).stderr
 
 
 def test_damaged_checkpoints(vae, run: Path, tmp_path: Path) -> None:

@@ -194,6 +194,23 @@ def test_named_files_of_one_stem_share_no_mask(vae, run: Path, tmp_path: Path) -
     assert "a.bmp and a.png share one stem" in outcome.json["files"][0]["reason"]
 
 
+def test_masks_of_several_folders(vae, run: Path, tmp_path: Path) -> None:
+    """Masks in folders called like the inputs'; beside them a mask by name alone, for what one folder only has."""
+    inputs = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(inputs):
+        draw(folder / "a.png", number)
+        draw_mask(tmp_path / "masks" / folder.name / "a.png")
+        draw(folder / "c.png", number)
+    draw(inputs[0] / "b.png", 5)
+    for name in ("b.png", "c.png"):
+        draw_mask(tmp_path / "masks" / name)
+    outcome = vae("inpaint", run, *inputs, "--mask", tmp_path / "masks", "--out", tmp_path / "out", "--json")
+    states = {Path(entry["input"]).relative_to(tmp_path).as_posix(): entry for entry in outcome.json["files"]}
+    failed = {name for name, entry in states.items() if entry["status"] == "failed"}
+    assert outcome.code == 1 and failed == {"one/c.png", "two/c.png"} and len(states) == 5, outcome.stderr
+    assert all(str(folder / "c.png") in states["one/c.png"]["reason"] for folder in inputs)
+
+
 def test_images_without_a_mask_are_counted(vae, run: Path, scans: Path, tmp_path: Path) -> None:
     words = ("inpaint", run, scans, "--mask", scans / "masks", "--skip-missing", "--out", tmp_path / "out")
     assert "3 written, 1 without a mask, 0 failed" in vae(*words).stderr

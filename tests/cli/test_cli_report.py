@@ -31,3 +31,14 @@ def test_what_has_no_report(vae, run: Path, tmp_path: Path) -> None:
     (started / "checkpoints").mkdir(parents=True)
     (started / "config.yaml").write_text("preset: tiny\n")
     assert vae("report", started).code == 4
+
+
+def test_a_run_that_was_killed_before_its_page_gets_it(vae, run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    for left in [copy / "report.html", *(copy / "previews").glob("[!s]*.png")]:
+        left.unlink()
+    outcome = vae("train", "--out", copy, "--resume", "--device", "cpu", "--json")
+    assert outcome.code == 0 and outcome.json["status"] == "nothing_to_do", outcome.stderr
+    assert (copy / "report.html").exists() and (copy / "previews" / "map.png").exists()
+    lines = (copy / "metrics.jsonl").read_text().splitlines()
+    assert lines[-1] == lines[-2] and '"phase": "end"' in lines[-1]

@@ -16,12 +16,12 @@ def lines_of(figure: str) -> list[list[tuple[float, float]]]:
 
 
 def test_larger_values_lie_higher_and_later_steps_further_right() -> None:
-    figure = line_chart("loss", [Series("training", ((0, 5.0), (10, 3.0), (20, 4.0)))])
+    figure = line_chart("loss", [Series("training", ((0, 4.5), (10, 5.0), (20, 3.0), (30, 4.0)))])
     (points,) = lines_of(figure)
     xs, ys = zip(*points, strict=True)
-    assert list(xs) == sorted(xs) and ys[0] < ys[2] < ys[1]
+    assert list(xs) == sorted(xs) and ys[1] < ys[0] < ys[3] < ys[2]
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
-    assert "training: 4 at step 20" in figure
+    assert "training: 4 at step 30" in figure
 
 
 def test_the_start_does_not_flatten_the_rest() -> None:
@@ -29,6 +29,9 @@ def test_the_start_does_not_flatten_the_rest() -> None:
     (points,) = lines_of(line_chart("loss", [Series("training", falling)]))
     assert points[3][1] < 0.2 * HEIGHT and points[99][1] > 0.7 * HEIGHT
     assert points[0][1] < 0, "cut off above"
+    rare = ((0.0, 1e6), (33.0, 67.0), (66.0, 34.0), (99.0, 1.0))
+    first, second = lines_of(line_chart("loss", [Series("training", falling), Series("validation", rare)]))
+    assert first[3][1] < 0.2 * HEIGHT and second[0][1] < 0 < second[1][1]
 
 
 @pytest.mark.parametrize("values", [(), (1.0,), (math.nan, 1.0), (math.inf, math.nan, -math.inf)])

@@ -13,7 +13,7 @@ from vae_cli.cli import options
 from vae_cli.cli.advice import few_images_line
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.results import file_entry, print_json
+from vae_cli.cli.results import file_entry, print_json, say
 from vae_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -139,11 +139,11 @@ def _print_json(facts: _Facts, failure: str | None) -> None:
 
 
 def _print_table(data: Path, facts: _Facts) -> None:
-    print(f"{shown(data)}: {facts.num_usable} usable images, {len(facts.bad)} that cannot be used")
+    say(f"{shown(data)}: {facts.num_usable} usable images, {len(facts.bad)} that cannot be used")
     for title, counts in (("sizes (HxW)", facts.sizes), ("modes", facts.modes), ("labels", facts.labels)):
         if counts:
             listed = ", ".join(f"{shown(name)} ({count})" for name, count in counts.most_common(_NUM_LISTED))
             more = f", … {len(counts)} in all" if len(counts) > _NUM_LISTED else ""
-            print(f"{title}: {listed}{more}")
+            say(f"{title}: {listed}{more}")
     for image_id, reason in facts.bad.items():
-        print(f"bad: {shown(image_id)}: {shown(reason)}")
+        say(f"bad: {shown(image_id)}: {shown(reason)}")

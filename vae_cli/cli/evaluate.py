@@ -267,17 +267,17 @@ def _print_figures(facts: dict[str, Any], compared: dict[str, Any]) -> None:
     ]
     width = max(len(title) for title, _ in lines)
     for title, value in lines:
-        print(f"{title:<{width}}  {value:>12}")
+        say(f"{title:<{width}}  {value:>12}")
     if len(facts["layers"]) > 1:
         _print_layers(facts["layers"])
 
 
 def _print_layers(layers: list[dict[str, Any]]) -> None:
-    print(f"\n{'layer':<7}{'shape':<12}{'rate (nats)':>12}{'active units':>16}")
+    say(f"\n{'layer':<7}{'shape':<12}{'rate (nats)':>12}{'active units':>16}")
     for number, layer in enumerate(layers, start=1):
         shape = "×".join(map(str, layer["shape"]))
         active = f"{layer['active_units']} of {layer['latent_units']}"
-        print(f"{number:<7}{shape:<12}{layer['rate_nats']:>12.2f}{active:>16}")
+        say(f"{number:<7}{shape:<12}{layer['rate_nats']:>12.2f}{active:>16}")
 
 
 def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wanted: bool) -> "Prepared | None":

@@ -24,7 +24,7 @@ def export(
         typer.Option("--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.",
                      show_default=False),
     ] = None,
-    device: options.Device = "cpu",
+    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -51,9 +51,12 @@ def export(
         results.finish(f"vae info {quoted(path)}")
         return
     from vae_cli.data.atomic import write_atomically
+    from vae_cli.runtime import make_runtime, pick_device
     from vae_cli.tasks.export import to_onnx
+    from vae_cli.training.checkpoint import load_model
 
-    model = loading.load(run, device, results.messages)
+    pick_device(device)  # refused like everywhere, though the same graph is written whatever it is
+    model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
     write_atomically(path, to_onnx(model, part or "decoder"))
     results.written(str(model.path), path)
     results.messages.note(_how_to_run(path, part or "decoder"))
@@ -76,13 +79,15 @@ def _target(out: Path | None, run: Path, part: str | None) -> Path:
 
 
 def _write_whole(run: Path, path: Path) -> Path:
-    """Copies the weights file that RUN stands for, once it has proved whole. Raises CheckpointError, WriteError."""
+    """Copies the weights that RUN stands for, proved whole; returns where they lay.
+
+    Raises CheckpointError, WriteError.
+    """
     from vae_cli.data.atomic import write_atomically
-    from vae_cli.training.checkpoint import read_weights, resolve_run
+    from vae_cli.training.checkpoint import read_weights, resolve_run, weights_file
 
     source = resolve_run(run)
-    read_weights(source)
-    write_atomically(path, source.read_bytes())
+    write_atomically(path, weights_file(*read_weights(source)))
     return source
 
 

@@ -1,7 +1,7 @@
 """Which pixels of which image are to be filled: masks given as files, as a colour or as transparency, or found."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,13 @@ from vae_cli.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.data.scan import ImageRef, Scan, Skipped
 
 SUSPICIOUS_COVER = 0.6
 """Share of an image from which on its mask looks inverted."""
 MUCH_DAMAGE = 0.15
 """Share of an image from which on what was found is likely a part of it: the joints of a wall, writing, stars."""
 NOTHING_FOUND = "no damage found"
-NO_MASK = "no mask"
-"""How the reason of an image begins for which there is none."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,31 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
     if source.path is None:
         yield from map(Damaged, items)
         return
-    from vae_cli.data.masks import pair_masks
+    from vae_cli.data.masks import NO_MASK
     from vae_cli.data.scan import Skipped, scan
 
-    masks = scan(source.path, labels="none") if source.path.is_dir() else source.path
-    pairs = pair_masks([item.ref for item in items], masks)
-    masks_in_use = {mask.path.resolve() for mask in pairs.values() if not isinstance(mask, Skipped)}
-    for item in items:
-        mask = pairs[item.ref.id]
+    masks = _masks_of(items, scan(source.path, labels="none") if source.path.is_dir() else source.path)
+    masks_in_use = {mask.path.resolve() for mask in masks if not isinstance(mask, Skipped)}
+    for item, mask in zip(items, masks, strict=True):
         if isinstance(mask, Skipped):
             if item.ref.path.resolve() in masks_in_use:
                 continue  # it lies beside the image whose mask it is
             yield Damaged(item, None, mask.reason, mask.reason.startswith(NO_MASK))
         else:
             yield Damaged(item, mask)
+
+
+def _masks_of(items: Sequence[Input], masks: "Scan | Path") -> "list[ImageRef | Skipped]":
+    """Of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so."""
+    from vae_cli.data.masks import NO_MASK, pair_masks
+    from vae_cli.data.scan import Skipped
+
+    placed = [replace(item.ref, id=str(item.relative)) for item in items]
+    pairs = pair_masks(placed, masks)
+    found = [pairs[ref.id] for ref in placed]
+    left = [isinstance(mask, Skipped) and mask.reason.startswith(NO_MASK) for mask in found]
+    by_name = pair_masks([item.ref for item, is_left in zip(items, left, strict=True) if is_left], masks)
+    return [by_name[item.ref.id] if is_left else mask for item, mask, is_left in zip(items, found, left, strict=True)]
 
 
 def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
@@ -142,4 +151,6 @@ def num_undamaged(results: Results) -> int:
 
 def num_without_mask(results: Results) -> int:
     """Images for which there is no mask, whether that was allowed or not."""
+    from vae_cli.data.masks import NO_MASK
+
     return sum((entry["reason"] or "").startswith(NO_MASK) for entry in results.files)

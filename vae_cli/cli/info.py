@@ -9,7 +9,7 @@ import typer
 from vae_cli import __version__
 from vae_cli.cli import loading, options
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.results import print_json
+from vae_cli.cli.results import print_json, say
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
 _GIB = 2**30
@@ -44,7 +44,7 @@ def info(
     if json:
         print_json("info", "ok", **facts)
     else:
-        print("\n".join(lines))
+        say("\n".join(lines))
     messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
 
 

@@ -25,7 +25,7 @@ from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
-from vae_cli.cli.results import Results
+from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         results.skipped(item.name, "dry run", job.targets[0])
         results.messages.detail(f"{shown(item.name)}: mask covers {cover:.1%}")
     if not results.as_json:
-        print(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
+        say(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
         if covers:
-            print(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
+            say(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
     results.num_present = len(covers)
     extremes = [min(covers), max(covers)] if covers else None
     results.finish("the same command without --dry-run", dry_run=True, pairs=len(covers), mask_cover=extremes)

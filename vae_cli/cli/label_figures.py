@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.results import say
 
 if TYPE_CHECKING:
     from vae_cli.metrics.extractors import Extractor
@@ -50,6 +51,6 @@ def print_table(per_label: dict[str, dict[str, Any]] | None, *, verbose: bool) -
         cells = [format(figures[key], form) if key in figures else "-" for key, (_, form) in _COLUMNS.items()]
         rows.append([shown(name), *cells])
     width = max(len(row[0]) for row in rows)
-    print()
+    say("")
     for first, *cells in rows:
-        print(f"{first:<{width}}" + "".join(f"{cell:>18}" for cell in cells))
+        say(f"{first:<{width}}" + "".join(f"{cell:>18}" for cell in cells))

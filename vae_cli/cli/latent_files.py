@@ -36,16 +36,13 @@ def write(path: Path, encoded: "Encoded", files: Sequence[str], labels: Sequence
 def _as_npz(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> memoryview:
     import numpy as np
 
-    arrays: dict[str, Any] = {_numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
-    arrays |= {_numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
+    from vae_cli.tasks.encode import numbered
+
+    arrays: dict[str, Any] = {numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
+    arrays |= {numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
     content = io.BytesIO()
     np.savez(content, **arrays, files=np.array(files, dtype=np.str_), labels=np.array(labels, dtype=np.str_))
     return content.getbuffer()
-
-
-def _numbered(name: str, layer: int) -> str:
-    """`latents`, `latents_2`, `latents_3`, ..."""
-    return name if layer == 0 else f"{name}_{layer + 1}"
 
 
 def _as_csv(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> bytes:
@@ -94,9 +91,11 @@ def _read_arrays(path: Path) -> "list[np.ndarray]":
 
 def _names_of_layers(names: Sequence[str]) -> list[str]:
     """`latents`, `latents_2`, ... as far as there are; else the only array. Raises KeyError saying what is missing."""
+    from vae_cli.tasks.encode import numbered
+
     if _MEANS in names:
-        numbered = (_numbered(_MEANS, layer) for layer in range(len(names)))
-        return [name for name in numbered if name in names]
+        expected = (numbered(_MEANS, layer) for layer in range(len(names)))
+        return [name for name in expected if name in names]
     if len(names) == 1:
         return list(names)
     raise KeyError(f"no array called {_MEANS} in it (only {', '.join(names) or 'nothing'}); {_MAKE_ONE}")

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vae_cli.training.loop import Trainer
     from vae_cli.training.prepare import Prepared
 
-VALIDATED_IMAGES = 1000
-"""The summary measures at most this many held-out images."""
 WORTH_A_TRIAL = 200
 """Updates from which on the start line measures how long they will take."""
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -87,9 +85,9 @@ class Session:
             print_json("train", "dry_run", config=prepared.config.as_dict(), images=len(prepared.train.ids),
                        skipped=len(prepared.skipped), precision=runtime.precision, estimate=facts)  # fmt: skip
             return
-        print(dump_yaml(prepared.config), end="")
+        say(dump_yaml(prepared.config).rstrip())
         steps = f"{cost.steps} updates, " if cost.steps else ""
-        print(f"# {len(prepared.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, {steps}"
+        say(f"# {len(prepared.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, {steps}"
               f"about {clock(cost.seconds)}, {cost.memory_bytes / 2**30:.1f} GiB of memory, "
               f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
 
@@ -286,8 +284,7 @@ class Session:
         self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, as_json: bool
     ) -> None:
         """Measure the best weights, draw the final pictures, print the summary."""
-        from vae_cli.cli import previews
-        from vae_cli.cli.report import NAME, write_report
+        from vae_cli.cli.conclusion import conclude
         from vae_cli.training.checkpoint import checkpoints_in, load_model, read_facts, resolve_run
 
         seconds = time.monotonic() - self.started
@@ -300,14 +297,7 @@ class Session:
         if status == "finished":
             model = load_model(folder, runtime)
             facts["parameters"] = model.num_parameters
-            facts["validation"] = self._validate(model, prepared)
-            self._log_measured(folder, trainer.progress.step, facts["validation"])
-            pictures = previews.draw_final(model, prepared.validation, folder / "previews")
-            self.messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
-            write_report(folder, folder / NAME)
-            self.messages.note(f"all of it on one page: {shown(folder / NAME)}")
-            if line := advice.few_active_line(facts["validation"], prepared.config):
-                self.messages.warn(line)
+            facts["validation"] = conclude(folder, model, prepared, self.messages, last_step=trainer.progress.step)
         if as_json:
             print_json("train", status, **facts)
         else:
@@ -339,37 +329,22 @@ class Session:
             "validation": None,
         }
 
-    def _validate(self, model: Any, prepared: "Prepared") -> dict[str, Any]:
-        import numpy as np
-
-        from vae_cli.tasks.evaluate import evaluate
-
-        count = len(prepared.validation.ids)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, VALIDATED_IMAGES)).astype(int))
-        return evaluate(model, prepared.validation.pixels[chosen], labels=prepared.validation.labels[chosen])
-
-    def _log_measured(self, folder: Path, step: int, validation: dict[str, Any]) -> None:
-        """The last line of metrics.jsonl: the figures of the best weights."""
-        from vae_cli.report.run_page import MEASURED
-        from vae_cli.training.run_folder import MetricsLog
-
-        log = MetricsLog(folder, first_step=step)
-        log.write(step, MEASURED, {name: value for name, value in validation.items() if isinstance(value, int | float)})
-        log.close()
-
     def _report_nothing_to_do(
         self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool
     ) -> None:
+        from vae_cli.cli.conclusion import conclude, is_concluded
         from vae_cli.training.checkpoint import load_model
 
         if not runtime.is_main:
             return
-        step = trainer.progress.step
+        step, model = trainer.progress.step, load_model(folder, runtime)
+        if not is_concluded(folder):
+            conclude(folder, model, prepared, self.messages, last_step=step)
         more = 2 * max(step, trainer.total or 0)
         self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:
-            parameters = load_model(folder, runtime).num_parameters  # the trainer has built no flow
-            facts = self._facts(trainer, prepared, runtime, folder, 0.0) | {"parameters": parameters}
+            parameters = {"parameters": model.num_parameters}  # the trainer has built no flow
+            facts = self._facts(trainer, prepared, runtime, folder, 0.0) | parameters
             print_json("train", "nothing_to_do", **facts)
         else:
             say(shown(folder))

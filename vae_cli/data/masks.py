@@ -14,6 +14,8 @@ from vae_cli.errors import ConfigError, DataError
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
 _MASK_SUFFIXES = ("_mask", "-mask", ".mask")
+NO_MASK = "no mask"
+"""How the reason of an image begins for which there is none."""
 
 
 def parse_color(text: str) -> Colour:
@@ -149,17 +151,18 @@ def pair_masks(images: Sequence[ImageRef], masks: Scan | Path) -> dict[str, Imag
             candidates[without].append(mask)
     pairs: dict[str, ImageRef | Skipped] = {}
     for stem, same_stem in inputs.items():
-        ids = [image.id for image in same_stem]
-        for image_id in ids:
-            pairs[image_id] = _pair(image_id, stem, ids, candidates.get(stem, []))
+        for image_id in {image.id for image in same_stem}:
+            pairs[image_id] = _pair(image_id, stem, same_stem, candidates.get(stem, []))
     return pairs
 
 
-def _pair(image_id: str, stem: str, same_stem: list[str], masks: list[ImageRef]) -> ImageRef | Skipped:
-    if len(same_stem) > 1:
-        return Skipped(image_id, f"{' and '.join(sorted(same_stem))} share one stem, so that no mask is theirs alone")
+def _pair(image_id: str, stem: str, same_stem: list[ImageRef], masks: list[ImageRef]) -> ImageRef | Skipped:
     if not masks:
-        return Skipped(image_id, f"no mask {stem}.* or {stem}_mask.*")
+        return Skipped(image_id, f"{NO_MASK} {stem}.* or {stem}_mask.*")
+    if len({image.path.resolve() for image in same_stem}) > 1:  # a file that is given twice may have it twice
+        names = {image.id for image in same_stem}
+        names = names if len(names) == len(same_stem) else {str(image.path) for image in same_stem}
+        return Skipped(image_id, f"{' and '.join(sorted(names))} share one stem, so that no mask is theirs alone")
     if len(masks) > 1:
         return Skipped(image_id, f"several masks: {', '.join(mask.id for mask in masks)}; keep one")
     return masks[0]

@@ -11,7 +11,9 @@ WIDTH, HEIGHT = 340, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 34
 _NUM_TICKS = 4
 _START_LEFT_OUT = 0.1
-"""Share of the points whose fall from the start of training does not count for the range of the y axis."""
+"""Share of the steps whose fall from the start of training does not count for the range of the y axis."""
+_MOST = 1e100
+"""Of what can be drawn: beyond it differences overflow."""
 _COLORS = ("#3b7dd8", "#d9822b", "#3a9d5d")
 
 
@@ -26,16 +28,17 @@ class Series:
 def line_chart(title: str, series: Sequence[Series]) -> str:
     """A `figure` with one chart, its lines told apart by colour and name; '' when no line has two finite points.
 
-    The y axis covers what the lines do after the first tenth of their points: with the fall from the start in it
+    The y axis covers what the lines do after the first tenth of the steps: with the fall from the start in it
     everything later would be one flat line. What lies outside is cut off.
     """
-    drawn = [Series(line.name, tuple(point for point in line.points if math.isfinite(point[1]))) for line in series]
+    drawn = [Series(line.name, tuple(point for point in line.points if abs(point[1]) < _MOST)) for line in series]
     drawn = [line for line in drawn if len(line.points) > 1]
     if not drawn:
         return ""
-    xs = [x for line in drawn for x, _ in line.points]
-    ys = [y for line in drawn for _, y in line.points[int(_START_LEFT_OUT * len(line.points)) :]]
-    x_axis, y_axis = _Axis(min(xs), max(xs), _LEFT, WIDTH - _RIGHT), _Axis.around(ys, HEIGHT - _BOTTOM, _TOP)
+    points = [point for line in drawn for point in line.points]
+    x_axis = _Axis(min(x for x, _ in points), max(x for x, _ in points), _LEFT, WIDTH - _RIGHT)
+    begin = x_axis.low + _START_LEFT_OUT * (x_axis.high - x_axis.low)
+    y_axis = _Axis.around([y for x, y in points if x >= begin], HEIGHT - _BOTTOM, _TOP)
     lines = "".join(_polyline(line, x_axis, y_axis, color) for line, color in zip(drawn, _COLORS, strict=False))
     inside = f'<svg x="{_LEFT}" y="{_TOP}" width="{WIDTH - _LEFT - _RIGHT}" height="{HEIGHT - _TOP - _BOTTOM}" '
     inside += f'viewBox="{_LEFT} {_TOP} {WIDTH - _LEFT - _RIGHT} {HEIGHT - _TOP - _BOTTOM}">{lines}</svg>'

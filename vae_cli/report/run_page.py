@@ -3,6 +3,8 @@
 import html
 import io
 import json
+import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,16 +28,19 @@ PICTURES = {
 """The pictures of `previews/`, in the order of the page."""
 CHARTS = {
     "vae": {
-        "Negative bound (nats an image)": {"training": ("elbo_nats", -1), "validation": ("validation_loss", 1)},
+        "Negative bound (nats an image)": {"training": ("elbo_nats", -1)},
+        "Score of held-out images, which chooses the best weights": {"validation": ("validation_loss", 1)},
         "Rate: what the latents say (nats an image)": {"training": ("rate_nats", 1)},
         "Active latent units": {"active": ("active_units", 1)},
     },
     "flow": {
-        "Loss of the latent flow": {"training": ("flow_loss", 1), "validation": ("validation_loss", 1)},
+        "Loss of the latent flow": {"training": ("flow_loss", 1)},
         "Loss of the refiner": {"training": ("refiner_loss", 1)},
+        "Score of held-out images, which chooses the best weights": {"validation": ("validation_loss", 1)},
     },
 }
-"""For each phase the charts, for each chart its lines: the key in metrics.jsonl and a factor."""
+"""For each phase the charts, for each chart its lines: the key in metrics.jsonl and a factor. The score is no loss of
+another set: it weighs its terms as the objective does, and is of averaged weights."""
 PHASE_TITLES = {"vae": "Training of the VAE", "flow": "Training of the latent flow"}
 FIGURES = {
     "images": "held-out images measured", "psnr_db": "PSNR of reconstructions (dB)", "ssim": "SSIM of reconstructions",
@@ -45,10 +50,11 @@ FIGURES = {
 }  # fmt: skip
 """The figures of the last measurement, by their keys in `evaluate`."""
 MEASURED = "end"
-"""The `phase` of the line in metrics.jsonl that holds them."""
+"""The `phase` of the line in metrics.jsonl that holds them; its `step` is that of the weights that were measured."""
 MIN_WIDTH, MAX_WIDTH = 480, 1100
 """Small pictures are enlarged by a whole number to about the former; none is shown wider than the latter."""
-PROGRESS_WIDTH, MAX_PROGRESS = 200, 8
+PROGRESS_WIDTH, MAX_PROGRESS = 250, 8
+PROGRESS_NAME = re.compile(r"step-(\d+)-samples\.png")
 MAX_SKIPPED = 50
 _STYLE = """
 table { border-collapse: collapse; }
@@ -73,7 +79,7 @@ def _content(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     lines, data = read_metrics(run), _read_json(run / "data.json")
     yield _table(_headline(facts, data))
     yield from _pictures(run / "previews")
-    measured = [line for line in lines if line.get("phase") == MEASURED]
+    measured = [line for line in lines if line.get("phase") == MEASURED and line["step"] == facts["step"]]
     if measured:
         yield "<h2>Figures</h2>" + _table([(FIGURES[key], measured[-1][key]) for key in FIGURES if key in measured[-1]])
     for phase, title in PHASE_TITLES.items():
@@ -114,7 +120,7 @@ def _headline(facts: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[s
     shapes = ", ".join("×".join(map(str, shape)) for shape in facts["latent_shapes"])
     flow = "with a latent flow" if facts["has_flow"] else "no latent flow"
     return [
-        ("data", "the built-in data set" if data.get("path") is None else data["path"]),
+        ("data", data.get("path", "unknown") or "the built-in data set"),
         ("images to learn from", data.get("training_images", "unknown")),
         ("images held out", data.get("validation_images", "unknown")),
         ("image size", f"{height}×{width} {kind}"),
@@ -127,17 +133,16 @@ def _headline(facts: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[s
 def _table(rows: list[tuple[str, Any]]) -> str:
     def cell(value: Any) -> str:
         if not _is_number(value):
-            return f'<td class="name">{_text("–" if value is None else str(value))}</td>'
+            return f'<td class="name">{html.escape("–" if value is None else str(value))}</td>'
         return (
             f'<td class="number">{value:,}</td>' if isinstance(value, int) else f'<td class="number">{value:,.4g}</td>'
         )
 
-    return "<table>" + "".join(f"<tr><th>{_text(name)}</th>{cell(value)}</tr>" for name, value in rows) + "</table>\n"
-
-
-def _text(text: str) -> str:
-    """For the page: names of files may hold bytes that are no UTF-8."""
-    return html.escape(text.encode("utf-8", "backslashreplace").decode())
+    return (
+        "<table>"
+        + "".join(f"<tr><th>{html.escape(name)}</th>{cell(value)}</tr>" for name, value in rows)
+        + "</table>\n"
+    )
 
 
 def _pictures(folder: Path) -> Iterator[str]:
@@ -155,8 +160,8 @@ def _picture(path: Path, caption: str, min_width: int, max_width: int) -> str:
             width, height = image.size
     except (OSError, ValueError, SyntaxError):
         return ""
-    scale = min(max(1, round(min_width / width)), max(1, max_width // width))
-    return img(content, "png", (scale * width, scale * height), caption)
+    scale = min(max(1, round(min_width / width)), max_width / width)
+    return img(content, "png", (round(scale * width), round(scale * height)), caption)
 
 
 def _charts(phase: str, lines: list[dict[str, Any]]) -> Iterator[str]:
@@ -169,15 +174,15 @@ def _charts(phase: str, lines: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _progress(folder: Path) -> Iterator[str]:
     """Samples in the middle of training, side by side; of many, some."""
-    paths = sorted(folder.glob("step-*-samples.png"))
+    found = [(int(match[1]), path) for path in folder.glob("*") if (match := PROGRESS_NAME.fullmatch(path.name))]
     figures = []
-    for path in paths[:: -(-len(paths) // MAX_PROGRESS) or 1]:
-        caption = f"step {int(path.name.split('-')[1]):,}"
+    for step, path in sorted(found)[:: -(-len(found) // MAX_PROGRESS) or 1]:
+        caption = f"step {step:,}"
         picture = _picture(path, caption, PROGRESS_WIDTH, PROGRESS_WIDTH)
         figures.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>" if picture else "")
     if any(figures):
@@ -185,9 +190,13 @@ def _progress(folder: Path) -> Iterator[str]:
 
 
 def _what_was_read(data: Mapping[str, Any]) -> str:
-    notes = "".join(f"<li>{_text(str(note))}</li>" for note in data.get("notes", ()))
-    skipped = data.get("skipped", [])
+    notes = "".join(f"<li>{html.escape(str(note))}</li>" for note in _list(data.get("notes")))
+    skipped = [item for item in _list(data.get("skipped")) if isinstance(item, dict)]
     rows = [(str(item.get("id")), item.get("reason")) for item in skipped[:MAX_SKIPPED]]
     more = f"<p>… and {len(skipped) - MAX_SKIPPED} more: see data.json</p>" if len(skipped) > MAX_SKIPPED else ""
     listed = f"<h3>Files that were skipped</h3>{_table(rows)}{more}" if rows else ""
     return f"<h2>What was read</h2><ul>{notes}</ul>{listed}" if notes or listed else ""
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

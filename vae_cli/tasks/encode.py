@@ -35,6 +35,11 @@ class Encoded:
         return np.concatenate([layer.reshape(len(layer), -1) for layer in self.means], axis=1)
 
 
+def numbered(name: str, layer: int) -> str:
+    """How a layer's array is called in files: `latents`, `latents_2`, `latents_3`, ..."""
+    return name if layer == 0 else f"{name}_{layer + 1}"
+
+
 def encode(model: LoadedModel, images: Iterable[np.ndarray]) -> Iterator[Encoded]:
     """The posterior of each image uint8 [H, W, C] at the model's size."""
     remaining = iter(images)

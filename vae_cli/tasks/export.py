@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.vae import VAE, Latents
+from vae_cli.tasks.encode import numbered
 from vae_cli.training.checkpoint import LoadedModel
 
 Part = Literal["encoder", "decoder"]
@@ -44,11 +45,6 @@ class _DecoderGraph(nn.Module):
         return (self.vae.decode_mean(Latents(latents)) + 1) / 2
 
 
-def names_of_latents(num_layers: int, kind: str = "latents") -> list[str]:
-    """`latents`, `latents_2`, …: the names that `vae encode` gives to its arrays."""
-    return [kind if number == 1 else f"{kind}_{number}" for number in range(1, num_layers + 1)]
-
-
 def to_onnx(model: LoadedModel, part: Part) -> bytes:
     """The part as an ONNX file, float32, with any number of images at once.
 
@@ -58,7 +54,7 @@ def to_onnx(model: LoadedModel, part: Part) -> bytes:
     """
     _require_packages()
     vae, shapes = model.vae.float(), model.vae.latent_shapes
-    latents, stds = names_of_latents(len(shapes)), names_of_latents(len(shapes), "std")
+    latents, stds = ([numbered(name, layer) for layer in range(len(shapes))] for name in ("latents", "std"))
     images = ["images"]
     if part == "encoder":
         outputs = [name for pair in zip(latents, stds, strict=True) for name in pair]

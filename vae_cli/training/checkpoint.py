@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from vae_cli.config import RunConfig, from_dict
@@ -140,9 +140,9 @@ def write_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        text = replace(facts, weights_sha256=digest(weights)).as_json()
-        _write_synced(temporary / FACTS, text.encode())
-        _write_synced(temporary / WEIGHTS, save(dict(weights), metadata={HEADER_KEY: text}))
+        facts = replace(facts, weights_sha256=digest(weights))
+        _write_synced(temporary / FACTS, facts.as_json().encode())
+        _write_synced(temporary / WEIGHTS, weights_file(facts, weights))
         if trainer is not None:
             with (temporary / TRAINER).open("wb") as file:
                 torch.save(dict(trainer), file)
@@ -155,6 +155,11 @@ def write_checkpoint(
     except RuntimeError as error:  # torch.save reports a full disk this way
         shutil.rmtree(temporary, ignore_errors=True)
         raise WriteError(f"{folder}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
+    """What `model.safetensors` holds; the facts tell the digest of the weights already."""
+    return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -218,12 +223,15 @@ def read_facts(weights_path: Path) -> Facts:
     """Configuration and labels from the header of a weights file. Raises CheckpointError."""
     try:
         with safe_open(weights_path, framework="pt") as file:
-            header = file.metadata() or {}
+            return _facts_in(file.metadata(), weights_path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{weights_path}: not a readable weights file ({error})") from error
-    if HEADER_KEY not in header:
-        raise CheckpointError(f"{weights_path}: a safetensors file, but not one that vae wrote")
-    return Facts.from_json(header[HEADER_KEY], weights_path)
+
+
+def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
+    if header is None or HEADER_KEY not in header:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
+    return Facts.from_json(header[HEADER_KEY], path)
 
 
 def load_model(run: Path, runtime: Runtime) -> LoadedModel:
@@ -235,19 +243,16 @@ def load_model(run: Path, runtime: Runtime) -> LoadedModel:
 
 def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
     """What a weights file says about itself, and its tensors. Raises CheckpointError unless they are as written."""
-    facts = read_facts(path)
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:  # once: a training beside us may be about to replace it
+            facts = _facts_in(file.metadata(), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
-    is_whole = digest(tensors) == facts.weights_sha256 if facts.weights_sha256 else _all_finite(tensors)
-    if not is_whole:
+    is_as_written = facts.weights_sha256 in ("", digest(tensors))
+    if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); name another folder of checkpoints/")
     return facts, tensors
-
-
-def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> LoadedModel:

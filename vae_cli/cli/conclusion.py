@@ -1,0 +1,64 @@
+"""The end of a training: the best weights measured, drawn and described."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_cli.cli import advice
+from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.report import NAME, write_report
+from vae_cli.errors import VaeError
+
+if TYPE_CHECKING:
+    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.training.prepare import Prepared
+
+VALIDATED_IMAGES = 1000
+"""The summary measures at most this many held-out images."""
+
+
+def conclude(
+    folder: Path, model: "LoadedModel", prepared: "Prepared", messages: Messages, *, last_step: int
+) -> dict[str, Any]:
+    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
+
+    last_step: where training ended, which may be after the step of the model. Returns the figures, as `tasks.evaluate`.
+    Raises WriteError; a page that cannot be written is only a warning.
+    """
+    from vae_cli.cli import previews
+    from vae_cli.report.run_page import MEASURED
+    from vae_cli.training.run_folder import MetricsLog
+
+    figures = _measured(model, prepared)
+    log = MetricsLog(folder, first_step=last_step)
+    log.write(model.step, MEASURED, {name: value for name, value in figures.items() if _is_plain(value)})
+    log.close()
+    pictures = previews.draw_final(model, prepared.validation, folder / "previews")
+    messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
+    try:
+        write_report(folder, folder / NAME)
+        messages.note(f"all of it on one page: {shown(folder / NAME)}")
+    except VaeError as error:
+        messages.warn(str(error))
+    if line := advice.few_active_line(figures, prepared.config):
+        messages.warn(line)
+    return figures
+
+
+def is_concluded(folder: Path) -> bool:
+    """Whether that was done; a kill in the middle of it leaves a run that is trained but has no page."""
+    return (folder / NAME).exists()
+
+
+def _measured(model: "LoadedModel", prepared: "Prepared") -> dict[str, Any]:
+    import numpy as np
+
+    from vae_cli.tasks.evaluate import evaluate
+
+    count = len(prepared.validation.ids)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, VALIDATED_IMAGES)).astype(int))
+    return evaluate(model, prepared.validation.pixels[chosen], labels=prepared.validation.labels[chosen])
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
