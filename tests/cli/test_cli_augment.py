@@ -3,6 +3,7 @@
 import csv
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_cli.cli.augment_writer import Writer
+from vae_cli.cli.augment_writer import Writer, report
+from vae_cli.cli.progress import Messages
+from vae_cli.cli.results import Results
 from vae_cli.data.scan import scan, split_images
 from vae_cli.metrics.classifier import train_classifier
 from vae_cli.tasks.augment import Augmented
@@ -125,6 +128,19 @@ def test_balance_fills_small_classes_up(vae, run: Path, data: Path, tmp_path: Pa
     sizes = [sum(row["label"] == name for row in rows) for name in ("cat", "dog")]
     assert sizes[0] == sizes[1] and {row["label"] for row in rows if row["number"]} == {"dog"}
     assert outcome.json["labels"] == {"dog": outcome.json["images"]}
+
+
+def test_the_class_that_lost_most_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    results = Results("augment", Messages(quiet=False, verbose=False), as_json=True)
+    writer = Writer(None, tmp_path, 0, 0.5, print, results)  # type: ignore[arg-type]
+    writer.methods.update({"mix": 5})
+    writer.labels.update({"cat": 5})
+    writer.dropped.update({"dog": 3, "cat": 1})
+    report(writer, 9)
+    assert "4 of 9 images were given up (3 of them of dog)" in capsys.readouterr().err
+    writer.dropped = Counter({"": 2})
+    report(writer, 7)
+    assert "2 of 7 images were given up: no attempt" in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten(vae, run: Path, data: Path, tmp_path: Path) -> None:

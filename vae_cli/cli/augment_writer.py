@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli import output
 from vae_cli.cli.augment_data import SplitData, name_of
+from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
 
@@ -40,7 +41,8 @@ class Writer:
     labels: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     """Pictures that did not pass, by what was wrong with them."""
-    dropped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Images that were given up, by their label ('' = none)."""
     originals: int = 0
 
     def copy(self, position: int, target: Path) -> None:
@@ -55,7 +57,7 @@ class Writer:
         """A new image, if there is one; `targets` are those of its source."""
         self.rejected.update(image.rejections)
         if image.pixels is None:
-            self.dropped += 1
+            self.dropped[self.images.label_of(image.source)] += 1
             return
         target = targets[image.number - 1]
         output.save_picture(image.pixels, target, seed=self.seed)
@@ -117,7 +119,9 @@ def report(writer: Writer, asked: int) -> None:
     messages = writer.results.messages
     messages.note(f"{writer.methods.total()} new images ({made or 'none'}), {writer.originals} copied; {rejected}")
     if writer.dropped:
-        messages.warn(f"{writer.dropped} of {asked} images were given up: no attempt passed the checks")
+        (worst, count), *others = writer.dropped.most_common()
+        where = f" ({count} of them of {shown(worst)})" if worst and (others or len(writer.labels) > 1) else ""
+        messages.warn(f"{writer.dropped.total()} of {asked} images were given up{where}: no attempt passed the checks")
 
 
 def facts_of(writer: Writer) -> dict[str, Any]:
@@ -135,5 +139,6 @@ def facts_of(writer: Writer) -> dict[str, Any]:
         "training_images": len(writer.images.refs),
         "held_out_images": len(writer.images.held_out.ids),
         "rejected": {name: writer.rejected[name] for name in (UNSURE, NEAR_HELD_OUT)},
-        "dropped": writer.dropped,
+        "dropped": writer.dropped.total(),
+        "dropped_labels": {name: count for name, count in sorted(writer.dropped.items()) if name},
     }
