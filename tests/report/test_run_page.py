@@ -22,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(run / "previews" / f"{name}.png")
     lines = [{"step": step, "phase": "vae", "elbo_nats": -100.0 + step, "active_units": step} for step in range(9)]
     lines += [{"step": step, "phase": "vae", "validation_loss": 99.0 - step} for step in range(0, 9, 2)]
-    lines += [{"step": 90, "phase": MEASURED, "psnr_db": 21.25, "images": 17, "bits_per_dim": None}]
-    lines += [{"step": 80, "phase": MEASURED, "psnr_db": 77.5}]
+    lines += [{"step": 95, "phase": MEASURED, "weights_step": 90, "psnr_db": 21.25, "images": 17, "bits_per_dim": None}]
+    lines += [{"step": 95, "phase": MEASURED, "weights_step": 80, "psnr_db": 77.5}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = {"path": "/photos", "training_images": 5, "notes": ["a & b"], "skipped": [{"id": "x<y", "reason": "empty"}]}
     (run / "data.json").write_text(json.dumps(data))

@@ -22,8 +22,8 @@ def conclude(
 ) -> dict[str, Any]:
     """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
 
-    last_step: where training ended, which may be after the step of the model. Returns the figures, as `tasks.evaluate`.
-    Raises WriteError; a page that cannot be written is only a warning.
+    last_step: where training ended, mostly after the step of the best weights.
+    Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
     """
     from vae_cli.cli import previews
     from vae_cli.report.run_page import MEASURED
@@ -31,7 +31,8 @@ def conclude(
 
     figures = _measured(model, prepared)
     log = MetricsLog(folder, first_step=last_step)
-    log.write(model.step, MEASURED, {name: value for name, value in figures.items() if _is_plain(value)})
+    plain = {name: value for name, value in figures.items() if _is_plain(value)}
+    log.write(last_step, MEASURED, {"weights_step": model.step, **plain})
     log.close()
     pictures = previews.draw_final(model, prepared.validation, folder / "previews")
     messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")

@@ -50,7 +50,7 @@ FIGURES = {
 }  # fmt: skip
 """The figures of the last measurement, by their keys in `evaluate`."""
 MEASURED = "end"
-"""The `phase` of the line in metrics.jsonl that holds them; its `step` is that of the weights that were measured."""
+"""The `phase` of the line in metrics.jsonl that holds them; `weights_step` says which weights were measured."""
 MIN_WIDTH, MAX_WIDTH = 480, 1100
 """Small pictures are enlarged by a whole number to about the former; none is shown wider than the latter."""
 PROGRESS_WIDTH, MAX_PROGRESS = 250, 8
@@ -79,7 +79,7 @@ def _content(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     lines, data = read_metrics(run), _read_json(run / "data.json")
     yield _table(_headline(facts, data))
     yield from _pictures(run / "previews")
-    measured = [line for line in lines if line.get("phase") == MEASURED and line["step"] == facts["step"]]
+    measured = [line for line in lines if line.get("phase") == MEASURED and line.get("weights_step") == facts["step"]]
     if measured:
         yield "<h2>Figures</h2>" + _table([(FIGURES[key], measured[-1][key]) for key in FIGURES if key in measured[-1]])
     for phase, title in PHASE_TITLES.items():
