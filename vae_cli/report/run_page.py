@@ -76,7 +76,7 @@ def run_page(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
 
 
 def _content(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str) -> Iterator[str]:
-    lines, data = read_metrics(run), _read_json(run / "data.json")
+    lines, data = _read_metrics(run), _read_json(run / "data.json")
     yield _table(_headline(facts, data))
     yield from _pictures(run / "previews")
     measured = [line for line in lines if line.get("phase") == MEASURED and line.get("weights_step") == facts["step"]]
@@ -92,7 +92,7 @@ def _content(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     yield f'<p class="note">vae {html.escape(version)}, {time.strftime("%Y-%m-%d %H:%M")}</p>\n'
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def _read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that are whole."""
     found = []
     path = run / "metrics.jsonl"

@@ -17,7 +17,7 @@ from vae_cli.tasks.encode import numbered
 from vae_cli.training.checkpoint import LoadedModel
 
 Part = Literal["encoder", "decoder"]
-OPSET = 18
+_OPSET = 18
 """What torch's exporter writes by itself, from 2022: an older one would be converted, for no known gain."""
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 
@@ -53,7 +53,7 @@ def to_onnx(model: LoadedModel, part: Part) -> bytes:
     [onnx] extra are missing.
     """
     _require_packages()
-    vae, shapes = model.vae.float(), model.vae.latent_shapes
+    vae, shapes = model.vae, model.vae.latent_shapes
     latents, stds = ([numbered(name, layer) for layer in range(len(shapes))] for name in ("latents", "std"))
     images = ["images"]
     if part == "encoder":
@@ -86,7 +86,7 @@ def _exported(
     dynamic: Any = ((any_number,) * len(examples),) if isinstance(graph, _DecoderGraph) else (any_number,)
     with _silence():
         program = torch.onnx.export(
-            graph.eval(), examples, input_names=inputs, output_names=outputs, opset_version=OPSET,
+            graph.eval(), examples, input_names=inputs, output_names=outputs, opset_version=_OPSET,
             dynamic_shapes=dynamic, dynamo=True, verbose=False,
         )  # fmt: skip
     assert program is not None, "the exporter of torch.export returns its program"
