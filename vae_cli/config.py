@@ -316,7 +316,10 @@ def resolve_config(
     if name not in PRESETS:
         raise ConfigError(f"--preset {name}: no such preset{_nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
     settings = merge(RunConfig().as_dict(), PRESETS[name])
-    layers = [in_file, *map(parse_assignment, sets), options or {}, {"preset": name}]
+    layers = [in_file, *map(parse_assignment, sets), options or {}]
+    if any("preset" in layer for layer in layers[1:]):
+        raise ConfigError("preset: --set cannot choose it, since it comes before all settings; use --preset")
+    layers.append({"preset": name})
     for layer in layers:
         settings = merge(settings, layer)
     config = from_dict(settings)

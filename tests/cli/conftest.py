@@ -120,3 +120,12 @@ def run_without_flow(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     outcome = invoke("train", photos, *words, "--out", folder, "--device", "cpu")
     assert outcome.code == 0, outcome.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def grey_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "grey"
+    words = ("--preset", "tiny", "--steps", 8, "--channels", 1, "--labels", "none")
+    outcome = invoke("train", photos, *words, "--out", folder, "--device", "cpu")
+    assert outcome.code == 0, outcome.stderr
+    return folder

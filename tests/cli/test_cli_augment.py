@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vae_cli.cli.augment_writer import Writer, report
+from vae_cli.cli.inputs import scan_as_trained
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
+from vae_cli.config import RunConfig
 from vae_cli.data.scan import scan, split_images
 from vae_cli.metrics.classifier import train_classifier
 from vae_cli.tasks.augment import Augmented
@@ -274,3 +278,12 @@ def test_a_method_that_needs_a_flow_is_refused_before_any_work(
     told = "\n".join(outcome.errors)
     assert outcome.code == 2 and f"--method {method}" in told and "vae train --out" in told
     assert "training.flow_share" in told and not (tmp_path / "out").exists()
+
+
+def test_class_folders_beside_unlabelled_images_count_as_in_training(tmp_path: Path) -> None:
+    for number in range(4):
+        draw(tmp_path / "set" / ("cat" if number < 2 else "dog") / f"{number}.png", number)
+    draw(tmp_path / "set" / "loose.png", 9)
+    for asked, names in (("folders", ("cat", "dog")), ("auto", ()), ("none", ())):
+        model: Any = SimpleNamespace(config=RunConfig().updated({"data": {"labels": asked}}))
+        assert scan_as_trained(tmp_path / "set", model).label_names == names

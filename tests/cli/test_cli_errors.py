@@ -42,6 +42,9 @@ USAGE = [
     (("inpaint", "x", "a.png", "--mask-alpha", "--mask-color", "red"), "exactly one"),
     (("inpaint", "x", "a.png", "--mask-color", "reddish"), "reddish"),
     (("inpaint", "x", "a.png", "--mask-alpha", "--format", "doc"), "doc"),
+    (("inpaint", "x", "a.png", "--mask-alpha", "--format", "png", "--out", "b.jpg"), "leave one of them out"),
+    (("augment", "x", "photos", "--solver-steps", "1", "--out", "more"), "2 or more"),
+    (("train", "--set", "preset=base"), "use --preset"),
     (("check", "no-such-folder"), "no-such-folder"),
     (("check", "long" * 200), "name too long"),
     (("sample", "long" * 200), "name too long"),
@@ -55,7 +58,7 @@ def test_usage_errors(vae, words: tuple[str, ...], named: str) -> None:
     outcome = vae(*words, "--json")
     assert outcome.json["status"] == "failed" and outcome.json["schema_version"] == 1
     assert outcome.json["error"]["code"] == 2 and named in outcome.json["error"]["message"]
-    assert outcome.json["command"] == (words[0] if words[0] in ("sample", "interpolate", "inpaint", "check") else None)
+    assert outcome.json["command"] == (None if words[0] in ("smple", "--bogus") else words[0])
 
 
 FAILURES = [
@@ -243,3 +246,12 @@ def test_an_overwrite_that_cannot_train_leaves_the_old_run(vae, monkeypatch, pho
     assert outcome.code == 6, outcome.stderr
     monkeypatch.undo()
     assert vae("sample", copy, "-n", 1, "--out", tmp_path / "a.png", "--device", "cpu").code == 0
+
+
+def test_the_same_command_with_resume_is_no_change(vae, photos: Path, tmp_path: Path) -> None:
+    words = ("train", photos, "--out", tmp_path / "run", "--image-size", 17, "--channels", "auto", "--device", "cpu",
+             "--set", "data.patches=auto", "--set", "training.flow_share=0", "--steps", 2)  # fmt: skip
+    assert vae(*words).code == 0
+    again = vae(*words, "--resume")
+    assert again.code == 0 and "nothing to do" in again.stderr, again.stderr
+    assert_short(vae(*words, "--resume", "--image-size", 32), 2, "image_size", "start a new run")

@@ -103,6 +103,7 @@ def test_dry_run_writes_nothing(vae, run: Path, scans: Path, tmp_path: Path) -> 
     outcome = vae(*words)
     assert outcome.code == 1 and not (tmp_path / "fixed").exists()
     assert "4 pairs, 1 images without a mask" in outcome.stdout and "mask cover 14.1% to 93.8%" in outcome.stdout
+    assert f"{scans / 'masks' / 'lonely.png'}  93.8%" in outcome.stdout
     assert "--mask-invert" in outcome.stderr and "extra.png" in outcome.stderr
     facts = vae(*words, "--skip-missing", "--json").json
     assert facts["status"] == "ok" and facts["pairs"] == 4

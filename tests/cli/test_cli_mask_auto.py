@@ -145,3 +145,14 @@ def test_bad_files_and_suspicious_masks_are_named(vae, run: Path, scans: Path, t
     states = {Path(entry["input"]).name: entry["status"] for entry in filled.json["files"]}
     assert filled.code == 1 and states == {"wall.png": "failed", "a.tif": "ok"}
     assert "looks like damage" in filled.stderr and "--dry-run" in filled.stderr
+
+
+def test_folders_with_the_same_names_get_masks_of_their_own(vae, run: Path, tmp_path: Path) -> None:
+    for folder, suffix in (("one", "jpg"), ("two", "tif")):
+        (tmp_path / folder).mkdir()
+        scratched().save(tmp_path / folder / f"a.{suffix}")
+    dry = vae("inpaint", run, tmp_path / "one", tmp_path / "two", "--mask-auto", "--dry-run")
+    assert dry.code == 0 and {path.parent.name for path in (tmp_path / "one-masks").rglob("a.png")} == {"one", "two"}
+    command = shlex.split(dry.stderr.splitlines()[-1].removeprefix("next: vae "))
+    filled = vae(*command, "--solver-steps", 1, "--out", tmp_path / "filled", "--json")
+    assert filled.code == 0 and len(filled.json["files"]) == 2, filled.stderr

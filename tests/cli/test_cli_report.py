@@ -1,7 +1,10 @@
 """A page about a run, written by `train` and by `report`."""
 
+import os
 import shutil
 from pathlib import Path
+
+import pytest
 
 
 def test_train_leaves_a_page(run: Path) -> None:
@@ -33,12 +36,23 @@ def test_what_has_no_report(vae, run: Path, tmp_path: Path) -> None:
     assert vae("report", started).code == 4
 
 
-def test_a_run_that_was_killed_before_its_page_gets_it(vae, run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["none", "older", "written while training"])
+def test_a_run_that_was_killed_before_its_page_gets_it(vae, run: Path, tmp_path: Path, page: str) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
-    for left in [copy / "report.html", *(copy / "previews").glob("[!s]*.png")]:
+    for left in (copy / "previews").glob("[!s]*.png"):
         left.unlink()
+    if page == "none":
+        (copy / "report.html").unlink()
+    elif page == "older":
+        os.utime(copy / "report.html", (1, 1))
+    else:
+        without_figures = (copy / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:-1]
+        (copy / "metrics.jsonl").write_bytes(b"".join(without_figures))
+        os.utime(copy / "report.html")
     outcome = vae("train", "--out", copy, "--resume", "--device", "cpu", "--json")
     assert outcome.code == 0 and outcome.json["status"] == "nothing_to_do", outcome.stderr
     assert (copy / "report.html").exists() and (copy / "previews" / "map.png").exists()
     lines = (copy / "metrics.jsonl").read_text().splitlines()
-    assert lines[-1] == lines[-2] and '"phase": "end"' in lines[-1]
+    assert '"phase": "end"' in lines[-1] and (page == "written while training" or lines[-1] == lines[-2])
+    again = vae("train", "--out", copy, "--resume", "--device", "cpu")
+    assert again.code == 0 and "pictures:" not in again.stderr

@@ -16,6 +16,8 @@ from vae_cli.cli.results import Results
 from vae_cli.data.originals import open_original
 from vae_cli.errors import DataError, WriteError
 
+from .conftest import draw, pixels
+
 WHITE = (255, 255, 255)
 
 
@@ -130,3 +132,23 @@ def test_ctrl_c_stays_ctrl_c_and_what_was_written_is_told(results: Results) -> N
         gate.set()
         raise KeyboardInterrupt
     assert states(results) == {"1": "ok"}
+
+
+def test_colours_take_over_the_brightness_of_a_grey_models_change(tmp_path: Path) -> None:
+    pixels = np.full((6, 8, 3), (200, 40, 90), np.uint8)
+    original, _ = opened(tmp_path / "a.png", Image.fromarray(pixels))
+    grey = original.display_array(1, WHITE)
+    after = np.asarray(with_changes(original, grey, grey + np.float32(10), WHITE).image)
+    assert (after == pixels + 10).all()
+
+
+def test_a_grey_model_says_so_of_images_in_colour(vae, grey_run: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.png", 0)
+    draw(tmp_path / "in" / "b.png", 1, mode="L")
+    words = ("--device", "cpu", "--out", tmp_path / "out")
+    outcome = vae("denoise", grey_run, tmp_path / "in", "--sigma", 20, *words)
+    assert outcome.code == 0 and "the model is grey: colours keep their noise (1 of 2 images)" in outcome.stderr
+    before, after = (pixels(tmp_path / folder / "a.png").astype(int) for folder in ("in", "out"))
+    inside = ((after > 0) & (after < 255)).all(-1)
+    apart = [np.abs((picture[..., 0] - picture[..., 1])[inside]) for picture in (before, after)]
+    assert (before != after).any() and inside.any() and np.abs(apart[0] - apart[1]).max() <= 1

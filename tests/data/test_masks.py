@@ -101,7 +101,7 @@ def test_hole_from_color() -> None:
     image = square("RGB", (255, 0, 255), (250, 0, 255))
     np.testing.assert_array_equal(hole_from_color(image, "#ff00ff"), BLOCK)
     with pytest.raises(DataError, match="whole image"):
-        hole_from_color(image, "#f0f", tolerance=5)
+        hole_from_color(Image.new("RGB", image.size, "magenta"), "#f0f")
     with pytest.raises(DataError, match="no pixel has the colour"):
         hole_from_color(image, "lime")
     palette = square("RGB", (255, 0, 255), (0, 0, 9)).convert("P", palette=Image.Palette.ADAPTIVE)
@@ -147,7 +147,7 @@ def refs(*names: str, root: str = "root") -> tuple[ImageRef, ...]:
 
 def pairs(images: tuple[str, ...], masks: tuple[str, ...], mask_root: str = "masks") -> dict[str, str]:
     """Image id -> mask id, or '!' and the reason."""
-    found = pair_masks(refs(*images), Scan(Path(mask_root), refs(*masks, root=mask_root), (), ()))
+    found = pair_masks(refs(*images), Scan(refs(*masks, root=mask_root), (), ()))
     return {key: f"!{value.reason}" if isinstance(value, Skipped) else value.id for key, value in found.items()}
 
 

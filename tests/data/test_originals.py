@@ -11,7 +11,8 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from vae_cli.data import tiff_file
 from vae_cli.data.orientation import as_displayed, as_stored
-from vae_cli.data.originals import Original, lossless_format, open_original
+from vae_cli.data.original_files import is_lossless
+from vae_cli.data.originals import Original, open_original
 from vae_cli.errors import ConfigError, DataError, WriteError
 
 HEIGHT, WIDTH = 20, 26
@@ -106,7 +107,7 @@ def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: 
         old, new = (np.asarray(item.image.convert("RGBA")) for item in (before, after))
     np.testing.assert_array_equal(old[~hole], new[~hole])
     assert (old[hole] != new[hole]).any()
-    assert lossless_format(before)
+    assert is_lossless(before, "keep")
     assert not notes
     for key in ("icc_profile", "dpi", "transparency", "compression", "resolution"):
         assert before.info.get(key) == after.info.get(key) or (key, before.format) == ("transparency", "GIF"), key
@@ -184,7 +185,7 @@ def test_jpeg_keeps_its_tables(tmp_path: Path, mode: str) -> None:
     assert after.facts["qtables"] == before.facts["qtables"]
     assert (after.info["dpi"], after.info["icc_profile"]) == ((300, 300), SRGB)
     assert notes == ("re-encoded (JPEG is lossy)",)
-    assert not lossless_format(before)
+    assert not is_lossless(before, "keep")
     far = ~hole
     far[:24, :32] = False  # the blocks that the hole touches
     difference = np.asarray(before.image)[far].astype(int) - np.asarray(after.image)[far]
@@ -335,7 +336,7 @@ def test_lossy_formats_say_so(tmp_path: Path, suffix: str) -> None:
     picture("RGB").save(tmp_path / f"a.{suffix}")
     before, after, _, notes = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}")
     assert (before.format, before.mode) == (after.format, after.mode)
-    assert not lossless_format(before)
+    assert not is_lossless(before, "keep")
     assert "lossy" in notes[0]
 
 
@@ -359,7 +360,7 @@ def test_forced_format(tmp_path: Path, suffix: str, mode: str, wanted: str, stor
     picture(mode).save(tmp_path / f"a.{suffix}", **options)
     before, after, hole, _ = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{wanted}", format=wanted)
     assert after.mode == stored_mode
-    if lossless_format(before, wanted):
+    if is_lossless(before, wanted):
         np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
     if wanted in ("png", "tif") and suffix in ("jpg", "tif"):
         assert after.info["dpi"] == pytest.approx((300, 300), abs=0.01)

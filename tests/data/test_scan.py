@@ -261,7 +261,6 @@ def test_list_with_labels_comments_and_missing_files(tmp_path: Path) -> None:
     reasons = {entry.id: entry.reason for entry in found.skipped}
     assert "no such file" in reasons["gone.png"] and "folder" in reasons["img"] and "not an image" in reasons["e.doc"]
     assert reasons["d.jpg"] == "listed twice"
-    assert found.root == tmp_path
 
 
 def test_list_header_absolute_paths_and_splits(tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ def test_zip_members(tmp_path: Path) -> None:
     found = scan(tmp_path / "set.zip")
     assert ids(found) == ["cat/1.png", "dog/2.PNG"]
     assert found.images[0].member == "cat/1.png" and found.images[0].path == tmp_path / "set.zip"
-    assert found.label_names == ("cat", "dog") and found.root is None
+    assert found.label_names == ("cat", "dog")
     assert [entry.id for entry in found.skipped] == ["../evil.png"]
 
 

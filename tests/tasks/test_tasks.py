@@ -18,7 +18,7 @@ from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, even_shares, interpolate, way_between
 from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
-from vae_cli.tasks.reconstruct import reconstruct
+from vae_cli.tasks.reconstruct import reconstruct, reconstruct_draws
 from vae_cli.tasks.sample import resolve_prior, sample
 from vae_cli.tasks.windows import windows
 from vae_cli.training.checkpoint import LoadedModel
@@ -79,11 +79,12 @@ def test_reconstructions_are_deterministic_and_drawn_ones_follow_the_seed(model:
     images = pictures(5)
     first, again = (np.stack(list(reconstruct(model, images))) for _ in range(2))
     assert np.array_equal(first, again) and first.shape == images.shape
-    one, same, other = (np.stack(list(reconstruct(model, images, draw=True, seed=s))) for s in (1, 1, 2))
+    named = [(f"{number}.png", image) for number, image in enumerate(images)]
+    one, same, other = (np.stack(list(reconstruct_draws(model, named, seed=s))) for s in (1, 1, 2))
     assert np.array_equal(one, same)
     assert differ(one, other) > 0 and differ(one, first) > 0
-    shorter = np.stack(list(reconstruct(model, images[:2], draw=True, seed=1)))
-    assert differ(shorter, one[:2]) <= 1
+    backwards = np.stack(list(reconstruct_draws(model, named[:2][::-1], seed=1)))
+    assert differ(backwards[::-1], one[:2]) <= 1
 
 
 # interpolate

@@ -132,6 +132,8 @@ def test_a_run_folder_is_never_taken_over_silently(tmp_path: Path) -> None:
     run_folder.create(run, Prepared(setting.config, setting.train, setting.validation, ()))
     assert (run / "mine.txt").read_text() == "keep"
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".0123456789abcdef.part").write_text("left by a kill")
+    run_folder.require_free(tmp_path / "other", overwrite=False)
     (tmp_path / "other" / "thesis.txt").write_text("keep")
     with pytest.raises(ConfigError, match="not a run"):
         run_folder.require_free(tmp_path / "other", overwrite=True)

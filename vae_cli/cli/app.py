@@ -219,7 +219,7 @@ def _as_vae_error(error: Exception) -> VaeError | None:
 
 
 def _as_memory_error(error: Exception) -> VaeError | None:
-    advice = "try a smaller --batch-size"
+    advice = "close other programs, or try --device cpu or fewer and smaller images"
     if "torch" not in sys.modules:
         return OutOfMemoryError(f"this machine ran out of memory; {advice}")
     from vae_cli.runtime import memory_errors_explained

@@ -90,6 +90,8 @@ def augment(
     Example: vae augment runs/photos photos --per-image 4 --balance --include-originals --out larger
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    if solver_steps == 1:
+        raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
     request = _Request(per_image, strength, balance, method, include_originals, solver_steps, seed, overwrite)
     request.check()
     loading.require_run(run)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from vae_cli.cli import output
+from vae_cli.cli.inputs import scan_as_trained
 from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
@@ -51,9 +52,9 @@ class SplitData:
 
 def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results) -> SplitData:
     """Splits DATA as `vae train` does and decodes it; files that cannot be used are recorded. Raises DataError."""
-    from vae_cli.data.scan import scan, split_images
+    from vae_cli.data.scan import split_images
 
-    found = scan(data, exclude=[folder])
+    found = scan_as_trained(data, model, exclude=[folder])
     parts = split_images(found.images)
     held_out = (*parts.validation, *parts.test)
     names = {ref.id for ref in held_out}

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from vae_cli.data.scan import ImageRef
     from vae_cli.tasks.augment import Augmented
 
 MANIFEST = "manifest.csv"
@@ -48,8 +46,9 @@ class Writer:
     def copy(self, position: int, target: Path) -> None:
         """An original, byte for byte."""
         from vae_cli.data.atomic import write_atomically
+        from vae_cli.data.decode import read_bytes
 
-        write_atomically(target, _content(self.images.refs[position]))
+        write_atomically(target, read_bytes(self.images.refs[position]))
         self.originals += 1
         self._add(position, target, _ORIGINAL, None)
 
@@ -79,14 +78,6 @@ class Writer:
         self.write_row(row)
         sample = None if number is None else number - 1  # counted from 0, as everywhere
         self.results.written(name_of(self.images.path, source), target, sample=sample)
-
-
-def _content(ref: "ImageRef") -> bytes:
-    """The file of an image, or the member of a zip."""
-    if ref.member is None:
-        return ref.path.read_bytes()
-    with zipfile.ZipFile(ref.path) as archive:
-        return archive.read(ref.member)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -46,9 +46,14 @@ def conclude(
     return figures
 
 
-def is_concluded(folder: Path) -> bool:
-    """Whether that was done; a kill in the middle of it leaves a run that is trained but has no page."""
-    return (folder / NAME).exists()
+def is_concluded(folder: Path, last_step: int) -> bool:
+    """Whether that was done: a kill in the middle of it leaves no figures of the last step, or no page after them."""
+    from vae_cli.report.run_page import MEASURED
+    from vae_cli.training.run_folder import METRICS, last_metrics
+
+    page, last = folder / NAME, last_metrics(folder)
+    is_measured = last.get("phase") == MEASURED and last.get("step") == last_step
+    return is_measured and page.exists() and page.stat().st_mtime_ns >= (folder / METRICS).stat().st_mtime_ns
 
 
 def _measured(model: "LoadedModel", prepared: "Prepared") -> dict[str, Any]:

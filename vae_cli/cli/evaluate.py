@@ -1,6 +1,5 @@
 """`vae evaluate`: measure a model on images."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 from vae_cli.cli import label_figures, loading, options
 from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
-from vae_cli.cli.inputs import require
+from vae_cli.cli.inputs import require, scan_as_trained
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json, say
@@ -349,10 +348,6 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
 
 
 def _scanned(data: Path, model: "LoadedModel") -> "Scan":
-    """DATA's images, labelled as the run's own where its folders allow that."""
     from vae_cli.data.scan import scan
 
-    if model.label_names and data.exists():
-        with contextlib.suppress(ConfigError):  # --labels folders in training, and no class folders here
-            return scan(data, labels=model.config.data.labels)
-    return scan(data, labels="none")
+    return scan_as_trained(data, model) if model.label_names else scan(data, labels="none")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vae_cli.cli import output
 from vae_cli.cli.progress import Messages
+from vae_cli.data.scan import IMAGE_SUFFIXES
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check_sheet(sheet: Path | None, family: str | None, *, overwrite: bool) -> N
         return
     if family is None:
         raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")
-    if sheet.suffix.lower() not in output.PICTURE_SUFFIXES:
+    if sheet.suffix.lower() not in IMAGE_SUFFIXES:
         raise ConfigError(f"--sheet {sheet}: is a picture; end it with .png")
     output.refuse_existing([sheet], overwrite=overwrite)
 

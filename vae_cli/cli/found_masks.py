@@ -1,7 +1,7 @@
 """`vae inpaint --mask-auto --dry-run`: what would be filled, written as masks that can be corrected and given back."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from vae_cli.cli import output
 from vae_cli.cli.holes import MUCH_DAMAGE, NOTHING_FOUND, MaskSource, found_hole, num_undamaged
@@ -26,7 +26,7 @@ def write_masks(
     folder = out or output.default_folder(inputs[0], "masks")
     items = find_inputs(inputs, results, exclude=[folder])
     refuse_zips(items)
-    names = output.picture_names([PurePosixPath(item.ref.id) for item in items])  # as masks are paired
+    names = output.picture_names([item.relative for item in items])  # as masks are paired
     targets = output.result_paths(out, folder, names) if names else []
     if not skip_existing:
         output.refuse_existing(targets, overwrite=overwrite)

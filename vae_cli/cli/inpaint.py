@@ -24,7 +24,15 @@ from vae_cli.cli.holes import (
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.restored import (
+    Writers,
+    file_format,
+    marked,
+    refuse_zips,
+    remark_on_grey_model,
+    require_flow,
+    target_paths,
+)
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
 
@@ -186,7 +194,9 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
             continue
         covers.append(cover)
         results.skipped(item.name, "dry run", job.targets[0])
-        results.messages.detail(f"{shown(item.name)}: mask covers {cover:.1%}")
+        if not results.as_json:
+            mask = job.damaged.mask
+            say(f"{shown(item.name)}  {shown(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
     if not results.as_json:
         say(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
         if covers:
@@ -277,6 +287,7 @@ def _pictures(
                 leave_out()
                 continue
             _checked_cover(hole, item, writers.results)
+            remark_on_grey_model(model, original, item.name, writers, "so are the fills")
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:
             writers.failed(item.name, str(error))

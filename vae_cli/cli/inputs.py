@@ -1,5 +1,6 @@
 """The user's images: INPUT files and folders become a list, and each file is decoded when its turn comes."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
     from vae_cli.cli.results import Results
     from vae_cli.config import DataConfig
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.data.scan import ImageRef, Scan
+    from vae_cli.training.checkpoint import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,6 @@ class Input:
     ref: "ImageRef"
     relative: PurePosixPath
     """Its place below the output folder."""
-    root: Path
-    """The INPUT that it comes from."""
     name: str
     """What the user calls it: the path, within a zip followed by the member."""
 
@@ -55,7 +55,7 @@ def find_inputs(
         if path.is_dir() or path.suffix.lower() == ".zip":
             inputs += _found_in(path, results, exclude, labels, prefix=path.resolve().name if several else "")
         else:
-            inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), path, str(path)))
+            inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
     return inputs
 
 
@@ -66,7 +66,17 @@ def _found_in(root: Path, results: "Results", exclude: Sequence[Path], labels: s
     for skipped in found.skipped:
         results.failed(f"{root / skipped.id}", skipped.reason)
     for ref in found.images:
-        yield Input(ref, PurePosixPath(prefix, ref.id), root, str(root / ref.id))
+        yield Input(ref, PurePosixPath(prefix, ref.id), str(root / ref.id))
+
+
+def scan_as_trained(data: Path, model: "LoadedModel", *, exclude: Sequence[Path] = ()) -> "Scan":
+    """DATA's images, labelled as the run's own where folders allow that, else as `auto` does. Raises ConfigError."""
+    from vae_cli.data.scan import scan
+
+    if model.config.data.labels == "folders" and data.exists():
+        with contextlib.suppress(ConfigError):  # no class folders here
+            return scan(data, labels="folders", exclude=exclude)
+    return scan(data, exclude=exclude)
 
 
 def decoded(inputs: Sequence[Input], config: "DataConfig", results: "Results") -> Iterator[tuple[Input, "np.ndarray"]]:

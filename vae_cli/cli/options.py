@@ -7,14 +7,6 @@ import typer
 
 COMMON = "Common options"
 
-_MAX_SEED = 2**63 - 1
-
-
-def _fits(seed: int) -> int:
-    if seed > _MAX_SEED:
-        raise typer.BadParameter(f"{seed} is more than {_MAX_SEED}")
-    return seed
-
 
 Run = Annotated[
     Path,
@@ -39,7 +31,11 @@ Device = Annotated[
 BatchSize = Annotated[
     int,
     typer.Option(
-        "--batch-size", min=1, metavar="N", rich_help_panel=COMMON, help="Images computed at once; changes no result."
+        "--batch-size",
+        min=1,
+        metavar="N",
+        rich_help_panel=COMMON,
+        help="Images computed at once by train; changes no result elsewhere.",
     ),
 ]
 Seed = Annotated[

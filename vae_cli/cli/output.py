@@ -3,11 +3,13 @@
 import io
 import math
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from vae_cli import __version__
+from vae_cli.data.scan import IMAGE_SUFFIXES
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,24 +17,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-PICTURE_SUFFIXES = frozenset(
-    (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".avif",
-        ".jp2",
-    )
-)
 ANIMATION_SUFFIXES = frozenset((".gif", ".webp"))
 _LIKE_LOSSLESS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 95},
@@ -44,7 +28,7 @@ GAP_PIXELS = 2
 
 def is_picture(out: Path | None) -> bool:
     """Whether `--out` names one image file; anything else is a folder."""
-    return out is not None and out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+    return out is not None and out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
 
 
 def default_folder(first_input: Path, command: str) -> Path:
@@ -166,8 +150,8 @@ def _png_text(seed: int | None) -> "PngInfo":
 
 
 def key_of(path: Path | PurePosixPath) -> str:
-    """Equal for names that are one file on systems that ignore case."""
-    return str(path).casefold()
+    """Equal for names that are one file, which depends on the system: some ignore case."""
+    return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
 
 
 def _repeated(paths: Sequence[Path] | Sequence[PurePosixPath]) -> set[str]:

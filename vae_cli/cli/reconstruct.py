@@ -61,14 +61,15 @@ def _reconstructed(
     model: "LoadedModel", items: list[Input], results: Results, *, draw: bool, seed: int
 ) -> "Iterator[tuple[Input, np.ndarray, np.ndarray]]":
     """Each usable input, its pixels and its reconstruction, both uint8 [H, W, C] at model size."""
-    from vae_cli.tasks.reconstruct import reconstruct as task
+    from vae_cli.tasks import reconstruct as task
 
     waiting: deque[tuple[Input, np.ndarray]] = deque()
 
-    def pixels_of_inputs() -> "Iterator[np.ndarray]":
+    def pictures() -> "Iterator[tuple[str, np.ndarray]]":
         for item, pixels in decoded(items, model.config.data, results):
             waiting.append((item, pixels))
-            yield pixels
+            yield item.ref.id, pixels
 
-    for rebuilt in task(model, pixels_of_inputs(), draw=draw, seed=seed):
+    means = (pixels for _, pixels in pictures())
+    for rebuilt in task.reconstruct_draws(model, pictures(), seed=seed) if draw else task.reconstruct(model, means):
         yield *waiting.popleft(), rebuilt

@@ -32,9 +32,12 @@ def file_format(wanted: str, out: Path | None) -> str:
     name = wanted.lower().lstrip(".")
     if name not in ("keep", *FORMATS):
         raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
-    if out is not None and output.is_picture(out):
-        return out.suffix.lower().lstrip(".")
-    return name
+    if out is None or not output.is_picture(out):
+        return name
+    of_out = out.suffix.lower().lstrip(".")
+    if name not in ("keep", of_out):
+        raise ConfigError(f"--format {wanted}: --out {out} says {of_out}; leave one of them out")
+    return of_out
 
 
 def refuse_zips(items: Sequence[Input]) -> None:
@@ -78,14 +81,32 @@ def with_changes(
     """The original with what has changed in the whole picture, and with nothing else touched.
 
     before: its `display_array` on that background; after: float32 [H, W, C] in 0..255. Half-transparent pixels stay:
-    what is shown of them is not their own colour.
+    what is shown of them is not their own colour. Of a grey model's change, colours take over the brightness.
     """
     import numpy as np
 
     steps = np.iinfo(before.dtype).max // 255
+    if before.shape[2] == 1 and has_colour(original):
+        brighter = after - before / np.float32(steps)
+        before = original.display_array(3, background)
+        after = (before / np.float32(steps) + brighter).clip(0, 255)
     on_other = original.display_array(before.shape[2], (255 - background[0], 255 - background[1], 255 - background[2]))
     is_changed = (np.rint(after * steps) != before).any(-1) & (on_other == before).all(-1)
     return original.with_fill(after, is_changed) if is_changed.any() else original
+
+
+def has_colour(original: "AnyOriginal") -> bool:
+    """Whether any pixel is shown in another colour than grey."""
+    shown = original.display_array(3)
+    return bool((shown != shown[:, :, :1]).any())
+
+
+def remark_on_grey_model(
+    model: "LoadedModel", original: "AnyOriginal", name: str, writers: "Writers", effect: str
+) -> None:
+    """Says what comes of it where a model of grey images is given one in colour."""
+    if model.channels == 1 and has_colour(original):
+        writers.remark(name, f"in colour, and the model is grey: {effect}")
 
 
 class Writers:

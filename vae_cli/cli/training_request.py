@@ -42,7 +42,7 @@ class Request:
         layer: Layer = read_layer(self.config_path) if self.config_path else {}
         for further in (*map(parse_assignment, self.sets), self.options):
             layer = merge(layer, further)
-        config = stored.updated(layer)
+        config = stored.updated(_settled_as(stored, layer))
         for key in _FIXED:
             old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
             if old != new:
@@ -56,6 +56,24 @@ class Request:
         named = self.options.get("training", {})
         in_sets = [parse_assignment(text).get("training", {}) for text in self.sets]
         return any(name in layer for name in BUDGETS for layer in (named, *in_sets) if isinstance(layer, dict))
+
+
+def _settled_as(stored: "RunConfig", layer: "Layer") -> "Layer":
+    """What was asked for, less what the run has settled by itself: `auto`, and a size that it has rounded."""
+    from vae_cli.training.prepare import rounded_size
+
+    asked = _without_auto(layer)
+    data = dict(asked.get("data", {}))
+    if "image_size" in data:
+        size = stored.updated({"data": {"image_size": data["image_size"]}}).data.image_size
+        assert size is not None and stored.model.latents != "auto", "a stored configuration is complete"
+        data["image_size"] = list(rounded_size(size, stored.model.latents))
+    return {**asked, "data": data}
+
+
+def _without_auto(layer: "Layer") -> "Layer":
+    nested = {name: _without_auto(value) if isinstance(value, dict) else value for name, value in layer.items()}
+    return {name: value for name, value in nested.items() if value not in ("auto", {})}
 
 
 def _at(settings: "Layer", key: str) -> Any:

@@ -338,7 +338,7 @@ class Session:
         if not runtime.is_main:
             return
         step, model = trainer.progress.step, load_model(folder, runtime)
-        if not is_concluded(folder):
+        if not is_concluded(folder, step):
             conclude(folder, model, prepared, self.messages, last_step=step)
         more = 2 * max(step, trainer.total or 0)
         self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")

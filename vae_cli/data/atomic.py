@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from vae_cli.errors import DataError, WriteError
 
+_PARTIAL = ".part"
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
@@ -16,7 +18,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
     Every OSError inside becomes a WriteError that names `path`: open what is read from before.
     """
-    partial = path.parent / f".{secrets.token_hex(8)}.part"  # short: names may already have the longest length
+    partial = path.parent / f".{secrets.token_hex(8)}{_PARTIAL}"  # short: names may already have the longest length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("x+b") as file:
@@ -30,6 +32,11 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # a name too long for the disk cannot even be asked about
             partial.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether this is what a kill in the middle of `writing` has left."""
+    return path.name.startswith(".") and path.suffix == _PARTIAL
 
 
 def opened(path: Path) -> BinaryIO:

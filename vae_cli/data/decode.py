@@ -121,7 +121,7 @@ def fit_to(pixels: np.ndarray, size: tuple[int, int], fit: str, background: Colo
     scale = min(size[0] / height, size[1] / width)
     inner = (max(1, min(size[0], round(height * scale))), max(1, min(size[1], round(width * scale))))
     canvas = np.empty((*size, channels), np.uint8)
-    canvas[:] = background if channels == 3 else _luma(background)
+    canvas[:] = background if channels == 3 else luma_of(background)
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     canvas[top : top + inner[0], left : left + inner[1]] = resized(image, inner, (0, 0, width, height))
     return canvas
@@ -133,7 +133,8 @@ def resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, 
     return np.array(small).reshape(*size, -1)
 
 
-def _luma(colour: Colour) -> int:
+def luma_of(colour: Colour) -> int:
+    """The brightness, 0..255, that a grey picture shows for a colour."""
     return int(np.asarray(Image.new("RGB", (1, 1), colour).convert("L"))[0, 0])
 
 
@@ -188,6 +189,12 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
         with image:
             _refuse_deep(image, head)
             yield image
+
+
+def read_bytes(source: ImageRef) -> bytes:
+    """The file of an image, or the member of a zip, as it is. Raises DataError."""
+    with bad_bytes_are_data_errors(), _stream(source) as stream:
+        return stream.read()
 
 
 def _stream(source: ImageRef | Path) -> IO[bytes]:

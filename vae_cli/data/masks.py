@@ -51,16 +51,13 @@ def read_hole(
     return _finished(np.asarray(values >= _WHITE_FROM), invert, dilate_pixels, hint)
 
 
-def hole_from_color(
-    image: Image.Image, color: str, *, tolerance: int = 0, invert: bool = False, dilate_pixels: int = 0
-) -> np.ndarray:
-    """bool [H, W]: the pixels whose channels are all within `tolerance` of `color`, whatever their transparency."""
-    wanted = np.array(parse_color(color), np.int16)
+def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
+    """bool [H, W]: the pixels of that colour, whatever their transparency."""
     has_alpha = image.mode in ("RGBA", "LA", "PA")
     pixels = np.array(image.convert("RGB")) if has_alpha else to_array(image, channels=3)
     hole = np.ones(pixels.shape[:2], bool)
-    for channel, value in enumerate(wanted):
-        hole &= np.abs(pixels[..., channel].astype(np.int16) - value) <= tolerance
+    for channel, value in enumerate(parse_color(color)):
+        hole &= pixels[..., channel] == value
     hint = f"no pixel has the colour {color} (lossy formats change colours)"
     return _finished(hole, invert, dilate_pixels, hint)
 

@@ -4,8 +4,6 @@
 `Original.with_fill` takes its answer back. How files are written is in `original_files`.
 """
 
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,18 +13,13 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from vae_cli.data import original_files
-from vae_cli.data.decode import open_image, probe, quiet_pillow, to_array
+from vae_cli.data.decode import bad_bytes_are_data_errors, open_image, orientation_of, probe, to_array
 from vae_cli.data.deep import DeepOriginal, deep_format, deep_size, open_deep
 from vae_cli.data.fill_values import SIXTEEN_BIT_MODES, stored_values
-from vae_cli.data.orientation import ORIENTATION_TAG, as_displayed, as_stored, displayed_image, inverse_of
+from vae_cli.data.orientation import as_displayed, as_stored, displayed_image, inverse_of
 from vae_cli.errors import DataError
 
 _FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
-# What Pillow's plugins raise on bad bytes. Nothing wider: running out of memory is no fault of the file.
-_BAD_BYTES = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
-    *(EOFError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
-)
 
 
 @dataclass(frozen=True)
@@ -108,16 +101,14 @@ def open_original(path: Path) -> AnyOriginal:
         if file_format := deep_format(path):
             return open_deep(path, file_format)
         probe(path)  # refuses what Pillow would silently reduce
-        with quiet_pillow, Image.open(path) as image:
-            orientation, image_format = _orientation(image), image.format or ""
+        with bad_bytes_are_data_errors(), Image.open(path) as image:
+            orientation, image_format = orientation_of(image), image.format or ""
             facts = original_files.facts_of(image, path)
             image.load()
             stored = _as_in_file(image, orientation)
             num_frames = getattr(image, "n_frames", 1)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except _BAD_BYTES as error:
-        raise DataError(f"{path}: damaged or unsupported ({error or type(error).__name__})") from error
     if stored.mode not in _FILLABLE_MODES:
         raise DataError(f"{path}: images of mode {stored.mode} cannot be filled; convert it to PNG or TIFF first")
     return Original(path, stored, orientation, image_format, num_frames, facts)
@@ -133,16 +124,6 @@ def shown_image(path: Path) -> Image.Image:
     """What `open_original` opens, as displayed and with at most 8 bits of each colour. Raises DataError."""
     file_format = deep_format(path)
     return open_deep(path, file_format).picture.reduced() if file_format else open_image(path)
-
-
-def lossless_format(original: Original, format: str = "keep") -> bool:
-    """Whether `original.save(..., format=format)` keeps every pixel value exactly."""
-    return original_files.is_lossless(original, format)
-
-
-def _orientation(image: Image.Image) -> int:
-    orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    return orientation if orientation in range(1, 9) else 1
 
 
 def _as_in_file(image: Image.Image, orientation: int) -> Image.Image:

@@ -50,7 +50,6 @@ class Skipped:
 class Scan:
     """What was found: images sorted by id, and the sorted names of their labels (() = unlabelled)."""
 
-    root: Path | None
     images: tuple[ImageRef, ...]
     skipped: tuple[Skipped, ...]
     label_names: tuple[str, ...]
@@ -96,7 +95,7 @@ def scan(path: Path, *, labels: str = "auto", exclude: Sequence[Path] = ()) -> S
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
-    found, root = _Found(), path if path.is_dir() else path.parent
+    found = _Found()
     suffix = suffix_of(path.name)
     if path.is_dir():
         _scan_folder(path, found, frozenset(os.path.realpath(p) for p in exclude))
@@ -115,7 +114,7 @@ def scan(path: Path, *, labels: str = "auto", exclude: Sequence[Path] = ()) -> S
         raise ConfigError(f"{path}: one image has no class folders; use --labels none")
     names = {ref.label for ref in images if ref.label is not None}
     skipped = sorted(found.skipped, key=lambda entry: entry.id)
-    return Scan(None if suffix == ".zip" else root, tuple(images), tuple(skipped), tuple(sorted(names)))
+    return Scan(tuple(images), tuple(skipped), tuple(sorted(names)))
 
 
 def suffix_of(name: str) -> str:

@@ -53,8 +53,3 @@ class DiagonalGaussian:
         log_ratio = self.log_scale - prior.log_scale
         shift = (self.mean - prior.mean) * (-prior.log_scale).exp()
         return 0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio
-
-
-def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """[B] nats of z under N(0, I), summed over an image's latents."""
-    return (-0.5 * z.float().square() - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)

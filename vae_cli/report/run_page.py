@@ -14,6 +14,7 @@ from PIL import Image
 
 from vae_cli.report.page import img, page
 from vae_cli.report.plots import Series, line_chart
+from vae_cli.training.run_folder import METRICS
 
 PICTURES = {
     "samples": "New images: samples of the model",
@@ -95,7 +96,7 @@ def _content(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
 def _read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that are whole."""
     found = []
-    path = run / "metrics.jsonl"
+    path = run / METRICS
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from vae_cli.data.decode import luma_of
+
 MAX_ENLARGED_WINDOWS = 16
 """Windows' sides that the longer side of an enlarged picture has at most. Thinner pictures would grow without bounds,
 3×4000 pixels to 64×85333, and of what a window then shows the model has seen nothing like."""
@@ -48,7 +50,7 @@ class Canvas:
         small = _resized(_unit(picture), (height, width)).clip(-1, 1)  # cubics overshoot
         if fit == "crop":
             return Canvas(small, (0, 0, height, width), size)
-        ground = np.array(colour, np.float32) if picture.shape[2] == 3 else np.full(1, np.mean(colour), np.float32)
+        ground = np.array(colour, np.float32) if picture.shape[2] == 3 else np.full(1, luma_of(colour), np.float32)
         whole = np.broadcast_to(ground / 127.5 - 1, (*window, picture.shape[2])).astype(np.float32)
         top, left = (window[0] - height) // 2, (window[1] - width) // 2
         whole[top : top + height, left : left + width] = small

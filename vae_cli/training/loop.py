@@ -22,7 +22,7 @@ from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
 from vae_cli.training.events import Event, PhaseDone, PreviewDue, Retreated, Saved, Shortened, StepLogged, Validated
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.learner import Learner
-from vae_cli.training.objective import UpdateGuard, rate_factor_at
+from vae_cli.training.objective import LOWER_RATE, UpdateGuard, rate_factor_at
 from vae_cli.training.phase import Phase, Setting
 from vae_cli.training.progress import Averages, Progress
 from vae_cli.training.vae_phase import VaePhase
@@ -270,8 +270,7 @@ class Trainer:
         """
         if not learner.is_finite():
             raise DivergedError(
-                f"training diverged: after update {self.progress.step} the weights are not finite;\n"
-                "the last good checkpoint is intact; resume with a lower training.learning_rate"
+                f"training diverged: after update {self.progress.step} the weights are not finite;\n{LOWER_RATE}"
             )
         if not self.runtime.is_main:
             return

@@ -19,6 +19,11 @@ MAX_REFUSED_IN_A_ROW = 50
 RETREAT_AFTER = 20
 """Refusals in a row after which the weights themselves are taken for bad."""
 MAX_RETREATS = 5
+LOWER_RATE = (
+    "the last good checkpoint is intact; resume with a lower training.learning_rate\n"
+    "(in the flow phase: training.flow_learning_rate)"
+)
+"""What to do about a divergence."""
 
 
 def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) -> Tensor:
@@ -106,8 +111,8 @@ class UpdateGuard:
         self.num_in_a_row += 1
         if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
             raise DivergedError(
-                f"training diverged: {self.num_in_a_row} updates in a row had a loss or gradient out of bounds;\n"
-                "the last good checkpoint is intact; resume with a lower training.learning_rate"
+                f"training diverged: {self.num_in_a_row} updates in a row had a loss or gradient out of bounds;"
+                f"\n{LOWER_RATE}"
             )
         return False
 

@@ -1,14 +1,14 @@
 """Before training: read the data, settle what the configuration left open, hold images out."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vae_cli.config import RunConfig
+from vae_cli.config import LatentSpec, RunConfig
 from vae_cli.data.builtin import builtin_split
 from vae_cli.data.cache import ImageSet, load_images
 from vae_cli.data.masks import parse_color
@@ -164,11 +164,18 @@ def _complete_geometry(
                 how = f"{size[0]}×{size[1]} ({config.data.fit})"
                 notes.append(f"images are brought to {how}; --image-size sets another")
     latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
-    stride = coarsest_stride(latents, size)
-    rounded = (max(stride, round(size[0] / stride) * stride), max(stride, round(size[1] / stride) * stride))
+    rounded = rounded_size(size, latents)
     if rounded != size:
+        stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
     return _settled(config, rounded, channels), notes
+
+
+def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[int, int]:
+    """The nearest (H, W) that the latents' grids divide."""
+    stride = coarsest_stride(latents, size)
+    height, width = (max(stride, round(side / stride) * stride) for side in size)
+    return height, width
 
 
 def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:

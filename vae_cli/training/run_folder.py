@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vae_cli.config import RunConfig, dump_yaml, from_dict, read_layer
-from vae_cli.data.atomic import write_atomically
+from vae_cli.data.atomic import is_partial, write_atomically
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.training.checkpoint import checkpoints_in
 from vae_cli.training.prepare import Prepared
 
-OUR_ENTRIES = ("config.yaml", "data.json", "metrics.jsonl", "previews", "report.html", "checkpoints")
+METRICS = "metrics.jsonl"
+OUR_ENTRIES = ("config.yaml", "data.json", METRICS, "previews", "report.html", "checkpoints")
 """What `--overwrite` may remove; everything else in the folder is the user's."""
 
 
@@ -48,8 +49,8 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         if not overwrite:
             raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
         return
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if not names <= {*OUR_ENTRIES, *map(_temporary, OUR_ENTRIES)}:  # less is what a kill at the very start leaves
+    names = {path.name for path in folder.iterdir() if not is_partial(path)} if folder.exists() else set()
+    if not names <= {*OUR_ENTRIES}:  # less is what a kill at the very start leaves
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
 
 
@@ -81,14 +82,7 @@ def describe(folder: Path, prepared: Prepared) -> None:
         "skipped": [{"id": item.id, "reason": item.reason} for item in prepared.skipped],
     }
     for name, text in (("config.yaml", dump_yaml(prepared.config)), ("data.json", json.dumps(facts, indent=1))):
-        temporary = folder / _temporary(name)
-        temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
-        temporary.replace(folder / name)
-
-
-def _temporary(name: str) -> str:
-    """What an entry is called until it is whole."""
-    return f".{name}.tmp"
+        write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
 
 def stored_config(folder: Path) -> RunConfig:
@@ -105,12 +99,19 @@ def has_checkpoint(folder: Path) -> bool:
     return bool(checkpoints_in(folder))
 
 
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """The last line of `metrics.jsonl`; empty where there is none, or a damaged one."""
+    path = folder / METRICS
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return json.loads(lines[-1]) if lines and math.isfinite(_step_of(lines[-1])) else {}
+
+
 class MetricsLog:
     """`metrics.jsonl`, one JSON object a line, and TensorBoard events where that package is installed."""
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
-        path = folder / "metrics.jsonl"
+        path = folder / METRICS
         found = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:

@@ -40,12 +40,6 @@ def builtin_scan() -> Builtin:
     return Builtin(np.concatenate(pixels), np.concatenate(labels), label_names, tuple(ids))
 
 
-def load_builtin() -> ImageSet:
-    """The same as an ImageSet; its labels count through builtin_scan().label_names."""
-    data = builtin_scan()
-    return ImageSet(data.pixels, data.ids, data.labels)
-
-
 def builtin_split() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """The training and the held-out images, by the rule of split_images, and the names of the labels."""
     data = builtin_scan()
