@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.blending import blended
-from vae_cli.model.flow import REFINEMENT_TIME
+from vae_cli.model.flow import FILL_TEMPERATURE, REFINEMENT_TIME
 from vae_cli.model.priors import image_generator, through_flow, to_device
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents, draw_noise
@@ -84,13 +84,14 @@ def fill_pictures(
 
 
 def paired_noise(vae: VAE, number: int, *place: int) -> Latents:
-    """Noise of one picture: draw `number` of those that belong to a place (seed, image, window).
+    """Noise of one picture, at FILL_TEMPERATURE: draw `number` of those that belong to a place (seed, image, window).
 
     Each odd draw mirrors the one before it (antithetic variates, Hammersley & Morton 1956): two fills then differ as
     much as they can, and the mean of a few comes nearer to the posterior's.
     """
     noise = draw_noise(vae.latent_shapes, 1, image_generator(*place, number // 2))
-    return Latents(tuple(-layer if number % 2 else layer for layer in noise))
+    scale = -FILL_TEMPERATURE if number % 2 else FILL_TEMPERATURE
+    return Latents(tuple(scale * layer for layer in noise))
 
 
 def noise_chunk(drawn: Sequence[Latents]) -> Latents:

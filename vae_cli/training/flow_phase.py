@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
 from vae_cli.model.blending import evidence, fitted_weight
-from vae_cli.model.flow import LatentFlow
+from vae_cli.model.flow import FILL_TEMPERATURE, LatentFlow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents
@@ -181,7 +181,7 @@ class FlowPhase:
                 observed = move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
                 no_label = torch.full((len(x),), -1, device=x.device)
                 view = View.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
-                noise = torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
+                noise = FILL_TEMPERATURE * torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
                 fills = [self._filled(flow, view, side * pair) for pair in noise for side in (1, -1)]
                 found.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
         return fitted_weight(torch.cat(found))
