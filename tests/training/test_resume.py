@@ -325,6 +325,17 @@ def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.M
     assert (flow.fill_weight < 1).any() and (flow.fill_weight >= 0).all()
 
 
+def test_large_grids_are_calibrated_with_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, (vae, flow), drawn = tiny_setting(tiny_config()), tiny_flow(), []
+    monkeypatch.setattr(flow, "calibrate", lambda z, *_, **__: drawn.append(len(z)))
+    positions = flow.shape[1] * flow.shape[2]
+    for full_grid in (positions, positions // 4, 0):
+        monkeypatch.setattr(flow_phase, "FULL_GRID", full_grid)
+        flow_phase.FlowPhase(setting, flow, vae).calibrate(flow)
+    assert drawn == [flow_phase.CALIBRATION_IMAGES, flow_phase.CALIBRATION_IMAGES // 4,
+                     flow_phase.FEWEST_CALIBRATION_IMAGES]  # fmt: skip
+
+
 # The program itself: signals to a real process
 
 

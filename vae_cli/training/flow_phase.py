@@ -36,6 +36,9 @@ CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
 """Samples drawn to calibrate the flow's noise; with 512, the scale has a standard error of about 0.005. Ten steps take
 1 % of the spread away, whatever the flow; with the four of the smallest preset the calibration would mend the solver.
 """
+FULL_GRID, FEWEST_CALIBRATION_IMAGES = 64, 16
+"""Positions of a latent grid up to which so many are drawn. Larger grids tell as much with fewer images, but no fewer
+than these: at 256 px all 512 would take longer than many a training."""
 WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS, WEIGHED_STEPS = 48, 16, 2, 2
 """Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
 filled at once; pairs of fills whose mean is compared, and solver steps of each."""
@@ -149,8 +152,9 @@ class FlowPhase:
 
     def _calibrate_noise(self, flow: LatentFlow) -> None:
         """On training images, since the VAE may see others as further away."""
-        num_images = len(self.setting.train.ids)
-        rows = np.arange(CALIBRATION_IMAGES) * num_images // CALIBRATION_IMAGES  # again and again where they are few
+        num_images, positions = len(self.setting.train.ids), flow.shape[1] * flow.shape[2]
+        num_drawn = max(FEWEST_CALIBRATION_IMAGES, CALIBRATION_IMAGES * FULL_GRID // max(FULL_GRID, positions))
+        rows = np.arange(num_drawn) * num_images // num_drawn  # again and again where they are few
         posteriors = [self._posterior(x) for x in self.setting.train_chunks(rows)]
         mean, log_scale = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
         generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 0)
