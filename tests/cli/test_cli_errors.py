@@ -254,4 +254,6 @@ def test_the_same_command_with_resume_is_no_change(vae, photos: Path, tmp_path: 
     assert vae(*words).code == 0
     again = vae(*words, "--resume")
     assert again.code == 0 and "nothing to do" in again.stderr, again.stderr
+    assert vae(*words, "--resume", "--set", "data.image_size=null").code == 0
     assert_short(vae(*words, "--resume", "--image-size", 32), 2, "image_size", "start a new run")
+    assert_short(vae(*words, "--resume", "--set", "training.patiance=auto"), 2, "training.patiance")

@@ -147,7 +147,7 @@ def test_bad_files_and_suspicious_masks_are_named(vae, run: Path, scans: Path, t
     assert "looks like damage" in filled.stderr and "--dry-run" in filled.stderr
 
 
-def test_folders_with_the_same_names_get_masks_of_their_own(vae, run: Path, tmp_path: Path) -> None:
+def test_images_of_one_name_in_two_folders_get_masks_of_their_own(vae, run: Path, tmp_path: Path) -> None:
     for folder, suffix in (("one", "jpg"), ("two", "tif")):
         (tmp_path / folder).mkdir()
         scratched().save(tmp_path / folder / f"a.{suffix}")

@@ -35,7 +35,9 @@ class _Request:
     overwrite: bool
 
     def check(self) -> None:
-        """Raises ConfigError for a setting that would be ignored."""
+        """Raises ConfigError for a setting that would be ignored or make no images."""
+        if self.solver_steps == 1:
+            raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
         if self.method == "sample" and self.strength is not None:
             raise ConfigError("--strength: means nothing to --method sample, which starts from no image; leave one out")
 
@@ -90,8 +92,6 @@ def augment(
     Example: vae augment runs/photos photos --per-image 4 --balance --include-originals --out larger
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    if solver_steps == 1:
-        raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
     request = _Request(per_image, strength, balance, method, include_originals, solver_steps, seed, overwrite)
     request.check()
     loading.require_run(run)

@@ -48,7 +48,12 @@ class Writer:
         from vae_cli.data.atomic import write_atomically
         from vae_cli.data.decode import read_bytes
 
-        write_atomically(target, read_bytes(self.images.refs[position]))
+        ref = self.images.refs[position]
+        try:
+            content = read_bytes(ref)
+        except DataError as error:
+            raise DataError(f"{name_of(self.images.path, ref.id)}: {error}") from error
+        write_atomically(target, content)
         self.originals += 1
         self._add(position, target, _ORIGINAL, None)
 

@@ -47,7 +47,10 @@ def conclude(
 
 
 def is_concluded(folder: Path, last_step: int) -> bool:
-    """Whether that was done: a kill in the middle of it leaves no figures of the last step, or no page after them."""
+    """Whether that was done: a kill in the middle of it leaves no figures of the last step, or no page after them.
+
+    A copy that has lost the files' times may be concluded once more, which changes nothing.
+    """
     from vae_cli.report.run_page import MEASURED
     from vae_cli.training.run_folder import METRICS, last_metrics
 

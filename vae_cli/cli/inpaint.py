@@ -287,7 +287,7 @@ def _pictures(
                 leave_out()
                 continue
             _checked_cover(hole, item, writers.results)
-            remark_on_grey_model(model, original, item.name, writers, "so are the fills")
+            remark_on_grey_model(model, original, item.name, writers, "so are the fills", hole=hole)
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:
             writers.failed(item.name, str(error))

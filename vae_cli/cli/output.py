@@ -150,7 +150,7 @@ def _png_text(seed: int | None) -> "PngInfo":
 
 
 def key_of(path: Path | PurePosixPath) -> str:
-    """Equal for names that are one file, which depends on the system: some ignore case."""
+    """Equal for names that are one file on this system's own disks: those of Windows and macOS ignore case."""
     return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
 
 

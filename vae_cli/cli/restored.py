@@ -35,7 +35,7 @@ def file_format(wanted: str, out: Path | None) -> str:
     if out is None or not output.is_picture(out):
         return name
     of_out = out.suffix.lower().lstrip(".")
-    if name not in ("keep", of_out):
+    if name != "keep" and FORMATS[name] != FORMATS[of_out]:
         raise ConfigError(f"--format {wanted}: --out {out} says {of_out}; leave one of them out")
     return of_out
 
@@ -95,17 +95,24 @@ def with_changes(
     return original.with_fill(after, is_changed) if is_changed.any() else original
 
 
-def has_colour(original: "AnyOriginal") -> bool:
-    """Whether any pixel is shown in another colour than grey."""
+def has_colour(original: "AnyOriginal", hole: "np.ndarray | None" = None) -> bool:
+    """Whether any pixel, outside the hole where there is one, is shown in another colour than grey."""
     shown = original.display_array(3)
-    return bool((shown != shown[:, :, :1]).any())
+    coloured = (shown != shown[:, :, :1]).any(-1)
+    return bool((coloured if hole is None else coloured & ~hole).any())
 
 
 def remark_on_grey_model(
-    model: "LoadedModel", original: "AnyOriginal", name: str, writers: "Writers", effect: str
+    model: "LoadedModel",
+    original: "AnyOriginal",
+    name: str,
+    writers: "Writers",
+    effect: str,
+    *,
+    hole: "np.ndarray | None" = None,
 ) -> None:
     """Says what comes of it where a model of grey images is given one in colour."""
-    if model.channels == 1 and has_colour(original):
+    if model.channels == 1 and has_colour(original, hole):
         writers.remark(name, f"in colour, and the model is grey: {effect}")
 
 

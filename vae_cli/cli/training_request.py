@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
           "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
 """What a run keeps for life."""
+_SETTLED = {"data": ("image_size", "channels", "patches"), "model": ("latents", "width", "likelihood")}
+"""What a run settles where it is left open."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Request:
         layer: Layer = read_layer(self.config_path) if self.config_path else {}
         for further in (*map(parse_assignment, self.sets), self.options):
             layer = merge(layer, further)
-        config = stored.updated(_settled_as(stored, layer))
+        config = _as_settled(stored, layer)
         for key in _FIXED:
             old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
             if old != new:
@@ -58,22 +60,21 @@ class Request:
         return any(name in layer for name in BUDGETS for layer in (named, *in_sets) if isinstance(layer, dict))
 
 
-def _settled_as(stored: "RunConfig", layer: "Layer") -> "Layer":
-    """What was asked for, less what the run has settled by itself: `auto`, and a size that it has rounded."""
+def _as_settled(stored: "RunConfig", layer: "Layer") -> "RunConfig":
+    """The stored configuration with what was asked for, except where the run has settled that by itself: what is
+    `auto`, and a size that it has rounded."""
     from vae_cli.training.prepare import rounded_size
 
-    asked = _without_auto(layer)
-    data = dict(asked.get("data", {}))
-    if "image_size" in data:
-        size = stored.updated({"data": {"image_size": data["image_size"]}}).data.image_size
-        assert size is not None and stored.model.latents != "auto", "a stored configuration is complete"
-        data["image_size"] = list(rounded_size(size, stored.model.latents))
-    return {**asked, "data": data}
-
-
-def _without_auto(layer: "Layer") -> "Layer":
-    nested = {name: _without_auto(value) if isinstance(value, dict) else value for name, value in layer.items()}
-    return {name: value for name, value in nested.items() if value not in ("auto", {})}
+    config = stored.updated(layer)
+    asked, settled = config.as_dict(), stored.as_dict()
+    for section, names in _SETTLED.items():
+        for name in names:
+            if asked[section][name] in ("auto", None, {"kind": "auto"}):
+                asked[section][name] = settled[section][name]
+    size = config.data.image_size
+    if size is not None and stored.model.latents != "auto":
+        asked["data"]["image_size"] = list(rounded_size(size, stored.model.latents))
+    return stored.updated(asked)
 
 
 def _at(settings: "Layer", key: str) -> Any:

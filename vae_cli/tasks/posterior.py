@@ -68,13 +68,14 @@ def fill_pictures(
     """[B, C, h, w] in [-1, 1]: x [B, C, h, w] with answers for what is not observed, [B, 1, h, w].
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` weighs the two by what was
-    measured at the end of training. zoom: as for `posterior_pictures`. Raises ConfigError for a model without a flow,
-    except for `classical`.
+    measured at the end of training. noise: standard normal; fills take FILL_TEMPERATURE of it. zoom: as for
+    `posterior_pictures`. Raises ConfigError for a model without a flow, except for `classical`.
     """
     if method == "classical":
         return plate(x * observed, observed)
     steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
-    pictures = posterior_pictures(model, x, observed, noise, zoom=zoom, solver_steps=steps)
+    cooler = Latents(tuple(FILL_TEMPERATURE * layer for layer in noise.noise))
+    pictures = posterior_pictures(model, x, observed, cooler, zoom=zoom, solver_steps=steps)
     assert model.flow is not None, "else there were no pictures"
     weight = model.flow.trust(torch.zeros(len(x)) if zoom is None else zoom).cpu()
     if method == "auto" and bool((weight < 1).any()):
@@ -84,14 +85,13 @@ def fill_pictures(
 
 
 def paired_noise(vae: VAE, number: int, *place: int) -> Latents:
-    """Noise of one picture, at FILL_TEMPERATURE: draw `number` of those that belong to a place (seed, image, window).
+    """Noise of one picture: draw `number` of those that belong to a place (seed, image, window).
 
     Each odd draw mirrors the one before it (antithetic variates, Hammersley & Morton 1956): two fills then differ as
     much as they can, and the mean of a few comes nearer to the posterior's.
     """
     noise = draw_noise(vae.latent_shapes, 1, image_generator(*place, number // 2))
-    scale = -FILL_TEMPERATURE if number % 2 else FILL_TEMPERATURE
-    return Latents(tuple(scale * layer for layer in noise))
+    return Latents(tuple(-layer if number % 2 else layer for layer in noise))
 
 
 def noise_chunk(drawn: Sequence[Latents]) -> Latents:

@@ -37,8 +37,8 @@ CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
 1 % of the spread away, whatever the flow; with the four of the smallest preset the calibration would mend the solver.
 """
 FULL_GRID, FEWEST_CALIBRATION_IMAGES = 64, 16
-"""Positions of a latent grid up to which so many are drawn. Larger grids tell as much with fewer images, but no fewer
-than these: at 256 px all 512 would take longer than many a training."""
+"""Positions of a latent grid up to which so many are drawn. Larger grids make do with fewer images, though not with
+fewer than these: each tells more, and at 256 px 512 would take longer than many a training."""
 WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS, WEIGHED_STEPS = 48, 16, 2, 2
 """Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
 filled at once; pairs of fills whose mean is compared, and solver steps of each."""
