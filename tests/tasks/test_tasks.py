@@ -12,7 +12,9 @@ from tiny import LADDER, pictures, tiny_model, vivid
 
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
+from vae_cli.model.flow import FILL_TEMPERATURE
 from vae_cli.model.vae import Latents
+from vae_cli.tasks import posterior
 from vae_cli.tasks.encode import expected_images
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
@@ -197,6 +199,17 @@ def test_every_second_fill_mirrors_the_noise_of_the_one_before(model: LoadedMode
     first, second, third = (paired_noise(model.vae, number, 1, 2).noise for number in range(3))
     assert all(torch.equal(a, -b) for a, b in zip(first, second, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, third, strict=True))
+
+
+def test_fills_are_as_far_apart_as_their_temperature_says(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = vivid(copy.deepcopy(model))
+
+    def apart(temperature: float) -> float:
+        monkeypatch.setattr(posterior, "FILL_TEMPERATURE", temperature)
+        first, second = (inside(fill) for fill in fills(model, pictures(1)[0], samples=2, method="model"))
+        return float(np.abs(first - second).mean())
+
+    assert apart(0.0) == 0 < apart(FILL_TEMPERATURE) < apart(1.0)
 
 
 def test_fills_are_weighed_by_what_the_model_holds(model: LoadedModel) -> None:

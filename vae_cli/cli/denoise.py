@@ -10,16 +10,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import (
-    Writers,
-    file_format,
-    marked,
-    refuse_zips,
-    remark_on_grey_model,
-    require_flow,
-    target_paths,
-    with_changes,
-)
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -143,7 +134,7 @@ def _denoise(
     original, messages = open_original(item.ref.path), writers.results.messages
     background = parse_color(model.config.data.background)
     image = original.display_array(model.channels, background)
-    remark_on_grey_model(model, original, item.name, writers, "colours keep their noise")
+    writers.remark_on_grey(model, item.name, original, "colours keep their noise")
     sigma = estimate_sigma(image) if settings.sigma is None else settings.sigma
     messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
     if sigma > DENOISING_SIGMA[1]:  # it is still removed, less well

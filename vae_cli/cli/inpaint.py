@@ -24,15 +24,7 @@ from vae_cli.cli.holes import (
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import (
-    Writers,
-    file_format,
-    marked,
-    refuse_zips,
-    remark_on_grey_model,
-    require_flow,
-    target_paths,
-)
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
 
@@ -287,7 +279,7 @@ def _pictures(
                 leave_out()
                 continue
             _checked_cover(hole, item, writers.results)
-            remark_on_grey_model(model, original, item.name, writers, "so are the fills", hole=hole)
+            writers.remark_on_grey(model, item.name, original, "so are the fills", hole)
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:
             writers.failed(item.name, str(error))

@@ -84,8 +84,8 @@ def _read_arrays(path: Path) -> "list[np.ndarray]":
         raise DataError(f"{path}: {error.args[0]}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}); {_MAKE_ONE}") from error
-    # zipfile raises NotImplementedError, too: for a zip that asks for a newer version of the format than it knows.
-    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError is zipfile's for zips that are encrypted or newer than it knows.
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a file of plain arrays (pickled objects are never read); {_MAKE_ONE}") from error
 
 

@@ -102,20 +102,6 @@ def has_colour(original: "AnyOriginal", hole: "np.ndarray | None" = None) -> boo
     return bool((coloured if hole is None else coloured & ~hole).any())
 
 
-def remark_on_grey_model(
-    model: "LoadedModel",
-    original: "AnyOriginal",
-    name: str,
-    writers: "Writers",
-    effect: str,
-    *,
-    hole: "np.ndarray | None" = None,
-) -> None:
-    """Says what comes of it where a model of grey images is given one in colour."""
-    if model.channels == 1 and has_colour(original, hole):
-        writers.remark(name, f"in colour, and the model is grey: {effect}")
-
-
 class Writers:
     """Results encoded and written while the next ones are computed, with few pixels waiting. What became of each image
     is recorded in the order in which it was handed over here, whether there was something to write or not."""
@@ -167,6 +153,13 @@ class Writers:
     def remark(self, name: str, text: str) -> None:
         """Something to be said once of all images that it is true of."""
         self._remarks[name, text] = None
+
+    def remark_on_grey(
+        self, model: "LoadedModel", name: str, original: "AnyOriginal", effect: str, hole: "np.ndarray | None" = None
+    ) -> None:
+        """A remark on what it means that a grey model is given an image which has colours, looked at outside `hole`."""
+        if model.channels == 1 and has_colour(original, hole):
+            self.remark(name, f"in colour, and the model is grey: {effect}")
 
     def tell_remarks(self, num_images: int) -> None:
         """Says each remark with the number of its images among all those of the command."""

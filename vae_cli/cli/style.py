@@ -12,16 +12,7 @@ import typer
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import (
-    Writers,
-    file_format,
-    marked,
-    refuse_zips,
-    remark_on_grey_model,
-    require_flow,
-    target_paths,
-    with_changes,
-)
+from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
 
@@ -259,7 +250,7 @@ def _restyle_all(
         for styled in restyle(_contents(change.model, jobs, settings, writers, waiting), change):
             done = waiting.popleft()
             name = done.item.name
-            remark_on_grey_model(change.model, done.original, name, writers, "colours change in brightness alone")
+            writers.remark_on_grey(change.model, name, done.original, "colours change in brightness alone")
             result = with_changes(marked(done.original, settings.seed), done.picture, styled.pixels, background)
             save = partial(result.save, done.target, format=settings.format, overwrite=settings.overwrite)
             writers.add(name, done.target, styled.pixels.size, save)

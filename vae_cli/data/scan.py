@@ -246,8 +246,8 @@ def _scan_zip(path: Path, found: _Found) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {info.filename for info in archive.infolist() if not info.is_dir()}
-    # zipfile raises NotImplementedError, too: for a zip that asks for a newer version of the format than it knows.
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    # RuntimeError is zipfile's for zips that are newer than it knows.
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: no readable zip file ({error}); copy or download it again") from error
     for name in sorted(names):
         parts = name.split("/")

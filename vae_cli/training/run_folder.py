@@ -50,7 +50,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
             raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
         return
     names = {path.name for path in folder.iterdir() if not is_partial(path)} if folder.exists() else set()
-    if not names <= {*OUR_ENTRIES}:  # less is what a kill at the very start leaves
+    if not names <= set(OUR_ENTRIES):  # less is what a kill at the very start leaves
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
 
 
