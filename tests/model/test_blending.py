@@ -44,14 +44,33 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
     torch.testing.assert_close(found[is_common], made[is_common], atol=0.03, rtol=0)
 
 
-def test_without_evidence_the_model_is_trusted() -> None:
-    observed, same = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
-    nothing = evidence(same, same, torch.rand(2, 1, 40, 40), observed)
-    assert torch.equal(fitted_weight(nothing), torch.ones(NUM_KINDS, MAX_DEPTH))
-    wrong = fitted_weight(evidence(1 - same, same, same, observed))
-    least = [0, 0.01, 0.02, 0.03, 0.04] + [0.05] * (MAX_DEPTH - 5)
-    assert wrong[1].tolist() == pytest.approx(least, abs=0.01), "the continuation is the truth here"
-    assert wrong[0].tolist() == [1] * MAX_DEPTH, "no pixel lies among few known ones"
+LEAST = [0, 0.005, 0.01, 0.015] + [0.02] * (MAX_DEPTH - 4)
+
+
+def test_a_model_that_is_wrong_is_trusted_so_little_that_only_its_fills_differ() -> None:
+    observed, truth = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
+    wrong = fitted_weight(evidence(1 - truth, truth, truth, observed))
+    for weights in wrong:
+        assert weights.tolist() == pytest.approx(LEAST, abs=1e-4)
+
+
+def test_without_evidence_about_a_kind_the_model_is_trusted() -> None:
+    observed, truth = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
+    right = fitted_weight(evidence(truth, 1 - truth, truth, observed))
+    assert right[0].tolist() == [1] * MAX_DEPTH, "no pixel lies among few known ones"
+
+
+def test_a_small_gain_convinces_in_part_a_larger_one_fully() -> None:
+    """Weight w of a fill that is right in w of its difference gains -10 log10(1 - w²) dB if the rest is unrelated."""
+    observed, generator = box().repeat(300, 1, 1, 1), torch.Generator().manual_seed(0)
+    smooth, fill, other = (torch.randn(300, 3, 40, 40, generator=generator) for _ in range(3))
+
+    def weight(share: float) -> float:
+        truth = smooth + share * (fill - smooth) + (1 - share**2) ** 0.5 * 2**0.5 * other
+        return fitted_weight(evidence(fill, smooth, truth, observed))[1, 2].item()
+
+    assert weight(0.2) == pytest.approx(0.2 * 0.177 / 0.5, rel=0.2), "0.18 of 0.5 dB"
+    assert weight(0.5) == pytest.approx(0.5, rel=0.1), "1.25 dB"
 
 
 def test_what_holds_less_deep_is_taken_where_there_is_nothing_to_go_by() -> None:
