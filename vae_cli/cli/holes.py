@@ -78,7 +78,7 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
     if source.path is None:
         yield from map(Damaged, items)
         return
-    from vae_cli.data.masks import NO_MASK
+    from vae_cli.data.masks import NoMask
     from vae_cli.data.scan import Skipped, scan
 
     masks = _masks_of(items, scan(source.path, labels="none") if source.path.is_dir() else source.path)
@@ -87,20 +87,19 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
         if isinstance(mask, Skipped):
             if item.ref.path.resolve() in masks_in_use:
                 continue  # it lies beside the image whose mask it is
-            yield Damaged(item, None, mask.reason, mask.reason.startswith(NO_MASK))
+            yield Damaged(item, None, mask.reason, isinstance(mask, NoMask))
         else:
             yield Damaged(item, mask)
 
 
 def _masks_of(items: Sequence[Input], masks: "Scan | Path") -> "list[ImageRef | Skipped]":
     """Of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so."""
-    from vae_cli.data.masks import NO_MASK, pair_masks
-    from vae_cli.data.scan import Skipped
+    from vae_cli.data.masks import NoMask, pair_masks
 
     placed = [replace(item.ref, id=str(item.relative)) for item in items]
     pairs = pair_masks(placed, masks)
     found = [pairs[ref.id] for ref in placed]
-    left = [isinstance(mask, Skipped) and mask.reason.startswith(NO_MASK) for mask in found]
+    left = [isinstance(mask, NoMask) for mask in found]
     by_name = pair_masks([item.ref for item, is_left in zip(items, left, strict=True) if is_left], masks)
     return [by_name[item.ref.id] if is_left else mask for item, mask, is_left in zip(items, found, left, strict=True)]
 
@@ -147,10 +146,3 @@ def found_hole(item: Input, *, dilate_pixels: int, most: float = 1.0) -> "np.nda
 def num_undamaged(results: Results) -> int:
     """Images in which nothing was found."""
     return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)
-
-
-def num_without_mask(results: Results) -> int:
-    """Images for which there is no mask, whether that was allowed or not."""
-    from vae_cli.data.masks import NO_MASK
-
-    return sum((entry["reason"] or "").startswith(NO_MASK) for entry in results.files)

@@ -17,7 +17,6 @@ from vae_cli.cli.holes import (
     Damaged,
     MaskSource,
     num_undamaged,
-    num_without_mask,
     pair,
     read_hole_of,
 )
@@ -137,7 +136,7 @@ def inpaint(
     _fill_all(model, jobs, settings, results)
     if sheet is not None:
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
-    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{num_without_mask(results)} without a mask"
+    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_without_mask} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
     elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
@@ -155,7 +154,7 @@ def _plan(
     paired = list(pair(items, settings.masks))
     for damaged in paired:
         if damaged.is_missing:
-            results.skipped(damaged.item.name, damaged.problem or "", partly=not skip_missing)
+            results.without_mask(damaged.item.name, damaged.problem or "", is_allowed=skip_missing)
             results.messages.note(f"no mask for {shown(damaged.item.name)}")
         elif damaged.problem:
             results.failed(damaged.item.name, damaged.problem)
@@ -185,15 +184,14 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
             results.failed(item.name, str(error))
             continue
         covers.append(cover)
-        results.skipped(item.name, "dry run", job.targets[0])
+        results.planned(item.name, job.targets[0])
         if not results.as_json:
             mask = job.damaged.mask
             say(f"{shown(item.name)}  {shown(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
     if not results.as_json:
-        say(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
+        say(f"{len(covers)} pairs, {results.num_without_mask} images without a mask, {results.num_failed} failed")
         if covers:
             say(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
-    results.num_present = len(covers)
     extremes = [min(covers), max(covers)] if covers else None
     results.finish("the same command without --dry-run", dry_run=True, pairs=len(covers), mask_cover=extremes)
 

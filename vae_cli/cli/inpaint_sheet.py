@@ -39,7 +39,9 @@ def write_sheet(
     from vae_cli.data.atomic import writing
     from vae_cli.report.contact_sheet import contact_sheet
 
-    counts = f"{results.num_written} fills written, {results.num_failed} failed, {results.num_missing} without a mask"
+    counts = (
+        f"{results.num_written} fills written, {results.num_failed} failed, {results.num_without_mask} without a mask"
+    )
     with writing(path) as file:
         for piece in contact_sheet(f"{_TITLE}: {counts}", _rows(path, jobs, masks, results)):
             file.write(piece.encode("utf-8", "replace"))

@@ -66,7 +66,8 @@ class Results:
     def __init__(self, command: str, messages: Messages, *, as_json: bool) -> None:
         self.command, self.messages, self.as_json = command, messages, as_json
         self.files: list[dict[str, Any]] = []
-        self.num_written = self.num_present = self.num_failed = self.num_missing = 0
+        self.num_written = self.num_present = self.num_failed = 0
+        self.num_without_mask = self.num_missing = 0
         Results.latest = self
 
     def written(self, source: str | None, output: Path, sample: int | None = None, **facts: Any) -> None:
@@ -92,10 +93,16 @@ class Results:
         self._add(source, None, "failed", reason, None)
         self.messages.warn(f"{shown(source or '')}: {shown(reason)}")
 
-    def skipped(self, source: str, reason: str, output: Path | None = None, *, partly: bool = False) -> None:
-        """A file left out; `partly` when the user did not ask for that, so that the exit code says so."""
-        self.num_missing += partly
-        self._add(source, output, "skipped", reason, None)
+    def without_mask(self, source: str, reason: str, *, is_allowed: bool) -> None:
+        """An image left out; unless the user allowed that, the exit code says so."""
+        self.num_without_mask += 1
+        self.num_missing += not is_allowed
+        self._add(source, None, "skipped", reason, None)
+
+    def planned(self, source: str, output: Path) -> None:
+        """What a dry run would write."""
+        self.num_present += 1
+        self._add(source, output, "skipped", "dry run", None)
 
     def present(self, source: str, output: Path) -> None:
         """A result that was there already and was to be left alone."""

@@ -14,8 +14,6 @@ from vae_cli.errors import ConfigError, DataError
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
 _MASK_SUFFIXES = ("_mask", "-mask", ".mask")
-NO_MASK = "no mask"
-"""How the reason of an image begins for which there is none."""
 
 
 def parse_color(text: str) -> Colour:
@@ -127,6 +125,10 @@ def _alpha(image: Image.Image) -> np.ndarray:
 # ---- pairs
 
 
+class NoMask(Skipped):
+    """There is none for an image; others are left out because theirs is not clear."""
+
+
 def pair_masks(images: Sequence[ImageRef], masks: Scan | Path) -> dict[str, ImageRef | Skipped]:
     """For each image's id its mask, or Skipped with the reason. A path is one mask for all.
 
@@ -155,7 +157,7 @@ def pair_masks(images: Sequence[ImageRef], masks: Scan | Path) -> dict[str, Imag
 
 def _pair(image_id: str, stem: str, same_stem: list[ImageRef], masks: list[ImageRef]) -> ImageRef | Skipped:
     if not masks:
-        return Skipped(image_id, f"{NO_MASK} {stem}.* or {stem}_mask.*")
+        return NoMask(image_id, f"no mask {stem}.* or {stem}_mask.*")
     if len({image.path.resolve() for image in same_stem}) > 1:  # a file that is given twice may have it twice
         names = {image.id for image in same_stem}
         names = names if len(names) == len(same_stem) else {str(image.path) for image in same_stem}
