@@ -21,18 +21,22 @@ Layer = dict[str, Any]
 
 
 def parse_duration(value: object) -> object:
-    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`; anything else is returned for pydantic to refuse."""
+    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`. Raises ValueError for other words; what is none is returned
+    for pydantic to judge."""
     if not isinstance(value, str):
         return value
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
     if not parts or "".join(number + unit for number, unit in parts) != value.strip():
-        return value
+        raise ValueError("write seconds or a duration like 90s, 10m or 1h30m")
     return sum(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)
 
 
 def parse_image_size(value: object) -> object:
-    """(H, W) from `64`, `"64"`, `"48x64"` or a pair; anything else is returned for pydantic to refuse."""
-    if isinstance(value, str) and re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
+    """(H, W) from `64`, `"64"`, `"48x64"` or a pair. Raises ValueError for other words; what is none is returned for
+    pydantic to judge."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
+            raise ValueError("write H or HxW, like 64 or 48x64")
         sides = [int(side) for side in value.lower().split("x")]
         return (sides[0], sides[-1])
     if isinstance(value, int) and not isinstance(value, bool):
@@ -366,8 +370,8 @@ def _explain_one(dotted: str, detail: Any) -> str:
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    (closest,) = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"; did you mean {closest}?"
 
 
 def known_keys() -> list[str]:

@@ -142,6 +142,7 @@ def test_the_class_that_lost_most_is_named(capsys: pytest.CaptureFixture[str], t
     writer.dropped.update({"dog": 3, "cat": 1})
     report(writer, 9)
     assert "4 of 9 images were given up (3 of them of dog)" in capsys.readouterr().err
+    assert [(entry["input"], entry["status"]) for entry in results.files] == [("dog", "failed")], "cat has others"
     writer.dropped = Counter({"": 2})
     report(writer, 7)
     assert "2 of 7 images were given up: no attempt" in capsys.readouterr().err

@@ -60,4 +60,4 @@ def test_a_missing_extra_is_named(vae, run: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(builtins, "__import__", without_onnx)
     outcome = vae("export", run, "--part", "decoder", "--out", tmp_path / "a.onnx")
-    assert outcome.code == 2 and "vae-cli[onnx]" in outcome.stderr
+    assert outcome.code == 2 and "pip install onnx onnxscript" in outcome.stderr

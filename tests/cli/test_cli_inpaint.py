@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_cli.training.loop import Trainer
+
 from .conftest import draw, draw_mask, pixels
 
 HOLE = (slice(4, 10), slice(4, 10))
@@ -147,6 +149,25 @@ def test_a_model_without_a_flow_names_the_command(vae, run_without_flow: Path, s
     outcome = vae("inpaint", run_without_flow, scans / "a.tif", *words)
     assert outcome.code == 2 and f"vae train --out {run_without_flow} --resume" in outcome.stderr
     assert "training.flow_share=0.6" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_a_model_that_was_stopped_before_its_flow_is_to_be_resumed_as_it_was(
+    vae, photos: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(trainer: Trainer) -> bool:
+        trainer.stopped = trainer.progress.step >= 3
+        return trainer.stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_stops", stops)
+        vae("train", photos, "--preset", "tiny", "--labels", "none", "--out", tmp_path / "run", "--device", "cpu")
+    words = ("--mask", scans / "masks" / "a.png", "--out", tmp_path / "o.png")
+    outcome = vae("inpaint", tmp_path / "run", scans / "a.tif", *words)
+    assert outcome.code == 2 and outcome.errors[-1].endswith(f"vae train --out {tmp_path / 'run'} --resume")
+    fewer = vae("train", "--out", tmp_path / "run", "--resume", "--steps", 2, "--device", "cpu")
+    assert fewer.code == 2 and "the run has made 3 already" in fewer.errors[0]
+    assert vae("train", "--out", tmp_path / "run", "--resume", "--device", "cpu").code == 0
+    assert vae("inpaint", tmp_path / "run", scans / "a.tif", *words).code == 0
 
 
 def test_the_originals_are_never_touched(vae, run: Path, scans: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny import tiny_config
 
-from vae_cli.cli.advice import few_active_line, few_images_line, figures_line, shortened_line
+from vae_cli.cli.advice import few_active_line, few_images_line, few_updates_line, figures_line, shortened_line
 from vae_cli.training.events import Shortened
 
 from .conftest import draw
@@ -18,6 +18,17 @@ def test_few_images_are_told_what_to_expect() -> None:
     assert few_images_line(1000) is None and few_images_line(60_000) is None
     line = few_images_line(999)
     assert line is not None and "999" in line and "1,000" in line and "copy" in line and "\n" not in line
+
+
+def test_few_updates_are_told(vae, tmp_path: Path) -> None:
+    assert few_updates_line(300) is None
+    line = few_updates_line(299)
+    assert line is not None and "only 299 updates" in line and "--time" in line and len(line.splitlines()) <= 3
+    for number in range(12):
+        draw(tmp_path / "photos" / f"{number}.png", number)
+    sets = ("--set", "objective.kl_warmup_steps=3")
+    outcome = vae("train", tmp_path / "photos", *SMALL, *sets, "--out", tmp_path / "run")
+    assert "only 2 updates of the VAE" in outcome.stderr and "collapse" not in outcome.stderr
 
 
 def test_few_active_units_come_with_a_setting_to_try() -> None:
@@ -78,6 +89,7 @@ def test_a_run_logs_active_units_and_stops_when_nothing_improves(vae, photos: Pa
     again = vae("train", "--out", out, "--resume", "--json", "--device", "cpu")
     assert again.json["status"] == "nothing_to_do" and "--steps 200 goes on" in again.stderr
     assert again.json["parameters"] == answer["parameters"], "both networks are counted"
+    assert [again.json["phases"][name]["steps"] for name in ("vae", "flow")] == [0, 0]
 
 
 def test_a_collapsed_run_says_what_to_try(vae, tmp_path: Path) -> None:

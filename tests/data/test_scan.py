@@ -130,6 +130,12 @@ def test_run_folders_and_excluded_folders_are_left_out(tmp_path: Path) -> None:
     assert ids(found) == ["a.png"]
 
 
+def test_results_beside_what_they_were_made_of_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.png-inpaint/a.png", "cats/b.png", "cats-reconstruct/b.png", "art-style/c.png")
+    assert ids(scan(tmp_path)) == ["a.png", "art-style/c.png", "cats/b.png"], "there is no art beside art-style"
+    assert ids(scan(tmp_path / "cats-reconstruct")) == ["b.png"], "asked for by name"
+
+
 def test_heic_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.png", "b.HEIC")
     monkeypatch.setattr(scan_module, "can_read_heif", lambda: False)

@@ -116,7 +116,7 @@ def test_a_classifier_for_other_pictures(tmp_path: Path) -> None:
 def test_inception_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inception.pth").write_bytes(b"weights")
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(ConfigError, match=r"vae-cli\[fid\]"):
+    with pytest.raises(ConfigError, match="pip install torch-fidelity"):
         open_extractor(tmp_path / "inception.pth", channels=1, image_size=(28, 28))
 
 

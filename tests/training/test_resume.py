@@ -29,7 +29,8 @@ from vae_cli.runtime import Runtime
 from vae_cli.training import budget, flow_phase, loop, phase, run_folder
 from vae_cli.training import vae_phase as phase_of_vae
 from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
-from vae_cli.training.loop import Event, PhaseDone, Saved, StepLogged, Trainer, Validated
+from vae_cli.training.events import Calibrating, Event, PhaseDone, Saved, StepLogged, Validated
+from vae_cli.training.loop import Trainer
 from vae_cli.training.phase import Setting
 from vae_cli.training.prepare import Prepared
 
@@ -223,6 +224,13 @@ def test_nothing_to_do_is_known(tmp_path: Path) -> None:
     more = replace(setting, config=setting.config.updated({"training": {"steps": 7}}))
     again = Trainer(more, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
     assert not again.is_done()
+
+
+def test_the_end_of_training_is_told_before_it_is_measured_and_saved(tmp_path: Path) -> None:
+    events = begin(tmp_path / "run", tiny_setting(tiny_config(SAVING)))
+    kinds = [type(event) for event in events]
+    assert kinds.count(Calibrating) == 1
+    assert kinds[kinds.index(Calibrating) :] == [Calibrating, Saved, PhaseDone]
 
 
 def test_budget_in_epochs_counts_images(tmp_path: Path) -> None:
@@ -451,6 +459,9 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     assert process.returncode == code, errors
     answer = json.loads(out)
     assert answer["status"] == "interrupted"
+    assert answer["parameters"] == load_model(uninterrupted("float32", 0.0), CPU).num_parameters
+    assert answer["phases"].keys() == {"vae", "flow"} and answer["phases"]["vae"]["steps"] > 0
+    assert (answer["phases"]["flow"]["steps"] > 0) == (number == signal.SIGTERM)
     assert "Traceback" not in errors and "--resume" in errors
     saved = int(checkpoints_in(run)[-1].name.removeprefix("step-"))
     assert saved == answer["steps"] < STEPS

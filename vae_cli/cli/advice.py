@@ -12,6 +12,8 @@ FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
 FEW_ACTIVE = 0.1
 """Share of active latent units below which the posterior is taken for collapsed."""
+FEW_UPDATES = 300
+"""Of the VAE; with fewer it has hardly begun."""
 MIN_IMAGES = 10
 """Fewer do not tell how much a unit varies."""
 
@@ -23,6 +25,16 @@ def few_images_line(num_images: int) -> str | None:
     return (
         f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is new; "
         f"that takes {FEW_IMAGES:,} or more, better several thousand"
+    )
+
+
+def few_updates_line(vae_steps: int) -> str | None:
+    """What so short a training will give; None for one that was long enough. vae_steps: updates of the VAE."""
+    if vae_steps >= FEW_UPDATES:
+        return None
+    return (
+        f"only {vae_steps} updates of the VAE: expect blurs, whatever is asked of this model;\n"
+        f"that takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time"
     )
 
 

@@ -89,7 +89,7 @@ def augment(
     nor copied, and new images that come too near to one of them, or that a classifier of DATA takes for another class,
     are drawn anew. Without --out everything goes to <DATA>-augment.
 
-    Example: vae augment runs/photos photos --per-image 4 --balance --include-originals --out larger
+    Example: vae augment runs/photos photos --balance --out larger
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
     request = _Request(per_image, strength, balance, method, include_originals, solver_steps, seed, overwrite)

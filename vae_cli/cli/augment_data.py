@@ -71,6 +71,8 @@ def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results)
         results.failed(name_of(data, skipped.id), skipped.reason)
     for note in dict.fromkeys(train.notes + others.notes):
         results.messages.note(note)
+    if others.ids:
+        results.messages.note(f"{len(others.ids)} images are held out, as by `vae train`: neither used nor copied")
     by_id = {ref.id: ref for ref in refs}
     return SplitData(data, found, tuple(by_id[image_id] for image_id in train.ids), train, others)
 

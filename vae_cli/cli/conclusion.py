@@ -12,24 +12,26 @@ from vae_cli.errors import VaeError
 if TYPE_CHECKING:
     from vae_cli.training.checkpoint import LoadedModel
     from vae_cli.training.prepare import Prepared
+    from vae_cli.training.progress import Progress
 
 VALIDATED_IMAGES = 1000
 """The summary measures at most this many held-out images."""
 
 
 def conclude(
-    folder: Path, model: "LoadedModel", prepared: "Prepared", messages: Messages, *, last_step: int
+    folder: Path, model: "LoadedModel", prepared: "Prepared", messages: Messages, *, progress: "Progress"
 ) -> dict[str, Any]:
     """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
 
-    last_step: where training ended, mostly after the step of the best weights.
+    progress: where training ended, mostly after the step of the best weights.
     Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
     """
     from vae_cli.cli import previews
     from vae_cli.report.run_page import MEASURED
     from vae_cli.training.run_folder import MetricsLog
 
-    figures = _measured(model, prepared)
+    messages.note("measuring and drawing the best weights …")
+    figures, last_step = _measured(model, prepared), progress.step
     log = MetricsLog(folder, first_step=last_step)
     plain = {name: value for name, value in figures.items() if _is_plain(value)}
     log.write(last_step, MEASURED, {"weights_step": model.step, **plain})
@@ -41,7 +43,10 @@ def conclude(
         messages.note(f"all of it on one page: {shown(folder / NAME)}")
     except VaeError as error:
         messages.warn(str(error))
-    if line := advice.few_active_line(figures, prepared.config):
+    if line := advice.few_updates_line(progress.vae_steps):
+        messages.warn(line)
+    is_warm = progress.vae_steps > prepared.config.objective.kl_warmup_steps  # before, silent units mean nothing
+    if is_warm and (line := advice.few_active_line(figures, prepared.config)):
         messages.warn(line)
     return figures
 

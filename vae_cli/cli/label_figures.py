@@ -46,9 +46,10 @@ def print_table(per_label: dict[str, dict[str, Any]] | None, *, verbose: bool) -
     """A line a label, if they are few or all are asked for."""
     if not per_label or (len(per_label) > MOST_LINES and not verbose):
         return
-    rows = [["label", *(title for title, _ in _COLUMNS.values())]]
+    columns = {key: column for key, column in _COLUMNS.items() if any(key in each for each in per_label.values())}
+    rows = [["label", *(title for title, _ in columns.values())]]
     for name, figures in per_label.items():
-        cells = [format(figures[key], form) if key in figures else "-" for key, (_, form) in _COLUMNS.items()]
+        cells = [format(figures[key], form) if key in figures else "-" for key, (_, form) in columns.items()]
         rows.append([shown(name), *cells])
     width = max(len(row[0]) for row in rows)
     say("")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from vae_cli import __version__
-from vae_cli.data.scan import IMAGE_SUFFIXES
+from vae_cli.data.scan import HEIF_SUFFIXES, IMAGE_SUFFIXES
 from vae_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def run_folder(run: Path) -> Path:
 
 
 def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath]) -> list[Path]:
-    """Where `names` are written: in `--out`, else in `folder`. Raises ConfigError for one file and several results."""
+    """Where `names` are written: in `--out`, else in `folder`. Raises ConfigError for one file and several results, and
+    for a file of a kind that is only read."""
+    if out is not None and out.suffix.lower() in HEIF_SUFFIXES and not out.is_dir():
+        raise ConfigError(f"--out {out}: HEIC images cannot be written; give another suffix")
     if out is not None and is_picture(out):
         if len(names) != 1:
             raise ConfigError(f"--out {out}: one file for {len(names)} results; give a folder")
@@ -71,7 +74,7 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
     twice = _repeated(paths)
     if twice:
         first = next(path for path in paths if key_of(path) in twice)
-        raise ConfigError(f"{first}: two inputs would be written to this file; run them one by one")
+        raise ConfigError(f"{first}: two inputs would be written to this file; give each once, or run them one by one")
     existing = [path for path in paths if os.path.lexists(path)]
     folders = [path for path in existing if path.is_dir()]
     if folders:

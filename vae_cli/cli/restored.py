@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
+from vae_cli.cli.progress import quoted
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError, VaeError
 
@@ -63,10 +64,12 @@ def target_paths(
 def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
     """Raises ConfigError naming the command that trains a flow. `purpose`: what it does here."""
     if model.flow is None:
-        steps = round(model.step / (1 - _FLOW_SHARE))
+        command = f"vae train --out {quoted(output.run_folder(run))} --resume"
+        if model.config.training.flow_share == 0:  # else the training was stopped before it came to the flow
+            steps = round(model.step / (1 - _FLOW_SHARE))
+            command += f" --set training.flow_share={_FLOW_SHARE} --steps {steps}"
         raise ConfigError(
-            f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n"
-            f"vae train --out {output.run_folder(run)} --resume --set training.flow_share={_FLOW_SHARE} --steps {steps}"
+            f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}"
         )
 
 

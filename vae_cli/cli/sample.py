@@ -104,9 +104,8 @@ def sample(
     _write(images, paths, seed, results, labels, is_sheet=bool(rows), as_grid=output.is_picture(out))
     used_steps = (solver_steps or model.config.model.flow.solver_steps) if used_prior == "flow" else None
     facts = {"labels": labels, "guidance": used_guidance} if labels else {}
-    walk = f"vae interpolate {quoted(run)} --from-samples 0,{max(count - 1, 1)} --seed {seed} --out walk.gif"
-    every = f"vae sample {quoted(run)} --label all --out labels.png"
-    results.finish(every if labels and not rows else walk, seed=seed, prior=used_prior, temperature=temperature,
+    following = _next_step(run, count, seed, is_labelled=bool(labels), has_rows=bool(rows))
+    results.finish(following, seed=seed, prior=used_prior, temperature=temperature,
                    solver_steps=used_steps, **facts)  # fmt: skip
 
 
@@ -116,6 +115,16 @@ def _refuse_given(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
             raise ConfigError(f"{option}: nothing is drawn with --latents; leave one of the two out")
+
+
+def _next_step(run: Path, count: int, seed: int, *, is_labelled: bool, has_rows: bool) -> str:
+    if has_rows:
+        return f"vae evaluate {quoted(run)}"
+    if is_labelled:
+        return f"vae sample {quoted(run)} --label all --out labels.png"
+    if count == 1:
+        return f"vae sample {quoted(run)} -n {NUM_IMAGES} --out grid.png"
+    return f"vae interpolate {quoted(run)} --from-samples 0,{count - 1} --seed {seed} --out walk.gif"
 
 
 def _decode(run: Path, latents: Path, out: Path | None, device: str, results: Results, *, overwrite: bool) -> None:

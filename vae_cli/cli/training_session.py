@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WORTH_A_TRIAL = 200
 """Updates from which on the start line measures how long they will take."""
+_NOTHING_DONE = {"steps": 0, "seconds": 0.0, "images_per_second": 0.0, "validation_loss": None, "shortened": False}
+"""By a phase that this invocation had no part in."""
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -62,10 +64,13 @@ class Session:
     strict: bool
     device: str
     signal_number: int | None = None
-    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    phases: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {name: dict(_NOTHING_DONE) for name in ("vae", "flow")}
+    )
     shortened: set[str] = field(default_factory=set)
     """Phases that used less than their budget because they had stopped getting better."""
     seconds_waited: float = 0.0
+    is_calibrating: bool = False
 
     def dry_run(self, *, as_json: bool) -> None:
         """Print the resolved configuration and what it would cost."""
@@ -184,10 +189,15 @@ class Session:
 
         if resumable is not None and resumable.facts.label_names != prepared.label_names:
             raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
-        return Trainer(
+        trainer = Trainer(
             prepared.setting(runtime), folder, started=self.started, stop=lambda: self.signal_number is not None,
             resume=resumable, extend=self.request.budget_given,
         )  # fmt: skip
+        state = trainer.progress
+        if trainer.total is not None and trainer.total < state.step and state.spent < 1:
+            made = f"the run has made {state.step} already"
+            raise ConfigError(f"{trainer.total} updates: {made}; leave the budget out to go on")
+        return trainer
 
     def _announce(self, prepared: "Prepared", trainer: "Trainer", runtime: "Runtime", folder: Path) -> None:
         """The first lines: what was read, what is trained, for how long."""
@@ -219,7 +229,8 @@ class Session:
             if self.signal_number is not None:
                 raise KeyboardInterrupt
             self.signal_number = number
-            self.messages.note("stopping after this update …")
+            what = "what measures the trained weights" if self.is_calibrating else "this update"
+            self.messages.note(f"stopping after {what}; Ctrl-C again stops at once …")
 
         previous = {number: signal.signal(number, on_signal) for number in _EXIT_CODES}
         log = MetricsLog(folder, first_step=trainer.progress.step) if trainer.runtime.is_main else None
@@ -260,6 +271,9 @@ class Session:
                 self.messages.note(advice.retreated_line(event))
             case events.PreviewDue():
                 previews.draw_progress(event.model, prepared.validation, folder / "previews", event.step)
+            case events.Calibrating():
+                self.is_calibrating = True
+                self.messages.note("trained; now measuring how samples are best drawn and fills best trusted …")
             case events.PhaseDone():
                 self._record_phase(event, prepared)
             case events.Saved():
@@ -297,7 +311,7 @@ class Session:
         if status == "finished":
             model = load_model(folder, runtime)
             facts["parameters"] = model.num_parameters
-            facts["validation"] = conclude(folder, model, prepared, self.messages, last_step=trainer.progress.step)
+            facts["validation"] = conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         if as_json:
             print_json("train", status, **facts)
         else:
@@ -339,7 +353,7 @@ class Session:
             return
         step, model = trainer.progress.step, load_model(folder, runtime)
         if not is_concluded(folder, step):
-            conclude(folder, model, prepared, self.messages, last_step=step)
+            conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         more = 2 * max(step, trainer.total or 0)
         self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:

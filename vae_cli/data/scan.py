@@ -6,7 +6,7 @@ import importlib.util
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -16,6 +16,8 @@ from vae_cli.errors import ConfigError, DataError
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2",
 })  # fmt: skip
+RESULT_FOLDERS = ("inpaint", "masks", "denoise", "reconstruct", "interpolate", "augment", "style")
+"""`photos-inpaint` holds what `vae inpaint` made of `photos` where it was not told where to put it."""
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})
 HEIF_REASON = "HEIC images need one more package: pip install pillow-heif"
 LIST_SUFFIXES = frozenset({".txt", ".csv"})
@@ -133,7 +135,7 @@ def _is_ignored(name: str) -> bool:
 
 def _no_images_message(path: Path, found: _Found) -> str:
     others = sorted(found.others.items(), key=lambda item: (-item[1], item[0]))[:8]
-    seen = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "nothing else"
+    seen = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "no other files"
     message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {seen}"
     if found.skipped:
         first = found.skipped[0]
@@ -164,14 +166,23 @@ def _scan_folder(root: Path, found: _Found, excluded: frozenset[str]) -> None:
             continue
         if prefix and _is_run_folder(children):
             continue
+        names = {entry.name for entry in children}
         for entry in children:
             if _is_ignored(entry.name):
                 continue
             if _is_folder(entry):
+                if _holds_results(entry.name, names):
+                    continue
                 queue = linked if entry.is_symlink() else real
                 queue.append((f"{prefix}{entry.name}/", entry.path))
             elif not excluded or os.path.realpath(entry.path) not in excluded:
                 _add_entry(f"{prefix}{entry.name}", entry, found)
+
+
+def _holds_results(folder: str, beside: Set[str]) -> bool:
+    """Whether it is called as a command calls the folder of its results, and what they were made of lies beside it."""
+    source, dash, command = folder.rpartition("-")
+    return bool(dash) and command in RESULT_FOLDERS and source in beside
 
 
 def _is_run_folder(children: Iterable[os.DirEntry[str]]) -> bool:

@@ -48,6 +48,6 @@ def compressed(rows: np.ndarray, compression: int) -> bytes | memoryview:
 def _codec(compression: int, way: str) -> Callable[..., bytes]:
     title, name = _OF_EXTRA[compression]
     if importlib.util.find_spec("imagecodecs") is None:
-        raise DataError(f"16-bit colour with {title} needs one more package: pip install 'vae-cli[scan]'")
+        raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
     codec: Callable[..., bytes] = getattr(importlib.import_module("imagecodecs"), f"{name}_{way}")
     return codec

@@ -68,7 +68,7 @@ def _inception(path: Path, device: torch.device) -> Extractor:
         module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError as error:
         raise ConfigError(
-            f"--feature-weights {path}: Inception features need one more package: pip install 'vae-cli[fid]'"
+            f"--feature-weights {path}: Inception features need one more package: pip install torch-fidelity"
         ) from error
     try:
         # The extractor unpickles whatever the file holds; this refuses files that hold anything but tensors.

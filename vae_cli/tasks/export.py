@@ -68,7 +68,7 @@ def _require_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"ONNX needs the package {error.name}; install it with: pip install 'vae-cli[onnx]'"
+            f"ONNX needs the package {error.name}; install it with: pip install onnx onnxscript"
         ) from error
 
 

@@ -63,6 +63,13 @@ class PreviewDue:
 
 
 @dataclass(frozen=True)
+class Calibrating:
+    """The last update is done; what the weights need to be used well is measured before they are saved."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class PhaseDone:
     """What one phase did in this invocation."""
 
@@ -74,4 +81,4 @@ class PhaseDone:
     num_refused: int
 
 
-Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | PhaseDone
+Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | Calibrating | PhaseDone

@@ -19,7 +19,17 @@ from vae_cli.model.vae import VAE, build_vae
 from vae_cli.training import checkpoint
 from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
-from vae_cli.training.events import Event, PhaseDone, PreviewDue, Retreated, Saved, Shortened, StepLogged, Validated
+from vae_cli.training.events import (
+    Calibrating,
+    Event,
+    PhaseDone,
+    PreviewDue,
+    Retreated,
+    Saved,
+    Shortened,
+    StepLogged,
+    Validated,
+)
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.learner import Learner
 from vae_cli.training.objective import LOWER_RATE, UpdateGuard, rate_factor_at
@@ -60,8 +70,10 @@ class Trainer:
 
     @property
     def num_parameters(self) -> int:
-        """Of what has been built so far."""
-        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
+        """Of the whole model, the flow included before it is built."""
+        modules: list[nn.Module] = [self.vae]
+        if self.training.flow_share > 0 or self.flow is not None:
+            modules.append(self.flow or self._flow_on(torch.device("meta")))
         return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
     def is_done(self) -> bool:
@@ -184,6 +196,7 @@ class Trainer:
             yield from self._validate(learner)  # which may end the phase
         is_end = state.spent >= 1
         if is_end and isinstance(phase, FlowPhase):
+            yield Calibrating(state.step)
             self._calibrate(phase)
         if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
             yield from self._save(learner)
@@ -322,10 +335,14 @@ class Trainer:
         self.progress = Progress(phase="flow", step=step, first_step=step, unspent=unspent)
         self.guard = UpdateGuard()
 
+    def _flow_on(self, device: torch.device) -> LatentFlow:
+        with device:
+            return build_flow(self.setting.config, self.vae.latent_shapes[0], len(self.setting.label_names))
+
     def _flow_phase(self) -> FlowPhase:
         self.vae.eval().requires_grad_(False)
         self._seed_weights(1)
-        self.flow = build_flow(self.setting.config, self.vae.latent_shapes[0], len(self.setting.label_names))
+        self.flow = self._flow_on(torch.device("cpu"))
         self.runtime.place(self.flow)
         phase = FlowPhase(self.setting, self.flow, self.vae)
         if self.resume is None:

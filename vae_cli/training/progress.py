@@ -32,6 +32,11 @@ class Progress:
     """Share of the run's budget in time that the VAE left to the flow beyond the flow's own."""
 
     @property
+    def vae_steps(self) -> int:
+        """Updates of the VAE so far."""
+        return self.step if self.phase == "vae" else self.first_step
+
+    @property
     def spent(self) -> float:
         """Share of what the current phase is going to use, 0 to 1: what schedules go by."""
         return min(1.0, self.fraction / self.shortened)
