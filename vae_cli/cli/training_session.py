@@ -229,7 +229,7 @@ class Session:
             if self.signal_number is not None:
                 raise KeyboardInterrupt
             self.signal_number = number
-            what = "what measures the trained weights" if self.is_calibrating else "this update"
+            what = "measuring" if self.is_calibrating else "this update"
             self.messages.note(f"stopping after {what}; Ctrl-C again stops at once …")
 
         previous = {number: signal.signal(number, on_signal) for number in _EXIT_CODES}

@@ -66,8 +66,6 @@ class PreviewDue:
 class Calibrating:
     """The last update is done; what the weights need to be used well is measured before they are saved."""
 
-    step: int
-
 
 @dataclass(frozen=True)
 class PhaseDone:

@@ -196,7 +196,7 @@ class Trainer:
             yield from self._validate(learner)  # which may end the phase
         is_end = state.spent >= 1
         if is_end and isinstance(phase, FlowPhase):
-            yield Calibrating(state.step)
+            yield Calibrating()
             self._calibrate(phase)
         if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
             yield from self._save(learner)
