@@ -21,9 +21,9 @@ Layer = dict[str, Any]
 
 
 def parse_duration(value: object) -> object:
-    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`. Raises ValueError for other words; what is none is returned
-    for pydantic to judge."""
-    if not isinstance(value, str):
+    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`. Raises ValueError for other text; plain numbers are
+    returned for pydantic to judge."""
+    if not isinstance(value, str) or re.fullmatch(r"[-+.\d]+([eE][-+]?\d+)?", value.strip()):
         return value
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
     if not parts or "".join(number + unit for number, unit in parts) != value.strip():
@@ -32,8 +32,8 @@ def parse_duration(value: object) -> object:
 
 
 def parse_image_size(value: object) -> object:
-    """(H, W) from `64`, `"64"`, `"48x64"` or a pair. Raises ValueError for other words; what is none is returned for
-    pydantic to judge."""
+    """(H, W) from `64`, `"64"`, `"48x64"` or a pair. Raises ValueError for other text; what is none is left to
+    pydantic."""
     if isinstance(value, str):
         if not re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
             raise ValueError("write H or HxW, like 64 or 48x64")

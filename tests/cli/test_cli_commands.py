@@ -257,3 +257,19 @@ def test_drawn_reconstructions_depend_on_nothing_beside_them(vae, run: Path, tmp
         outcome = vae("reconstruct", run, *inputs, "--sample", "--device", "cpu", "--out", tmp_path / out)
         assert outcome.code == 0, outcome.stderr
     np.testing.assert_array_equal(pixels(tmp_path / "both" / "b.png"), pixels(tmp_path / "alone" / "b.png"))
+
+
+def test_what_sample_names_next_fits_what_it_drew(vae, run: Path, tmp_path: Path) -> None:
+    def following(*words: object) -> str:
+        outcome = vae("sample", run, *words, "--solver-steps", 1)
+        return str(outcome.stderr.splitlines()[-1])
+
+    assert "sample" in following("-n", 1, "--out", tmp_path / "one.png")
+    assert "--from-samples 0,2 --seed 5" in following("-n", 3, "--seed", 5, "--out", tmp_path / "three.png")
+    assert "--label all" in following("-n", 2, "--label", "cat", "--out", tmp_path / "cats.png")
+    assert "evaluate" in following("-n", 1, "--label", "all", "--out", tmp_path / "all.png")
+
+
+def test_kinds_that_are_only_read_are_refused_as_output(vae, run: Path, tmp_path: Path) -> None:
+    outcome = vae("sample", run, "-n", 1, "--out", tmp_path / "a.heic")
+    assert outcome.code == 2 and "HEIC" in outcome.errors[0] and not list(tmp_path.iterdir())

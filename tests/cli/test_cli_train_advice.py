@@ -24,11 +24,16 @@ def test_few_updates_are_told(vae, tmp_path: Path) -> None:
     assert few_updates_line(300) is None
     line = few_updates_line(299)
     assert line is not None and "only 299 updates" in line and "--time" in line and len(line.splitlines()) <= 3
-    for number in range(12):
-        draw(tmp_path / "photos" / f"{number}.png", number)
-    sets = ("--set", "objective.kl_warmup_steps=3")
-    outcome = vae("train", tmp_path / "photos", *SMALL, *sets, "--out", tmp_path / "run")
-    assert "only 2 updates of the VAE" in outcome.stderr and "collapse" not in outcome.stderr
+    for number in range(20):
+        draw(tmp_path / "photos" / ("val" if number < 12 else "train") / f"{number}.png", number)
+    sets = ("--set", "objective.kl_weight=1000", "--set", "training.ema_decay=0.5")
+    cold, warm = (
+        vae("train", tmp_path / "photos", *SMALL, *sets, "--set", f"objective.kl_warmup_steps={steps}",
+            "--out", tmp_path / str(steps)).stderr
+        for steps in (3, 1)
+    )  # fmt: skip
+    assert "only 2 updates of the VAE" in cold and "only 2 updates of the VAE" in warm
+    assert "collapse" not in cold and "collapse" in warm, "during warm-up silent units mean nothing"
 
 
 def test_few_active_units_come_with_a_setting_to_try() -> None:

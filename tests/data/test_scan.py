@@ -131,9 +131,12 @@ def test_run_folders_and_excluded_folders_are_left_out(tmp_path: Path) -> None:
 
 
 def test_results_beside_what_they_were_made_of_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "a.png-inpaint/a.png", "cats/b.png", "cats-reconstruct/b.png", "art-style/c.png")
-    assert ids(scan(tmp_path)) == ["a.png", "art-style/c.png", "cats/b.png"], "there is no art beside art-style"
-    assert ids(scan(tmp_path / "cats-reconstruct")) == ["b.png"], "asked for by name"
+    results = [f"a.png-{command}/a.png" for command in ("inpaint", "inpaint-1", "masks", "denoise-samples", "style-0.5",
+                                                        "denoise", "reconstruct", "interpolate", "style")]  # fmt: skip
+    touch(tmp_path, "a.png", *results, "b.png-inpaint/b.png", "hair/c.png", "hair-style/c.png")
+    kept = ["a.png", "b.png-inpaint/b.png", "hair-style/c.png", "hair/c.png"]
+    assert ids(scan(tmp_path)) == kept, "there is no b.png, and hair-style may be a class"
+    assert ids(scan(tmp_path / "a.png-inpaint")) == ["a.png"], "asked for by name"
 
 
 def test_heic_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

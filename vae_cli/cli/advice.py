@@ -33,7 +33,7 @@ def few_updates_line(vae_steps: int) -> str | None:
     if vae_steps >= FEW_UPDATES:
         return None
     return (
-        f"only {vae_steps} updates of the VAE: expect blurs, whatever is asked of this model;\n"
+        f"only {vae_steps} update{'s' * (vae_steps != 1)} of the VAE: expect blurs, whatever is asked of this model;\n"
         f"that takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time"
     )
 

@@ -72,7 +72,7 @@ def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results)
     for note in dict.fromkeys(train.notes + others.notes):
         results.messages.note(note)
     if others.ids:
-        results.messages.note(f"{len(others.ids)} images are held out, as by `vae train`: neither used nor copied")
+        results.messages.note(f"held out, as by `vae train`, so neither used nor copied: {len(others.ids)}")
     by_id = {ref.id: ref for ref in refs}
     return SplitData(data, found, tuple(by_id[image_id] for image_id in train.ids), train, others)
 

@@ -118,8 +118,10 @@ def report(writer: Writer, asked: int) -> None:
         (worst, count), *others = writer.dropped.most_common()
         where = f" ({count} of them of {shown(worst)})" if worst and (others or len(writer.labels) > 1) else ""
         messages.warn(f"{writer.dropped.total()} of {asked} images were given up{where}: no attempt passed the checks")
-    for label in sorted(name for name in writer.dropped if not writer.labels[name]):
-        writer.results.failed(label or "images without a label", "none of its new images passed the checks")
+        empty = sorted(name for name in writer.dropped if name and not writer.labels[name])
+        if empty:
+            messages.warn(f"no new image of {', '.join(map(shown, empty))}: lower --strength, or train longer")
+            writer.results.num_missing += len(empty)
 
 
 def facts_of(writer: Writer) -> dict[str, Any]:

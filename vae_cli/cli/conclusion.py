@@ -30,7 +30,7 @@ def conclude(
     from vae_cli.report.run_page import MEASURED
     from vae_cli.training.run_folder import MetricsLog
 
-    messages.note("measuring and drawing the best weights …")
+    messages.note("measuring the best weights, drawing pictures …")
     figures, last_step = _measured(model, prepared), progress.step
     log = MetricsLog(folder, first_step=last_step)
     plain = {name: value for name, value in figures.items() if _is_plain(value)}

@@ -27,7 +27,9 @@ GAP_PIXELS = 2
 
 
 def is_picture(out: Path | None) -> bool:
-    """Whether `--out` names one image file; anything else is a folder."""
+    """Whether `--out` names one image file; anything else is a folder. Raises ConfigError for kinds only read."""
+    if out is not None and out.suffix.lower() in HEIF_SUFFIXES and not out.is_dir():
+        raise ConfigError(f"--out {out}: HEIC images cannot be written; give another suffix")
     return out is not None and out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
 
 
@@ -44,10 +46,7 @@ def run_folder(run: Path) -> Path:
 
 
 def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath]) -> list[Path]:
-    """Where `names` are written: in `--out`, else in `folder`. Raises ConfigError for one file and several results, and
-    for a file of a kind that is only read."""
-    if out is not None and out.suffix.lower() in HEIF_SUFFIXES and not out.is_dir():
-        raise ConfigError(f"--out {out}: HEIC images cannot be written; give another suffix")
+    """Where `names` are written: in `--out`, else in `folder`. Raises ConfigError for one file and several results."""
     if out is not None and is_picture(out):
         if len(names) != 1:
             raise ConfigError(f"--out {out}: one file for {len(names)} results; give a folder")

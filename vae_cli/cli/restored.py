@@ -64,9 +64,13 @@ def target_paths(
 def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
     """Raises ConfigError naming the command that trains a flow. `purpose`: what it does here."""
     if model.flow is None:
+        from vae_cli.training.budget import vae_steps
+
         command = f"vae train --out {quoted(output.run_folder(run))} --resume"
-        if model.config.training.flow_share == 0:  # else the training was stopped before it came to the flow
-            steps = round(model.step / (1 - _FLOW_SHARE))
+        training = model.config.training
+        is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
+        if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
+            steps = max(model.step + 1, round(model.step / (1 - _FLOW_SHARE)))
             command += f" --set training.flow_share={_FLOW_SHARE} --steps {steps}"
         raise ConfigError(
             f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}"

@@ -194,9 +194,9 @@ class Session:
             resume=resumable, extend=self.request.budget_given,
         )  # fmt: skip
         state = trainer.progress
-        if trainer.total is not None and trainer.total < state.step and state.spent < 1:
-            made = f"the run has made {state.step} already"
-            raise ConfigError(f"{trainer.total} updates: {made}; leave the budget out to go on")
+        if trainer.total is not None and trainer.total <= state.step and state.spent < 1:
+            wanted = "leave the budget out to go on" if self.request.budget_given else "give more with --steps"
+            raise ConfigError(f"training.steps: {trainer.total}, but the run has made {state.step} already; {wanted}")
         return trainer
 
     def _announce(self, prepared: "Prepared", trainer: "Trainer", runtime: "Runtime", folder: Path) -> None:
@@ -310,7 +310,6 @@ class Session:
         facts = self._facts(trainer, prepared, runtime, folder, seconds)
         if status == "finished":
             model = load_model(folder, runtime)
-            facts["parameters"] = model.num_parameters
             facts["validation"] = conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         if as_json:
             print_json("train", status, **facts)
@@ -357,8 +356,6 @@ class Session:
         more = 2 * max(step, trainer.total or 0)
         self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:
-            parameters = {"parameters": model.num_parameters}  # the trainer has built no flow
-            facts = self._facts(trainer, prepared, runtime, folder, 0.0) | parameters
-            print_json("train", "nothing_to_do", **facts)
+            print_json("train", "nothing_to_do", **self._facts(trainer, prepared, runtime, folder, 0.0))
         else:
             say(shown(folder))

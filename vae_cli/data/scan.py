@@ -4,6 +4,7 @@ import csv
 import hashlib
 import importlib.util
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -16,8 +17,8 @@ from vae_cli.errors import ConfigError, DataError
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2",
 })  # fmt: skip
-RESULT_FOLDERS = ("inpaint", "masks", "denoise", "reconstruct", "interpolate", "augment", "style")
-"""`photos-inpaint` holds what `vae inpaint` made of `photos` where it was not told where to put it."""
+_RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
+"""`a.png-inpaint` and `a.png-inpaint-1` hold what `vae inpaint` made of `a.png` where it was not told otherwise."""
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})
 HEIF_REASON = "HEIC images need one more package: pip install pillow-heif"
 LIST_SUFFIXES = frozenset({".txt", ".csv"})
@@ -180,9 +181,12 @@ def _scan_folder(root: Path, found: _Found, excluded: frozenset[str]) -> None:
 
 
 def _holds_results(folder: str, beside: Set[str]) -> bool:
-    """Whether it is called as a command calls the folder of its results, and what they were made of lies beside it."""
-    source, dash, command = folder.rpartition("-")
-    return bool(dash) and command in RESULT_FOLDERS and source in beside
+    """Whether it is called as a command calls the folder of its results, after an image that lies beside it.
+
+    After an image only: what looks like the results of a folder may be a class (`hair` and `hair-style`).
+    """
+    match = _RESULT_FOLDER.fullmatch(folder)
+    return match is not None and match[1] in beside and suffix_of(match[1]) in IMAGE_SUFFIXES
 
 
 def _is_run_folder(children: Iterable[os.DirEntry[str]]) -> bool:

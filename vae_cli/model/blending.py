@@ -73,7 +73,7 @@ def fitted_weight(found: Tensor) -> Tensor:
     """
     _, _, product, by_fill = found.unbind(1)
     least = (_MORE_TRUST * torch.arange(MAX_DEPTH, dtype=torch.float64)).clamp(max=_MOST_LEAST_TRUST)
-    weight, smooth_error = torch.ones_like(product[0]), _errors(found, torch.zeros_like(product[0]))
+    smooth_error = _errors(found, torch.zeros(NUM_KINDS, MAX_DEPTH, dtype=torch.float64))
     error = torch.ones_like(smooth_error)
     for _ in range(_ROUNDS):
         share = 1 / error
