@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vae_cli.config import RunConfig, resolve_config
 from vae_cli.model.flow import build_flow
-from vae_cli.model.vae import auto_latents, auto_width, build_vae
+from vae_cli.model.vae import AUTO_WIDTH, auto_latents, build_vae
 from vae_cli.model.view import View
 
 BYTES_PER_WEIGHT = 5 * 4 + 2
@@ -52,7 +52,7 @@ def complete_config(preset: str, size: tuple[int, int]) -> RunConfig:
         "data": {"image_size": list(size), "channels": 3},
         "model": {"latents": latents, "likelihood": {"kind": "gaussian"}},
     })  # fmt: skip
-    width = auto_width(size) if config.model.width == "auto" else config.model.width
+    width = AUTO_WIDTH if config.model.width == "auto" else config.model.width
     return config.updated({"model": {"width": width}})
 
 

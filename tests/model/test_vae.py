@@ -11,7 +11,6 @@ from vae_cli.model.vae import (
     VAE,
     Latents,
     auto_latents,
-    auto_width,
     build_likelihood,
     build_vae,
     coarsest_stride,
@@ -220,7 +219,6 @@ def test_automatic_latents_fit_the_image(size: tuple[int, int]) -> None:
     latents = auto_latents(size, 3)
     stride = coarsest_stride(latents, size)
     assert all(side % stride == 0 for side in size)
-    assert auto_width(size) % 8 == 0
 
 
 def test_building_draws_from_the_global_generator_alone() -> None:

@@ -14,6 +14,10 @@ from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, Level, pyramid
 from vae_cli.model.likelihoods import Likelihood
 
+AUTO_WIDTH = 32
+"""Channels at half resolution that keep an update affordable on a CPU. On clothes of 28 px, after 8 minutes of one
+core, 64 made less than half as many updates: samples' FD 12.5 instead of 9.0, PSNR 27.9 dB instead of 28.6."""
+
 
 @dataclass(frozen=True)
 class ElboTerms:
@@ -187,11 +191,6 @@ def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec
     """The default: one spatial layer, image side ÷ 4 up to 32 px and ÷ 8 above."""
     stride = 4 if max(image_size) <= 32 else 8
     return (LatentSpec(stride=stride, layers=1, channels=4 if channels == 1 else 16),)
-
-
-def auto_width(image_size: tuple[int, int]) -> int:
-    """Channels at half resolution that keep a step affordable on a CPU."""
-    return 64 if max(image_size) <= 32 else 32
 
 
 def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:

@@ -15,7 +15,7 @@ from vae_cli.data.masks import parse_color
 from vae_cli.data.scan import Scan, Skipped, scan, split_images
 from vae_cli.data.survey import binary_share, survey
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.model.vae import auto_latents, auto_width, coarsest_stride
+from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
 from vae_cli.training.close_ups import cut_close_ups
 from vae_cli.training.phase import Setting
@@ -192,7 +192,7 @@ def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConf
         "data": {"image_size": list(size), "channels": channels},
         "model": {
             "latents": [spec.model_dump() for spec in latents],
-            "width": auto_width(size) if model.width == "auto" else model.width,
+            "width": AUTO_WIDTH if model.width == "auto" else model.width,
         },
     }
     return config.updated(layer)
