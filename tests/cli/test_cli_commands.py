@@ -264,7 +264,7 @@ def test_what_sample_names_next_fits_what_it_drew(vae, run: Path, tmp_path: Path
         outcome = vae("sample", run, *words, "--solver-steps", 1)
         return str(outcome.stderr.splitlines()[-1])
 
-    assert "sample" in following("-n", 1, "--out", tmp_path / "one.png")
+    assert "-n 64 --out grid.png" in following("-n", 1, "--out", tmp_path / "one.png")
     assert "--from-samples 0,2 --seed 5" in following("-n", 3, "--seed", 5, "--out", tmp_path / "three.png")
     assert "--label all" in following("-n", 2, "--label", "cat", "--out", tmp_path / "cats.png")
     assert "evaluate" in following("-n", 1, "--label", "all", "--out", tmp_path / "all.png")

@@ -31,7 +31,7 @@ def conclude(
     from vae_cli.training.run_folder import MetricsLog
 
     messages.note("measuring the best weights, drawing pictures …")
-    figures, last_step = _measured(model, prepared), progress.step
+    last_step, figures = progress.step, _measured(model, prepared)
     log = MetricsLog(folder, first_step=last_step)
     plain = {name: value for name, value in figures.items() if _is_plain(value)}
     log.write(last_step, MEASURED, {"weights_step": model.step, **plain})

@@ -71,6 +71,7 @@ class Session:
     """Phases that used less than their budget because they had stopped getting better."""
     seconds_waited: float = 0.0
     is_calibrating: bool = False
+    """The last update is done, what is measured then is not."""
 
     def dry_run(self, *, as_json: bool) -> None:
         """Print the resolved configuration and what it would cost."""
@@ -350,7 +351,7 @@ class Session:
 
         if not runtime.is_main:
             return
-        step, model = trainer.progress.step, load_model(folder, runtime)
+        step, model = trainer.progress.step, load_model(folder, runtime)  # which also finds damage
         if not is_concluded(folder, step):
             conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         more = 2 * max(step, trainer.total or 0)
