@@ -100,6 +100,13 @@ def test_reconstruct_mirrors_the_tree(vae, run: Path, mixed: Path) -> None:
     assert "broken.png" in outcome.stderr and all(pixels(path).shape == (SIDE, SIDE, 3) for path in out.rglob("*.png"))
 
 
+def test_reconstruct_tells_an_image_from_itself_in_its_folder(vae, run: Path, mixed: Path, tmp_path: Path) -> None:
+    inside = next(path for path in sorted(mixed.rglob("*.png")) if path.parent != mixed)
+    outcome = vae("reconstruct", run, mixed, inside, "--out", tmp_path / "out", "--json")
+    written = [entry["output"] for entry in outcome.json["files"] if entry["status"] == "ok"]
+    assert len(set(written)) == len(written) and all(Path(path).exists() for path in written)
+
+
 def test_reconstruct_reports_each_file(vae, run: Path, mixed: Path, tmp_path: Path) -> None:
     facts = vae("reconstruct", run, mixed, "--out", tmp_path / "o", "--json").json
     assert facts["status"] == "partial"
@@ -159,7 +166,10 @@ def test_interpolate_from_samples(vae, run: Path, tmp_path: Path) -> None:
     words = ("interpolate", run, "--from-samples", "3,1,0", "--steps", 3, "--loop", "--seed", 4)
     outcome = vae(*words, "--out", tmp_path / "walk.gif", "--json")
     assert outcome.code == 0 and outcome.json["files"][0]["output"] == str(tmp_path / "walk.gif")
+    assert outcome.json["seed"] == 4
     assert vae(*words, "--out", tmp_path / "frames").code == 0
+    with Image.open(tmp_path / "frames" / "000000.png") as image:
+        assert image.text["seed"] == "4"
 
 
 def test_interpolate_refuses_what_is_no_picture(vae, run: Path, tmp_path: Path) -> None:

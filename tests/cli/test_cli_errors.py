@@ -204,13 +204,8 @@ def test_weights_that_are_no_numbers_are_damaged(vae, run: Path, tmp_path: Path)
     assert outcome.code == 4 and "damaged" in outcome.errors[0]
 
 
-def test_names_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "-n", 2, "--out", tmp_path / ("a" * 300), "--device", "cpu")
-    assert outcome.code == 7, outcome.stderr
-    name = "y" * 250 + ".png"
-    draw(tmp_path / name, 0)
-    words = ("--mask", draw_mask(tmp_path / "m.png"), "--samples", 2, "--out", tmp_path / "out", "--device", "cpu")
-    outcome = vae("inpaint", run, tmp_path / name, *words)
     assert outcome.code == 7, outcome.stderr
 
 

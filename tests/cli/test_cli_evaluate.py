@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 
 from vae_cli.metrics import classifier
@@ -83,6 +84,34 @@ def test_a_classifier_is_trained_on_the_run_s_labels(vae, run_without_flow: Path
     assert outcome.code == 0, outcome.stderr
     assert set(outcome.json) >= SAMPLE_KEYS and "classifier" in outcome.stderr
     assert sorted(run_without_flow.rglob("*")) == before
+
+
+def test_classes_that_came_later_change_no_names(vae, photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "val"):
+        shutil.copytree(photos, data / split)
+    words = ("--preset", "tiny", "--steps", 2, "--set", "training.flow_share=0", "--device", "cpu")
+    assert vae("train", data, *words, "--out", tmp_path / "run").code == 0
+    before = vae("evaluate", tmp_path / "run", "--json").json["per_label"]
+    for split in ("train", "val"):
+        shutil.copytree(data / split / "cat", data / split / "aardvark")
+    after = vae("evaluate", tmp_path / "run", "--json").json["per_label"]
+    assert set(before) == set(after) == {"cat", "dog"} and after["dog"]["psnr_db"] == pytest.approx(
+        before["dog"]["psnr_db"]
+    )
+
+
+def test_grey_images_have_no_probability_under_a_model_of_black_and_white(vae, tmp_path: Path) -> None:
+    for number in range(8):
+        path = draw(tmp_path / "data" / f"{number}.png", number, mode="L")
+        Image.open(path).point(lambda value: 255 * (value > 90)).save(path)
+    words = ("--preset", "tiny", "--steps", 2, "--set", "training.flow_share=0", "--device", "cpu")
+    assert vae("train", tmp_path / "data", *words, "--out", tmp_path / "run").code == 0
+    assert vae("evaluate", tmp_path / "run", tmp_path / "data", "--json").json["bits_per_dim"] > 0
+    draw(tmp_path / "grey" / "a.png", 1, mode="L")
+    outcome = vae("evaluate", tmp_path / "run", tmp_path / "grey", "--importance-samples", 2, "--json")
+    assert outcome.code == 0 and "black and white" in outcome.stderr
+    assert outcome.json["bits_per_dim"] is None and outcome.json["nll_nats"] is None
 
 
 def without_data(run: Path, copy: Path) -> Path:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_files import stored
 from PIL import Image
 
+from vae_cli.data.deep_picture import DeepPicture
 from vae_cli.training.loop import Trainer
 
-from .conftest import draw, draw_mask, pixels
+from .conftest import SIDE, draw, draw_mask, pixels
 
 HOLE = (slice(4, 10), slice(4, 10))
 """What `draw_mask` marks."""
@@ -74,6 +76,46 @@ def test_several_fills_depend_on_seed_and_number_only(vae, run: Path, scans: Pat
         )
     assert (pixels(tmp_path / "three" / "a.tif") != pixels(tmp_path / "three" / "a.v2.tif")).any()
     assert vae("inpaint", run, scans / "a.tif", "--mask", mask, "--samples", 2, "--out", tmp_path / "x.png").code == 2
+
+
+def test_a_name_that_grows_too_long_fails_its_file_alone(vae, run: Path, tmp_path: Path) -> None:
+    longest = f"{'n' * 251}.png"  # 255 bytes, the most that a name may have on the usual disks
+    for name in ("a.png", longest):
+        draw(tmp_path / "scans" / name, 1)
+    deep = stored(tmp_path / "scans" / f"{'o' * 251}.png", DeepPicture(np.zeros((SIDE, SIDE, 3), np.uint16), 3)).name
+    draw_mask(tmp_path / "mask.png")
+    words = ("inpaint", run, tmp_path / "scans", "--mask", tmp_path / "mask.png", "--samples", 2)
+    outcome = vae(*words, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 1 and "name too long" in outcome.stderr, outcome.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "a.v2.png", longest, deep]
+    assert [entry["status"] for entry in outcome.json["files"]] == ["ok", "ok", "ok", "failed", "ok", "failed"]
+    again = vae(*words, "--out", tmp_path / "out", "--skip-existing", "--json")
+    assert [entry["status"] for entry in again.json["files"]] == [*["skipped"] * 3, "failed", "skipped", "failed"]
+
+
+@pytest.mark.parametrize("command", ["inpaint", "denoise", "style"])
+def test_two_results_of_one_name_are_refused_also_when_existing_ones_are_skipped(
+    vae, run: Path, tmp_path: Path, command: str
+) -> None:
+    for folder in ("x", "y"):
+        draw(tmp_path / folder / "a.png", 1)
+    draw_mask(tmp_path / "mask.png")
+    words = {"inpaint": ("--mask", tmp_path / "mask.png"), "denoise": (), "style": ("--to", "cat")}[command]
+    twice = (tmp_path / "x" / "a.png", tmp_path / "y" / "a.png")
+    outcome = vae(command, run, *twice, *words, "--out", tmp_path / "out", "--skip-existing")
+    assert outcome.code == 2 and "two inputs" in outcome.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pixels", ["inf", "nan"])
+def test_options_are_finite_numbers(vae, run: Path, scans: Path, pixels: str) -> None:
+    outcome = vae("inpaint", run, scans, "--mask", scans / "masks", "--feather", pixels)
+    assert outcome.code == 2 and "--feather" in outcome.stderr and len(outcome.errors) <= 3
+
+
+def test_a_feather_wider_than_the_picture_is_as_wide_as_it(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    mask = scans / "masks" / "a.png"
+    outcome = vae("inpaint", run, scans / "a.tif", "--mask", mask, "--feather", 1e9, "--out", tmp_path / "a.tif")
+    assert outcome.code == 0, outcome.stderr
 
 
 def test_one_file_to_one_file(vae, run: Path, scans: Path, tmp_path: Path) -> None:

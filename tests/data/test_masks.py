@@ -108,6 +108,11 @@ def test_hole_from_color() -> None:
     np.testing.assert_array_equal(hole_from_color(palette, "magenta"), BLOCK)
     transparent = square("RGBA", (255, 0, 255, 0), (0, 0, 9, 255))
     np.testing.assert_array_equal(hole_from_color(transparent, "#ff00ff"), BLOCK)
+    keyed = square("RGB", (255, 0, 255), (0, 0, 9))
+    keyed.info["transparency"] = (255, 0, 255)
+    np.testing.assert_array_equal(hole_from_color(keyed, "#ff00ff"), BLOCK)
+    palette.info["transparency"] = palette.getpixel((4, 2))
+    np.testing.assert_array_equal(hole_from_color(palette, "magenta"), BLOCK)
 
 
 def test_hole_from_alpha() -> None:

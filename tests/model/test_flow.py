@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli.config import Layer
 from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, build_flow
+from vae_cli.model.nets import Attention
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.velocity import VelocityNet, integrate
 from vae_cli.model.view import View
@@ -213,6 +214,12 @@ def test_views_of_one_batch_do_not_mix() -> None:
 
 
 # Labels and guidance
+
+
+@pytest.mark.parametrize("width", [8, 40, 56, 104])
+def test_any_width_has_heads_that_divide_it(width: int) -> None:
+    x = torch.randn(1, width, 2, 2)
+    assert Attention(width)(x).shape == x.shape
 
 
 def test_labels_matter_and_minus_one_is_none() -> None:

@@ -66,6 +66,9 @@ def test_any_model_and_any_number_of_images(latents: str, num_images: int) -> No
     rows = traversals(model, encoded)
     assert 1 <= len(rows) <= NUM_ROWS and rows[0].frames.shape == (NUM_FRAMES, 8, 8, 1)
     assert [row.kl_nats for row in rows] == sorted((row.kl_nats for row in rows), reverse=True)
+    assert all(np.isfinite(row.kl_nats) for row in rows)
+    if 1 < num_images <= NUM_ROWS and latents == "grid":
+        assert len(rows) == num_images - 1, "so many images lie in a space of one dimension less"
     for labels in ([""] * num_images, ["a"] * num_images, [*["a"] * (num_images - 1), ""]):
         assert latent_map(model, encoded, labels).shape[2] == 3
     again = traversals(model, encode_all(model, pictures(num_images)))

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import math
 import signal
 import sys
 import time
@@ -58,6 +59,13 @@ class StoppedError(Exception):
 
 class Command(TyperCommand):
     """Help in plain text (Rich would cost half of the time), the options of all commands in a section of their own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for param in self.params:  # not a number lies within any bounds
+            value = ctx.params.get(param.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"{value} is no number to compute with", ctx=ctx, param=param)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}

@@ -1,5 +1,6 @@
 """`vae denoise`: remove noise from images."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,8 +79,7 @@ def denoise(
     items = find_inputs(inputs, results, exclude=[folder])
     refuse_zips(items)
     targets = target_paths(items, out, folder, file_format=settings.format, samples=settings.samples or 1)
-    if not skip_existing:
-        output.refuse_existing([path for paths in targets for path in paths], overwrite=overwrite)
+    output.refuse_existing([path for paths in targets for path in paths], overwrite=overwrite or skip_existing)
     model = loading.load(run, device, results.messages)
     require_flow(model, run, "removes noise")
     found = _denoise_all(model, list(zip(items, targets, strict=True)), settings, results)
@@ -108,7 +108,7 @@ def _denoise_all(
     sigmas: dict[str, float] = {}
     with results.messages.progress("denoise", len(jobs), "images") as progress, Writers(results) as writers:
         for item, targets in jobs:
-            if settings.skip_existing and all(path.exists() for path in targets):
+            if settings.skip_existing and all(os.path.exists(path) for path in targets):
                 for target in targets:
                     writers.present(item.name, target)
             else:
@@ -142,7 +142,7 @@ def _denoise(
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
-        if settings.skip_existing and target.exists():
+        if settings.skip_existing and os.path.exists(target):
             writers.present(item.name, target)
             continue
         clean = with_changes(marked(original, settings.seed), image, picture, background)

@@ -17,6 +17,8 @@ from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json, say
 from vae_cli.errors import ConfigError, VaeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vae_cli.data.cache import ImageSet
     from vae_cli.data.scan import ImageRef, Scan
     from vae_cli.metrics.extractors import Extractor
@@ -125,7 +127,7 @@ def evaluate(
     own = _own_images(
         model, messages, needed=data is None or feature_weights == AUTO, wanted=feature_weights is not None
     )
-    images = _held_out(own, limit) if data is None else _images_of(data, limit, model, messages)
+    images = _held_out(own, limit) if data is None else _images_of(data, limit, sheet, model, messages)
     compared = _compare(model, images, own, feature_weights, seed, messages, is_own=data is None)
     facts = _measure(model, images, own if data is None else None, importance_samples, seed, messages)
     if holes is not None:
@@ -157,17 +159,21 @@ def _measure(
     """The figures of the images and, where the run's own are at hand, how well training images are rebuilt."""
     from vae_cli.tasks.evaluate import evaluate as task
 
+    labels = images.labels if own is None else _as_learned(images.labels, own.label_names, model)
     with messages.progress("evaluate", len(images.pixels)) as progress:
         facts = task(
             model,
             images.pixels,
-            labels=images.labels,
+            labels=labels,
             importance_samples=importance_samples,
             seed=seed,
             on_progress=progress.reach,
         )
     if line := few_active_line(facts, model.config):
         messages.warn(line)
+    if _is_grey_to_bernoulli(model, images.pixels):
+        messages.warn("this model knows black and white pixels, and these are grey: its nats are no log-probabilities")
+        facts |= {"nll_nats": None, "bits_per_dim": None}
     if own is None:
         return facts | {"training_psnr_db": None}
     step = -(-len(own.train.pixels) // NUM_TRAINING_MEASURED)
@@ -302,6 +308,24 @@ def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wante
         return None
 
 
+def _as_learned(labels: "np.ndarray", names: Sequence[str], model: "LoadedModel") -> "np.ndarray":
+    """The model's numbers of labels: classes may have come and gone since it was trained."""
+    import numpy as np
+
+    known = {name: number for number, name in enumerate(model.label_names)}
+    return np.array([*(known.get(name, -1) for name in names), -1])[labels]  # without a label: the last
+
+
+def _is_grey_to_bernoulli(model: "LoadedModel", pixels: "np.ndarray") -> bool:
+    """Whether a likelihood of black and white is asked about something between; pixels that are drawn are neither."""
+    from vae_cli.data.survey import binary_share
+    from vae_cli.training.prepare import BINARY_SHARE
+
+    is_drawn = model.config.data.binarize == "dynamic"
+    is_bernoulli = model.config.model.likelihood.kind == "bernoulli"
+    return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
+
+
 def _held_out(own: "Prepared | None", limit: int | None) -> "ImageSet":
     """The run's own held-out images, the N lowest hashes of them if limited."""
     assert own is not None, "asked for as needed"
@@ -315,13 +339,15 @@ def _held_out(own: "Prepared | None", limit: int | None) -> "ImageSet":
     return replace(images, pixels=images.pixels[chosen], ids=ids, labels=images.labels[chosen])
 
 
-def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Messages) -> "ImageSet":
-    """DATA's test split where its folders name one, else validation, else everything."""
+def _images_of(
+    data: Path, limit: int | None, sheet: Path | None, model: "LoadedModel", messages: Messages
+) -> "ImageSet":
+    """DATA's test split where its folders name one, else validation, else everything; never the sheet."""
     from vae_cli.data.cache import load_images
     from vae_cli.data.masks import parse_color
     from vae_cli.data.scan import lowest_hashes
 
-    found = _scanned(data, model)
+    found = _scanned(data, model, [sheet] if sheet else [])
     refs: Sequence[ImageRef] = found.images
     for split in ("test", "validation"):
         part = [ref for ref in found.images if ref.split == split]
@@ -347,7 +373,9 @@ def _images_of(data: Path, limit: int | None, model: "LoadedModel", messages: Me
     return images
 
 
-def _scanned(data: Path, model: "LoadedModel") -> "Scan":
+def _scanned(data: Path, model: "LoadedModel", exclude: Sequence[Path]) -> "Scan":
     from vae_cli.data.scan import scan
 
-    return scan_as_trained(data, model) if model.label_names else scan(data, labels="none")
+    if model.label_names:
+        return scan_as_trained(data, model, exclude=exclude)
+    return scan(data, labels="none", exclude=exclude)

@@ -1,5 +1,6 @@
 """`vae inpaint --mask-auto --dry-run`: what would be filled, written as masks that can be corrected and given back."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,12 +29,11 @@ def write_masks(
     refuse_zips(items)
     names = output.picture_names([item.relative for item in items])  # as masks are paired
     targets = output.result_paths(out, folder, names) if names else []
-    if not skip_existing:
-        output.refuse_existing(targets, overwrite=overwrite)
+    output.refuse_existing(targets, overwrite=overwrite or skip_existing)
     covers: list[float] = []
     with results.messages.progress("masks", len(items), "images") as progress:
         for item, target in zip(items, targets, strict=True):
-            if skip_existing and target.exists():
+            if skip_existing and os.path.exists(target):
                 results.present(item.name, target)
             else:
                 covers += _written(item, target, source, results)

@@ -1,5 +1,6 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,8 +163,8 @@ def _plan(
     targets = target_paths(
         [damaged.item for damaged in usable], out, folder, file_format=settings.format, samples=settings.samples
     )
-    if not settings.skip_existing:
-        output.refuse_existing([path for paths in targets for path in paths], overwrite=settings.overwrite)
+    paths = [path for variants in targets for path in variants]
+    output.refuse_existing(paths, overwrite=settings.overwrite or settings.skip_existing)
     return list(map(_Job, usable, targets))
 
 
@@ -229,7 +230,7 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
             if fill.number == settings.samples - 1:
                 opened.popleft()
             name, target = current.job.damaged.item.name, current.job.targets[fill.number]
-            if settings.skip_existing and target.exists():
+            if settings.skip_existing and os.path.exists(target):
                 writers.present(name, target)
             else:
                 save = partial(_save, current, fill, target, settings)
@@ -264,7 +265,7 @@ def _pictures(
     background = parse_color(model.config.data.background)
     for job in jobs:
         item = job.damaged.item
-        if settings.skip_existing and all(path.exists() for path in job.targets):
+        if settings.skip_existing and all(os.path.exists(path) for path in job.targets):
             for target in job.targets:
                 writers.present(item.name, target)
             leave_out()

@@ -75,8 +75,9 @@ def interpolate(
     latents = task.ends_of_images(model, _decoded(ends, model)) if ends else task.ends_of_samples(model, numbers, seed)
     walk = task.interpolate(model, latents, steps=steps, mode=mode, loop=loop)
     frames = results.messages.track(walk, "interpolate", num_frames, "frames")
-    _write(frames, paths, kind, fps, results)
-    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png")
+    drawn_with = seed if numbers else None
+    _write(frames, paths, kind, fps, drawn_with, results)
+    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png", seed=drawn_with)
 
 
 def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
@@ -122,15 +123,18 @@ def _decoded(ends: list[Path], model: "LoadedModel") -> "np.ndarray":
     return np.stack(pixels)
 
 
-def _write(frames: "Iterator[np.ndarray]", paths: list[Path], kind: str, fps: float, results: Results) -> None:
+def _write(
+    frames: "Iterator[np.ndarray]", paths: list[Path], kind: str, fps: float, seed: int | None, results: Results
+) -> None:
+    """seed: of ends that were drawn; None for those of images."""
     if kind == "strip":
         row = list(frames)
-        output.save_picture(output.grid(row, num_columns=len(row)), paths[0])
+        output.save_picture(output.grid(row, num_columns=len(row)), paths[0], seed=seed)
     elif kind == "animation":
         output.save_animation(frames, paths[0], frames_per_second=fps)
     else:
         for path, frame in zip(paths, frames, strict=True):
-            output.save_picture(frame, path)
+            output.save_picture(frame, path, seed=seed)
             results.written(None, path)
         return
     results.written(None, paths[0])

@@ -48,12 +48,12 @@ def reconstruct(
     paths = output.result_paths(out, folder, output.picture_names([item.relative for item in items]))
     output.refuse_existing(paths, overwrite=overwrite)
     model = loading.load(run, device, results.messages)
-    targets = dict(zip((item.name for item in items), paths, strict=True))
+    targets = dict(zip((item.relative for item in items), paths, strict=True))
     pairs = _reconstructed(model, items, results, draw=draw, seed=seed)
     for item, pixels, rebuilt in results.messages.track(pairs, "reconstruct", len(items)):
         picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
-        output.save_picture(picture, targets[item.name], seed=seed if draw else None)
-        results.written(item.name, targets[item.name])
+        output.save_picture(picture, targets[item.relative], seed=seed if draw else None)
+        results.written(item.name, targets[item.relative])
     results.finish(f"vae evaluate {quoted(run)} {quoted(inputs[0])}")
 
 

@@ -1,5 +1,6 @@
 """What `inpaint`, `denoise` and `style` share: images that are written back in the form in which they came."""
 
+import errno
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
 from vae_cli.cli.progress import quoted
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError, DataError, VaeError
+from vae_cli.errors import ConfigError, DataError, VaeError, WriteError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -140,7 +141,8 @@ class Writers:
     def add(self, name: str, target: Path, num_pixels: int, write: Callable[[], tuple[str, ...]], **facts: Any) -> None:
         """`write` runs in a thread and returns remarks about what the file's format could not keep.
 
-        A DataError of it is recorded as the image's failure; others are raised, here or later.
+        A DataError of it is recorded as the image's failure, and so is a name that is too long for the disk; other
+        errors are raised, here or later.
         """
         written = self._pool.submit(write)
         self._queue(_Turn(num_pixels, written, partial(self._record, name, target, written, facts)))
@@ -176,7 +178,9 @@ class Writers:
     def _record(self, name: str, target: Path, written: "Future[tuple[str, ...]]", facts: dict[str, Any]) -> None:
         try:
             remarks = written.result()
-        except DataError as error:
+        except (DataError, WriteError) as error:
+            if isinstance(error, WriteError) and not _is_about_name(error):
+                raise
             self.results.failed(name, str(error))
             return
         for text in remarks:
@@ -191,6 +195,11 @@ class Writers:
     @property
     def _num_pixels(self) -> int:
         return sum(turn.num_pixels for turn in self._waiting)
+
+
+def _is_about_name(error: WriteError) -> bool:
+    """Whether only this file cannot be written: `a.v2.tif` is longer than `a.tif`."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
 
 
 @dataclass(frozen=True)

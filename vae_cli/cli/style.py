@@ -1,5 +1,6 @@
 """`vae style`: carry a look over to other images."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -134,7 +135,7 @@ def style(
     loading.require_run(run)
     folder = out or output.default_folder(inputs[0], "style")
     looks = [path for path in (like, unlike) if path is not None]
-    items = find_inputs(inputs, results, exclude=[folder, *looks])
+    items = find_inputs(inputs, results, exclude=[folder, *looks, *([sheet] if sheet else [])])
     refuse_zips(items)
     targets = [paths[0] for paths in target_paths(items, out, folder, file_format=settings.format, samples=1)]
     _refuse(targets, sheet, settings)
@@ -160,8 +161,9 @@ def _refuse(targets: Sequence[Path], sheet: Path | None, settings: _Settings) ->
     """Raises ConfigError when a result is there already, or a sheet has no image's name."""
     if sheet is not None and not output.is_picture(sheet):
         raise ConfigError(f"--sheet {sheet}: give a file name with the suffix of an image, such as sheet.png")
-    kept = [] if settings.skip_existing else targets
-    output.refuse_existing([*kept, *([sheet] if sheet else [])], overwrite=settings.overwrite)
+    output.refuse_existing([*targets, *([sheet] if sheet else [])], overwrite=True)  # none twice, none a folder
+    new = [] if settings.skip_existing else targets
+    output.refuse_existing([*new, *([sheet] if sheet else [])], overwrite=settings.overwrite)
 
 
 def _change(
@@ -279,7 +281,7 @@ def _contents(
     from vae_cli.tasks.style import Content
 
     for item, target in jobs:
-        if settings.skip_existing and target.exists():
+        if settings.skip_existing and os.path.exists(target):
             writers.present(item.name, target)
             continue
         try:

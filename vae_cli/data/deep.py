@@ -1,6 +1,7 @@
 """Files of 16-bit colour, PNG and TIFF, with the interface of `originals.Original`: opened at full depth, filled and
 written back in the format in which they came."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class DeepOriginal:
         image, WriteError when the disk refuses.
         """
         file_format = wanted_format(format, self.format)
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise ConfigError(f"{path}: exists already; use --overwrite or another --out")
         if reason := self._why_not(file_format):
             raise DataError(f"{self.path}: {reason}; use --format {'tiff' if file_format == 'PNG' else 'png'}")

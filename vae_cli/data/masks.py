@@ -51,8 +51,10 @@ def read_hole(
 
 def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
     """bool [H, W]: the pixels of that colour, whatever their transparency."""
-    has_alpha = image.mode in ("RGBA", "LA", "PA")
-    pixels = np.array(image.convert("RGB")) if has_alpha else to_array(image, channels=3)
+    if image.has_transparency_data:  # laid on nothing: what a transparent pixel hides is its colour
+        pixels = np.array(image.convert("RGBA").convert("RGB"))
+    else:
+        pixels = to_array(image, channels=3)
     hole = np.ones(pixels.shape[:2], bool)
     for channel, value in enumerate(parse_color(color)):
         hole &= pixels[..., channel] == value

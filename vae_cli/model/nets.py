@@ -148,7 +148,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, head_width: int = 32) -> None:
         super().__init__()
-        self.num_heads = max(1, width // head_width)
+        most = max(1, width // head_width)
+        self.num_heads = next(count for count in range(most, 0, -1) if width % count == 0)
         self.norm = nn.GroupNorm(NORM_GROUPS, width)
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.out = zero_init(nn.Conv2d(width, width, 1))

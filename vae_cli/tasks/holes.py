@@ -201,7 +201,7 @@ def _depth(hole: np.ndarray, limit: float) -> np.ndarray:
     The array's own border is no edge. Steps alternate between squares and crosses, which is nearly Euclidean.
     """
     depth, inner = hole.astype(np.float32), hole
-    for step in range(math.ceil(limit)):
+    for step in range(math.ceil(min(limit, sum(hole.shape)))):
         padded = np.pad(inner, 1, mode="edge")
         rows = padded[:-2] & padded[1:-1] & padded[2:]
         columns = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from vae_cli.model.priors import latents_of_images, to_device
 from vae_cli.model.vae import Latents
+from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.encode import decode, encode_all, expected_images, latents_from
 from vae_cli.tasks.noise_walk import NoiseWalk, slerp
-from vae_cli.tasks.sample import resolve_prior
+from vae_cli.tasks.sample import CHUNK, resolve_prior
 from vae_cli.training.checkpoint import LoadedModel
 
 FINENESS = 2
@@ -33,10 +34,14 @@ def ends_of_images(model: LoadedModel, images: np.ndarray) -> Latents:
 def ends_of_samples(model: LoadedModel, numbers: list[int], seed: int) -> Latents:
     """The latents of the images that `sample` draws under these numbers and this seed."""
     flow = model.flow if resolve_prior(model, "auto") == "flow" else None
-    with model.runtime.autocast():
-        return latents_of_images(
-            model.vae, flow, seed, numbers, device=model.runtime.device, steps=model.config.model.flow.solver_steps
-        )
+    steps, device = model.config.model.flow.solver_steps, model.runtime.device
+    chunks = []
+    for start in range(0, len(numbers), CHUNK):  # as `sample` computes them, or they would be rounded differently
+        chosen = numbers[start : start + CHUNK]
+        with model.runtime.autocast():
+            whole = latents_of_images(model.vae, flow, seed, filled_up(chosen, CHUNK), device=device, steps=steps)
+        chunks.append([layer[: len(chosen)] for layer in whole.noise])
+    return Latents(tuple(torch.cat(layers) for layers in zip(*chunks, strict=True)))
 
 
 def interpolate(

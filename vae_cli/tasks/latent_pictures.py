@@ -27,6 +27,8 @@ CAPTION_POINTS, LEGEND_POINTS = 10, 14
 _SHARPNESS = 2
 """Points are drawn so many times larger and reduced, which rounds them."""
 _GAP_PIXELS = 2
+_NEGLIGIBLE = 1e-9
+"""Share of the largest variance below which a direction is one of rounding."""
 _INK = (40, 40, 40)
 
 
@@ -101,10 +103,13 @@ def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
 
 
 def _directions(mean: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[K, D] orthonormal directions of a layer worth a look."""
+    """[K, D] orthonormal directions of a layer worth a look, one at least."""
+    axes = torch.eye(len(mean[0]), dtype=torch.float64)
     if _is_vector(shape):
-        return torch.eye(len(mean[0]), dtype=torch.float64)
-    return principal_directions(mean, NUM_ROWS)[0]
+        return axes
+    directions, variances = principal_directions(mean, NUM_ROWS)
+    vary = variances > _NEGLIGIBLE * variances.max()  # N images differ along N - 1 directions at most
+    return directions[vary] if vary.any() else axes[:NUM_ROWS]
 
 
 def _kl_nats(mean: Tensor, std: Tensor, direction: Tensor) -> float:
