@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from vae_cli import errors
 from vae_cli.cli.app import app
 
-from .conftest import draw, draw_mask
+from .conftest import draw
 
 
 def assert_short(outcome, code: int, *words: str) -> None:

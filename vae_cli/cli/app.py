@@ -64,7 +64,7 @@ class Command(TyperCommand):
         for param in self.params:  # not a number lies within any bounds
             value = ctx.params.get(param.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise typer.BadParameter(f"{value} is no number to compute with", ctx=ctx, param=param)
+                raise ConfigError(f"{param.opts[0]} {value}: give a finite number")
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
