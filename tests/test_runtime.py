@@ -60,7 +60,15 @@ def test_images_get_the_layout_of_the_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("not enough memory: 3 GB")]
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("not enough memory: 3 GB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
 )
 def test_memory_errors_get_advice(error: Exception) -> None:
     with pytest.raises(OutOfMemoryError, match="smaller"), runtime.memory_errors_explained("use something smaller"):

@@ -261,7 +261,7 @@ def read_layer(path: Path) -> Layer:
         layer = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
@@ -280,7 +280,7 @@ def parse_assignment(text: str) -> Layer:
         raise ConfigError(f"--set {text}: expected key=value, for instance --set training.batch_size=64")
     try:
         parsed = parse_yaml(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         raise ConfigError(f"--set {text}: {value!r} is not valid YAML") from error
     for name in reversed(key.strip().split(".")):
         parsed = {name: parsed}
@@ -317,7 +317,7 @@ def resolve_config(
     """
     in_file = read_layer(file) if file else {}
     name = preset or in_file.get("preset") or "small"
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(f"--preset {name}: no such preset{_nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
     settings = merge(RunConfig().as_dict(), PRESETS[name])
     layers = [in_file, *map(parse_assignment, sets), options or {}]

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 from vae_cli.errors import ConfigError, OutOfMemoryError
 
+_HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
+_DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
+"""Parts of messages of plain RuntimeErrors: not every allocator has a class of its own for them."""
+
 RANK_TIMEOUT = datetime.timedelta(hours=2)
 """Ranks wait this long for rank 0, which scans, validates and draws pictures alone."""
 Module = TypeVar("Module", bound=nn.Module)
@@ -153,9 +157,11 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
     except RuntimeError as error:
-        if "not enough memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
-            raise
-        raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
+        if any(text in str(error) for text in _HOST_MEMORY_ERRORS):
+            raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
+        if any(text in str(error) for text in _DEVICE_MEMORY_ERRORS):
+            raise OutOfMemoryError(f"the device ran out of memory; {advice}") from error
+        raise
 
 
 @contextlib.contextmanager

@@ -46,7 +46,9 @@ USAGE = [
     (("augment", "x", "photos", "--solver-steps", "1", "--out", "more"), "2 or more"),
     (("train", "--set", "preset=base"), "use --preset"),
     (("check", "no-such-folder"), "no-such-folder"),
+    (("train", "--set", "data.path=2024-02-30"), "not valid YAML"),
     (("check", "long" * 200), "name too long"),
+    (("train", "long" * 200), "name too long"),
     (("sample", "long" * 200), "name too long"),
     (("--bogus",), "--bogus"),
 ]
@@ -209,6 +211,16 @@ def test_a_name_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
     assert outcome.code == 7, outcome.stderr
 
 
+def test_the_reader_of_messages_may_go(photos: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for words, code in ((("check", photos), 0), (("check", photos / "gone"), 2)):
+        command = [sys.executable, "-m", "vae_cli", *map(str, words)]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, timeout=120)
+        assert ended.returncode == code
+    os.close(writing)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_json_that_cannot_be_printed(photos: Path) -> None:
     command = [sys.executable, "-m", "vae_cli", "check", str(photos), "--json"]
@@ -243,12 +255,14 @@ def test_an_overwrite_that_cannot_train_leaves_the_old_run(vae, monkeypatch, pho
     assert vae("sample", copy, "-n", 1, "--out", tmp_path / "a.png", "--device", "cpu").code == 0
 
 
-def test_the_same_command_with_resume_is_no_change(vae, photos: Path, tmp_path: Path) -> None:
-    words = ("train", photos, "--out", tmp_path / "run", "--image-size", 17, "--channels", "auto", "--device", "cpu",
+@pytest.mark.parametrize("side", [17, 35, 36])
+def test_the_same_command_with_resume_is_no_change(vae, photos: Path, tmp_path: Path, side: int) -> None:
+    """Also where the side is rounded (16), and where the latents of the rounded side (32) are others."""
+    words = ("train", photos, "--out", tmp_path / "run", "--image-size", side, "--channels", "auto", "--device", "cpu",
              "--set", "data.patches=auto", "--set", "training.flow_share=0", "--steps", 2)  # fmt: skip
     assert vae(*words).code == 0
     again = vae(*words, "--resume")
     assert again.code == 0 and "nothing to do" in again.stderr, again.stderr
     assert vae(*words, "--resume", "--set", "data.image_size=null").code == 0
-    assert_short(vae(*words, "--resume", "--image-size", 32), 2, "image_size", "start a new run")
+    assert_short(vae(*words, "--resume", "--image-size", 64), 2, "image_size", "start a new run")
     assert_short(vae(*words, "--resume", "--set", "training.patiance=auto"), 2, "training.patiance")

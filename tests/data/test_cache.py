@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import os
 import shutil
@@ -135,6 +137,23 @@ def test_disk_that_fills_up_while_writing(folder: Path, cache: Path, monkeypatch
     assert list(cache.iterdir()) == []
 
 
+def test_disk_that_refuses_what_was_buffered(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails is tried again as the file closes, and fails again."""
+    real = os.fdopen
+
+    class Full(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def fdopen(handle: int, *_: object) -> io.BufferedWriter:
+        real(handle).close()
+        return io.BufferedWriter(Full(cache / "full", "w"))
+
+    monkeypatch.setattr(os, "fdopen", fdopen)
+    images = load(folder)
+    assert "quota" in images.notes[0] and len(images.ids) == 5
+
+
 def test_an_interrupt_leaves_no_files(folder: Path, cache: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -164,18 +183,19 @@ def test_old_entries_are_pruned_and_used_ones_kept(folder: Path, cache: Path) ->
     long_ago = time.time() - 40 * 24 * 3600
     for path in cache.iterdir():
         os.utime(path, (long_ago, long_ago))
-    (cache / "left.partial").write_bytes(b"")
-    os.utime(cache / "left.partial", (long_ago, long_ago))
-    (cache / "foreign.txt").write_text("not ours")
-    os.utime(cache / "foreign.txt", (long_ago, long_ago))
+    foreign = [cache / name for name in ("foreign.txt", "notes.json", "film.u8", "download.partial")]
+    left = cache / f"{'0a' * 16}x1.partial"
+    for path in (left, *foreign):
+        path.write_bytes(b"")
+        os.utime(path, (long_ago, long_ago))
     load(folder)  # used: young again
     load(folder, channels=1)
-    assert len(list(cache.glob("*.json"))) == 2
-    assert not (cache / "left.partial").exists() and (cache / "foreign.txt").exists()
+    assert len(list(cache.glob("*.u8"))) == 2 + 1
+    assert not left.exists() and all(path.exists() for path in foreign), "the folder may hold other things"
     for path in cache.iterdir():
         os.utime(path, (long_ago, long_ago))
     load(folder, size=(4, 4))
-    assert len(list(cache.glob("*.json"))) == 1
+    assert len(list(cache.glob("*.u8"))) == 1 + 1
 
 
 def test_cache_folder_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,6 +272,14 @@ def test_list_with_labels_comments_and_missing_files(tmp_path: Path) -> None:
     assert reasons["d.jpg"] == "listed twice"
 
 
+def test_list_with_the_line_ends_of_old_macs_and_a_line_that_is_none(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    (tmp_path / "list.csv").write_bytes(b'"a.png","x"\r"b.png","y"\r"' + b"c" * 140_000 + b'"\r')
+    found = scan(tmp_path / "list.csv")
+    assert ids(found) == ["a.png", "b.png"] and labels(found) == ["x", "y"]
+    assert "no line of a list" in found.skipped[0].reason and len(found.skipped[0].id) <= 100
+
+
 def test_list_header_absolute_paths_and_splits(tmp_path: Path) -> None:
     touch(tmp_path, "train/a.png", "val/b.png", "c.png")
     (tmp_path / "list.txt").write_text(f"filename,label\ntrain/a.png\nval/b.png\n{tmp_path}/c.png\n")

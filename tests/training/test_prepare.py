@@ -1,6 +1,7 @@
 """What the data decide, the run folder, the estimate, and that a model can learn eight images by heart."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
     for first_step in (0, 2):
         log = run_folder.MetricsLog(tmp_path, first_step=first_step)
         for step in range(first_step + 1, 5):
-            log.write(step, "vae", {"elbo_nats": float(first_step)})
+            log.write(step, "vae", {"elbo_nats": float(first_step), "loss": math.nan})
         log.close()
     for damage in (b'{"step": 5, "pha', b'{"step": 5}', b"\xff\x00\x00\n", b"\x00" * 40, b"5\n"):
         with (tmp_path / "metrics.jsonl").open("ab") as file:
@@ -154,6 +155,7 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
         run_folder.MetricsLog(tmp_path, first_step=9).close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["elbo_nats"]) for line in lines] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+    assert {line["loss"] for line in lines} == {None}, "JSON has no NaN"
 
 
 def test_the_estimate_counts_what_will_be_built() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -331,6 +332,13 @@ def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.M
     expected = to_unit(setting.validation.pixels[[0, 4, 8, 12, 16]])
     assert len(seen) == 5 and all(torch.equal(truth, expected) for truth in seen)
     assert (flow.fill_weight < 1).any() and (flow.fill_weight >= 0).all()
+
+
+def test_large_images_are_looked_at_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = replace(tiny_setting(tiny_config()), validation=image_set(17))
+    assert [len(x) for x, *_ in setting.validation_chunks()] == [17]
+    monkeypatch.setattr(phase, "CHUNK_PIXELS", 5 * math.prod(setting.train.pixels.shape[1:3]))
+    assert [len(x) for x, *_ in setting.validation_chunks()] == [5, 5, 5, 2]
 
 
 def test_large_grids_are_calibrated_with_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vae_cli import __version__
-from vae_cli.cli.progress import shown
-from vae_cli.cli.results import Results, print_json, silence_stdout
+from vae_cli.cli.progress import print_line, shown, silence
+from vae_cli.cli.results import Results, print_json
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 
 STARTED = time.monotonic()
@@ -182,14 +182,14 @@ def _explain(error: Exception, words: list[str]) -> int:
 
         traceback.print_exception(error, file=sys.stderr)
     for number, line in enumerate(lines):
-        print(f"error: {line}" if number == 0 else f"  {line}", file=sys.stderr, flush=True)
+        print_line(f"error: {line}" if number == 0 else f"  {line}")
     if "--json" in words:
         command = next((word for word in words if word in COMMANDS), None)
         try:
             files = {"files": Results.latest.files} if Results.latest and Results.latest.files else {}
             print_json(command, "failed", error={"code": code, "message": "\n".join(lines)}, **files)
         except OSError:  # stdout is what cannot be written
-            silence_stdout()
+            silence(sys.stdout)
     return code
 
 

@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two lines of progress where stderr is no terminal."""
@@ -54,7 +54,7 @@ class Messages:
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            _print_line(text)
+            print_line(text)
 
     def detail(self, text: str) -> None:
         """A note for those who asked for more with --verbose."""
@@ -62,10 +62,10 @@ class Messages:
             self.note(text)
 
     def warn(self, text: str) -> None:
-        _print_line(f"warning: {text}")
+        print_line(f"warning: {text}")
 
     def error(self, text: str) -> None:
-        _print_line(f"error: {shown(text)}")
+        print_line(f"error: {shown(text)}")
 
     def status(self, text: str) -> None:
         """Where a long job stands: one line that is written again on a terminal, else a line every few seconds."""
@@ -73,11 +73,11 @@ class Messages:
             return
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             columns = shutil.get_terminal_size().columns
-            print(f"\r\x1b[K{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
+            _print(f"\r\x1b[K{text[: columns - 1]}")
             _Cursor.in_line = True
         elif time.monotonic() - self._status_printed >= SECONDS_BETWEEN_LINES:
             self._status_printed = time.monotonic()
-            _print_line(text)
+            print_line(text)
 
     def next_step(self, command: str) -> None:
         """Names the command that is useful after this one."""
@@ -110,10 +110,24 @@ class _Cursor:
     in_line = False
 
 
-def _print_line(text: str) -> None:
+def print_line(text: str) -> None:
+    """On stderr."""
     start = "\n" if _Cursor.in_line else ""
     _Cursor.in_line = False
-    print(f"{start}{text}", file=sys.stderr, flush=True)
+    _print(f"{start}{text}\n")
+
+
+def _print(text: str) -> None:
+    """That the reader has gone (`2>&1 | head -3`) ends no work."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is left in its buffer goes nowhere either, instead of failing again when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Lines:
@@ -131,10 +145,10 @@ class _Lines:
         self.done, self.total = done, total
         if not self.silent and time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
             self.printed = time.monotonic()
-            _print_line(self._line())
+            print_line(self._line())
 
     def finish(self) -> None:
-        _print_line(self._line())
+        print_line(self._line())
 
     def _line(self) -> str:
         seconds = max(time.monotonic() - self.started, 1e-9)

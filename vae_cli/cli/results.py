@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 
 import typer
 
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages, shown, silence
 from vae_cli.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -27,12 +26,7 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        silence_stdout()
-
-
-def silence_stdout() -> None:
-    """What is left in its buffer goes nowhere either, instead of failing again when the program ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
 
 
 def file_entry(

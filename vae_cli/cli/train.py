@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import options
+from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages
 from vae_cli.errors import ConfigError
 
@@ -85,8 +86,8 @@ def train(
         "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
     }  # fmt: skip
     request = Request(data, out, preset, config, tuple(set_ or ()), _given(named), resume, overwrite)
-    if data is not None and not data.exists():
-        raise ConfigError(f"{data}: no such file or folder")
+    if data is not None:
+        require(data)
     messages = Messages(quiet=quiet or not is_main(), verbose=verbose)
     if dry_run and resume:
         raise ConfigError("--dry-run: shows what a new run would cost; leave out --resume")

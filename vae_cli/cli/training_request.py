@@ -62,7 +62,8 @@ class Request:
 
 def _as_settled(stored: "RunConfig", layer: "Layer") -> "RunConfig":
     """The stored configuration with what was asked for, except where the run has settled that by itself: what is
-    `auto`, and a size that it has rounded."""
+    `auto`, and a size that it has rounded for its latents or for those that the size asked for would have."""
+    from vae_cli.model.vae import auto_latents
     from vae_cli.training.prepare import rounded_size
 
     config = stored.updated(layer)
@@ -71,9 +72,10 @@ def _as_settled(stored: "RunConfig", layer: "Layer") -> "RunConfig":
         for name in names:
             if asked[section][name] in ("auto", None, {"kind": "auto"}):
                 asked[section][name] = settled[section][name]
-    size = config.data.image_size
-    if size is not None and stored.model.latents != "auto":
-        asked["data"]["image_size"] = list(rounded_size(size, stored.model.latents))
+    size, own, channels = config.data.image_size, stored.data.image_size, stored.data.channels
+    if size is not None and stored.model.latents != "auto" and channels != "auto":
+        rounded = [rounded_size(size, latents) for latents in (auto_latents(size, channels), stored.model.latents)]
+        asked["data"]["image_size"] = list(own if own in rounded else rounded[-1])
     return stored.updated(asked)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -28,6 +29,7 @@ from vae_cli.errors import DataError
 
 _FORMAT = 1  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
+_ENTRY_NAME = re.compile(r"[0-9a-f]{32}(\.u8|\.json|.*\.partial)")
 _CHECKED_BYTES = 64 << 20  # of an entry's pixels go into its checksum
 
 Results = Generator[np.ndarray | DataError, None, None]
@@ -205,7 +207,7 @@ def _decode_uncached(results: Callable[[], Results], num_images: int, recipe: _R
         with _storage_errors("temporary folder"):
             temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
             has_room = shutil.disk_usage(tempfile.gettempdir()).free >= num_images * recipe.num_bytes
-        with temporary, closing(results()) as decoding:
+        with _storage_errors("temporary folder"), temporary, closing(results()) as decoding:
             if has_room:
                 kept, failed = _write_pixels(temporary, decoding)
                 return _Decoded(np.memmap(temporary, np.uint8, "r", 0, recipe.shape(len(kept))), kept, failed)
@@ -285,11 +287,14 @@ def _read_entry(folder: Path, key: str, num_images: int, recipe: _Recipe) -> _De
 
 
 def _prune(folder: Path) -> None:
-    """Remove entries that nobody used for a month, and what killed runs left. Best effort."""
+    """Remove entries that nobody used for a month, and what killed runs left. Best effort; VAE_CACHE may name a folder
+    that holds other things, too, which are nobody's business here."""
     for path in folder.iterdir():
-        max_days = {".u8": _KEPT_DAYS, ".json": _KEPT_DAYS, ".partial": 1}.get(path.suffix)
+        if not _ENTRY_NAME.fullmatch(path.name):
+            continue
+        max_days = 1 if path.suffix == ".partial" else _KEPT_DAYS
         with suppress(OSError):
-            if max_days is not None and path.stat().st_mtime < time.time() - max_days * 24 * 3600:
+            if path.stat().st_mtime < time.time() - max_days * 24 * 3600:
                 path.unlink()
 
 
@@ -299,11 +304,10 @@ def _renamed_into_place(path: Path) -> Iterator[IO[bytes]]:
     with _storage_errors(path.parent):
         handle, partial = tempfile.mkstemp(prefix=path.stem, suffix=".partial", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with _storage_errors(path.parent), os.fdopen(handle, "wb") as stream:  # closing it writes once more
             yield stream
-            with _storage_errors(path.parent):
-                stream.flush()
-                os.fsync(stream.fileno())
+            stream.flush()
+            os.fsync(stream.fileno())
         with _storage_errors(path.parent):
             os.replace(partial, path)
     finally:

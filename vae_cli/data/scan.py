@@ -27,6 +27,8 @@ SPLIT_FOLDERS = {
 }  # fmt: skip
 HELD_OUT_SHARE = 0.05
 _IGNORED_NAMES = frozenset({"Thumbs.db", "__MACOSX"})
+_SHOWN_CHARACTERS = 100
+"""Of a line of a list that is none."""
 _LIST_HEADERS = frozenset({"path", "file", "filename", "file_name", "image"})
 
 
@@ -220,10 +222,14 @@ def _scan_list(path: Path, found: _Found) -> None:
     except OSError as error:
         raise DataError(f"{path}: list cannot be read: {error.strerror}") from error
     seen: set[str] = set()
-    for number, line in enumerate(map(str.strip, text.split("\n"))):
+    for number, line in enumerate(map(str.strip, re.split(r"\r\n?|\n", text))):
         if not line or line.startswith("#"):
             continue
-        listed, label = _parse_line(line)
+        try:
+            listed, label = _parse_line(line)
+        except csv.Error as error:
+            found.skip(line[:_SHOWN_CHARACTERS], f"no line of a list: {error}")
+            continue
         if number == 0 and listed.lower() in _LIST_HEADERS:
             continue
         reason = "listed twice" if listed in seen else _why_not_listed(path.parent / listed, listed)

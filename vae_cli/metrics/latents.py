@@ -14,7 +14,7 @@ class VarianceMeter:
 
     def add(self, values: Tensor) -> None:
         """values: [B, D], one row an image."""
-        values = values.double().cpu()
+        values = values.cpu().double()  # not every device has doubles
         self.num += len(values)
         self.total = self.total + values.sum(0)
         self.squares = self.squares + values.square().sum(0)

@@ -65,9 +65,10 @@ def _plate(values: Tensor, observed: Tensor, tension: float) -> Tensor:
     for _ in range(PLATE_STEPS):
         bent = bending(direction)
         length = energy / _dot(direction, bent).clamp(min=_LEAST_ENERGY)
-        smooth, residual = smooth + length * direction, residual - length * bent
+        smooth.addcmul_(length, direction)
+        residual.addcmul_(length, bent, value=-1)
         energy, before = _dot(residual, residual), energy
-        direction = residual + energy / before.clamp(min=_LEAST_ENERGY) * direction
+        direction = torch.addcmul(residual, energy / before.clamp(min=_LEAST_ENERGY), direction)
     return smooth
 
 

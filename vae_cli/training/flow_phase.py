@@ -17,7 +17,7 @@ from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents
 from vae_cli.model.view import View
 from vae_cli.training.adversary import Adversary
-from vae_cli.training.phase import CALIBRATION_DRAWS, CHUNK, CLUSTER_DRAWS, FLOW_DRAWS, Loss, Setting
+from vae_cli.training.phase import CALIBRATION_DRAWS, CLUSTER_DRAWS, FLOW_DRAWS, Loss, Setting
 
 STATISTICS_IMAGES = 4096
 """Latents are standardised by mean and scale over about this many training images."""
@@ -197,7 +197,7 @@ class FlowPhase:
 
     def _seen_again(self, z: Tensor) -> Tensor:
         """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
-        return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(CHUNK)])
+        return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.setting.chunk_size)])
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from vae_cli.training.adversary import Adversary
 
 VALIDATION_IMAGES = 512
 """Validated during training on this many held-out images at most; the end measures all."""
-CHUNK = 128
+CHUNK, CHUNK_PIXELS = 128, 1 << 21
+"""Images that are looked at together between updates: so many, or fewer large ones, of so many pixels in all."""
 VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS, CALIBRATION_DRAWS, STATISTICS_DRAWS = 1, 2, 3, 6, 8, 9
 
 
@@ -114,14 +115,14 @@ class Setting:
         """(x, labels, generator) of the held-out images that are looked at during training; always the same."""
         num_images = len(self.validation.ids)
         rows = np.unique(np.linspace(0, num_images - 1, min(num_images, VALIDATION_IMAGES)).astype(np.int64))
-        for number, part in enumerate(_chunks(rows)):
+        for number, part in enumerate(self._chunks(rows)):
             generator = image_generator(self.seed, VALIDATION_DRAWS, number)
             labels = torch.from_numpy(self.validation.labels[part])
             yield self._unit_images(self.validation, part, generator), labels, generator
 
     def train_chunks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Some of the training images, each binarised once where the configuration says so."""
-        for number, part in enumerate(_chunks(rows)):
+        for number, part in enumerate(self._chunks(rows)):
             yield self._unit_images(self.train, part, image_generator(self.seed, STATISTICS_DRAWS, number))
 
     def close_ups(self, num: int) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,12 @@ class Setting:
             x = binarized(x, torch.rand(x.shape, generator=generator))
         return self.runtime.move(x)
 
+    @property
+    def chunk_size(self) -> int:
+        """Images that are looked at together between updates."""
+        height, width = self.train.pixels.shape[1:3]
+        return max(1, min(CHUNK, CHUNK_PIXELS // (height * width)))
 
-def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
+    def _chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), self.chunk_size):
+            yield rows[start : start + self.chunk_size]

@@ -120,8 +120,10 @@ class MetricsLog:
         self._board = _tensorboard(folder, first_step)
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
-        """Append one line; numbers also become TensorBoard scalars."""
-        self._file.write(json.dumps({"step": step, "phase": phase, **figures}) + "\n")
+        """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
+        is_lost = {name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
+        known = figures | dict.fromkeys(is_lost)
+        self._file.write(json.dumps({"step": step, "phase": phase, **known}) + "\n")
         self._file.flush()
         if self._board is not None:
             for name, value in figures.items():
