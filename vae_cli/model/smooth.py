@@ -61,7 +61,7 @@ def _plate(values: Tensor, observed: Tensor, tension: float) -> Tensor:
         return unknown * _laplacian(curvature).sub_(curvature, alpha=tension)
 
     residual = -bending(smooth)
-    direction, energy = residual, _dot(residual, residual)
+    direction, energy = residual.clone(), _dot(residual, residual)
     for _ in range(PLATE_STEPS):
         bent = bending(direction)
         length = energy / _dot(direction, bent).clamp(min=_LEAST_ENERGY)
