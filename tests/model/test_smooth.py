@@ -44,6 +44,17 @@ def test_a_plate_bends_on_where_a_membrane_cuts_off(monkeypatch: pytest.MonkeyPa
     assert membrane(hill, observed)[..., 11:13, 11:13].mean() < 0.85 < top
 
 
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (2, 6), (4, 4)])
+def test_as_many_steps_as_unknown_pixels_are_enough(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What conjugate gradients promise, and steps in other directions do not keep."""
+    x, observed = torch.rand(1, 1, 8, 8) * 2 - 1, torch.ones(1, 1, 8, 8)  # so small that it has no coarser plate
+    observed[..., 2 : 2 + height, 1 : 1 + width] = 0
+    monkeypatch.setattr(smooth, "PLATE_STEPS", height * width)
+    found = plate(x * observed, observed)
+    monkeypatch.setattr(smooth, "PLATE_STEPS", 400)
+    torch.testing.assert_close(found, plate(x * observed, observed), atol=2e-5, rtol=0)
+
+
 def test_wide_holes_are_solved_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a box of 32 pixels, too, where conjugate gradients alone need hundreds of steps."""
     rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")

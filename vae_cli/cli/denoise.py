@@ -1,6 +1,5 @@
 """`vae denoise`: remove noise from images."""
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,7 +107,7 @@ def _denoise_all(
     sigmas: dict[str, float] = {}
     with results.messages.progress("denoise", len(jobs), "images") as progress, Writers(results) as writers:
         for item, targets in jobs:
-            if settings.skip_existing and all(os.path.exists(path) for path in targets):
+            if settings.skip_existing and all(output.is_there(path) for path in targets):
                 for target in targets:
                     writers.present(item.name, target)
             else:
@@ -142,7 +141,7 @@ def _denoise(
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
-        if settings.skip_existing and os.path.exists(target):
+        if settings.skip_existing and output.is_there(target):
             writers.present(item.name, target)
             continue
         clean = with_changes(marked(original, settings.seed), image, picture, background)

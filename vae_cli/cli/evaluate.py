@@ -158,6 +158,7 @@ def _measure(
 ) -> dict[str, Any]:
     """The figures of the images and, where the run's own are at hand, how well training images are rebuilt."""
     from vae_cli.tasks.evaluate import evaluate as task
+    from vae_cli.training.prepare import is_grey_to_bernoulli
 
     labels = images.labels if own is None else _as_learned(images.labels, own.label_names, model)
     with messages.progress("evaluate", len(images.pixels)) as progress:
@@ -171,7 +172,7 @@ def _measure(
         )
     if line := few_active_line(facts, model.config):
         messages.warn(line)
-    if _is_grey_to_bernoulli(model, images.pixels):
+    if is_grey_to_bernoulli(model.config, images.pixels):
         messages.warn("this model knows black and white pixels, and these are grey: its nats are no log-probabilities")
         facts |= {"nll_nats": None, "bits_per_dim": None}
     if own is None:
@@ -309,21 +310,11 @@ def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wante
 
 
 def _as_learned(labels: "np.ndarray", names: Sequence[str], model: "LoadedModel") -> "np.ndarray":
-    """The model's numbers of labels: classes may have come and gone since it was trained."""
+    """The model's numbers of labels, int64 [N] that count `names` (-1 = none): classes may have come and gone since."""
     import numpy as np
 
     known = {name: number for number, name in enumerate(model.label_names)}
     return np.array([*(known.get(name, -1) for name in names), -1])[labels]  # without a label: the last
-
-
-def _is_grey_to_bernoulli(model: "LoadedModel", pixels: "np.ndarray") -> bool:
-    """Whether a likelihood of black and white is asked about something between; pixels that are drawn are neither."""
-    from vae_cli.data.survey import binary_share
-    from vae_cli.training.prepare import BINARY_SHARE
-
-    is_drawn = model.config.data.binarize == "dynamic"
-    is_bernoulli = model.config.model.likelihood.kind == "bernoulli"
-    return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
 
 
 def _held_out(own: "Prepared | None", limit: int | None) -> "ImageSet":

@@ -1,6 +1,5 @@
 """`vae inpaint --mask-auto --dry-run`: what would be filled, written as masks that can be corrected and given back."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def write_masks(
     covers: list[float] = []
     with results.messages.progress("masks", len(items), "images") as progress:
         for item, target in zip(items, targets, strict=True):
-            if skip_existing and os.path.exists(target):
+            if skip_existing and output.is_there(target):
                 results.present(item.name, target)
             else:
                 covers += _written(item, target, source, results)

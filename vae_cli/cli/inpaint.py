@@ -1,6 +1,5 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -230,7 +229,7 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
             if fill.number == settings.samples - 1:
                 opened.popleft()
             name, target = current.job.damaged.item.name, current.job.targets[fill.number]
-            if settings.skip_existing and os.path.exists(target):
+            if settings.skip_existing and output.is_there(target):
                 writers.present(name, target)
             else:
                 save = partial(_save, current, fill, target, settings)
@@ -265,7 +264,7 @@ def _pictures(
     background = parse_color(model.config.data.background)
     for job in jobs:
         item = job.damaged.item
-        if settings.skip_existing and all(os.path.exists(path) for path in job.targets):
+        if settings.skip_existing and all(output.is_there(path) for path in job.targets):
             for target in job.targets:
                 writers.present(item.name, target)
             leave_out()

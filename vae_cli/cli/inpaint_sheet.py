@@ -78,7 +78,7 @@ def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: Ma
     yield Shown("before", before, _link(page, damaged.item.ref.path))
     yield Shown("hole", with_hole(before, read_hole_of(damaged, original.display_size, masks)))
     for number, target in enumerate(targets, start=1):
-        if os.path.exists(target):
+        if output.is_there(target):
             after = thumbnail(open_original(target).display_array(3, white))
             yield Shown("after" if len(targets) == 1 else f"fill {number}", after, _link(page, target))
 

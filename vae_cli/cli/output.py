@@ -68,6 +68,11 @@ def picture_names(sources: Sequence[PurePosixPath], suffix: str = ".png") -> lis
         names = longer
 
 
+def is_there(path: Path) -> bool:
+    """Whether a result exists; a name too long for the disk, which Path.exists stumbles over, names none."""
+    return os.path.exists(path)
+
+
 def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raises ConfigError when a result exists (unless it may be replaced) or two results have one name."""
     twice = _repeated(paths)

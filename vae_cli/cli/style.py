@@ -1,6 +1,5 @@
 """`vae style`: carry a look over to other images."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -281,7 +280,7 @@ def _contents(
     from vae_cli.tasks.style import Content
 
     for item, target in jobs:
-        if settings.skip_existing and os.path.exists(target):
+        if settings.skip_existing and output.is_there(target):
             writers.present(item.name, target)
             continue
         try:

@@ -108,8 +108,8 @@ def _directions(mean: Tensor, shape: tuple[int, ...]) -> Tensor:
     if _is_vector(shape):
         return axes
     directions, variances = principal_directions(mean, NUM_ROWS)
-    vary = variances > _NEGLIGIBLE * variances.max()  # N images differ along N - 1 directions at most
-    return directions[vary] if vary.any() else axes[:NUM_ROWS]
+    is_real = variances > _NEGLIGIBLE * variances.max()  # N images differ along N - 1 directions at most
+    return directions[is_real] if is_real.any() else axes[:NUM_ROWS]
 
 
 def _kl_nats(mean: Tensor, std: Tensor, direction: Tensor) -> float:

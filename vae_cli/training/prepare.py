@@ -198,6 +198,13 @@ def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConf
     return config.updated(layer)
 
 
+def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:
+    """Whether a likelihood of black and white is asked about something between, in uint8 [N, H, W, C]; pixels that are
+    drawn as black or white at every visit may have any value."""
+    is_bernoulli, is_drawn = config.model.likelihood.kind == "bernoulli", config.data.binarize == "dynamic"
+    return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
+
+
 def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[RunConfig, list[str]]:
     """`auto`: Bernoulli for binary pixels, Gaussian for all others. Raises ConfigError for Bernoulli on grey data."""
     kind, dynamic = config.model.likelihood.kind, config.data.binarize == "dynamic"
@@ -210,7 +217,7 @@ def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[RunConf
         raise ConfigError(
             f"model.likelihood.kind: {kind} with data.binarize dynamic; binarised pixels need bernoulli (or auto)"
         )
-    if kind == "bernoulli" and not dynamic and binary_share(pixels) < BINARY_SHARE:
+    if is_grey_to_bernoulli(config, pixels):
         raise ConfigError(
             "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"
             "set data.binarize=dynamic to draw them as black and white, or use gaussian"

@@ -121,9 +121,8 @@ class MetricsLog:
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
-        is_lost = {name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
-        known = figures | dict.fromkeys(is_lost)
-        self._file.write(json.dumps({"step": step, "phase": phase, **known}) + "\n")
+        lost = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
+        self._file.write(json.dumps({"step": step, "phase": phase, **figures, **dict.fromkeys(lost)}) + "\n")
         self._file.flush()
         if self._board is not None:
             for name, value in figures.items():
