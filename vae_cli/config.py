@@ -124,7 +124,7 @@ LikelihoodConfig = Annotated[
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: int = Field(96, ge=8, multiple_of=8)
+    width: int = Field(64, ge=8, multiple_of=8)
     blocks: int = Field(2, ge=1, le=16)
     """Residual blocks a level on the way down; one more on the way up."""
     solver_steps: int = Field(10, ge=1, le=1000)

@@ -39,7 +39,7 @@ import sets
 from emoji import spread
 from samples import as_features_want
 
-from vae_cli.tasks.posterior import FILL_STEPS
+from vae_cli.model.flow import FILL_STEPS
 
 GAINS = {
     "fashion": {"center": 4.0, "half": 4.0, "brush": 2.0, "scattered": 2.0},

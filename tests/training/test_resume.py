@@ -86,8 +86,8 @@ def final(folder: Path) -> dict[str, dict[str, Tensor]]:
     """Everything that a finished run has to say about its weights."""
     newest = checkpoints_in(folder)[-1]
     trainer = torch.load(newest / "trainer.pt", weights_only=True)
-    momenta = {f"{key}.{name}": value for key, state in trainer["optimizer"]["state"].items()
-               for name, value in state.items()}  # fmt: skip
+    momenta = {f"{number}.{key}.{name}": value for number, optimizer in enumerate(trainer["optimizers"])
+               for key, state in optimizer["state"].items() for name, value in state.items()}  # fmt: skip
     return {
         "newest": load_file(newest / "model.safetensors"),
         "best": load_file(folder / "checkpoints" / "best" / "model.safetensors"),

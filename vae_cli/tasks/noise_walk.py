@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_cli.model.flow import LatentFlow
+from vae_cli.model.velocity import even_times
 from vae_cli.model.view import View
 from vae_cli.tasks.chunks import whole_chunk
 from vae_cli.training.checkpoint import LoadedModel
@@ -15,7 +16,7 @@ CHUNK = 8
 """Rows are computed in chunks of this size; walks are short."""
 STEPS = 10
 """Of the solver: the ends are pinned, and what lies between is no better with more."""
-_TIMES: list[float] = torch.linspace(0, 1, STEPS + 1).tolist()
+_TIMES = even_times(0, 1, STEPS)
 _LEAST_SINE = 1e-4
 """Of the angle between directions that (nearly) agree or oppose one another: no arc leads from one to the other."""
 

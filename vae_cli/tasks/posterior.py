@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_cli.errors import ConfigError
 from vae_cli.model.blending import blended
-from vae_cli.model.flow import FILL_TEMPERATURE, REFINEMENT_TIME
+from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, REFINEMENT_TIME
 from vae_cli.model.priors import image_generator, through_flow, to_device
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents, draw_noise
@@ -19,9 +19,6 @@ from vae_cli.training.checkpoint import LoadedModel
 Method = Literal["auto", "model", "classical"]
 CHUNK = 16
 """Views are computed in chunks of this size."""
-FILL_STEPS = 4
-"""Of the solver, for fills: what is known leaves less to be found out than a sample has to. On clothes, means of fills
-and single ones come nearer to the truth with few steps than with many."""
 
 
 @torch.inference_mode()

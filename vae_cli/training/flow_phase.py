@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from vae_cli.data.batches import Batch
 from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
 from vae_cli.model.blending import evidence, fitted_weight
-from vae_cli.model.flow import FILL_TEMPERATURE, LatentFlow
+from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, LatentFlow
 from vae_cli.model.priors import image_generator
 from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents
 from vae_cli.model.view import View
+from vae_cli.training import muon
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.phase import CALIBRATION_DRAWS, CLUSTER_DRAWS, FLOW_DRAWS, Loss, Setting
 
@@ -33,15 +34,14 @@ weight of its loss, with which its gradients do not count where the flow's are c
 LABEL_DROPOUT = 0.15
 """Share of labels hidden while the flow is trained, so that it can also run without (Ho & Salimans 2022)."""
 CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
-"""Samples drawn to calibrate the flow's noise; with 512, the scale has a standard error of about 0.005. Ten steps take
-1 % of the spread away, whatever the flow; with the four of the smallest preset the calibration would mend the solver.
-"""
+"""Samples drawn to calibrate the flow's noise; with 512, the scale has a standard error of about 0.005. With fewer
+steps the calibration would mend the solver."""
 FULL_GRID, FEWEST_CALIBRATION_IMAGES = 64, 16
 """Positions of a latent grid up to which so many are drawn. Larger grids make do with fewer images, though not with
 fewer than these: each tells more, and at 256 px 512 would take longer than many a training."""
-WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS, WEIGHED_STEPS = 48, 16, 2, 2
+WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS = 48, 16, 2
 """Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
-filled at once; pairs of fills whose mean is compared, and solver steps of each."""
+filled at once; and pairs of fills whose mean is compared."""
 
 
 class FlowPhase:
@@ -61,7 +61,11 @@ class FlowPhase:
     def parameter_groups(self) -> list[dict[str, Any]]:
         refiner = list(self.module.refiner.parameters())
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
-        return [{"params": others, "rate_factor": 1.0}, {"params": refiner, "rate_factor": REFINER_RATE}]
+        return [
+            {"params": [value for value in others if not muon.suits(value)], "rate_factor": 1.0},
+            {"params": [value for value in others if muon.suits(value)], "rate_factor": 1.0, "orthogonal": True},
+            {"params": refiner, "rate_factor": REFINER_RATE},
+        ]
 
     def prepare(self) -> None:
         """Set the flow's latent statistics and clusters from the training images."""
@@ -192,7 +196,7 @@ class FlowPhase:
 
     def _filled(self, flow: LatentFlow, view: View, noise: Tensor) -> Tensor:
         """[B, C, H, W]: one fill of each image."""
-        latents = flow.solve(self.setting.runtime.move(noise), view, steps=WEIGHED_STEPS)
+        latents = flow.solve(self.setting.runtime.move(noise), view, steps=FILL_STEPS)
         return flow.refine(self._decode(latents), view)
 
     def _seen_again(self, z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A phase in training: the module with the average of its weights, its optimiser and what learns beside it."""
+"""A phase in training: the module with the average of its weights, its optimisers and what learns beside it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vae_cli.config import TrainingConfig
 from vae_cli.training.ema import Ema
+from vae_cli.training.muon import Muon
 from vae_cli.training.phase import Phase
 
 
@@ -18,25 +19,34 @@ class Learner:
 
     phase: Phase
     ema: Ema[nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
 
     @staticmethod
     def of(phase: Phase, training: TrainingConfig, device: torch.device) -> "Learner":
         """A phase before its first update."""
-        optimizer = torch.optim.AdamW(
-            phase.parameter_groups(), lr=phase.learning_rate, betas=(0.9, 0.99),
-            weight_decay=training.weight_decay, fused=device.type in ("cpu", "cuda"),
-        )  # fmt: skip
-        return Learner(phase, Ema(phase.module, training.ema_decay), optimizer)
+        rate, decay = phase.learning_rate, training.weight_decay
+        groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for group in phase.parameter_groups():
+            groups[group.get("orthogonal", False)].append(group)
+        fused = device.type in ("cpu", "cuda")
+        adam = torch.optim.AdamW(groups[False], lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
+        muon = [Muon(groups[True], lr=rate, weight_decay=decay)] if groups[True] else []
+        return Learner(phase, Ema(phase.module, training.ema_decay), (adam, *muon))
 
     def step(self, rate: float) -> None:
         """Make the update whose gradients are in place, and let the average and the adversary follow."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_factor"]
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate_factor"]
+            optimizer.step()
         self.ema.update(self.phase.module)
         if self.phase.adversary is not None:
             self.phase.adversary.learn(rate)
+
+    def forget(self) -> None:
+        """Drop what the optimisers remember of earlier gradients."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
 
     def return_to(self, average: Mapping[str, Tensor]) -> None:
         """Go back to earlier averaged weights; the optimiser's moments are soon forgotten by themselves."""
@@ -53,7 +63,7 @@ class Learner:
         adversary = self.phase.adversary
         return {
             "module": self.phase.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "ema_updates": self.ema.num_updates,
             "adversary": adversary.state() if adversary is not None else None,
         }
@@ -63,6 +73,7 @@ class Learner:
         self.phase.module.load_state_dict(state["module"])
         self.ema.module.load_state_dict(average)
         self.ema.num_updates = state["ema_updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state.get("optimizers", ()), strict=False):
+            optimizer.load_state_dict(stored)
         if self.phase.adversary is not None and state.get("adversary") is not None:
             self.phase.adversary.load(state["adversary"])

@@ -167,7 +167,7 @@ class Trainer:
         """One update of the weights and of their average; refused ones leave both as they are."""
         phase, state, training = learner.phase, self.progress, self.training
         phase.module.train()
-        learner.optimizer.zero_grad(set_to_none=True)
+        phase.module.zero_grad(set_to_none=True)
         dropout = image_generator(training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank)
         torch.manual_seed(dropout.initial_seed())
         loss = phase.loss(wrapped, batch, state.spent)
@@ -210,7 +210,7 @@ class Trainer:
         """
         self.guard.retreat()
         learner.return_to(self.progress.best or learner.ema.module.state_dict())
-        learner.optimizer.state.clear()
+        learner.forget()
 
     def _calibrate(self, phase: FlowPhase) -> None:
         """Calibrate the best weights, those that commands use; step checkpoints stay as they are.

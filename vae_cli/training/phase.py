@@ -53,7 +53,8 @@ class Phase(Protocol):
         """What is trained."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Of the module, for the optimiser: `params` and the `rate_factor` by which they learn slower than others."""
+        """Of the module, for the optimisers: `params`, the `rate_factor` by which they learn slower than others, and
+        `orthogonal` where Muon is to make their steps and not AdamW."""
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         """The loss of one global batch's part on this rank, through `module` (the phase's own, perhaps wrapped).

@@ -1,0 +1,74 @@
+"""Muon, for large convolutions: every direction of a weight is learned at the same speed."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+"""Of Newton and Schulz's iteration, steep at 0: it brings singular values near 1, to 0.7 … 1.2, rather than to it."""
+NUM_ITERATIONS = 4
+RENEWED_EVERY = 4
+"""Updates. What makes a momentum orthogonal changes as slowly as the momentum does, and finding it costs the most."""
+STEP_SIZE = 0.2
+"""Root mean square of a step at a learning rate of 1, which is what AdamW's come to (Liu et al. 2025)."""
+LEAST_ROWS = 64
+"""Channels of a convolution's input and output from which on Muon pays."""
+
+
+def suits(parameter: Tensor) -> bool:
+    """Whether a parameter is the weight of a large 3×3 convolution."""
+    return parameter.ndim == 4 and parameter.shape[-1] == 3 and min(parameter.shape[:2]) >= LEAST_ROWS
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum (Jordan et al. 2024) for weights of convolutions [O, I, 3, 3], as matrices [O, 9 I].
+
+    A gradient has a few large singular values and many small ones, and so has AdamW's step: the network learns in a few
+    directions at a time. Here they are all made alike, which on the latent flow saves four updates out of ten. Learning
+    rate and weight decay are AdamW's.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    direction = self._direction(weight)
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.sub_(group["lr"] * direction)
+
+    def _direction(self, weight: nn.Parameter) -> Tensor:
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
+        if not state:
+            state["step"] = torch.zeros(())
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # [O, 9 I], Nesterov's
+        if state["step"] % RENEWED_EVERY == 0:
+            state["whitening"] = inverse_root(matrix @ matrix.T)
+        state["step"] += 1
+        step = state["whitening"] @ matrix
+        return (step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))).view_as(weight)
+
+
+def inverse_root(gram: Tensor) -> Tensor:
+    """[m, m] about G^(-1/2) of a symmetric positive semi-definite G [m, m], up to a factor between 0.7 and 1.2.
+
+    Newton and Schulz's iteration X ← p(X Xᵀ) X, of which X Xᵀ and the product of the p are followed alone.
+    """
+    size = gram.trace().clamp(min=1e-30)
+    gram, eye = gram / size, torch.eye(len(gram), device=gram.device)
+    a, b, c = POLYNOMIAL
+    root = eye
+    for _ in range(NUM_ITERATIONS):
+        factor = a * eye + b * gram + c * (gram @ gram)
+        root, gram = factor @ root, factor @ gram @ factor
+    return root / size.sqrt()
