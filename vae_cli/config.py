@@ -173,6 +173,8 @@ class TrainingConfig(Section):
     """Images an update over all ranks."""
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
+    flow_optimizer: Literal["muon", "adamw"] = "muon"
+    """Of the flow's large convolutions; the rest, and the VAE, are AdamW's."""
     warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)
     """Last part of each phase over which the rate falls to 2 %."""

@@ -1,17 +1,21 @@
 """Muon's steps are orthogonal, of a fixed size, and lead somewhere in directions that gradients hardly show."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny import tiny_config, tiny_setting
 from torch import Tensor, nn
 
-from tests.tiny import tiny_config, tiny_setting
+from vae_cli.config import Layer
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.learner import Learner
 from vae_cli.training.muon import LEAST_ROWS, RENEWED_EVERY, STEP_SIZE, Muon, inverse_root, suits
+
+WITHOUT: Layer = {"training": {"flow_optimizer": "adamw"}}
 
 
 def weight(scale: float = 1.0, *, rows: int = 8, columns: int = 16, seed: int = 0) -> nn.Parameter:
@@ -104,5 +108,7 @@ def test_the_flow_learns_its_large_convolutions_with_it_and_nothing_else() -> No
     of_adam = {id(value) for group in adam.param_groups for value in group["params"]}
     assert of_muon | of_adam == {id(value) for value in flow.parameters()} and not of_muon & of_adam
     assert of_muon == {id(value) for value in flow.velocity_net.parameters() if suits(value)} != set()
+    without = FlowPhase(replace(setting, config=setting.config.updated(WITHOUT)), flow, vae)
+    assert len(Learner.of(without, config.training, torch.device("cpu")).optimizers) == 1
     assert any(suits(value) for value in flow.refiner.parameters()), "else the next line says nothing"
     assert not of_muon & {id(value) for value in flow.refiner.parameters()}

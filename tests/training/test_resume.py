@@ -170,6 +170,19 @@ def test_dropout_binarised_pixels_and_bfloat16_resume_alike(
     assert_same_run(whole(setting), tmp_path / "stopped")
 
 
+@pytest.mark.parametrize("runtime", [CPU, BFLOAT16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("stop_after", [9, 11])
+def test_muon_resumes_alike(tmp_path: Path, whole: Whole, stop_after: int, runtime: Runtime) -> None:
+    """Of 6 + 6 updates, stopped between two at which what makes its steps orthogonal is found anew."""
+    config = tiny_config({"model": {"flow": {"width": 32}}, "training": {"steps": 12}})
+    setting = tiny_setting(config, runtime=runtime)
+    begin(tmp_path / "stopped", setting, stop_after=stop_after)
+    stored = load_resumable(tmp_path / "stopped").trainer["optimizers"]
+    assert "whitening" in next(iter(stored[1]["state"].values()))
+    resume(tmp_path / "stopped", setting)
+    assert_same_run(whole(setting), tmp_path / "stopped")
+
+
 def test_dropout_is_on_in_training(tmp_path: Path) -> None:
     """Otherwise the test above would prove nothing."""
     plain, dropped = (tiny_config({"model": {"dropout": share}}) for share in (0.0, 0.3))

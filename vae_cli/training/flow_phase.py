@@ -59,11 +59,14 @@ class FlowPhase:
         return False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
+        has_muon = self.setting.config.training.flow_optimizer == "muon"
         refiner = list(self.module.refiner.parameters())
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
+        large = [value for value in others if has_muon and muon.suits(value)]
+        chosen = {id(value) for value in large}
         return [
-            {"params": [value for value in others if not muon.suits(value)], "rate_factor": 1.0},
-            {"params": [value for value in others if muon.suits(value)], "rate_factor": 1.0, "orthogonal": True},
+            {"params": [value for value in others if id(value) not in chosen], "rate_factor": 1.0},
+            {"params": large, "rate_factor": 1.0, "orthogonal": True},
             {"params": refiner, "rate_factor": REFINER_RATE},
         ]
 

@@ -25,12 +25,12 @@ class Learner:
     def of(phase: Phase, training: TrainingConfig, device: torch.device) -> "Learner":
         """A phase before its first update."""
         rate, decay = phase.learning_rate, training.weight_decay
-        groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-        for group in phase.parameter_groups():
-            groups[group.get("orthogonal", False)].append(group)
+        groups = phase.parameter_groups()
+        orthogonal = [group for group in groups if group.get("orthogonal") and group["params"]]
+        others = [group for group in groups if not group.get("orthogonal")]
         fused = device.type in ("cpu", "cuda")
-        adam = torch.optim.AdamW(groups[False], lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
-        muon = [Muon(groups[True], lr=rate, weight_decay=decay)] if groups[True] else []
+        adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
+        muon = [Muon(orthogonal, lr=rate, weight_decay=decay)] if orthogonal else []
         return Learner(phase, Ema(phase.module, training.ema_decay), (adam, *muon))
 
     def step(self, rate: float) -> None:
