@@ -177,6 +177,17 @@ def test_mask_options(vae, run: Path, scans: Path, tmp_path: Path) -> None:
     assert_only_the_hole_changed(scans / "a.tif", tmp_path / "p.png")
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["filled", "dry-run"])
+def test_masks_that_look_inverted_are_told_once(vae, run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    for number in range(3):
+        draw(tmp_path / "scans" / f"{number}.png", number)
+    mask = draw_mask(tmp_path / "mask.png", box=(0, 0, 13, 15))
+    outcome = vae("inpaint", run, tmp_path / "scans", "--mask", mask, *words)
+    assert outcome.code == 0 and outcome.stderr.count("inverted?") == 1
+    assert "0.png: its mask covers 88%" in outcome.stderr and "3 masks in all" in outcome.stderr
+    assert "in all" not in vae("inpaint", run, tmp_path / "scans" / "0.png", "--mask", mask, *words).stderr
+
+
 def test_jpeg_is_said_to_be_re_encoded_once(vae, run: Path, tmp_path: Path) -> None:
     for number in range(3):
         draw(tmp_path / "jpegs" / f"{number}.jpg", number)

@@ -21,7 +21,7 @@ from vae_cli.cli.holes import (
     read_hole_of,
 )
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
-from vae_cli.cli.inputs import Input, find_inputs
+from vae_cli.cli.inputs import find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results, say
@@ -176,10 +176,11 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
     from vae_cli.data.originals import size_of
 
     covers: list[float] = []
+    watch = _Covers(results.messages)
     for job in jobs:
         item = job.damaged.item
         try:
-            cover = _checked_cover(read_hole_of(job.damaged, size_of(item.ref.path), settings.masks), item, results)
+            cover = watch.check(read_hole_of(job.damaged, size_of(item.ref.path), settings.masks), item.name)
         except DataError as error:
             results.failed(item.name, str(error))
             continue
@@ -188,6 +189,7 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         if not results.as_json:
             mask = job.damaged.mask
             say(f"{shown(item.name)}  {shown(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
+    watch.tell()
     if not results.as_json:
         say(f"{len(covers)} pairs, {results.num_without_mask} images without a mask, {results.num_failed} failed")
         if covers:
@@ -196,12 +198,24 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
     results.finish("the same command without --dry-run", dry_run=True, pairs=len(covers), mask_cover=extremes)
 
 
-def _checked_cover(hole: "np.ndarray", item: Input, results: Results) -> float:
-    """The share of the image that is hole; warns when that looks like an inverted mask."""
-    cover = float(hole.mean())
-    if cover > SUSPICIOUS_COVER:
-        results.messages.warn(f"{shown(item.name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
-    return cover
+class _Covers:
+    """Watches for masks that look inverted: the first is told at once, how many there were at the end."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages, self.num_suspicious = messages, 0
+
+    def check(self, hole: "np.ndarray", name: str) -> float:
+        """The share of the image that is hole."""
+        cover = float(hole.mean())
+        if cover > SUSPICIOUS_COVER:
+            self.num_suspicious += 1
+            if self.num_suspicious == 1:
+                self.messages.warn(f"{shown(name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
+        return cover
+
+    def tell(self) -> None:
+        if self.num_suspicious > 1:
+            self.messages.warn(f"{self.num_suspicious} masks in all cover more than {SUSPICIOUS_COVER:.0%}")
 
 
 def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, results: Results) -> None:
@@ -209,6 +223,7 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
     from vae_cli.tasks.inpaint import inpaint as task
 
     opened: deque[_Opened] = deque()
+    covers = _Covers(results.messages)
     num_fills = len(jobs) * settings.samples
     with results.messages.progress("inpaint", num_fills, "fills") as progress, Writers(results) as writers:
 
@@ -217,7 +232,7 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
 
         fills = task(
             model,
-            _pictures(model, jobs, settings, writers, opened, leave_out),
+            _pictures(model, jobs, settings, writers, covers, opened, leave_out),
             seed=settings.seed,
             samples=settings.samples,
             solver_steps=settings.solver_steps,
@@ -237,6 +252,7 @@ def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, resul
                 _tell_scale(fill, target, results.messages)
             progress.advance(1)
     writers.tell_remarks(len(jobs))
+    covers.tell()
 
 
 @dataclass
@@ -253,6 +269,7 @@ def _pictures(
     jobs: list[_Job],
     settings: _Settings,
     writers: Writers,
+    covers: _Covers,
     opened: deque[_Opened],
     leave_out: Callable[[], None],
 ) -> "Iterator[Picture]":
@@ -276,7 +293,7 @@ def _pictures(
                 writers.unneeded(item.name, NOTHING_FOUND)
                 leave_out()
                 continue
-            _checked_cover(hole, item, writers.results)
+            covers.check(hole, item.name)
             writers.remark_on_grey(model, item.name, original, "so are the fills", hole)
             picture = Picture(item.ref.id, original.display_array(model.channels, background), hole)
         except DataError as error:

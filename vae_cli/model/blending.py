@@ -31,12 +31,22 @@ def kinds_of(observed: Tensor) -> tuple[Tensor, Tensor]:
     """For each pixel of masks [B, 1, H, W] (1 = known), int64 [B, 1, H, W]: whether a good part of its surroundings is
     known (0 or 1), and its depth, the chessboard distance to the nearest known pixel: 0 for known ones, else at most
     MAX_DEPTH."""
-    share = F.avg_pool2d(observed, _SURROUNDINGS, stride=1, padding=_SURROUNDINGS // 2, count_include_pad=False)
-    depth, reached = torch.zeros_like(observed), observed
+    reach = _SURROUNDINGS // 2
+    share = F.avg_pool2d(observed, (_SURROUNDINGS, 1), stride=1, padding=(reach, 0), count_include_pad=False)
+    share = F.avg_pool2d(share, (1, _SURROUNDINGS), stride=1, padding=(0, reach), count_include_pad=False)
+    reached, depth = observed > 0, torch.zeros_like(observed, dtype=torch.int64)
     for _ in range(MAX_DEPTH):
-        depth = depth + (1 - reached)
-        reached = F.max_pool2d(reached, 3, stride=1, padding=1)
-    return (share >= _SPARSE_BELOW).long(), depth.long()
+        depth += ~reached
+        reached = _beside(_beside(reached).transpose(2, 3)).transpose(2, 3)
+    return (share >= _SPARSE_BELOW).long(), depth
+
+
+def _beside(reached: Tensor) -> Tensor:
+    """Where a pixel or the one to its left or right is reached. Many times as fast as pooling on CPUs."""
+    grown = reached.clone()
+    grown[..., 1:] |= reached[..., :-1]
+    grown[..., :-1] |= reached[..., 1:]
+    return grown
 
 
 def blended(fill: Tensor, smooth: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
