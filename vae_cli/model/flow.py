@@ -259,9 +259,8 @@ class LatentFlow(nn.Module):
         if start == 1:
             return self.restore(noise.float())
         num_steps = max(min(2, steps), round((1 - start) * steps))
-        return self.restore(
-            integrate(self.velocity_under(view, guidance), noise.float(), even_times(start, 1, num_steps))
-        )
+        velocity, times = self.velocity_under(view, guidance), even_times(start, 1, num_steps)
+        return self.restore(integrate(velocity, noise.float(), times))
 
     def velocity_under(self, view: View, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The velocity of standardised latents [B, C, h, w] at one time, under a view.

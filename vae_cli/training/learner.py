@@ -73,6 +73,7 @@ class Learner:
         self.phase.module.load_state_dict(state["module"])
         self.ema.module.load_state_dict(average)
         self.ema.num_updates = state["ema_updates"]
+        # Runs from before there were several have none of these; moments are soon found anew.
         for optimizer, stored in zip(self.optimizers, state.get("optimizers", ()), strict=False):
             optimizer.load_state_dict(stored)
         if self.phase.adversary is not None and state.get("adversary") is not None:

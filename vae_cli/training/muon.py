@@ -15,7 +15,7 @@ RENEWED_EVERY = 4
 STEP_SIZE = 0.2
 """Root mean square of a step at a learning rate of 1, which is what AdamW's come to (Liu et al. 2025)."""
 LEAST_ROWS = 64
-"""Channels of a convolution's input and output from which on Muon pays."""
+"""Channels of input and output; smaller convolutions are left to AdamW."""
 
 
 def suits(parameter: Tensor) -> bool:
