@@ -22,7 +22,7 @@ import photographs
 from vae_cli.training.checkpoint import LoadedModel
 from vae_cli.training.prepare import prepare
 
-MINUTES = {"fashion": 10.0, "emoji": 15.0, "photographs": 15.0, "mnist": 10.0}
+MINUTES = {"fashion": 10.0, "emoji": 15.0, "photographs": 15.0, "mnist": 30.0}
 """Of training."""
 NUM_CROPS, NUM_VALIDATED, NUM_HELD_OUT_CROPS, CROP_SIZE = 6000, 300, 200, (64, 64)
 NUM_MNIST_TEST = 10_000
