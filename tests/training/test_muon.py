@@ -66,20 +66,19 @@ def test_weights_decay_like_adamws() -> None:
 
 
 def test_it_learns_directions_that_gradients_hardly_show() -> None:
-    """Least squares whose inputs are a hundred times as strong in one half of the directions as in the other."""
+    """Least squares whose gradients are a thousand times as small in one half of the outputs as in the other."""
     generator = torch.Generator().manual_seed(0)
-    strength = torch.cat([torch.ones(72), torch.full((72,), 0.01)])
-    inputs = torch.randn(512, 144, generator=generator) * strength
-    wanted = torch.randn(8, 144, generator=generator)
+    strength = torch.tensor([1.0] * 4 + [0.03] * 4)[:, None]
+    inputs, wanted = (torch.randn(size, 144, generator=generator) for size in (512, 8))
     parameter = nn.Parameter(torch.zeros(8, 16, 3, 3))
-    optimizer = Muon([{"params": [parameter]}], lr=0.1, weight_decay=0.0)
-    for number in range(400):
+    optimizer = Muon([{"params": [parameter]}], lr=1.0, weight_decay=0.0)
+    for number in range(200):
         parameter.grad = None
-        optimizer.param_groups[0]["lr"] = 0.5 * (1 - number / 400)
-        (inputs @ (parameter.flatten(1) - wanted).T).square().mean().backward()
+        optimizer.param_groups[0]["lr"] = 0.5 * (1 - number / 200)
+        (strength * (parameter.flatten(1) - wanted) @ inputs.T).square().mean().backward()
         optimizer.step()
-    off = (parameter.detach().flatten(1) - wanted).square().mean(0)
-    assert off[:72].mean() < 0.01
+    off = (parameter.detach().flatten(1) - wanted).square().mean(1)
+    assert off.max() < 0.05, "of 1 at the start, in every output"
 
 
 def test_what_makes_a_step_orthogonal_is_kept_for_some_updates_and_with_the_state() -> None:

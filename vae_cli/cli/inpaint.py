@@ -214,6 +214,7 @@ class _Covers:
         return cover
 
     def tell(self) -> None:
+        """Says how many there were, where that was more than the first."""
         if self.num_suspicious > 1:
             self.messages.warn(f"{self.num_suspicious} masks in all cover more than {SUSPICIOUS_COVER:.0%}")
 
