@@ -396,8 +396,18 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
 
 
+SLOWLY = """
+import runpy, time
+from vae_cli.training.loop import Trainer
+update = Trainer._update
+Trainer._update = lambda *arguments: (time.sleep(0.05), update(*arguments))[1]
+runpy.run_module("vae_cli", run_name="__main__")
+"""
+"""The program, with a pause before each update: on a busy machine it would be over before a signal reached it."""
+
+
 def start_program(words: list[str], cache: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vae_cli", *words]
+    command = [sys.executable, "-c", SLOWLY, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
 
 
