@@ -160,6 +160,23 @@ def test_colour_key_transparency(tmp_path: Path, mode: str, key: object) -> None
     assert (to_array(open_image(tmp_path / "a.png"), channels=3) == 255).all()
 
 
+def test_the_transparent_grey_of_16_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[300, 40000]], np.uint16)).save(tmp_path / "a.png", transparency=300)
+    image = open_image(tmp_path / "a.png")
+    assert to_array(image, channels=3, background=(9, 8, 7)).tolist() == [[[9, 8, 7], [156, 156, 156]]]
+    assert to_array(image, channels=1).ravel().tolist() == [255, 156]
+    assert is_grey(image) and not is_grey(image, (9, 8, 7))
+
+
+def test_16_bit_grey_that_counts_from_white(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = np.array([[0, 40000, 65535]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+    assert to_array(open_image(tmp_path / "a.tif"), channels=1).ravel().tolist() == [255, 99, 0]
+    tifffile.imwrite(tmp_path / "b.tif", (values >> 8).astype(np.uint8), photometric="miniswhite")
+    assert to_array(open_image(tmp_path / "b.tif"), channels=1).ravel().tolist() == [255, 99, 0], "as with 8 bits"
+
+
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"),
     [

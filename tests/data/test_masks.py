@@ -197,3 +197,12 @@ def test_an_unreadable_mask_is_blamed_itself(tmp_path: Path) -> None:
 def test_one_mask_for_all() -> None:
     found = pair_masks(refs("a.jpg", "a.png"), Path("root/m.png"))
     assert [mask.path for mask in found.values() if isinstance(mask, ImageRef)] == [Path("root/m.png")] * 2
+
+
+def test_the_transparent_grey_of_16_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[300, 40000, 65535]], np.uint16)).save(tmp_path / "a.png", transparency=300)
+    with Image.open(tmp_path / "a.png") as image:
+        assert hole_from_alpha(image).tolist() == [[True, False, False]]
+        assert hole_from_color(image, "#ffffff").tolist() == [[False, False, True]]
+        assert hole_from_color(image, "#010101").tolist() == [[True, False, False]], "what transparency hides"
+    assert read_hole(ImageRef("a.png", tmp_path / "a.png"), (1, 3)).tolist() == [[False, True, True]]

@@ -116,6 +116,20 @@ def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: 
     np.testing.assert_array_equal(before.display_array(3)[~hole].astype(int), after.display_array(3)[~hole].astype(int))
 
 
+def test_16_bit_grey_that_counts_from_white_looks_as_before(tmp_path: Path) -> None:
+    """Written with black as 0, since Pillow writes no other, as with 8 bits."""
+    tifffile = pytest.importorskip("tifffile")
+    values = np.asarray(picture("I;16"))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite", resolution=(600, 600))
+    original, hole = open_original(tmp_path / "a.tif"), hole_of((HEIGHT, WIDTH))
+    assert (original.display_array(1)[..., 0] == 65535 - values).all()
+    original.with_fill(np.full((HEIGHT, WIDTH, 1), 255, np.float32), hole).save(tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].photometric.name == "MINISBLACK"  # type: ignore[union-attr]
+        assert (file.asarray() == np.where(hole, 65535, 65535 - values)).all()
+    assert Image.open(tmp_path / "b.tif").info["dpi"] == (600, 600)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"])
 def test_the_hole_shows_the_fill(mode: str) -> None:
     original = Original(Path("a.tif"), picture(mode), 1, "TIFF", 1, {})

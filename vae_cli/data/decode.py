@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from vae_cli.data import tiff_file
 from vae_cli.data.orientation import ORIENTATION_TAG, displayed_image
@@ -33,7 +33,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG200
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 _MAX_MEMBER_BYTES = 1 << 30
 _DRAFT_MARGIN = 2  # a JPEG is decoded at no less than twice the wanted size, so that the resampling stays ours
-_TIFF_BITS_TAG, _TIFF_SAMPLES_TAG, _TIFF_FORMAT_TAG, _TIFF_FLOAT = 258, 277, 339, 3
+_TIFF_BITS_TAG, _TIFF_PHOTOMETRIC_TAG, _TIFF_SAMPLES_TAG, _TIFF_FORMAT_TAG, _TIFF_FLOAT = 258, 262, 277, 339, 3
 _FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 # What Pillow's plugins and zipfile let through on bad bytes; a fuzz test keeps this list honest. Nothing wider:
 # MemoryError and KeyboardInterrupt are no fault of the file.
@@ -60,8 +60,8 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
         upright = upright.copy() if upright is image else upright  # without the file's handle
         if is_12_bit:
             values = np.asarray(upright).astype(np.uint32)
-            return Image.fromarray((values * 65535 // 4095).astype(np.uint16))
-        return upright
+            upright = Image.fromarray((values * 65535 // 4095).astype(np.uint16))
+        return inverted(upright) if is_negative(image) else upright
 
 
 def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
@@ -71,6 +71,21 @@ def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
         # TIFF sizes are already turned; a PNG's own getexif() would decode the whole picture
         is_turned = image.format != "TIFF" and orientation_of(image, header_only=True) >= 5
         return image.mode, (width, height) if is_turned else (height, width)
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Whether an opened file holds 16-bit grey that counts from white down: Pillow minds that with 8 bits only."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.mode.startswith("I;16"):
+        return False
+    return bool(image.tag_v2.get(_TIFF_PHOTOMETRIC_TAG) == 0)
+
+
+def inverted(image: Image.Image) -> Image.Image:
+    """A copy of 16-bit grey with black for white; mode and info stay."""
+    values = np.asarray(image)
+    copy = image.copy()
+    copy.frombytes((65535 - values).astype(values.dtype).tobytes())
+    return copy
 
 
 def decode(ref: ImageRef | Path, *, size: tuple[int, int], channels: int, fit: str, background: Colour) -> np.ndarray:
@@ -85,8 +100,10 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     with bad_bytes_are_data_errors():
         if image.mode.startswith("I"):
-            grey = _grey_of_16_bit(image)
-            return np.repeat(grey[..., None], channels, axis=2)
+            grey = np.repeat(_grey_of_16_bit(image)[..., None], channels, axis=2)
+            if isinstance(key := image.info.get("transparency"), int):
+                grey[np.asarray(image) == key] = background if channels == 3 else luma_of(background)
+            return grey
         flat = _opaque(image, background)
         pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
         return pixels.reshape(*pixels.shape[:2], channels)

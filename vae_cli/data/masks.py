@@ -51,10 +51,9 @@ def read_hole(
 
 def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
     """bool [H, W]: the pixels of that colour, whatever their transparency."""
-    if image.has_transparency_data:  # laid on nothing: what a transparent pixel hides is its colour
-        pixels = np.array(image.convert("RGBA").convert("RGB"))
-    else:
-        pixels = to_array(image, channels=3)
+    # Laid on nothing: what a transparent pixel hides is its colour.
+    has_alpha = image.has_transparency_data
+    pixels = np.array(_straight(image).convert("RGB")) if has_alpha else to_array(image, channels=3)
     hole = np.ones(pixels.shape[:2], bool)
     for channel, value in enumerate(parse_color(color)):
         hole &= pixels[..., channel] == value
@@ -110,8 +109,7 @@ def _mask_values(image: Image.Image) -> np.ndarray:
     otherwise transparent pixels count as black."""
     if not image.has_transparency_data:
         return to_array(image, channels=1)[..., 0]
-    alpha = _alpha(image)
-    luma = np.array((image.convert("LA") if image.mode == "La" else image).convert("RGBA").convert("RGB").convert("L"))
+    alpha, luma = _alpha(image), np.array(_straight(image).convert("RGB").convert("L"))
     visible = luma[alpha > 0]
     is_drawn_in_alpha = visible.size > 0 and bool(np.ptp(alpha)) and not np.ptp(visible)
     if is_drawn_in_alpha:
@@ -120,8 +118,18 @@ def _mask_values(image: Image.Image) -> np.ndarray:
 
 
 def _alpha(image: Image.Image) -> np.ndarray:
-    straight = image.convert("LA") if image.mode == "La" else image
-    return np.array(straight.convert("RGBA").getchannel("A"))
+    return np.array(_straight(image).getchannel("A"))
+
+
+def _straight(image: Image.Image) -> Image.Image:
+    """RGBA, whose colours are those that transparency hides."""
+    if image.mode.startswith("I"):  # which Pillow clips to 8 bits instead of reducing it
+        opaque = image.copy()
+        key = opaque.info.pop("transparency", None)
+        grey = Image.fromarray(to_array(opaque, channels=1)[..., 0])
+        alpha = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+        return Image.merge("RGBA", (grey, grey, grey, alpha))
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 # ---- pairs

@@ -13,7 +13,15 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from vae_cli.data import original_files
-from vae_cli.data.decode import bad_bytes_are_data_errors, open_image, orientation_of, probe, to_array
+from vae_cli.data.decode import (
+    bad_bytes_are_data_errors,
+    inverted,
+    is_negative,
+    open_image,
+    orientation_of,
+    probe,
+    to_array,
+)
 from vae_cli.data.deep import DeepOriginal, deep_format, deep_size, open_deep
 from vae_cli.data.fill_values import SIXTEEN_BIT_MODES, stored_values
 from vae_cli.data.orientation import as_displayed, as_stored, displayed_image, inverse_of
@@ -106,6 +114,7 @@ def open_original(path: Path) -> AnyOriginal:
             facts = original_files.facts_of(image, path)
             image.load()
             stored = _as_in_file(image, orientation)
+            stored = inverted(stored) if is_negative(image) else stored  # as 8 bits are, and written with black as 0
             num_frames = getattr(image, "n_frames", 1)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
