@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vae_cli.cli.progress import Messages
-from vae_cli.cli.restored import Writers, with_changes
+from vae_cli.cli.restored import Writers, own_colours, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.data.originals import open_original
 from vae_cli.errors import DataError, WriteError
@@ -43,6 +43,27 @@ def test_without_a_change_nothing_is_touched(tmp_path: Path, mode: str) -> None:
     original, shown = opened(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"), image)
     same = with_changes(original, shown, shown.astype(np.float32), WHITE)
     assert np.array_equal(np.asarray(same.image), np.asarray(original.image))
+
+
+@pytest.mark.parametrize(("mode", "alpha"), [("RGBA", 128), ("RGBA", 30), ("LA", 128), ("RGBA", 255), ("RGBA", 0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fill_looks_as_wanted_through_half_transparent_pixels(
+    tmp_path: Path, mode: str, alpha: int, channels: int
+) -> None:
+    background, hole = (0, 200, 100), np.zeros((6, 8), bool)
+    hole[2:4, 3:6] = True
+    image = Image.new("RGBA", (8, 6), (90, 90, 90, alpha))
+    original, _ = opened(tmp_path / "a.png", image.convert(mode))
+    wanted = original.display_array(channels, background).astype(np.float32)
+    pixels = own_colours(original, wanted, hole, background)
+    filled = original.with_fill(pixels, hole)
+    shown = filled.display_array(channels, background).astype(np.float32)
+    if mode == "RGBA" and channels == 3:
+        np.testing.assert_allclose(shown, wanted, atol=1.5)
+    own = pixels[hole].mean(1)
+    if alpha not in (0, 255) and channels == 1:
+        np.testing.assert_allclose(own, 90, atol=255 / alpha), "the very grey, nothing of the background"
+    assert (pixels[~hole] == wanted[~hole]).all()
 
 
 def writer(gate: threading.Event | None = None, error: Exception | None = None, remark: str = "") -> tuple[str, ...]:

@@ -175,6 +175,9 @@ def test_16_bit_grey_that_counts_from_white(tmp_path: Path) -> None:
     assert to_array(open_image(tmp_path / "a.tif"), channels=1).ravel().tolist() == [255, 99, 0]
     tifffile.imwrite(tmp_path / "b.tif", (values >> 8).astype(np.uint8), photometric="miniswhite")
     assert to_array(open_image(tmp_path / "b.tif"), channels=1).ravel().tolist() == [255, 99, 0], "as with 8 bits"
+    tifffile.imwrite(tmp_path / "c.tif", values, photometric="miniswhite", byteorder=">")
+    with pytest.raises(DataError, match="white as 0"):
+        open_image(tmp_path / "c.tif")
 
 
 @pytest.mark.parametrize(

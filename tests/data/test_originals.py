@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from vae_cli.data import tiff_file
+from vae_cli.data.decode import open_image, to_array
 from vae_cli.data.orientation import as_displayed, as_stored
 from vae_cli.data.original_files import is_lossless
 from vae_cli.data.originals import Original, open_original
@@ -128,6 +129,25 @@ def test_16_bit_grey_that_counts_from_white_looks_as_before(tmp_path: Path) -> N
         assert file.pages[0].photometric.name == "MINISBLACK"  # type: ignore[union-attr]
         assert (file.asarray() == np.where(hole, 65535, 65535 - values)).all()
     assert Image.open(tmp_path / "b.tif").info["dpi"] == (600, 600)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp", "gif"])
+def test_damaged_pixels_are_never_taken_for_a_picture(tmp_path: Path, suffix: str) -> None:
+    """Whatever byte is turned, in the middle of the data: it is refused, or shows what opening it alone would show."""
+    path, random = tmp_path / f"a.{suffix}", np.random.default_rng(0)
+    picture("RGB", (40, 40)).save(path, **({"compression": "tiff_adobe_deflate"} if suffix == "tif" else {}))
+    data, num_refused = path.read_bytes(), 0
+    for place in random.integers(len(data) // 4, 3 * len(data) // 4, 20).tolist():
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            shown = to_array(open_image(path), channels=3)
+        except DataError:
+            num_refused += 1
+            with pytest.raises(DataError):
+                open_original(path)
+        else:
+            assert (open_original(path).display_array(3) == shown).all()
+    assert num_refused > 5 or suffix in ("webp", "gif")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"])

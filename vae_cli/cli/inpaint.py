@@ -23,7 +23,7 @@ from vae_cli.cli.holes import (
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import find_inputs
 from vae_cli.cli.progress import Messages, quoted, shown
-from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths
+from vae_cli.cli.restored import Writers, file_format, marked, own_colours, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
 
@@ -263,6 +263,7 @@ class _Opened:
     job: _Job
     original: "AnyOriginal"
     hole: "np.ndarray"
+    background: tuple[int, int, int]
 
 
 def _pictures(
@@ -301,7 +302,7 @@ def _pictures(
             writers.failed(item.name, str(error))
             leave_out()
             continue
-        opened.append(_Opened(job, original, hole))
+        opened.append(_Opened(job, original, hole, background))
         yield picture
 
 
@@ -314,5 +315,8 @@ def _tell_scale(fill: "Fill", target: Path, messages: Messages) -> None:
 def _save(current: _Opened, fill: "Fill", target: Path, settings: _Settings) -> tuple[str, ...]:
     """Writes one fill; returns remarks about what its format could not keep. Raises DataError."""
     original = marked(current.original, settings.seed)
-    filled = original.with_fill(fill.pixels, current.hole, opaque_hole=settings.masks.alpha)
+    pixels, is_opaque = fill.pixels, settings.masks.alpha
+    if not is_opaque:
+        pixels = own_colours(original, pixels, current.hole, current.background)
+    filled = original.with_fill(pixels, current.hole, opaque_hole=is_opaque)
     return filled.save(target, format=settings.format, overwrite=settings.overwrite)

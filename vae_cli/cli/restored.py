@@ -103,6 +103,29 @@ def with_changes(
     return original.with_fill(after, is_changed) if is_changed.any() else original
 
 
+def own_colours(
+    original: "AnyOriginal", fill: "np.ndarray", hole: "np.ndarray", background: tuple[int, int, int]
+) -> "np.ndarray":
+    """A fill, float32 [H, W, C] in 0..255 as it shall look on the background, as colours of pixels that keep their
+    alpha: what a half-transparent one shows is in part the background, which would count twice."""
+    import numpy as np
+
+    from vae_cli.data.fill_values import as_grey
+
+    if not original.has_transparency:
+        return fill
+    on_black, on_white = (original.display_array(1, (grey, grey, grey))[hole] for grey in (0, 255))  # [N, 1]
+    through = (on_white.astype(np.float32) - on_black) / np.iinfo(on_black.dtype).max
+    is_mixed = ((through > 0) & (through < 1))[:, 0]
+    below = np.array([background], np.float32)
+    below = below if fill.shape[2] == 3 else as_grey(below)[:, None]
+    filled = fill[hole]
+    filled[is_mixed] = (filled - through * below)[is_mixed] / (1 - through[is_mixed])
+    result = fill.copy()
+    result[hole] = filled.clip(0, 255)
+    return result
+
+
 def has_colour(original: "AnyOriginal", hole: "np.ndarray | None" = None) -> bool:
     """Whether any pixel, outside the hole where there is one, is shown in another colour than grey."""
     shown = original.display_array(3)

@@ -276,6 +276,7 @@ def _refuse_deep_tiff(stream: IO[bytes], head: bytes) -> None:
             raise DataError(_FLOAT_REASON)
         if set(page.numbers(_TIFF_BITS_TAG)) == {16}:
             _refuse_deep_samples(16, page.number(_TIFF_SAMPLES_TAG, 1))
+            raise DataError("16-bit grey of a kind that cannot be read (big-endian with white as 0?); save it anew")
 
 
 def _tiff_bits(image: Image.Image) -> tuple[int, ...]:

@@ -32,6 +32,10 @@ class DeepOriginal:
         return "PNG" if isinstance(self.source, deep_png.PngChunks) else "TIFF"
 
     @property
+    def has_transparency(self) -> bool:
+        return self.picture.has_transparency
+
+    @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) after EXIF orientation."""
         return self.picture.display_size

@@ -28,6 +28,10 @@ class DeepPicture:
     """Along a row and along a column."""
 
     @property
+    def has_transparency(self) -> bool:
+        return self.alpha is not None or self.key_colour is not None
+
+    @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) as displayed."""
         height, width = as_displayed(self.pixels, self.orientation).shape[:2]
@@ -36,7 +40,7 @@ class DeepPicture:
     def display_array(self, channels: int, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
         """uint16 [H, W, channels] as displayed; a view where nothing has to be converted."""
         shown = as_displayed(self.pixels, self.orientation)
-        if channels == self.num_colours and self.alpha is None and self.key_colour is None:
+        if channels == self.num_colours and not self.has_transparency:
             return shown[..., :channels]
         result = np.empty((*shown.shape[:2], channels), np.uint16)
         for rows in _blocks(len(shown)):
@@ -46,11 +50,10 @@ class DeepPicture:
     def reduced(self) -> Image.Image:
         """The picture as displayed with 8 bits a sample, in mode L, LA, RGB or RGBA."""
         shown = as_displayed(self.pixels, self.orientation)
-        has_alpha = self.alpha is not None or self.key_colour is not None
-        result = np.empty((*shown.shape[:2], self.num_colours + has_alpha), np.uint8)
+        result = np.empty((*shown.shape[:2], self.num_colours + self.has_transparency), np.uint8)
         for rows in _blocks(len(shown)):
             result[rows, :, : self.num_colours] = _to_8_bit(shown[rows, :, : self.num_colours])
-            if has_alpha:
+            if self.has_transparency:
                 result[rows, :, -1:] = _to_8_bit(self._alpha(shown[rows]))
         return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
 
@@ -76,7 +79,7 @@ class DeepPicture:
         colours: np.ndarray = part[..., : self.num_colours].reshape(-1, self.num_colours).astype(np.float32)
         if channels != self.num_colours:
             colours = as_rgb(colours) if channels == 3 else as_grey(colours)[:, None]
-        if self.alpha is not None or self.key_colour is not None:
+        if self.has_transparency:
             share = self._alpha(part).reshape(-1, 1) / np.float32(65535)
             below = background if channels == 3 else background @ LUMA[:, None]
             colours = colours * (1 if self.alpha == "premultiplied" else share) + below * (1 - share)

@@ -58,6 +58,10 @@ class Original:
         return self.mode in SIXTEEN_BIT_MODES
 
     @property
+    def has_transparency(self) -> bool:
+        return self.image.has_transparency_data
+
+    @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) after EXIF orientation."""
         width, height = self.image.size
@@ -110,6 +114,8 @@ def open_original(path: Path) -> AnyOriginal:
             return open_deep(path, file_format)
         probe(path)  # refuses what Pillow would silently reduce
         with bad_bytes_are_data_errors(), Image.open(path) as image:
+            if image.format != "TIFF":  # of which the orientation is known only before
+                image.load()  # or else PNG's metadata would swallow that its pixels are damaged
             orientation, image_format = orientation_of(image), image.format or ""
             facts = original_files.facts_of(image, path)
             image.load()
