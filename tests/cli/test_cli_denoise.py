@@ -89,3 +89,10 @@ def test_strong_noise_is_remarked_on(vae, run: Path, shots: Path, tmp_path: Path
 def test_a_model_without_a_flow_names_the_command(vae, run_without_flow: Path, shots: Path) -> None:
     outcome = vae("denoise", run_without_flow, shots)
     assert outcome.code == 2 and "vae train --out" in "\n".join(outcome.errors)
+
+
+def test_the_next_command_knows_the_noise(vae, run: Path, shots: Path, tmp_path: Path) -> None:
+    words = ("denoise", run, shots / "large.png")
+    outcome = vae(*words, "--sigma", 25, "--out", tmp_path / "out")
+    assert f"next: vae {' '.join(map(str, words))} --sigma 25 --samples 3 --out " in outcome.stderr
+    assert "next:" not in vae(*words, "--samples", 2, "--out", tmp_path / "others").stderr

@@ -291,3 +291,11 @@ def test_images_without_a_mask_are_counted(vae, run: Path, scans: Path, tmp_path
     words = ("inpaint", run, scans, "--mask", scans / "masks", "--skip-missing", "--out", tmp_path / "out")
     assert "3 written, 1 without a mask, 0 failed" in vae(*words).stderr
     assert "3 pairs, 1 images without a mask" in vae(*words, "--dry-run", "--overwrite").stdout
+
+
+def test_the_next_command_asks_for_the_same_holes(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    words = (run, scans / "a.tif", scans / "c.bmp", "--mask", scans / "masks", "--mask-dilate", 1)
+    outcome = vae("inpaint", *words, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.stderr
+    suggested = outcome.stderr.splitlines()[-1]
+    assert suggested.startswith(f"next: vae inpaint {' '.join(map(str, words))} --samples 3 --seed 1 --out ")

@@ -83,8 +83,10 @@ def denoise(
     require_flow(model, run, "removes noise")
     found = _denoise_all(model, list(zip(items, targets, strict=True)), settings, results)
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
-    again = f"vae denoise {quoted(run)} {quoted(inputs[0])} --samples 3 --out {quoted(folder)}-samples"
-    results.finish(again, seed=seed, sigma=found)
+    noise = "" if sigma == "auto" else f"--sigma {sigma} "
+    others = f"{noise}--samples 3 --out {quoted(folder)}-samples"
+    again = f"vae denoise {quoted(run)} {' '.join(map(quoted, inputs))} {others}"
+    results.finish(None if samples else again, seed=seed, sigma=found)
 
 
 def _sigma(text: str) -> float | None:

@@ -54,11 +54,12 @@ class MaskSource:
 
     def words(self) -> str:
         """The options that ask for this."""
+        changed = " --mask-invert" * self.invert + f" --mask-dilate {self.dilate_pixels}" * (self.dilate_pixels > 0)
         if self.path is not None:
-            return f"--mask {quoted(self.path)}"
-        if self.auto:
-            return "--mask-auto"
-        return "--mask-alpha" if self.color is None else f"--mask-color {quoted(self.color)}"
+            return f"--mask {quoted(self.path)}{changed}"
+        if self.color is not None:
+            return f"--mask-color {quoted(self.color)}{changed}"
+        return f"{'--mask-auto' if self.auto else '--mask-alpha'}{changed}"
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,9 @@ def inpaint(
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
     without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_without_mask} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
-    elsewhere = f"--out {quoted(_folder(inputs, None))}-{seed + 1}"
-    again = f"vae inpaint {quoted(run)} {quoted(inputs[0])} {masks.words()} --samples 3 --seed {seed + 1} {elsewhere}"
-    results.finish(again, seed=seed, method=method, sheet=sheet)
+    others = f"--samples 3 --seed {seed + 1} --out {quoted(_folder(inputs, None))}-{seed + 1}"
+    again = f"vae inpaint {quoted(run)} {' '.join(map(quoted, inputs))} {masks.words()} {others}"
+    results.finish(again if results.num_written else None, seed=seed, method=method, sheet=sheet)
 
 
 def _plan(

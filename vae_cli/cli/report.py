@@ -58,7 +58,9 @@ def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
     from vae_cli.training.run_folder import is_run
 
     if not is_run(folder):
-        raise ConfigError(f"{folder}: not a run folder, and a report is about one; give the folder that train wrote")
+        raise ConfigError(
+            f"{run or folder}: no run folder, which is what a report is about; give the one that train wrote"
+        )
     facts = info.run_facts(run or folder)
     config_yaml = dump_yaml(from_dict(facts["config"]))
     with writing(path) as file:
