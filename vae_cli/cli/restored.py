@@ -106,8 +106,9 @@ def with_changes(
 def own_colours(
     original: "AnyOriginal", fill: "np.ndarray", hole: "np.ndarray", background: tuple[int, int, int]
 ) -> "np.ndarray":
-    """A fill, float32 [H, W, C] in 0..255 as it shall look on the background, as colours of pixels that keep their
-    alpha: what a half-transparent one shows is in part the background, which would count twice."""
+    """A fill, float32 [H, W, 1 or 3] in 0..255 as it shall look on the background, as colours for the pixels of the
+    hole, bool [H, W], that keep their alpha: what a half-transparent one shows is in part the background, which would
+    count twice. Colour over a background undone: C = (shown - (1 - α) B) / α (Porter & Duff 1984, "over")."""
     import numpy as np
 
     from vae_cli.data.fill_values import as_grey

@@ -33,6 +33,7 @@ class DeepOriginal:
 
     @property
     def has_transparency(self) -> bool:
+        """Whether alpha or a key colour lets a background show."""
         return self.picture.has_transparency
 
     @property

@@ -29,6 +29,7 @@ class DeepPicture:
 
     @property
     def has_transparency(self) -> bool:
+        """Whether alpha or a key colour lets a background show."""
         return self.alpha is not None or self.key_colour is not None
 
     @property

@@ -122,7 +122,7 @@ def _alpha(image: Image.Image) -> np.ndarray:
 
 
 def _straight(image: Image.Image) -> Image.Image:
-    """RGBA, whose colours are those that transparency hides."""
+    """The image in mode RGBA, with the colours that its transparency hides."""
     if image.mode.startswith("I"):  # which Pillow clips to 8 bits instead of reducing it
         opaque = image.copy()
         key = opaque.info.pop("transparency", None)

@@ -59,6 +59,7 @@ class Original:
 
     @property
     def has_transparency(self) -> bool:
+        """Whether alpha, a palette or a key colour lets a background show."""
         return self.image.has_transparency_data
 
     @property
