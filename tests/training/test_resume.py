@@ -255,11 +255,16 @@ def test_budget_in_epochs_counts_images(tmp_path: Path) -> None:
     assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000005"
 
 
-def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that goes on by a second whenever somebody looks at it."""
-    clock = SimpleNamespace(monotonic=itertools.count().__next__)
-    monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(budget, "time", clock)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The trainer's clock, which goes on by a second whenever somebody looks at it, however busy the machine."""
+    ticking = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(loop, "time", ticking)
+    monkeypatch.setattr(budget, "time", ticking)
+    return ticking
+
+
+def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, clock: SimpleNamespace) -> None:
     seconds, run = 60.0, tmp_path / "run"
     training = {"training": {"time": seconds, "flow_share": 0.5, "validate_every": 1000, "save_every": 1000}}
     setting = tiny_setting(tiny_config(training))
@@ -274,11 +279,11 @@ def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, monkeypatch
     assert Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run)).is_done()
 
 
-def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path) -> None:
-    setting = tiny_setting(tiny_config({"training": {"time": 0.4}}))
-    begin(tmp_path / "run", setting)
-    again = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"),
-                    extend=True)  # fmt: skip
+def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path, clock: SimpleNamespace) -> None:
+    setting, run = tiny_setting(tiny_config({"training": {"time": 60.0}})), tmp_path / "run"
+    open_run(run, setting)
+    follow(Trainer(setting, run, started=clock.monotonic()))
+    again = Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run), extend=True)
     assert not again.is_done()
     events = follow(again)
     assert [event.phase for event in events if isinstance(event, PhaseDone)] == ["flow"]
@@ -397,17 +402,18 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 SLOWLY = """
-import runpy, time
+import itertools, runpy, sys, time
 from vae_cli.training.loop import Trainer
-update = Trainer._update
-Trainer._update = lambda *arguments: (time.sleep(0.05), update(*arguments))[1]
+update, before, updates = Trainer._update, int(sys.argv.pop(1)), itertools.count()
+Trainer._update = lambda *arguments: (time.sleep(0.5 * (next(updates) >= before)), update(*arguments))[1]
 runpy.run_module("vae_cli", run_name="__main__")
 """
-"""The program, with a pause before each update: on a busy machine it would be over before a signal reached it."""
+"""The program, which after so many updates pauses before each: on a busy machine it would be over before a signal
+reached it."""
 
 
-def start_program(words: list[str], cache: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOWLY, *words]
+def start_program(words: list[str], cache: Path, pause_after: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOWLY, str(pause_after), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
 
 
@@ -456,8 +462,9 @@ def test_a_killed_program_resumes_bit_for_bit(
     """SIGKILL at a moment drawn with a seed."""
     run, cache = tmp_path / "run", tmp_path / "cache"
     moments = random.Random(precision)
-    process = start_program(words_of(photos, run, precision, dropout), cache)
-    wait_for_step(process, run, moments.randint(SAVE_EVERY + 1, STEPS - 8))
+    step = moments.randint(SAVE_EVERY + 1, STEPS - 12)
+    process = start_program(words_of(photos, run, precision, dropout), cache, pause_after=step + 6)
+    wait_for_step(process, run, step)
     time.sleep(moments.uniform(0, 0.03))
     process.kill()
     process.communicate()
@@ -468,7 +475,7 @@ def test_a_killed_program_resumes_bit_for_bit(
 
 def test_killed_before_the_first_checkpoint(photos: Path, tmp_path: Path) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
-    process = start_program(words_of(photos, run, "float32", 0.0, save_every=1000), cache)
+    process = start_program(words_of(photos, run, "float32", 0.0, save_every=1000), cache, pause_after=6)
     wait_for_step(process, run, 2)
     process.kill()
     process.communicate()
@@ -483,8 +490,9 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     uninterrupted: Uninterrupted, photos: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
-    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache)
-    wait_for_step(process, run, 8 if number == signal.SIGINT else 25)
+    step = 8 if number == signal.SIGINT else 25
+    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 6)
+    wait_for_step(process, run, step)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
