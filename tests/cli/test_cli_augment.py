@@ -20,7 +20,7 @@ from vae_cli.cli.results import Results
 from vae_cli.config import RunConfig
 from vae_cli.data.scan import scan, split_images
 from vae_cli.metrics.classifier import train_classifier
-from vae_cli.tasks.augment import Augmented
+from vae_cli.tasks.augment import METHODS, WITH_PARTNER, Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
 
 from .conftest import SIDE, draw, pixels
@@ -79,8 +79,10 @@ def test_class_folders_names_and_the_manifest(vae, run: Path, data: Path) -> Non
     for row in rows:
         assert row["output"] == f"{row['source'].removesuffix('.png')}.aug{row['number']}.png"
         assert row["label"] == row["source"].split("/")[0] and (row["seed"], row["strength"]) == ("3", "0.4")
-        assert row["method"] in ("posterior", "renoise", "mix", "sample")
-        assert bool(row["partner"]) == (row["method"] == "mix") and not {row["source"], row["partner"]} & held_out
+        assert row["method"] in METHODS
+        assert (
+            bool(row["partner"]) == (row["method"] in WITH_PARTNER) and not {row["source"], row["partner"]} & held_out
+        )
         assert float(row["held_out_distance"]) > 0 and 0 <= float(row["confidence"]) <= 1
     facts = outcome.json
     assert facts["images"] == len(rows) == sum(facts["methods"].values()) == sum(facts["labels"].values())
@@ -268,7 +270,7 @@ def test_nothing_passes_the_checks(vae, run: Path, data: Path, tmp_path: Path, k
 def test_a_model_without_a_flow_or_labels(vae, run_without_flow: Path, data: Path, tmp_path: Path) -> None:
     outcome = vae("augment", run_without_flow, data, "--per-image", 1, "--out", tmp_path / "out")
     assert outcome.code == 1 and "has not learned the classes" in outcome.stderr
-    assert {row["method"] for row in rows_of(tmp_path / "out")} <= {"posterior", "mix"}
+    assert {row["method"] for row in rows_of(tmp_path / "out")} <= {"posterior", *WITH_PARTNER}
 
 
 @pytest.mark.parametrize("method", ["renoise", "sample"])

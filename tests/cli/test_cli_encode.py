@@ -142,7 +142,7 @@ def test_arrays_that_are_no_latents(vae, run: Path, latents: Path, tmp_path: Pat
         ("narrow", means[:, :-1], f"[N, {shape}]"),
         ("image", means[0], f"[N, {shape}]"),
         ("number", np.float32(3), "a single number"),
-        ("nan", broken, "row 7: not a number"),
+        ("nan", broken, "row 7 (the first is 0): not a number"),
         ("none", means[:0], "no rows"),
         ("words", means.astype(str), "real numbers"),
     ):
@@ -176,16 +176,16 @@ def test_files_that_are_something_else(vae, run: Path, latents: Path, photos: Pa
     content = latents.read_bytes()
     np.savez(tmp_path / "others.npz", a=np.zeros(3), b=np.zeros(3))
     for name, data, problem in (
-        ("empty.npz", b"", "not a file of plain arrays"),
-        ("text.npy", b"hello", "not a file of plain arrays"),
-        ("picture.npz", (photos / "cat" / "01.png").read_bytes(), "not a file of plain arrays"),
-        ("cut.npz", content[: len(content) // 2], "not a file of plain arrays"),
+        ("empty.npz", b"", "damaged, or no file of plain arrays"),
+        ("text.npy", b"hello", "damaged, or no file of plain arrays"),
+        ("picture.npz", (photos / "cat" / "01.png").read_bytes(), "damaged, or no file of plain arrays"),
+        ("cut.npz", content[: len(content) // 2], "damaged, or no file of plain arrays"),
         ("others.npz", None, "no array called latents in it (only a, b)"),
         ("empty.csv", b"", "no columns z0"),
         ("binary.csv", content, ""),
         ("foreign.csv", b"x,y\n1,2\n", "no columns z0"),
-        ("word.csv", b"z0,z1\n1,two\n", "row 2: "),
-        ("short.csv", b"z0,z1\n1,2\n3\n", "row 3 has 1 columns"),
+        ("word.csv", b"z0,z1\n1,two\n", "line 2: "),
+        ("short.csv", b"z0,z1\n1,2\n3\n", "line 3 has 1 columns"),
         ("narrow.csv", b"z0,z1\n1,2\n", "this model's latents"),
         ("header.csv", b"z0,z1\n", "this model's latents"),
     ):

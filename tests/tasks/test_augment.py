@@ -1,6 +1,5 @@
 """New images near training images: where they come from, what they depend on, and what is never kept."""
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,17 @@ from torch import nn
 
 from vae_cli.data.cache import ImageSet
 from vae_cli.errors import ConfigError
+from vae_cli.metrics.classifier import NUM_STEPS
+from vae_cli.model.vae import Latents
 from vae_cli.tasks import augment as task
-from vae_cli.tasks.augment import METHODS, Augmented, augment, new_counts
+from vae_cli.tasks.augment import METHODS, WITH_PARTNER, Augmented, augment, new_counts
 from vae_cli.tasks.augment_checks import (
+    MAX_STEPS,
     MIN_DISTANCE,
     NEAR_HELD_OUT,
     UNSURE,
     Checks,
+    num_steps,
     prepare_checks,
     thumbnails,
 )
@@ -116,20 +119,18 @@ def test_blocks_and_chunks_leave_no_trace(
     assert np.array_equal(pixels_of(made(model, sources, 9)), whole)
 
 
-def test_auto_draws_a_method_for_each_image(
-    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(task, "AUTO", {"posterior": 0.0, "renoise": 0.5, "mix": 0.25, "sample": 0.25})
-    methods = Counter(image.method for image in made(model, sources, 40))
-    assert set(methods) == {"renoise", "mix", "sample"} and methods["renoise"] > 1.3 * methods["mix"]
-    first = [image.method for image in made(model, sources, 2)]
-    assert first == [image.method for image in made(model, sources, 40) if image.number <= 2]
+def test_auto_is_the_first_method_that_can_be_used(model: LoadedModel) -> None:
+    def methods(model: LoadedModel, labels: list[int]) -> list[str]:
+        return [image.method for image in made(model, set_of(labels), 1)]
+
+    assert methods(model, [0, 1, 0]) == ["extrapolate", "renoise", "extrapolate"], "the second is alone in its class"
+    assert methods(tiny_model(has_flow=False, num_labels=2), [0, 1, 0]) == ["extrapolate", "posterior", "extrapolate"]
 
 
 # Near its source
 
 
-@pytest.mark.parametrize("method", ["posterior", "renoise", "mix"])
+@pytest.mark.parametrize("method", ["posterior", "renoise", "mix", "extrapolate"])
 def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources: ImageSet, method: str) -> None:
     rebuilt = np.stack(list(reconstruct(model, sources.pixels))).astype(float)
 
@@ -147,17 +148,36 @@ def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> Non
     assert not np.array_equal(told, pixels_of(swapped)) and not np.array_equal(told, pixels_of(unknown))
 
 
-def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", WITH_PARTNER)
+def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     sources = image_set(40, num_labels=2)
     small = thumbnails(sources.pixels)
     monkeypatch.setattr(task, "NUM_PARTNERS", 8)
     gaps, others = [], []
-    for image in made(model, sources, 3, method="mix"):
+    for image in made(model, sources, 3, method=method):
         assert image.partner is not None and image.partner != image.source
         assert sources.labels[image.partner] == sources.labels[image.source]
         gaps.append((small[image.partner] - small[image.source]).norm().item())
         others += [(small[position] - small[image.source]).norm().item() for position in range(40)]
     assert np.mean(gaps) < 0.7 * np.mean(others)
+
+
+def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(model: LoadedModel) -> None:
+    """On the arc through both, where the flow's standardised latents are: the angle to the partner shrinks or grows."""
+    torch.manual_seed(0)
+    a, b = (Latents(tuple(torch.randn(3, *shape) for shape in model.vae.latent_shapes)) for _ in range(2))
+    assert model.flow is not None
+
+    def angles(latents: Latents, other: Latents) -> torch.Tensor:
+        ours, others = (model.flow.standardise(each.noise[0]).flatten(1) for each in (latents, other))
+        return torch.cosine_similarity(ours, others).acos()
+
+    between, beyond = (task.mixed(a, b, [share] * 3, model.flow) for share in (0.3, -0.3))
+    whole = angles(a, b)
+    assert torch.allclose(angles(between, b), 0.7 * whole, atol=1e-3)
+    assert torch.allclose(angles(beyond, b), 1.3 * whole, atol=1e-3)
+    for latents in (between, beyond):
+        assert torch.allclose(angles(latents, a), 0.3 * whole, atol=1e-3)
 
 
 def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +256,15 @@ def test_the_classifier_learns_the_classes() -> None:
     assert {verdict.problem for verdict in checks.verdicts(pixels, pixels, np.full(40, -1))} == {None}
 
 
+def test_the_classifier_learns_the_longer_the_more_images_there_are() -> None:
+    """It has to know most images, but not to be trained for hours."""
+    steps = [num_steps(set_of([0] * count)) for count in (10, 16_000, 32_000, 10**6)]
+    assert steps[0] == NUM_STEPS and steps[1] == 2000 and steps[2] == 4000 and steps[3] == MAX_STEPS
+    told: list[tuple[int, int]] = []
+    prepare_checks(set_of([0, 1] * 2000), NOTHING_HELD_OUT, on_progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (500, 500)
+
+
 def test_the_bound_is_what_training_images_keep_to() -> None:
     """The usual distance to held-out images, but for a hundredth; never less than what makes two images one."""
     images = image_set(30)
@@ -259,23 +288,28 @@ def test_thumbnails_are_distances_in_grey_levels() -> None:
 
 def test_images_without_labels(model: LoadedModel) -> None:
     images = made(model, image_set(6), 2)
-    assert len(pixels_of(images)) == 12 and {image.method for image in images} <= {"renoise", "mix", "posterior"}
+    assert len(pixels_of(images)) == 12 and {image.method for image in images} <= {
+        "renoise",
+        *WITH_PARTNER,
+        "posterior",
+    }
     with pytest.raises(ConfigError, match="vae sample"):
         augment(model, image_set(6), [1] * 6, NO_CHECKS, method="sample")
 
 
 def test_without_a_flow(sources: ImageSet) -> None:
     flowless = tiny_model(has_flow=False, num_labels=2)
-    assert {image.method for image in made(flowless, sources, 3)} <= {"posterior", "mix"}
+    assert {image.method for image in made(flowless, sources, 3)} <= {"posterior", *WITH_PARTNER}
     with pytest.raises(ConfigError, match="no flow"):
         augment(flowless, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="renoise")
 
 
-def test_one_image_a_class_has_nothing_to_mix_with(model: LoadedModel) -> None:
+@pytest.mark.parametrize("method", WITH_PARTNER)
+def test_one_image_a_class_has_no_partner(model: LoadedModel, method: str) -> None:
     lonely = set_of([0, 1])
-    assert "mix" not in {image.method for image in made(model, lonely, 12)}
-    with pytest.raises(ConfigError, match="mix"):
-        augment(model, lonely, [1, 1], NO_CHECKS, label_names=NAMES, method="mix")
+    assert method not in {image.method for image in made(model, lonely, 12)}
+    with pytest.raises(ConfigError, match=f"{method}: needs two images"):
+        augment(model, lonely, [1, 1], NO_CHECKS, label_names=NAMES, method=method)
 
 
 def test_an_unknown_method(model: LoadedModel, sources: ImageSet) -> None:

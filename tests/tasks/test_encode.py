@@ -81,8 +81,8 @@ def test_wrong_arrays_are_refused_by_what_is_wrong(model: LoadedModel) -> None:
         ([*good, good[0]], "this model's latents are"),
         ([good[0].reshape(2, -1)[:, :-1]], "this model's latents are"),
         ([array[:0] for array in good], "no rows"),
-        (broken, "row 1: not a number"),
-        (too_large, "row 0: not a number"),
+        (broken, r"row 1 \(the first is 0\): not a number"),
+        (too_large, r"row 0 \(the first is 0\): not a number"),
         ([array.astype(complex) for array in good], "real numbers"),
         ([array.astype(str) for array in good], "real numbers"),
     ):
@@ -102,5 +102,5 @@ def test_latents_without_a_picture_are_named() -> None:
     model = tiny_model()
     layers = [torch.zeros(CHUNK + 2, *shape) for shape in model.vae.latent_shapes]
     layers[0][CHUNK + 1] = 3e38
-    with pytest.raises(DataError, match=f"row {CHUNK + 1}: "):
+    with pytest.raises(DataError, match=f"row {CHUNK + 1} .the first is 0.: too large"):
         list(decode(model, Latents(tuple(layers))))

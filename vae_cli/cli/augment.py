@@ -65,8 +65,8 @@ def augment(
         bool, typer.Option("--balance", help="More for small classes, up to the size of the largest.")
     ] = False,
     method: Annotated[
-        Literal["auto", "posterior", "renoise", "mix", "sample"],
-        typer.Option(help="How images are made; auto = renoise and mix."),
+        Literal["auto", "posterior", "renoise", "mix", "extrapolate", "sample"],
+        typer.Option(help="How images are made; auto = extrapolate."),
     ] = "auto",
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
@@ -178,13 +178,13 @@ def _make_all(
 
 def _checks(model: "LoadedModel", images: SplitData, seed: int, messages: Messages) -> "Checks":
     """Trains the classifier that watches over the classes, if there are two."""
-    from vae_cli.metrics.classifier import NUM_STEPS, accuracy
-    from vae_cli.tasks.augment_checks import has_classes, prepare_checks
+    from vae_cli.metrics.classifier import accuracy
+    from vae_cli.tasks.augment_checks import has_classes, num_steps, prepare_checks
 
     device, held_out = model.runtime.device, images.held_out
     if not has_classes(images.train):
         return prepare_checks(images.train, held_out.pixels, seed=seed, device=device)
-    with messages.progress("train a classifier", NUM_STEPS, "steps") as progress:
+    with messages.progress("train a classifier", num_steps(images.train), "steps") as progress:
         checks = prepare_checks(images.train, held_out.pixels, seed=seed, device=device, on_progress=progress.reach)
     if checks.net is not None and (held_out.labels >= 0).any():
         share_right = accuracy(checks.net, held_out.pixels, held_out.labels)

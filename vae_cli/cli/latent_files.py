@@ -86,7 +86,8 @@ def _read_arrays(path: Path) -> "list[np.ndarray]":
         raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}); {_MAKE_ONE}") from error
     # RuntimeError is zipfile's for zips that are encrypted or newer than it knows.
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a file of plain arrays (pickled objects are never read); {_MAKE_ONE}") from error
+        what = "damaged, or no file of plain arrays (pickled objects are never read)"
+        raise DataError(f"{path}: {what}; {_MAKE_ONE}") from error
 
 
 def _names_of_layers(names: Sequence[str]) -> list[str]:
@@ -121,10 +122,10 @@ def _read_csv(path: Path) -> "np.ndarray":
 
 
 def _numbers(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:
-    """The latents of one row of the table, the `number`th, counted from 1 with the header."""
+    """The latents of one row of the table, line `number` of the file, counted from 1."""
     try:
         return [float(row[place]) for place in places]
     except IndexError as error:
-        raise DataError(f"{path}: row {number} has {len(row)} columns, fewer than the header") from error
+        raise DataError(f"{path}: line {number} has {len(row)} columns, fewer than the header") from error
     except ValueError as error:
-        raise DataError(f"{path}: row {number}: {error}") from error
+        raise DataError(f"{path}: line {number}: {error}") from error

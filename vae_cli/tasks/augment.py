@@ -1,9 +1,11 @@
 """Enlarge a data set: new images near each training image, of its class, and like no held-out image.
 
-Four ways lead from an image to a new one: its posterior, spread wider (`posterior`); its latents, partly turned into
+Five ways lead from an image to a new one: its posterior, spread wider (`posterior`); its latents, partly turned into
 noise and carried forward by the flow under its label (`renoise`, the idea of Meng et al. 2022, SDEdit); a point between
-it and an image of its class (`mix`); and a new image of its class (`sample`). What a classifier of the images does not
-take for the class, or what comes too near to a held-out image, is drawn anew, ever nearer to its source.
+it and an image of its class (`mix`); a point beyond it, away from an image of its class (`extrapolate`, DeVries &
+Taylor 2017, equation 3, there along a line, here along an arc); and a new image of its class (`sample`). What a
+classifier of the images does not take for the class, or what comes too near to a held-out image, is drawn anew, ever
+nearer to its source.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,24 +30,28 @@ from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
-METHODS = ("posterior", "renoise", "mix", "sample")
-AUTO = {"posterior": 0.0, "renoise": 0.5, "mix": 0.5, "sample": 0.0}
-"""How often each is used where nothing else is asked for and the model can do it. One VAE of 50 clothes a class, a
-small CNN, three seeds: images partly re-noised or mixed each add half a point of accuracy to the real ones, and 0.0 and
-0.2 points to real ones shifted and mirrored; the posterior's hardly differ from reconstructions and add nothing. Not
-measured: this mixture of two, and `sample`."""
+METHODS = ("posterior", "renoise", "mix", "extrapolate", "sample")
+WITH_PARTNER = ("mix", "extrapolate")
+AUTO = ("extrapolate", "renoise", "posterior")
+"""Where nothing else is asked for, the first that can be used. One new image of each of MNIST's 50,000, an MLP that
+learns 20 epochs, test error without 1.29 %: extrapolate 1.14, renoise 1.44 (at strength 0.3 1.28), posterior 1.32, mix
+1.38, sample 1.76. Between and among the images of a class a set's easy ones lie, which teach nothing; beyond them the
+hard ones."""
 STRENGTH = 0.5
 PER_IMAGE = 4
 MAX_SPREAD = 4.0
 """Standard deviations of the posterior, times the strength. Latents that cost a tenth of their KL are very narrow."""
 MAX_SHARE = 2.0
 """Of the partner, times the strength: by default anything between an image and its partner."""
-NUM_PARTNERS = 16
-"""Images of the class of which the nearest is mixed in: what lies between two unlike ones is neither."""
+MAX_REACH = 1.2
+"""Of the way to the partner, times the strength, in the other direction. Twice as far, pictures fall apart."""
+NUM_PARTNERS = 64
+"""Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
+beyond one, away from an unlike one, falls apart. Of 1 / 16 / 64, MNIST's error as above: 1.26 / 1.17 / 1.14 %."""
 MAX_ATTEMPTS = 4
 CHUNK, BLOCK = 32, 256
 """Images are computed in chunks of the one size, and checked in blocks of the other."""
-_METHOD_DRAW, _PARTNER_DRAW = 1, 2
+_PARTNER_DRAW = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Augmented:
     pixels: np.ndarray | None
     """uint8 [H, W, C]"""
     partner: int | None
-    """Position of the image that was mixed in."""
+    """Position of the other image that it was mixed with, or led away from."""
     verdict: Verdict
     """On the last attempt."""
     rejections: tuple[str, ...]
@@ -97,9 +103,9 @@ def augment(
 ) -> Iterator[Augmented]:
     """`counts` new images of each source, in order.
 
-    Image i of a source depends on (seed, the source's id, i) and the model; where it is mixed or checked, also on the
-    other images. label_names: of the sources' labels; those that the model knows guide its flow. Raises ConfigError for
-    a method that this model or these images have no use for.
+    Image i of a source depends on (seed, the source's id, i) and the model; where it has a partner or is checked, also
+    on the other images. label_names: of the sources' labels; those that the model knows guide its flow. Raises
+    ConfigError for a method that this model or these images have no use for.
     """
     augmenter = _Augmenter(model, sources, checks, _numbers_in_model(model, label_names), strength, solver_steps, seed)
     usable = [name for name in METHODS if any(augmenter.allows(name, source) for source in range(len(counts)))]
@@ -119,8 +125,8 @@ def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[in
 def _why_not(model: LoadedModel, method: str) -> str:
     if method not in METHODS:
         return f"--method {method}: choose auto, {', '.join(METHODS)}"
-    if method == "mix":
-        return "--method mix: no class has two images to mix"
+    if method in WITH_PARTNER:
+        return f"--method {method}: needs two images of a class, and no class has as many"
     if model.flow is None:
         return f"--method {method}: {model.path} has no flow yet, which it needs; use posterior or mix, or --resume"
     return f"--method {method}: this model knows none of these images' labels; for images of any kind: vae sample"
@@ -161,23 +167,16 @@ class _Augmenter:
     def allows(self, method: str, source: int) -> bool:
         """Whether the model and the other images are enough to make this one's new images so."""
         label = int(self.sources.labels[source])
-        if method == "mix":
+        if method in WITH_PARTNER:
             return len(self.members[label]) > 1
         if method == "sample" and self.numbers_in_model[label] < 0:
             return False
         return method == "posterior" or self.model.flow is not None
 
     def job(self, source: int, number: int, method: str) -> _Job:
-        """A new image by this method where it can be made so, else by one that is drawn among the others."""
-        if method != "auto" and self.allows(method, source):
-            return _Job(source, number, method)
-        weights = {name: weight for name, weight in AUTO.items() if weight and self.allows(name, source)}
-        draw = torch.rand((), generator=self._generator(source, number, 0, _METHOD_DRAW)).item() * sum(weights.values())
-        for name, weight in weights.items():
-            draw -= weight
-            if draw < 0:
-                return _Job(source, number, name)
-        return _Job(source, number, next(iter(weights), "posterior"))
+        """A new image by this method where it can be made so, else by the first of AUTO that can be used."""
+        usable = (name for name in (method, *AUTO) if name != "auto" and self.allows(name, source))
+        return _Job(source, number, next(usable))
 
     def images(self, jobs: Sequence[_Job]) -> list[Augmented]:
         """The new images in order, each from the first attempt that passes the checks."""
@@ -188,7 +187,7 @@ class _Augmenter:
             if not rows:
                 break
             tried = [jobs[row] for row in rows]
-            partners = [self._partner(job, attempt) if job.method == "mix" else None for job in tried]
+            partners = [self._partner(job, attempt) if job.method in WITH_PARTNER else None for job in tried]
             pixels = self._draw(tried, partners, attempt)
             sources = [job.source for job in tried]
             verdicts = self.checks.verdicts(pixels, self.sources.pixels[sources], self.sources.labels[sources])
@@ -240,8 +239,8 @@ class _Augmenter:
         with runtime.autocast():
             if method == "posterior":
                 latents = vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
-            elif method == "mix":
-                most = min(1.0, MAX_SHARE * strength)
+            elif method in WITH_PARTNER:
+                most = min(1.0, MAX_SHARE * strength) if method == "mix" else -MAX_REACH * strength
                 shares = [most * torch.rand((), generator=generator).item() for generator in generators]
                 others = vae.encode(self._inputs([job.source if partner is None else partner
                                                   for job, partner in zip(jobs, partners, strict=True)]))  # fmt: skip
@@ -298,7 +297,7 @@ class _Augmenter:
 
 
 def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:
-    """Latents on the arcs from a to b, each row its own share of the way.
+    """Latents on the arcs from a to b, each row its own share of the way; below 0, on their continuation beyond a.
 
     The first layer's arcs are drawn where the data are standardised, which the flow knows.
     """

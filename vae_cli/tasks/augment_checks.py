@@ -21,6 +21,9 @@ MIN_DISTANCE = 2.0
 """Root mean square grey levels between thumbnails below which two images are one."""
 NEAR_SHARE, NUM_MEASURED = 0.01, 2000
 """A new image may come as near to a held-out one as all but this share of (so many) training images do."""
+NUM_PASSES, MAX_STEPS = 8, 6000
+"""How long the classifier learns: so often through the images, up to so many steps. Of MNIST's 50,000 it has to know
+the odd ones, too, lest it refuse what is made of those: 400 steps tell 97.2 % of test images, 6,000 steps 99.2 %."""
 CHUNK = 256
 UNSURE, NEAR_HELD_OUT = "unsure", "near_held_out"
 
@@ -84,7 +87,12 @@ def prepare_checks(
     net = None
     if has_classes(sources):
         net = classifier.train_classifier(
-            sources.pixels, sources.labels, seed=seed, device=device, on_progress=on_progress
+            sources.pixels,
+            sources.labels,
+            seed=seed,
+            num_steps=num_steps(sources),
+            device=device,
+            on_progress=on_progress,
         )
     known = thumbnails(held_out)
     if not len(known):
@@ -97,6 +105,12 @@ def prepare_checks(
 def has_classes(images: ImageSet) -> bool:
     """Whether there are two classes that a classifier can tell apart."""
     return len(np.unique(images.labels[images.labels >= 0])) >= 2
+
+
+def num_steps(images: ImageSet) -> int:
+    """Of the classifier that such images teach."""
+    passes = NUM_PASSES * len(images.ids) // classifier.BATCH_SIZE
+    return min(MAX_STEPS, max(classifier.NUM_STEPS, passes))
 
 
 def thumbnails(pixels: np.ndarray) -> Tensor:

@@ -87,7 +87,7 @@ def expected_images(model: LoadedModel, latents: Latents) -> Iterator[Tensor]:
         is_broken = ~x.isfinite().flatten(1).all(1)
         if is_broken.any():
             row = start + int(is_broken.nonzero()[0])
-            raise DataError(f"row {row}: its latents are so large that no picture comes out; most lie between -4 and 4")
+            raise DataError(f"row {row} (the first is 0): too large for a picture; most latents lie between -4 and 4")
         yield x
 
 
@@ -127,7 +127,8 @@ def _numbers(array: np.ndarray) -> Tensor:
         values = np.ascontiguousarray(array, dtype=np.float32)
     is_broken = ~np.isfinite(values.reshape(len(values), -1)).all(1)
     if is_broken.any():
-        raise DataError(f"row {int(is_broken.argmax())}: not a number, or infinite; every latent has to be finite")
+        row = int(is_broken.argmax())
+        raise DataError(f"row {row} (the first is 0): not a number, or infinite; every latent has to be finite")
     return torch.from_numpy(values)
 
 

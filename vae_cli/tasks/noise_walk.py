@@ -111,7 +111,7 @@ def slerp(a: Tensor, b: Tensor, at: Tensor) -> Tensor:
     """Directions along the great circle, lengths along a line (Shoemake 1985; White 2016); a line where the directions
     (nearly) agree or oppose.
 
-    a, b: [B, C, H, W]; at [B, 1, 1, 1] in [0, 1].
+    a, b: [B, C, H, W]; at [B, 1, 1, 1]: 0 at a, 1 at b, and below 0 beyond a.
     """
     length_a, length_b = (end.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) for end in (a, b))
     unit_a, unit_b = a / length_a.clamp(min=1e-12), b / length_b.clamp(min=1e-12)
