@@ -33,10 +33,10 @@ from vae_cli.training.checkpoint import LoadedModel
 METHODS = ("posterior", "renoise", "mix", "extrapolate", "sample")
 WITH_PARTNER = ("mix", "extrapolate")
 AUTO = ("extrapolate", "renoise", "posterior")
-"""Where nothing else is asked for, the first that can be used. One new image of each of MNIST's 50,000, an MLP that
-learns 20 epochs, test error without 1.29 %: extrapolate 1.14, renoise 1.44 (at strength 0.3 1.28), posterior 1.32, mix
-1.38, sample 1.76. Between and among the images of a class a set's easy ones lie, which teach nothing; beyond them the
-hard ones."""
+"""Where nothing else is asked for, the first that can be used. Test error of an MLP that learned 20 epochs of MNIST's
+50,000 images, 1.29 % by itself, with one new image of each: extrapolate 1.14, renoise 1.44 (1.28 at strength 0.3),
+posterior 1.32, mix 1.38, sample 1.76. Between the images of a class lie easy ones, which teach little; beyond them lie
+hard ones. To 50 clothes a class, shifted and mirrored, no method adds anything."""
 STRENGTH = 0.5
 PER_IMAGE = 4
 MAX_SPREAD = 4.0
@@ -44,7 +44,8 @@ MAX_SPREAD = 4.0
 MAX_SHARE = 2.0
 """Of the partner, times the strength: by default anything between an image and its partner."""
 MAX_REACH = 1.2
-"""Of the way to the partner, times the strength, in the other direction. Twice as far, pictures fall apart."""
+"""Of the way to the partner, times the strength, in the other direction: at most 0.6 of it by default. At 0.5 / 0.7 /
+1.0 of it, MNIST's error as above: 1.17 / 1.14 / 1.33 to 1.40 %; pictures fall apart."""
 NUM_PARTNERS = 64
 """Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
 beyond one, away from an unlike one, falls apart. Of 1 / 16 / 64, MNIST's error as above: 1.26 / 1.17 / 1.14 %."""
