@@ -172,7 +172,7 @@ def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(mode
         ours, others = (model.flow.standardise(each.noise[0]).flatten(1) for each in (latents, other))
         return torch.cosine_similarity(ours, others).acos()
 
-    between, beyond = (task.mixed(a, b, [share] * 3, model.flow) for share in (0.3, -0.3))
+    between, beyond = (task.along_arcs(a, b, [share] * 3, model.flow) for share in (0.3, -0.3))
     whole = angles(a, b)
     assert torch.allclose(angles(between, b), 0.7 * whole, atol=1e-3)
     assert torch.allclose(angles(beyond, b), 1.3 * whole, atol=1e-3)
@@ -242,6 +242,33 @@ def test_what_the_classifier_doubts_is_drawn_anew_and_nearer(
     assert np.abs(pixels_of(never) - rebuilt).mean() < np.abs(first_try - rebuilt).mean()
 
 
+def test_the_hardest_candidate_is_kept_that_still_passes(model: LoadedModel, sources: ImageSet) -> None:
+    """A judge that is the less sure the brighter a picture is, and takes the brightest for another class."""
+
+    class Judge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slope = nn.Parameter(torch.tensor(40.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.zeros(len(x)), self.slope * (limit - x.mean((1, 2, 3)))], 1)
+
+    odd = part_of(sources, [1, 3, 5, 7])  # all of class 1
+    every = [made(model, odd, 1, seed=seed, strength=1.0, candidates=1) for seed in range(40)]
+    brightness = np.stack([pixels_of(images).mean((1, 2, 3)) for images in every]) / 255  # [40, 4]
+    limit = float(np.median(brightness, 0).max())
+    checks = replace(NO_CHECKS, net=nn.Sequential(Judge()))
+    chosen = pixels_of(made(model, odd, 4, checks, strength=1.0, candidates=30)).mean((1, 2, 3)) / 255
+    assert (chosen <= limit).all(), "none that it takes for the other class"
+    usual, brightest = np.median(brightness, 0), np.where(brightness <= limit, brightness, 0).max(0)
+    reached = (chosen.reshape(4, 4).mean(1) - usual) / (brightest - usual)
+    assert (reached > 0.5).all(), "of the way from a usual picture to the hardest one that passes"
+
+
+def test_nothing_to_tell_classes_by_makes_one_candidate(model: LoadedModel, sources: ImageSet) -> None:
+    assert np.array_equal(pixels_of(made(model, sources)), pixels_of(made(model, sources, candidates=1)))
+
+
 def test_the_classifier_learns_the_classes() -> None:
     """Bright above, bright below: images of the other class are refused."""
     random = np.random.default_rng(0)
@@ -288,18 +315,15 @@ def test_thumbnails_are_distances_in_grey_levels() -> None:
 
 def test_images_without_labels(model: LoadedModel) -> None:
     images = made(model, image_set(6), 2)
-    assert len(pixels_of(images)) == 12 and {image.method for image in images} <= {
-        "renoise",
-        *WITH_PARTNER,
-        "posterior",
-    }
+    assert len(pixels_of(images)) == 12
+    assert {image.method for image in images} == {"extrapolate"}
     with pytest.raises(ConfigError, match="vae sample"):
         augment(model, image_set(6), [1] * 6, NO_CHECKS, method="sample")
 
 
 def test_without_a_flow(sources: ImageSet) -> None:
     flowless = tiny_model(has_flow=False, num_labels=2)
-    assert {image.method for image in made(flowless, sources, 3)} <= {"posterior", *WITH_PARTNER}
+    assert {image.method for image in made(flowless, sources, 3)} == {"extrapolate"}
     with pytest.raises(ConfigError, match="no flow"):
         augment(flowless, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="renoise")
 

@@ -29,6 +29,7 @@ class _Request:
     strength: float | None
     balance: bool
     method: str
+    candidates: int | None
     include_originals: bool
     solver_steps: int | None
     seed: int
@@ -40,6 +41,8 @@ class _Request:
             raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
         if self.method == "sample" and self.strength is not None:
             raise ConfigError("--strength: means nothing to --method sample, which starts from no image; leave one out")
+        if self.method not in ("auto", "extrapolate") and self.candidates is not None:
+            raise ConfigError(f"--candidates: for --method extrapolate, not {self.method}; leave one out")
 
 
 def augment(
@@ -68,6 +71,15 @@ def augment(
         Literal["auto", "posterior", "renoise", "mix", "extrapolate", "sample"],
         typer.Option(help="How images are made; auto = extrapolate."),
     ] = "auto",
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Make N, keep the one that is hardest to tell; 8 where there are classes, else 1.",
+            show_default=False,
+        ),
+    ] = None,
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
     ] = False,
@@ -85,14 +97,17 @@ def augment(
     """Write new images near each training image of DATA.
 
     Class folders and names are kept (cat/a.jpg leads to cat/a.aug1.png and so on), at the model's size; manifest.csv
-    tells where each comes from. Images of val/ and test/ and those that `vae train` would hold out are neither used
-    nor copied, and new images that come too near to one of them, or that a classifier of DATA takes for another class,
-    are drawn anew. Without --out everything goes to <DATA>-augment.
+    tells where each comes from. Of several candidates the one is kept that a classifier of DATA finds hardest to tell
+    and still takes for its class: those teach most. Images of val/ and test/ and those that `vae train` would hold out
+    are neither used nor copied, and new images that come too near to one of them, or that the classifier takes for
+    another class, are drawn anew. Without --out everything goes to <DATA>-augment.
 
     Example: vae augment runs/photos photos --balance --out larger
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    request = _Request(per_image, strength, balance, method, include_originals, solver_steps, seed, overwrite)
+    request = _Request(
+        per_image, strength, balance, method, candidates, include_originals, solver_steps, seed, overwrite
+    )
     request.check()
     loading.require_run(run)
     require(data)
@@ -163,9 +178,10 @@ def _make_all(
 
     checks = _checks(model, images, request.seed, results.messages)
     strength = task.STRENGTH if request.strength is None else request.strength
+    candidates = request.candidates or task.CANDIDATES
     made = task.augment(model, images.train, counts, checks, label_names=images.found.label_names,
-                        method=request.method, strength=strength, solver_steps=request.solver_steps,
-                        seed=request.seed)  # fmt: skip
+                        method=request.method, strength=strength, candidates=candidates,
+                        solver_steps=request.solver_steps, seed=request.seed)  # fmt: skip
     with open_manifest(folder) as write_row:
         writer = Writer(images, folder, request.seed, strength, write_row, results)
         for position, place in enumerate(images.places if request.include_originals else ()):

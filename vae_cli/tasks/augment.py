@@ -11,7 +11,7 @@ nearer to its source.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
 from vae_cli.tasks.chunks import filled_up
+from vae_cli.tasks.encode import encode_all
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -51,6 +52,8 @@ NUM_PARTNERS = 64
 """Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
 beyond one, away from an unlike one, falls apart. Of 1 / 16 / 64, MNIST's error as above: 1.26 / 1.17 / 1.14 %."""
 MAX_ATTEMPTS = 4
+CANDIDATES = 8
+"""Of `extrapolate`, where a classifier can tell: the one of least confidence is kept, of those that pass."""
 CHUNK, BLOCK = 32, 256
 """Images are computed in chunks of the one size, and checked in blocks of the other."""
 _PARTNER_DRAW = 2
@@ -72,7 +75,7 @@ class Augmented:
     verdict: Verdict
     """On the last attempt."""
     rejections: tuple[str, ...]
-    """What was wrong with those that were not kept."""
+    """What was wrong with the attempts that were not kept."""
 
 
 def new_counts(images: ImageSet, *, per_image: int, balance: bool = False) -> list[int]:
@@ -100,6 +103,7 @@ def augment(
     label_names: Sequence[str] = (),
     method: str = "auto",
     strength: float = STRENGTH,
+    candidates: int = CANDIDATES,
     solver_steps: int | None = None,
     seed: int = 0,
 ) -> Iterator[Augmented]:
@@ -109,7 +113,8 @@ def augment(
     on the other images. label_names: of the sources' labels; those that the model knows guide its flow. Raises
     ConfigError for a method that this model or these images have no use for.
     """
-    augmenter = _Augmenter(model, sources, checks, _numbers_in_model(model, label_names), strength, solver_steps, seed)
+    numbers = _numbers_in_model(model, label_names)
+    augmenter = _Augmenter(model, sources, checks, numbers, strength, candidates, solver_steps, seed)
     usable = [name for name in METHODS if any(augmenter.allows(name, source) for source in range(len(counts)))]
     if method not in ("auto", *usable):
         raise ConfigError(_why_not(model, method))
@@ -130,7 +135,7 @@ def _why_not(model: LoadedModel, method: str) -> str:
     if method in WITH_PARTNER:
         return f"--method {method}: needs two images of a class, and no class has as many"
     if model.flow is None:
-        return f"--method {method}: {model.path} has no flow yet, which it needs; use posterior or mix, or --resume"
+        return f"--method {method}: {model.path} has no flow yet, which it needs; use extrapolate, or --resume"
     return f"--method {method}: this model knows none of these images' labels; for images of any kind: vae sample"
 
 
@@ -144,6 +149,19 @@ class _Job:
 
 
 @dataclass(frozen=True)
+class _Draw:
+    """One picture of those that an image may become."""
+
+    row: int
+    """Of the image among those of its block."""
+    job: _Job
+    attempt: int
+    number: int
+    """Among all draws of this image, which decides its random numbers."""
+    partner: int | None
+
+
+@dataclass(frozen=True)
 class _Augmenter:
     """What all new images have in common."""
 
@@ -152,6 +170,7 @@ class _Augmenter:
     checks: Checks
     numbers_in_model: Sequence[int]
     strength: float
+    candidates: int
     solver_steps: int | None
     seed: int
 
@@ -181,77 +200,101 @@ class _Augmenter:
         return _Job(source, number, next(usable))
 
     def images(self, jobs: Sequence[_Job]) -> list[Augmented]:
-        """The new images in order, each from the first attempt that passes the checks."""
+        """The new images in order, each from the first attempt of which a candidate passes the checks."""
         found: dict[int, Augmented] = {}
         rejections: list[tuple[str, ...]] = [()] * len(jobs)
         for attempt in range(MAX_ATTEMPTS):
-            rows = [row for row in range(len(jobs)) if row not in found]
-            if not rows:
+            draws = [
+                draw for row, job in enumerate(jobs) if row not in found for draw in self._draws(row, job, attempt)
+            ]
+            if not draws:
                 break
-            tried = [jobs[row] for row in rows]
-            partners = [self._partner(job, attempt) if job.method in WITH_PARTNER else None for job in tried]
-            pixels = self._draw(tried, partners, attempt)
-            sources = [job.source for job in tried]
+            pixels = self._pictures(draws)
+            sources = [draw.job.source for draw in draws]
             verdicts = self.checks.verdicts(pixels, self.sources.pixels[sources], self.sources.labels[sources])
-            for row, partner, picture, verdict in zip(rows, partners, pixels, verdicts, strict=True):
+            results = zip(draws, pixels, verdicts, strict=True)
+            for row, group in groupby(results, key=lambda result: result[0].row):
+                draw, picture, verdict = min(group, key=lambda result: _rank(result[2]))
                 is_bad = verdict.problem is not None
                 rejections[row] += (verdict.problem,) if verdict.problem is not None else ()
                 if not is_bad or attempt == MAX_ATTEMPTS - 1:
                     job, kept = jobs[row], None if is_bad else picture
-                    found[row] = Augmented(job.source, job.number, job.method, kept, partner, verdict, rejections[row])
+                    found[row] = Augmented(
+                        job.source, job.number, job.method, kept, draw.partner, verdict, rejections[row]
+                    )
         return [found[row] for row in range(len(jobs))]
+
+    def _draws(self, row: int, job: _Job, attempt: int) -> Iterator[_Draw]:
+        """The candidates of an attempt; a single one where nothing tells which is the hardest."""
+        can_rank = self.checks.net is not None and self.sources.labels[job.source] >= 0
+        count = self.candidates if job.method == "extrapolate" and can_rank else 1
+        for number in range(attempt * count, (attempt + 1) * count):
+            partner = self._partner(job, number) if job.method in WITH_PARTNER else None
+            yield _Draw(row, job, attempt, number, partner)
 
     def _generator(self, source: int, number: int, *purpose: int) -> torch.Generator:
         return image_generator(self.seed, int(self.places[source]), number, *purpose)
 
-    def _partner(self, job: _Job, attempt: int) -> int:
+    @cached_property
+    def _small(self) -> Tensor:
+        """float16 [N, D]: thumbnails of the sources, by which partners are chosen."""
+        starts = range(0, len(self.sources.ids), BLOCK)
+        return torch.cat([thumbnails(self.sources.pixels[start : start + BLOCK]).half() for start in starts])
+
+    def _partner(self, job: _Job, draw: int) -> int:
         """The nearest of some images of the class.
 
         Those are the ones with the lowest hashes of (image, their id), so that further images change few choices.
         """
         others = self.members[int(self.sources.labels[job.source])]
         others = others[others != job.source]
-        key = torch.randint(2**62, (), generator=self._generator(job.source, job.number, attempt, _PARTNER_DRAW)).item()
+        key = torch.randint(2**62, (), generator=self._generator(job.source, job.number, draw, _PARTNER_DRAW)).item()
         count = min(NUM_PARTNERS, len(others))
         drawn = others[np.argpartition(_hashed(self.places[others], int(key)), count - 1)[:count]]
-        pictures = thumbnails(self.sources.pixels[[job.source, *drawn]])
-        return int(drawn[(pictures[1:] - pictures[0]).square().sum(1).argmin()])
+        moved = self._small[drawn].float() - self._small[job.source].float()
+        return int(drawn[moved.square().sum(1).argmin()])
 
-    def _draw(self, jobs: Sequence[_Job], partners: Sequence[int | None], attempt: int) -> np.ndarray:
+    def _pictures(self, draws: Sequence[_Draw]) -> np.ndarray:
         """uint8 [J, H, W, C], computed in chunks of one method and one size."""
-        found = np.empty((len(jobs), *self.sources.pixels.shape[1:]), np.uint8)
+        found = np.empty((len(draws), *self.sources.pixels.shape[1:]), np.uint8)
         for method in METHODS:
-            rows = [row for row, job in enumerate(jobs) if job.method == method]
+            rows = [row for row, draw in enumerate(draws) if draw.job.method == method]
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                whole = filled_up(chunk, CHUNK)
-                made = self._chunk(method, [jobs[row] for row in whole], [partners[row] for row in whole], attempt)
+                made = self._chunk(method, [draws[row] for row in filled_up(chunk, CHUNK)])
                 found[chunk] = made[: len(chunk)]
         return found
 
     @torch.inference_mode()
-    def _chunk(self, method: str, jobs: Sequence[_Job], partners: Sequence[int | None], attempt: int) -> np.ndarray:
-        """uint8 [B, H, W, C] by one method; every further attempt stays nearer to the source."""
-        vae, runtime = self.model.vae, self.model.runtime
-        strength = self.strength * (1 - attempt / MAX_ATTEMPTS)
-        generators = [self._generator(job.source, job.number, attempt) for job in jobs]
+    def _chunk(self, method: str, draws: Sequence[_Draw]) -> np.ndarray:
+        """uint8 [B, H, W, C] by one method, of one attempt; every further attempt stays nearer to the source."""
+        vae, runtime, jobs = self.model.vae, self.model.runtime, [draw.job for draw in draws]
+        strength = self.strength * (1 - draws[0].attempt / MAX_ATTEMPTS)
+        generators = [self._generator(draw.job.source, draw.job.number, draw.number) for draw in draws]
         each = [draw_noise(vae.latent_shapes, 1, generator) for generator in generators]
         noise = [runtime.move(torch.cat(layer)) for layer in zip(*each, strict=True)]
-        x = self._inputs([job.source for job in jobs])
+        sources = [job.source for job in jobs]
         with runtime.autocast():
             if method == "posterior":
-                latents = vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
+                latents = vae.encode(self._inputs(sources), [MAX_SPREAD * strength * layer for layer in noise])
             elif method in WITH_PARTNER:
                 most = min(1.0, MAX_SHARE * strength) if method == "mix" else -MAX_REACH * strength
                 shares = [most * torch.rand((), generator=generator).item() for generator in generators]
-                others = vae.encode(self._inputs([job.source if partner is None else partner
-                                                  for job, partner in zip(jobs, partners, strict=True)]))  # fmt: skip
-                latents = mixed(vae.encode(x), others, shares, self.model.flow)
+                others = self._latents([draw.partner for draw in draws if draw.partner is not None])
+                latents = along_arcs(self._latents(sources), others, shares, self.model.flow)
             elif method == "renoise":
-                latents = self._renoised(vae.encode(x), noise[0], jobs, strength)
+                latents = self._renoised(vae.encode(self._inputs(sources)), noise[0], jobs, strength)
             else:
-                latents = self._sampled(Latents(tuple(noise)), jobs, attempt)
+                latents = self._sampled(Latents(tuple(noise)), draws)
             return to_pixels(vae.decode_mean(latents))
+
+    @cached_property
+    def _means(self) -> tuple[Tensor, ...]:
+        """[N, C, h, w] of each layer: what all sources are encoded to, once and not for each candidate."""
+        return tuple(map(torch.from_numpy, encode_all(self.model, self.sources.pixels).means))
+
+    def _latents(self, positions: Sequence[int]) -> Latents:
+        return Latents(tuple(self.model.runtime.move(layer[list(positions)]) for layer in self._means))
 
     def _inputs(self, positions: Sequence[int]) -> Tensor:
         return self.model.runtime.move(to_unit(self.sources.pixels[list(positions)]))
@@ -263,14 +306,13 @@ class _Augmenter:
         u = (1 - strength) * flow.standardise(latents.noise[0]) + strength * flow.noise_scale * noise
         return latents.with_first(flow.solve(u, view, steps=self._steps(), start=1 - strength))
 
-    def _sampled(self, noise: Latents, jobs: Sequence[_Job], attempt: int) -> Latents:
+    def _sampled(self, noise: Latents, draws: Sequence[_Draw]) -> Latents:
         """New latents of the sources' labels."""
-        flow = self._flow()
+        flow, jobs = self._flow(), [draw.job for draw in draws]
+        names = [f"{self.sources.ids[draw.job.source]}/{draw.job.number}/{draw.number}" for draw in draws]
         clusters = [
-            clusters_of_images(
-                flow, self.seed, [place_of(f"{self.sources.ids[job.source]}/{job.number}/{attempt}")], self._number(job)
-            )
-            for job in jobs
+            clusters_of_images(flow, self.seed, [place_of(name)], self._number(job))
+            for name, job in zip(names, jobs, strict=True)
         ]
         view = self._view(jobs, torch.cat(clusters).to(noise.noise[0].device))
         return noise.with_first(flow.solve(flow.noise_scale * noise.noise[0], view, steps=self._steps()))
@@ -298,7 +340,13 @@ class _Augmenter:
         return max(2, self.solver_steps or self.model.config.model.flow.solver_steps)
 
 
-def mixed(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:
+def _rank(verdict: Verdict) -> tuple[bool, float]:
+    """Lower is better: what passes comes first, of that the hardest to tell; of what does not pass the easiest."""
+    confidence = 0.0 if verdict.confidence is None else verdict.confidence
+    return (False, confidence) if verdict.problem is None else (True, -confidence)
+
+
+def along_arcs(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:
     """Latents on the arcs from a to b, each row its own share of the way; below 0, on their continuation beyond a.
 
     The first layer's arcs are drawn where the data are standardised, which the flow knows.
