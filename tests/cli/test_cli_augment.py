@@ -105,6 +105,15 @@ def test_the_same_seed_makes_the_same_images(vae, run: Path, data: Path, tmp_pat
     assert images("other", "--per-image", 1, "--seed", 1) != first
 
 
+def test_of_more_candidates_harder_images_are_kept(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    def confidences(count: int) -> np.ndarray:
+        out = tmp_path / f"{count}"
+        assert vae("augment", run, data, "--out", out, "--strength", 1, "--candidates", count).code == 1
+        return np.array([float(row["confidence"]) for row in rows_of(out)])
+
+    assert confidences(20).mean() < confidences(1).mean()
+
+
 def test_splits_named_by_folders_are_neither_used_nor_copied(vae, run: Path, tmp_path: Path) -> None:
     for number in range(12):
         split = ("train", "train", "val", "test")[number % 4]
@@ -248,6 +257,8 @@ def test_a_stop_leaves_a_whole_manifest_of_what_is_there(
         (("--per-image", 0), "nothing to make"),
         (("--method", "mix", "--strength", 2), "strength"),
         (("--method", "sample", "--strength", 0.3), "--strength: means nothing to --method sample"),
+        (("--method", "mix", "--candidates", 3), "--candidates: for --method extrapolate, not mix"),
+        (("--candidates", 0), "candidates"),
         (("--out", "{data}"), "DATA itself"),
     ],
 )
