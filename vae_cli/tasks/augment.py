@@ -53,9 +53,9 @@ beyond one, away from an unlike one, falls apart."""
 MAX_ATTEMPTS = 4
 CANDIDATES = 8
 """Of `extrapolate`, where a classifier can tell: of those that pass the checks the one of least confidence is kept
-(compare Stutz et al. 2019, who train on the worst points near an image on the manifold of its class). As above: 1.04 and
-1.02 % instead of 1.20 and 1.17; the hardest of 8 posteriors, 1.23 and 1.28, are no harder than any. What the classifier
-takes for another class has to go, or labels would be wrong."""
+(compare Stutz et al. 2019, who train on the worst points near an image on the manifold of its class). As above: 1.04
+and 1.02 % instead of 1.20 and 1.17; the hardest of 8 posteriors, 1.23 and 1.28, are no harder than any. What the
+classifier takes for another class has to go, or labels would be wrong."""
 CHUNK, BLOCK = 32, 256
 """Images are computed in chunks of the one size, and checked in blocks of the other."""
 _PARTNER_DRAW = 2
