@@ -5,7 +5,7 @@ noise and carried forward by the flow under its label (`renoise`, the idea of Me
 it and an image of its class (`mix`); a point beyond it, away from an image of its class (`extrapolate`, DeVries &
 Taylor 2017, equation 3, there along a line, here along an arc); and a new image of its class (`sample`). What a
 classifier of the images does not take for the class, or what comes too near to a held-out image, is drawn anew, ever
-nearer to its source.
+nearer to its source. Of several extrapolated candidates the one is kept that this classifier finds hardest to tell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
 from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.encode import encode_all
+from vae_cli.tasks.encode import encode
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -293,7 +293,11 @@ class _Augmenter:
     @cached_property
     def _means(self) -> tuple[Tensor, ...]:
         """[N, C, h, w] of each layer: what all sources are encoded to, once and not for each candidate."""
-        return tuple(map(torch.from_numpy, encode_all(self.model, self.sources.pixels).means))
+        layers = tuple(torch.empty(len(self.sources.ids), *shape) for shape in self.model.vae.latent_shapes)
+        for row, encoded in enumerate(encode(self.model, self.sources.pixels)):
+            for layer, mean in zip(layers, encoded.means, strict=True):
+                layer[row] = torch.from_numpy(mean)
+        return layers
 
     def _latents(self, positions: Sequence[int]) -> Latents:
         return Latents(tuple(self.model.runtime.move(layer[list(positions)]) for layer in self._means))
