@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--cnn-steps", type=int, default=1500, help="few: updates of a classifier (default 1500)")
     parser.add_argument("--tuning-seeds", type=int, default=2, help="few: classifiers a setting (default 2)")
     parser.add_argument("--mnist-minutes", type=float, default=10.0, help="mnist: training of the VAE (default 10)")
-    parser.add_argument("--mnist-per-image", type=int, default=3, help="mnist: new images of each (default 3)")
+    parser.add_argument("--mnist-per-image", type=int, default=5, help="mnist: new images of each (default 5)")
     parser.add_argument("--mnist-images", type=int, default=NUM_MNIST, help="mnist: training images (default 50000)")
     parser.add_argument("--mnist-seeds", type=int, default=1, help="mnist: classifiers an arm (default 1)")
     parser.add_argument("--epochs", type=float, default=100.0, help="mnist: of the classifier (default 100)")
