@@ -58,7 +58,7 @@ BATCH = 64
 def new_images(args: Namespace, name: str, run: Path, folder: Path, *, per_image: int, seed: int) -> dict[str, Any]:
     """The JSON facts of `vae augment`, made into `work/name` unless they are there."""
     words = ["--per-image", per_image, "--seed", seed, "--device", args.device]
-    words += [word for option in ("strength", "method") if (value := getattr(args, option)) is not None
+    words += [word for option in ("strength", "method", "candidates") if (value := getattr(args, option)) is not None
               for word in (f"--{option}", value)]  # fmt: skip
 
     def make() -> dict[str, Any]:
@@ -269,6 +269,7 @@ def main() -> None:
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--per-image", type=int, default=10, help="few: new images of each (default 10)")
     parser.add_argument("--strength", type=float, help="of vae augment (default: its own)")
+    parser.add_argument("--candidates", type=int, help="of vae augment (default: its own)")
     parser.add_argument("--method", help="of vae augment (default: its own)")
     parser.add_argument("--minutes", type=float, default=4.0, help="few: training of each VAE (default 4)")
     parser.add_argument("--steps", type=int, help="few: of each VAE, instead of --minutes; for shared machines")

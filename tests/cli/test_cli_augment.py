@@ -295,6 +295,14 @@ def test_a_method_that_needs_a_flow_is_refused_before_any_work(
     assert "training.flow_share" in told and not (tmp_path / "out").exists()
 
 
+def test_candidates_that_nothing_tells_apart_are_refused(vae, run: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        draw(tmp_path / "set" / f"{number}.png", number)
+    outcome = vae("augment", run, tmp_path / "set", "--candidates", 4, "--out", tmp_path / "out")
+    assert outcome.code == 2 and "without two classes" in outcome.errors[0] and not (tmp_path / "out").exists()
+    assert vae("augment", run, tmp_path / "set", "--candidates", 1, "--out", tmp_path / "out").code == 0
+
+
 def test_class_folders_beside_unlabelled_images_count_as_in_training(tmp_path: Path) -> None:
     for number in range(4):
         draw(tmp_path / "set" / ("cat" if number < 2 else "dog") / f"{number}.png", number)

@@ -20,6 +20,7 @@ from vae_cli.tasks.augment_checks import (
     NEAR_HELD_OUT,
     UNSURE,
     Checks,
+    Verdict,
     num_steps,
     prepare_checks,
     thumbnails,
@@ -114,9 +115,21 @@ def test_other_images_have_no_part_in_it(model: LoadedModel, sources: ImageSet, 
 def test_blocks_and_chunks_leave_no_trace(
     model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = pixels_of(made(model, sources, 9))
-    monkeypatch.setattr(task, "BLOCK", 5)
-    assert np.array_equal(pixels_of(made(model, sources, 9)), whole)
+    """Nor do checks that refuse some candidates, nor what is known already."""
+    torch.manual_seed(0)
+    judge = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), nn.Linear(2, 2))
+    nn.init.normal_(judge[1].weight, std=2.0)
+    checks = replace(NO_CHECKS, net=judge.eval())
+
+    def all_made() -> list[tuple[bytes | None, int]]:
+        images = made(model, sources, 9, checks, candidates=3)
+        return [(None if image.pixels is None else image.pixels.tobytes(), len(image.rejections)) for image in images]
+
+    whole = all_made()
+    assert 0 < sum(num_rejected for _, num_rejected in whole) < 9 * 8 * task.MAX_ATTEMPTS
+    monkeypatch.setattr(task, "BLOCK", 15)
+    monkeypatch.setattr(task, "MAX_KNOWN_BYTES", 2000)
+    assert all_made() == whole
 
 
 def test_auto_is_the_first_method_that_can_be_used(model: LoadedModel) -> None:
@@ -266,7 +279,24 @@ def test_the_hardest_candidate_is_kept_that_still_passes(model: LoadedModel, sou
 
 
 def test_nothing_to_tell_classes_by_makes_one_candidate(model: LoadedModel, sources: ImageSet) -> None:
-    assert np.array_equal(pixels_of(made(model, sources)), pixels_of(made(model, sources, candidates=1)))
+    """No classifier, or no label."""
+
+    def num_made(images: ImageSet, net: nn.Sequential | None) -> int:
+        numbers: list[int] = []
+
+        class Counting(Checks):
+            def verdicts(self, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
+                numbers.append(len(pixels))
+                return super().verdicts(pixels, sources, labels)
+
+        made(model, images, 1, Counting(net, NO_CHECKS.held_out, 0.0), candidates=5)
+        return sum(numbers)
+
+    sure = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.zeros_(sure[1].weight)  # both are equally likely, which is enough to pass
+    nn.init.zeros_(sure[1].bias)
+    assert num_made(sources, None) == 8 and num_made(sources, sure) == 40
+    assert num_made(set_of([0, 0, 1, 1, -1, -1]), sure) == 4 * 5 + 2
 
 
 def test_the_classifier_learns_the_classes() -> None:

@@ -76,7 +76,7 @@ def augment(
         typer.Option(
             min=1,
             metavar="N",
-            help="Make N, keep the one that is hardest to tell; 8 where there are classes, else 1.",
+            help="With classes and extrapolate: make N, keep the one that is hardest to tell; 8.",
             show_default=False,
         ),
     ] = None,
@@ -97,10 +97,11 @@ def augment(
     """Write new images near each training image of DATA.
 
     Class folders and names are kept (cat/a.jpg leads to cat/a.aug1.png and so on), at the model's size; manifest.csv
-    tells where each comes from. Of several candidates the one is kept that a classifier of DATA finds hardest to tell
-    and still takes for its class: those teach most. Images of val/ and test/ and those that `vae train` would hold out
-    are neither used nor copied, and new images that come too near to one of them, or that the classifier takes for
-    another class, are drawn anew. Without --out everything goes to <DATA>-augment.
+    tells where each comes from. Where there are classes, and by the default method, the one of several candidates is
+    kept that a classifier of DATA finds hardest to tell and still takes for its class. Images of val/ and test/ and
+    those that `vae train` would hold out are neither used nor copied, and new images that come too near to one of
+    them, or that the classifier takes for another class, are drawn anew. Without --out everything goes to
+    <DATA>-augment.
 
     Example: vae augment runs/photos photos --balance --out larger
     """
@@ -117,6 +118,7 @@ def augment(
         require_flow(model, run, f"--method {method} needs")
     images = read_split(data, folder, model, results)
     _note_unknown_labels(images.found.label_names, model, results.messages)
+    _require_classes(images, request)
     counts = _counts(images, request)
     targets = _targets(images, counts, folder)
     copies = [folder / place for place in images.places if include_originals]
@@ -133,6 +135,16 @@ def _folder(data: Path, out: Path | None, *, overwrite: bool) -> Path:
         raise ConfigError(f"--out {out}: is DATA itself, where old and new images would mix; choose another folder")
     output.refuse_existing([folder / MANIFEST], overwrite=overwrite)
     return folder
+
+
+def _require_classes(images: SplitData, request: _Request) -> None:
+    """Raises ConfigError for candidates that nothing could choose from."""
+    from vae_cli.tasks.augment_checks import has_classes
+
+    if (request.candidates or 1) > 1 and not has_classes(images.train):
+        raise ConfigError(
+            f"--candidates {request.candidates}: without two classes nothing tells which is the hardest; leave it out"
+        )
 
 
 def _counts(images: SplitData, request: _Request) -> list[int]:

@@ -38,7 +38,7 @@ class Writer:
     """Of the new images."""
     labels: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
-    """Pictures that did not pass, by what was wrong with them."""
+    """Attempts of which no candidate passed, by what was wrong."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Images that were given up, by their label ('' = none)."""
     originals: int = 0

@@ -26,7 +26,7 @@ MAX_GRID_SIDE = 8
 MIN_STAGES = 2
 DROPOUT = 0.3
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
-CHUNK = 256
+CHUNK = 64
 
 
 def build_classifier(channels: int, image_size: tuple[int, int], num_classes: int) -> nn.Sequential:
@@ -139,9 +139,14 @@ def probabilities(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
 
 
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
+    """The last chunk is filled up, so that what is said of an image does not depend on the others."""
     device = next(net.parameters()).device
-    chunks = (pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
-    return torch.cat([net(_zero_to_one(chunk, device)).cpu() for chunk in chunks])
+    found = []
+    for start in range(0, len(pixels), CHUNK):
+        chunk = pixels[start : start + CHUNK]
+        whole = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), axis=0)])
+        found.append(net(_zero_to_one(whole, device))[: len(chunk)].cpu())
+    return torch.cat(found)
 
 
 def _zero_to_one(pixels: np.ndarray, device: torch.device) -> Tensor:

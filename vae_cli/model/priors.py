@@ -22,8 +22,11 @@ def image_generator(seed: int, *place: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed % 2**63)
 
 
+NUM_PLACES = 2**56
+
+
 def place_of(name: str) -> int:
-    """A number for `image_generator` that stands for an image's id."""
+    """A number below NUM_PLACES for `image_generator` that stands for an image's id."""
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
 
 
