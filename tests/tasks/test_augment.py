@@ -292,11 +292,11 @@ def test_nothing_to_tell_classes_by_makes_one_candidate(model: LoadedModel, sour
         made(model, images, 1, Counting(net, NO_CHECKS.held_out, 0.0), candidates=5)
         return sum(numbers)
 
-    sure = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    nn.init.zeros_(sure[1].weight)  # both are equally likely, which is enough to pass
-    nn.init.zeros_(sure[1].bias)
-    assert num_made(sources, None) == 8 and num_made(sources, sure) == 40
-    assert num_made(set_of([0, 0, 1, 1, -1, -1]), sure) == 4 * 5 + 2
+    undecided = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.zeros_(undecided[1].weight)  # both are equally likely, which is enough to pass
+    nn.init.zeros_(undecided[1].bias)
+    assert num_made(sources, None) == 8 and num_made(sources, undecided) == 40
+    assert num_made(set_of([0, 0, 1, 1, -1, -1]), undecided) == 4 * 5 + 2
 
 
 def test_the_classifier_learns_the_classes() -> None:

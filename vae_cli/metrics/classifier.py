@@ -139,7 +139,11 @@ def probabilities(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
 
 
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
-    """The last chunk is filled up, so that what is said of an image does not depend on the others."""
+    """What the net says of images uint8 [N, H, W, C], float32 [N, D] on the CPU.
+
+    The last chunk is filled up: sums over batches of other sizes round differently, so that what is said of an image
+    would depend on the others.
+    """
     device = next(net.parameters()).device
     found = []
     for start in range(0, len(pixels), CHUNK):

@@ -48,7 +48,7 @@ MAX_SHARE = 2.0
 """Of the partner, times the strength: by default anything between an image and its partner."""
 MAX_REACH = 1.2
 """Of the way to the partner, times the strength, in the other direction: at most 0.6 of it by default. With the default
-model and one candidate at 0.5 / 0.7 / 1.0 of it 1.17 / 1.14 / 1.33 to 1.40 % of test images: pictures fall apart."""
+model and one candidate, test error at 0.5 / 0.7 / 1.0 of it 1.17 / 1.14 / 1.33 to 1.40 %: pictures fall apart."""
 NUM_PARTNERS = 64
 """Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
 beyond one, away from an unlike one, falls apart. In such trials of 1 / 16 / 64 images: 1.26 / 1.17 / 1.14 %."""
@@ -203,8 +203,8 @@ class _Augmenter:
         return {label: _Class(members, self.places[members]) for label, members in each.items()}
 
     @cached_property
-    def known(self) -> dict[int, tuple[Tensor, ...]]:
-        """The latents [C, h, w] of some sources, which are wanted often."""
+    def _known(self) -> dict[int, tuple[Tensor, ...]]:
+        """By position, the latents float32 [C, h, w] a layer of those sources that `_know` has encoded."""
         return {}
 
     def allows(self, method: str, source: int) -> bool:
@@ -239,10 +239,9 @@ class _Augmenter:
             results = zip(draws, pixels, verdicts, strict=True)
             for row, group in groupby(results, key=lambda result: result[0].row):
                 draw, picture, verdict = min(group, key=lambda result: _rank(result[2]))
-                is_bad = verdict.problem is not None
                 rejections[row] += (verdict.problem,) if verdict.problem is not None else ()
-                if not is_bad or attempt == MAX_ATTEMPTS - 1:
-                    job, kept = jobs[row], None if is_bad else picture
+                if verdict.problem is None or attempt == MAX_ATTEMPTS - 1:
+                    job, kept = draw.job, picture if verdict.problem is None else None
                     found[row] = Augmented(
                         job.source, job.number, job.method, kept, draw.partner, verdict, rejections[row]
                     )
@@ -311,7 +310,7 @@ class _Augmenter:
     def _from_noise(
         self, method: str, draws: Sequence[_Draw], generators: Sequence[torch.Generator], strength: float
     ) -> Latents:
-        """By a method that needs no second image."""
+        """A row for each draw, by a method that needs noise and no second image."""
         vae, runtime, jobs = self.model.vae, self.model.runtime, [draw.job for draw in draws]
         each = [draw_noise(vae.latent_shapes, 1, generator) for generator in generators]
         noise = [runtime.move(torch.cat(layer)) for layer in zip(*each, strict=True)]
@@ -323,16 +322,17 @@ class _Augmenter:
         return vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
 
     def _know(self, positions: Sequence[int]) -> None:
-        """Encodes those sources whose latents are not at hand."""
+        """Encodes those of these sources that are not in `_known`, which is emptied before it would grow too large."""
         num_bytes = sum(4 * math.prod(shape) for shape in self.model.vae.latent_shapes)
-        if (len(self.known) + len(positions)) * num_bytes > MAX_KNOWN_BYTES:
-            self.known.clear()
-        missing = sorted(set(positions) - self.known.keys())
+        if (len(self._known) + len(positions)) * num_bytes > MAX_KNOWN_BYTES:
+            self._known.clear()
+        missing = sorted(set(positions) - self._known.keys())
         for position, encoded in zip(missing, encode(self.model, self.sources.pixels[missing]), strict=True):
-            self.known[position] = tuple(map(torch.from_numpy, encoded.means))
+            self._known[position] = tuple(map(torch.from_numpy, encoded.means))
 
     def _latents(self, positions: Sequence[int]) -> Latents:
-        layers = zip(*(self.known[position] for position in positions), strict=True)
+        """Of sources that are known, a row each, on the model's device."""
+        layers = zip(*(self._known[position] for position in positions), strict=True)
         return Latents(tuple(self.model.runtime.move(torch.stack(layer)) for layer in layers))
 
     def _inputs(self, positions: Sequence[int]) -> Tensor:
