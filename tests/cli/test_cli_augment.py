@@ -257,7 +257,7 @@ def test_a_stop_leaves_a_whole_manifest_of_what_is_there(
         (("--per-image", 0), "nothing to make"),
         (("--method", "mix", "--strength", 2), "strength"),
         (("--method", "sample", "--strength", 0.3), "--strength: means nothing to --method sample"),
-        (("--method", "mix", "--candidates", 3), "--candidates: for --method extrapolate, not mix"),
+        (("--method", "mix", "--candidates", 3), "--candidates: for --method style or extrapolate, not mix"),
         (("--candidates", 0), "candidates"),
         (("--out", "{data}"), "DATA itself"),
     ],

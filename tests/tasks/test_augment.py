@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import image_set, randomised, tiny_model
+from tiny import VECTOR, image_set, randomised, tiny_model
 from torch import nn
 
 from vae_cli.data.cache import ImageSet
@@ -13,7 +13,8 @@ from vae_cli.errors import ConfigError
 from vae_cli.metrics.classifier import NUM_STEPS
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import augment as task
-from vae_cli.tasks.augment import METHODS, WITH_PARTNER, Augmented, augment, new_counts
+from vae_cli.tasks import augment_sources
+from vae_cli.tasks.augment import METHODS, WITH_KIN, WITH_PARTNER, Augmented, augment, new_counts
 from vae_cli.tasks.augment_checks import (
     MAX_STEPS,
     MIN_DISTANCE,
@@ -25,6 +26,7 @@ from vae_cli.tasks.augment_checks import (
     prepare_checks,
     thumbnails,
 )
+from vae_cli.tasks.encode import encode
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -128,7 +130,7 @@ def test_blocks_and_chunks_leave_no_trace(
     whole = all_made()
     assert 0 < sum(num_rejected for _, num_rejected in whole) < 9 * 8 * task.MAX_ATTEMPTS
     monkeypatch.setattr(task, "BLOCK", 15)
-    monkeypatch.setattr(task, "MAX_KNOWN_BYTES", 2000)
+    monkeypatch.setattr(augment_sources, "MAX_KNOWN_BYTES", 2000)
     assert all_made() == whole
 
 
@@ -136,14 +138,18 @@ def test_auto_is_the_first_method_that_can_be_used(model: LoadedModel) -> None:
     def methods(model: LoadedModel, labels: list[int]) -> list[str]:
         return [image.method for image in made(model, set_of(labels), 1)]
 
-    assert methods(model, [0, 1, 0]) == ["extrapolate", "renoise", "extrapolate"], "the second is alone in its class"
-    assert methods(tiny_model(has_flow=False, num_labels=2), [0, 1, 0]) == ["extrapolate", "posterior", "extrapolate"]
+    vector, flowless = (
+        tiny_model({"model": {"latents": list(VECTOR)}}, num_labels=2, has_flow=has_flow) for has_flow in (True, False)
+    )
+    assert methods(model, [0, 1, 0]) == ["style"] * 3
+    assert methods(vector, [0, 1, 0]) == ["extrapolate", "renoise", "extrapolate"], "the second is alone in its class"
+    assert methods(flowless, [0, 1, 0]) == ["extrapolate", "posterior", "extrapolate"]
 
 
 # Near its source
 
 
-@pytest.mark.parametrize("method", ["posterior", "renoise", "mix", "extrapolate"])
+@pytest.mark.parametrize("method", ["posterior", "renoise", *WITH_PARTNER])
 def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources: ImageSet, method: str) -> None:
     rebuilt = np.stack(list(reconstruct(model, sources.pixels))).astype(float)
 
@@ -161,11 +167,11 @@ def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> Non
     assert not np.array_equal(told, pixels_of(swapped)) and not np.array_equal(told, pixels_of(unknown))
 
 
-@pytest.mark.parametrize("method", WITH_PARTNER)
+@pytest.mark.parametrize("method", WITH_KIN)
 def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     sources = image_set(40, num_labels=2)
     small = thumbnails(sources.pixels)
-    monkeypatch.setattr(task, "NUM_PARTNERS", 8)
+    monkeypatch.setattr(augment_sources, "NUM_PARTNERS", 8)
     gaps, others = [], []
     for image in made(model, sources, 3, method=method):
         assert image.partner is not None and image.partner != image.source
@@ -185,7 +191,7 @@ def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(mode
         ours, others = (model.flow.standardise(each.noise[0]).flatten(1) for each in (latents, other))
         return torch.cosine_similarity(ours, others).acos()
 
-    between, beyond = (task.along_arcs(a, b, [share] * 3, model.flow) for share in (0.3, -0.3))
+    between, beyond = (task.along_arcs(a, b, torch.full((3,), share), model.flow) for share in (0.3, -0.3))
     whole = angles(a, b)
     assert torch.allclose(angles(between, b), 0.7 * whole, atol=1e-3)
     assert torch.allclose(angles(beyond, b), 1.3 * whole, atol=1e-3)
@@ -193,11 +199,39 @@ def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(mode
         assert torch.allclose(angles(latents, a), 0.3 * whole, atol=1e-3)
 
 
-def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "NUM_PARTNERS", 1)
+def test_looks_come_from_images_of_any_class(model: LoadedModel) -> None:
+    sources = image_set(10, num_labels=2)
+    images = made(model, sources, 8, method="style")
+    assert all(image.partner is not None and image.partner != image.source for image in images)
+    same_class = [sources.labels[image.partner] == sources.labels[image.source] for image in images]
+    assert 0.3 < np.mean(same_class) < 0.6, "four of nine"
+
+
+def test_the_look_goes_towards_the_partners_and_the_content_stays(
+    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every channel of the latents that are decoded: shifted and scaled as a whole, by one share of the way."""
+    decoded: list[torch.Tensor] = []
+    decode_mean = type(model.vae).decode_mean
+    monkeypatch.setattr(
+        type(model.vae), "decode_mean", lambda vae, z: (decoded.append(z.noise[0]), decode_mean(vae, z))[1]
+    )
+    images = made(model, sources, 1, method="style", strength=0.5)
+    new = decoded[0][: len(images)].flatten(2)
+    old = torch.cat([torch.from_numpy(each.means[0])[None] for each in encode(model, sources.pixels)]).flatten(2)
+    for row, image in enumerate(images):
+        own, other = old[image.source], old[image.partner]
+        shares = (new[row].mean(1) - own.mean(1)) / (other.mean(1) - own.mean(1))
+        assert torch.allclose(shares, shares.mean(), atol=0.02) and 0 < shares.mean() < 0.5 * task.MAX_LOOK
+        assert torch.corrcoef(torch.cat([new[row], own])).diagonal(len(own)).min() > 0.99
+
+
+@pytest.mark.parametrize("method", ["mix", "style"])
+def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(augment_sources, "NUM_PARTNERS", 1)
     sources = image_set(40)
-    partners = [image.partner for image in made(model, sources, 1, method="mix")]
-    fewer = [image.partner for image in made(model, part_of(sources, list(range(39))), 1, method="mix")]
+    partners = [image.partner for image in made(model, sources, 1, method=method)]
+    fewer = [image.partner for image in made(model, part_of(sources, list(range(39))), 1, method=method)]
     changed = sum(before != after for before, after in zip(fewer, partners, strict=False))
     assert changed <= 6 and len(set(partners)) > 15
 
@@ -346,19 +380,30 @@ def test_thumbnails_are_distances_in_grey_levels() -> None:
 def test_images_without_labels(model: LoadedModel) -> None:
     images = made(model, image_set(6), 2)
     assert len(pixels_of(images)) == 12
-    assert {image.method for image in images} == {"extrapolate"}
+    assert {image.method for image in images} == {"style"}
     with pytest.raises(ConfigError, match="vae sample"):
         augment(model, image_set(6), [1] * 6, NO_CHECKS, method="sample")
 
 
 def test_without_a_flow(sources: ImageSet) -> None:
     flowless = tiny_model(has_flow=False, num_labels=2)
-    assert {image.method for image in made(flowless, sources, 3)} == {"extrapolate"}
+    assert {image.method for image in made(flowless, sources, 3)} == {"style"}
     with pytest.raises(ConfigError, match="no flow"):
         augment(flowless, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="renoise")
 
 
-@pytest.mark.parametrize("method", WITH_PARTNER)
+def test_a_vector_has_no_look_of_its_own(sources: ImageSet) -> None:
+    vector = tiny_model({"model": {"latents": list(VECTOR)}}, num_labels=2)
+    with pytest.raises(ConfigError, match="style: this model keeps an image in one vector"):
+        augment(vector, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="style")
+
+
+def test_one_image_has_no_look_to_take_over(model: LoadedModel, sources: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="style: needs two images"):
+        augment(model, part_of(sources, [3]), [1], NO_CHECKS, label_names=NAMES, method="style")
+
+
+@pytest.mark.parametrize("method", WITH_KIN)
 def test_one_image_a_class_has_no_partner(model: LoadedModel, method: str) -> None:
     lonely = set_of([0, 1])
     assert method not in {image.method for image in made(model, lonely, 12)}

@@ -41,8 +41,8 @@ class _Request:
             raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
         if self.method == "sample" and self.strength is not None:
             raise ConfigError("--strength: means nothing to --method sample, which starts from no image; leave one out")
-        if self.method not in ("auto", "extrapolate") and self.candidates is not None:
-            raise ConfigError(f"--candidates: for --method extrapolate, not {self.method}; leave one out")
+        if self.method not in ("auto", "style", "extrapolate") and self.candidates is not None:
+            raise ConfigError(f"--candidates: for --method style or extrapolate, not {self.method}; leave one out")
 
 
 def augment(
@@ -68,15 +68,15 @@ def augment(
         bool, typer.Option("--balance", help="More for small classes, up to the size of the largest.")
     ] = False,
     method: Annotated[
-        Literal["auto", "posterior", "renoise", "mix", "extrapolate", "sample"],
-        typer.Option(help="How images are made; auto = extrapolate."),
+        Literal["auto", "style", "extrapolate", "mix", "renoise", "posterior", "sample"],
+        typer.Option(help="How images are made; auto = style, of one vector extrapolate."),
     ] = "auto",
     candidates: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="With classes and extrapolate: make N, keep the one that is hardest to tell; 8.",
+            help="With classes, style and extrapolate: make N, keep the hardest to tell; 8.",
             show_default=False,
         ),
     ] = None,

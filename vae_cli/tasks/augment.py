@@ -8,34 +8,34 @@ classifier of the images does not take for the class, or what comes too near to 
 nearer to its source. Of several extrapolated candidates the one is kept that this classifier finds hardest to tell.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, groupby, islice
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_pixels, to_unit
+from vae_cli.data.pixels import to_pixels
 from vae_cli.data.scan import id_hash
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.priors import NUM_PLACES, clusters_of_images, image_generator, place_of
+from vae_cli.model.priors import clusters_of_images, image_generator, place_of
 from vae_cli.model.vae import Latents, draw_noise
 from vae_cli.model.view import View
-from vae_cli.tasks.augment_checks import Checks, Verdict, thumbnails
+from vae_cli.tasks.augment_checks import Checks, Verdict
+from vae_cli.tasks.augment_sources import Sources
 from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.encode import encode
+from vae_cli.tasks.looks import looks_of, moved
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
-METHODS = ("posterior", "renoise", "mix", "extrapolate", "sample")
-WITH_PARTNER = ("mix", "extrapolate")
-AUTO = ("extrapolate", "renoise", "posterior")
+METHODS = ("style", "extrapolate", "mix", "renoise", "posterior", "sample")
+WITH_KIN = ("mix", "extrapolate")
+WITH_PARTNER = (*WITH_KIN, "style")
+RANKED = ("extrapolate", "style")
+AUTO = ("style", "extrapolate", "renoise", "posterior")
 """Where nothing else is asked for, the first that can be used. Between the images of a class lie easy ones, which teach
 little; beyond them lie hard ones. Error of an MLP that learned MNIST's first 50,000 images in 20 epochs, with a new
 image of each from a VAE of 40 numbers, on the other 10,000 training images and on the test images, one seed: without
@@ -49,9 +49,8 @@ MAX_SHARE = 2.0
 MAX_REACH = 1.2
 """Of the way to the partner, times the strength, in the other direction: at most 0.6 of it by default. With the default
 model and one candidate, test error at 0.5 / 0.7 / 1.0 of it 1.17 / 1.14 / 1.33 to 1.40 %: pictures fall apart."""
-NUM_PARTNERS = 64
-"""Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
-beyond one, away from an unlike one, falls apart. In such trials of 1 / 16 / 64 images: 1.26 / 1.17 / 1.14 %."""
+MAX_LOOK = 3.0
+"""Of the way to the partner's look, times the strength."""
 MAX_ATTEMPTS = 4
 CANDIDATES = 8
 """Of `extrapolate`, where a classifier can tell: of those that pass the checks the one of least confidence is kept
@@ -60,8 +59,6 @@ and 1.02 % instead of 1.20 and 1.17; the hardest of 8 posteriors, 1.23 and 1.28,
 classifier takes for another class has to go, or labels would be wrong."""
 CHUNK, BLOCK = 32, 256
 """Pictures are computed in chunks of the one size, and checked in blocks of about the other."""
-MAX_KNOWN_BYTES = 2**30
-"""Of latents that are kept for the next partners."""
 _PARTNER_DRAW = 2
 
 
@@ -120,7 +117,7 @@ def augment(
     Raises ConfigError for a method that this model or these images have no use for.
     """
     numbers = _numbers_in_model(model, label_names)
-    augmenter = _Augmenter(model, sources, checks, numbers, strength, candidates, solver_steps, seed)
+    augmenter = _Augmenter(model, Sources(model, sources), checks, numbers, strength, candidates, solver_steps, seed)
     usable = [name for name in METHODS if any(augmenter.allows(name, source) for source in range(len(counts)))]
     if method not in ("auto", *usable):
         raise ConfigError(_why_not(model, method))
@@ -136,10 +133,19 @@ def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[in
     return [*(known.get(name, -1) for name in label_names), -1]
 
 
+def has_looks(model: LoadedModel) -> bool:
+    """Whether latents have statistics over places; those of a single vector are all of the image."""
+    return any(height * width > 1 for _, height, width in model.vae.latent_shapes)
+
+
 def _why_not(model: LoadedModel, method: str) -> str:
     if method not in METHODS:
         return f"--method {method}: choose auto, {', '.join(METHODS)}"
-    if method in WITH_PARTNER:
+    if method == "style" and not has_looks(model):
+        return "--method style: this model keeps an image in one vector, which has no look of its own; use extrapolate"
+    if method == "style":
+        return "--method style: needs two images"
+    if method in WITH_KIN:
         return f"--method {method}: needs two images of a class, and no class has as many"
     if model.flow is None:
         return f"--method {method}: {model.path} has no flow yet, which it needs; use extrapolate, or --resume"
@@ -153,14 +159,6 @@ class _Job:
     source: int
     number: int
     method: str
-
-
-class _Class(NamedTuple):
-    """The sources of a label in the order of their places."""
-
-    members: np.ndarray
-    """Their positions."""
-    places: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class _Augmenter:
     """What all new images have in common."""
 
     model: LoadedModel
-    sources: ImageSet
+    sources: Sources
     checks: Checks
     numbers_in_model: Sequence[int]
     strength: float
@@ -189,30 +187,13 @@ class _Augmenter:
     solver_steps: int | None
     seed: int
 
-    @cached_property
-    def places(self) -> np.ndarray:
-        """uint64 [N]: a number for each source that depends on its id alone."""
-        return np.array([place_of(image_id) for image_id in self.sources.ids], np.uint64)
-
-    @cached_property
-    def classes(self) -> dict[int, _Class]:
-        """The sources of each label; those without one are each other's kind."""
-        order = np.argsort(self.places)
-        labels = self.sources.labels[order]
-        each = {int(label): order[labels == label] for label in np.unique(labels)}
-        return {label: _Class(members, self.places[members]) for label, members in each.items()}
-
-    @cached_property
-    def _known(self) -> dict[int, tuple[Tensor, ...]]:
-        """By position, the latents float32 [C, h, w] a layer of those sources that `_know` has encoded."""
-        return {}
-
     def allows(self, method: str, source: int) -> bool:
         """Whether the model and the other images are enough to make this one's new images so."""
-        label = int(self.sources.labels[source])
-        if method in WITH_PARTNER:
-            return len(self.classes[label].members) > 1
-        if method == "sample" and self.numbers_in_model[label] < 0:
+        if method in WITH_KIN:
+            return self.sources.has_kin(source)
+        if method == "style":
+            return has_looks(self.model) and len(self.sources.images.ids) > 1
+        if method == "sample" and self._number(source) < 0:
             return False
         return method == "posterior" or self.model.flow is not None
 
@@ -232,10 +213,9 @@ class _Augmenter:
             if not draws:
                 break
             pairs = [(draw.job.source, draw.partner) for draw in draws if draw.partner is not None]
-            self._know(list(chain.from_iterable(pairs)))
+            self.sources.know(list(chain.from_iterable(pairs)))
             pixels = self._pictures(draws)
-            sources = [draw.job.source for draw in draws]
-            verdicts = self.checks.verdicts(pixels, self.sources.pixels[sources], self.sources.labels[sources])
+            verdicts = self._verdicts(draws, pixels)
             results = zip(draws, pixels, verdicts, strict=True)
             for row, group in groupby(results, key=lambda result: result[0].row):
                 draw, picture, verdict = min(group, key=lambda result: _rank(result[2]))
@@ -249,40 +229,29 @@ class _Augmenter:
 
     def _draws(self, row: int, job: _Job, attempt: int) -> Iterator[_Draw]:
         """The candidates of an attempt; a single one where nothing tells which is the hardest."""
-        can_rank = self.checks.net is not None and self.sources.labels[job.source] >= 0
-        count = self.candidates if job.method == "extrapolate" and can_rank else 1
+        can_rank = self.checks.net is not None and self.sources.label(job.source) >= 0
+        count = self.candidates if job.method in RANKED and can_rank else 1
         for number in range(attempt * count, (attempt + 1) * count):
-            partner = self._partner(job, number) if job.method in WITH_PARTNER else None
-            yield _Draw(row, job, attempt, number, partner)
+            yield _Draw(row, job, attempt, number, self._partner(job, number))
+
+    def _partner(self, job: _Job, number: int) -> int | None:
+        """The other image of a draw, where the method wants one."""
+        generator = self._generator(job.source, job.number, number, _PARTNER_DRAW)
+        if job.method in WITH_KIN:
+            return self.sources.kin(job.source, generator)
+        return self.sources.any_other(job.source, generator) if job.method == "style" else None
+
+    def _verdicts(self, draws: Sequence[_Draw], pixels: np.ndarray) -> list[Verdict]:
+        """On the pictures uint8 [J, H, W, C] of these draws."""
+        images, positions = self.sources.images, [draw.job.source for draw in draws]
+        return self.checks.verdicts(pixels, images.pixels[positions], images.labels[positions])
 
     def _generator(self, source: int, number: int, *purpose: int) -> torch.Generator:
-        return image_generator(self.seed, int(self.places[source]), number, *purpose)
-
-    @cached_property
-    def _small(self) -> Tensor:
-        """float16 [N, D]: thumbnails of the sources, by which partners are chosen."""
-        starts = range(0, len(self.sources.ids), BLOCK)
-        return torch.cat([thumbnails(self.sources.pixels[start : start + BLOCK]).half() for start in starts])
-
-    def _partner(self, job: _Job, draw: int) -> int:
-        """The nearest of some images of the class.
-
-        Those are the next ones to random places, so that further images change few choices.
-        """
-        members, places = self.classes[int(self.sources.labels[job.source])]
-        generator = self._generator(job.source, job.number, draw, _PARTNER_DRAW)
-        if len(members) <= NUM_PARTNERS:
-            drawn = members[members != job.source]
-        else:
-            wanted = torch.randint(NUM_PLACES, (NUM_PARTNERS,), generator=generator).numpy().astype(np.uint64)
-            found = np.searchsorted(places, wanted) % len(members)
-            drawn = members[np.where(members[found] == job.source, (found + 1) % len(members), found)]
-        moved = self._small[drawn].float() - self._small[job.source].float()
-        return int(drawn[moved.square().sum(1).argmin()])
+        return image_generator(self.seed, int(self.sources.places[source]), number, *purpose)
 
     def _pictures(self, draws: Sequence[_Draw]) -> np.ndarray:
         """uint8 [J, H, W, C], computed in chunks of one method and one size."""
-        found = np.empty((len(draws), *self.sources.pixels.shape[1:]), np.uint8)
+        found = np.empty((len(draws), *self.sources.images.pixels.shape[1:]), np.uint8)
         for method in METHODS:
             rows = [row for row, draw in enumerate(draws) if draw.job.method == method]
             for start in range(0, len(rows), CHUNK):
@@ -294,18 +263,24 @@ class _Augmenter:
     @torch.inference_mode()
     def _chunk(self, method: str, draws: Sequence[_Draw]) -> np.ndarray:
         """uint8 [B, H, W, C] by one method, of one attempt; every further attempt stays nearer to the source."""
-        vae, runtime, sources = self.model.vae, self.model.runtime, [draw.job.source for draw in draws]
+        vae, runtime = self.model.vae, self.model.runtime
         strength = self.strength * (1 - draws[0].attempt / MAX_ATTEMPTS)
         generators = [self._generator(draw.job.source, draw.job.number, draw.number) for draw in draws]
         with runtime.autocast():
             if method in WITH_PARTNER:
-                most = min(1.0, MAX_SHARE * strength) if method == "mix" else -MAX_REACH * strength
-                shares = [most * torch.rand((), generator=generator).item() for generator in generators]
-                others = self._latents([draw.partner for draw in draws if draw.partner is not None])
-                latents = along_arcs(self._latents(sources), others, shares, self.model.flow)
+                shares = torch.cat([torch.rand(1, generator=generator) for generator in generators])
+                latents = self._led(method, draws, _farthest(method, strength) * shares.to(runtime.device))
             else:
                 latents = self._from_noise(method, draws, generators, strength)
             return to_pixels(vae.decode_mean(latents))
+
+    def _led(self, method: str, draws: Sequence[_Draw], shares: Tensor) -> Latents:
+        """A row for each draw: so much of the way to its partner, float32 [B]."""
+        own = self.sources.latents([draw.job.source for draw in draws])
+        others = self.sources.latents([draw.partner for draw in draws if draw.partner is not None])
+        if method == "style":
+            return moved(own, looks_of(own), looks_of(others), shares[:, None, None, None], by_place=False)
+        return along_arcs(own, others, shares, self.model.flow)
 
     def _from_noise(
         self, method: str, draws: Sequence[_Draw], generators: Sequence[torch.Generator], strength: float
@@ -316,27 +291,10 @@ class _Augmenter:
         noise = [runtime.move(torch.cat(layer)) for layer in zip(*each, strict=True)]
         if method == "sample":
             return self._sampled(Latents(tuple(noise)), draws)
-        x = self._inputs([job.source for job in jobs])
+        x = self.sources.inputs([job.source for job in jobs])
         if method == "renoise":
             return self._renoised(vae.encode(x), noise[0], jobs, strength)
         return vae.encode(x, [MAX_SPREAD * strength * layer for layer in noise])
-
-    def _know(self, positions: Sequence[int]) -> None:
-        """Encodes those of these sources that are not in `_known`, which is emptied before it would grow too large."""
-        num_bytes = sum(4 * math.prod(shape) for shape in self.model.vae.latent_shapes)
-        if (len(self._known) + len(positions)) * num_bytes > MAX_KNOWN_BYTES:
-            self._known.clear()
-        missing = sorted(set(positions) - self._known.keys())
-        for position, encoded in zip(missing, encode(self.model, self.sources.pixels[missing]), strict=True):
-            self._known[position] = tuple(map(torch.from_numpy, encoded.means))
-
-    def _latents(self, positions: Sequence[int]) -> Latents:
-        """Of sources that are known, a row each, on the model's device."""
-        layers = zip(*(self._known[position] for position in positions), strict=True)
-        return Latents(tuple(self.model.runtime.move(torch.stack(layer)) for layer in layers))
-
-    def _inputs(self, positions: Sequence[int]) -> Tensor:
-        return self.model.runtime.move(to_unit(self.sources.pixels[list(positions)]))
 
     def _renoised(self, latents: Latents, noise: Tensor, jobs: Sequence[_Job], strength: float) -> Latents:
         """The latents a share `strength` of the way back to noise, and carried forward again under their labels."""
@@ -348,9 +306,9 @@ class _Augmenter:
     def _sampled(self, noise: Latents, draws: Sequence[_Draw]) -> Latents:
         """New latents of the sources' labels."""
         flow, jobs = self._flow(), [draw.job for draw in draws]
-        names = [f"{self.sources.ids[draw.job.source]}/{draw.job.number}/{draw.number}" for draw in draws]
+        names = [f"{self.sources.images.ids[draw.job.source]}/{draw.job.number}/{draw.number}" for draw in draws]
         clusters = [
-            clusters_of_images(flow, self.seed, [place_of(name)], self._number(job))
+            clusters_of_images(flow, self.seed, [place_of(name)], self._number(job.source))
             for name, job in zip(names, jobs, strict=True)
         ]
         view = self._view(jobs, torch.cat(clusters).to(noise.noise[0].device))
@@ -364,11 +322,11 @@ class _Augmenter:
 
     def _labels(self, jobs: Sequence[_Job]) -> Tensor:
         """[B] the model's numbers of the sources' labels."""
-        return torch.tensor([self._number(job) for job in jobs], device=self.model.runtime.device)
+        return torch.tensor([self._number(job.source) for job in jobs], device=self.model.runtime.device)
 
-    def _number(self, job: _Job) -> int:
+    def _number(self, source: int) -> int:
         """The model's number of the source's label; -1 = none."""
-        return self.numbers_in_model[int(self.sources.labels[job.source])]
+        return self.numbers_in_model[self.sources.label(source)]
 
     def _flow(self) -> LatentFlow:
         assert self.model.flow is not None, "`allows` asks for one"
@@ -385,14 +343,21 @@ def _rank(verdict: Verdict) -> tuple[bool, float]:
     return (False, confidence) if verdict.problem is None else (True, -confidence)
 
 
-def along_arcs(a: Latents, b: Latents, shares: Sequence[float], flow: LatentFlow | None) -> Latents:
-    """Latents on the arcs from a to b, each row its own share of the way; below 0, on their continuation beyond a.
+def _farthest(method: str, strength: float) -> float:
+    """How much of the way to its partner an image goes at most; below 0, the other way."""
+    if method == "style":
+        return MAX_LOOK * strength
+    return -MAX_REACH * strength if method == "extrapolate" else min(1.0, MAX_SHARE * strength)
+
+
+def along_arcs(a: Latents, b: Latents, shares: Tensor, flow: LatentFlow | None) -> Latents:
+    """Latents on the arcs from a to b, each row its own of the shares [B] of the way; below 0, beyond a.
 
     The first layer's arcs are drawn where the data are standardised, which the flow knows.
     """
 
     def arcs(ours: Tensor, others: Tensor) -> Tensor:
-        return slerp(ours, others, torch.tensor(shares, device=ours.device).reshape(-1, 1, 1, 1))
+        return slerp(ours, others, shares.reshape(-1, 1, 1, 1))
 
     layers = [arcs(ours, others) for ours, others in zip(a.noise, b.noise, strict=True)]
     if flow is not None:

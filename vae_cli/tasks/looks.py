@@ -66,9 +66,18 @@ def look_of(model: LoadedModel, pictures: Iterable[Tiles]) -> Look:
             layer.add(*found)
     if not count:
         raise ValueError("no picture to look at")
+    return _look([(layer.first / count, layer.second / count) for layer in sums], count)
+
+
+def looks_of(latents: Latents) -> Look:
+    """Each picture's own, a row each: [B, C, h, w] where a look has [1, C, h, w]. The latents are of whole pictures."""
+    return _look([(z.float(), z.float().square()) for z in latents.noise], 1)
+
+
+def _look(moments: Iterable[tuple[Tensor, Tensor]], count: int) -> Look:
+    """Of means and mean squares [B, C, h, w] of each layer's latents over so many pictures."""
     places, means, scales = [], [], []
-    for layer in sums:
-        place, square = layer.first / count, layer.second / count
+    for place, square in moments:
         mean = place.mean((2, 3), keepdim=True)
         trust = count / (count + FEW_PICTURES)
         places.append(mean + trust * (place - mean))
@@ -94,8 +103,8 @@ def _moments(model: LoadedModel, tiles: Tiles) -> list[tuple[Tensor, Tensor]]:
     return [(z.mean(0, keepdim=True), z.square().mean(0, keepdim=True)) for z in whole]
 
 
-def moved(latents: Latents, source: Look, target: Look, strength: float, *, by_place: bool) -> Latents:
-    """Latents whose look changes from `source` to `target`, or part of the way there (strength 0..1).
+def moved(latents: Latents, source: Look, target: Look, strength: float | Tensor, *, by_place: bool) -> Latents:
+    """Latents whose look changes from `source` to `target`, or part of the way there (strength 0..1, or [B, 1, 1, 1]).
 
     Channels are shifted and scaled (Huang & Belongie 2017, eq. 8); with `by_place` the shift is that of each place.
     """
