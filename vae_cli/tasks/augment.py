@@ -1,11 +1,15 @@
 """Enlarge a data set: new images near each training image, of its class, and like no held-out image.
 
-Five ways lead from an image to a new one: its posterior, spread wider (`posterior`); its latents, partly turned into
-noise and carried forward by the flow under its label (`renoise`, the idea of Meng et al. 2022, SDEdit); a point between
-it and an image of its class (`mix`); a point beyond it, away from an image of its class (`extrapolate`, DeVries &
-Taylor 2017, equation 3, there along a line, here along an arc); and a new image of its class (`sample`). What a
-classifier of the images does not take for the class, or what comes too near to a held-out image, is drawn anew, ever
-nearer to its source. Of several extrapolated candidates the one is kept that this classifier finds hardest to tell.
+Six ways lead from an image to a new one. It takes on the look of any other image, which are the statistics of its
+latents channel by channel (`style`; compare Zhou et al. 2021, MixStyle, who do so within a classifier). It goes
+beyond itself, away from an image of its class (`extrapolate`, DeVries & Taylor 2017, equation 3, there along a line,
+here along an arc), or towards one (`mix`). Its latents are partly turned into noise and carried forward by the flow
+under its label (`renoise`, the idea of Meng et al. 2022, SDEdit). Its posterior is spread wider (`posterior`). Or it is
+an image of its class and nothing else (`sample`).
+
+What a classifier of the images does not take for the class, or what comes too near to a held-out image, is drawn anew,
+ever nearer to its source. By the first two ways several candidates are made, and the one is kept that this classifier
+finds hardest to tell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,10 +40,13 @@ WITH_KIN = ("mix", "extrapolate")
 WITH_PARTNER = (*WITH_KIN, "style")
 RANKED = ("extrapolate", "style")
 AUTO = ("style", "extrapolate", "renoise", "posterior")
-"""Where nothing else is asked for, the first that can be used. Between the images of a class lie easy ones, which teach
-little; beyond them lie hard ones. Error of an MLP that learned MNIST's first 50,000 images in 20 epochs, with a new
-image of each from a VAE of 40 numbers, on the other 10,000 training images and on the test images, one seed: without
-1.32 and 1.32 %, extrapolate 1.20 and 1.17, posterior 1.23 and 1.22."""
+"""Where nothing else is asked for, the first that can be used. What a class hardly shows in few images it may be shown
+by others: their looks. Accuracy of a small CNN that learned 500 of Fashion-MNIST's images and ten new ones of each, all
+shifted and mirrored, on images 50,000 to 54,999, three seeds: without new ones 83.3 %, extrapolate 83.6, style 84.6;
+affine maps and gamma curves in place of a VAE 83.7. The latents of a vector have no look of their own. Between images
+of a class lie easy ones, which teach little; beyond them lie hard ones. Error of an MLP that learned MNIST's first
+50,000 images in 20 epochs, with a new image of each from a VAE of 40 numbers, on the other 10,000 training images and
+on the test images, one seed: without 1.32 and 1.32 %, extrapolate 1.20 and 1.17, posterior 1.23 and 1.22."""
 STRENGTH = 0.5
 PER_IMAGE = 4
 MAX_SPREAD = 4.0
@@ -50,13 +57,15 @@ MAX_REACH = 1.2
 """Of the way to the partner, times the strength, in the other direction: at most 0.6 of it by default. With the default
 model and one candidate, test error at 0.5 / 0.7 / 1.0 of it 1.17 / 1.14 / 1.33 to 1.40 %: pictures fall apart."""
 MAX_LOOK = 3.0
-"""Of the way to the partner's look, times the strength."""
+"""Of the way to the partner's look, times the strength: by default up to half as far again. In the trials on clothes
+at up to 1 / 1.5 / 2 of the way: 84.4 / 84.6 / 84.6 %; means without scales, 1: 83.9."""
 MAX_ATTEMPTS = 4
 CANDIDATES = 8
-"""Of `extrapolate`, where a classifier can tell: of those that pass the checks the one of least confidence is kept
-(compare Stutz et al. 2019, who train on the worst points near an image on the manifold of its class). As above: 1.04
-and 1.02 % instead of 1.20 and 1.17; the hardest of 8 posteriors, 1.23 and 1.28, are no harder than any. What the
-classifier takes for another class has to go, or labels would be wrong."""
+"""Of RANKED methods, where a classifier can tell: of those that pass the checks the one of least confidence is kept
+(compare Stutz et al. 2019, who train on the worst points near an image on the manifold of its class). As above:
+extrapolate on MNIST 1.04 and 1.02 % instead of 1.20 and 1.17, style on clothes at up to 1 of the way 84.4 instead of
+83.6; the hardest of 8 posteriors, 1.23 and 1.28, are no harder than any. What the classifier takes for another class
+has to go, or labels would be wrong."""
 CHUNK, BLOCK = 32, 256
 """Pictures are computed in chunks of the one size, and checked in blocks of about the other."""
 _PARTNER_DRAW = 2
