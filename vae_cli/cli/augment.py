@@ -69,7 +69,7 @@ def augment(
     ] = False,
     method: Annotated[
         Literal["auto", "style", "extrapolate", "mix", "renoise", "posterior", "sample"],
-        typer.Option(help="How images are made; auto = style, of one vector extrapolate."),
+        typer.Option(help="How images are made; auto = style, with models of one vector extrapolate."),
     ] = "auto",
     candidates: Annotated[
         int | None,
@@ -97,10 +97,11 @@ def augment(
     """Write new images near each training image of DATA.
 
     Class folders and names are kept (cat/a.jpg leads to cat/a.aug1.png and so on), at the model's size; manifest.csv
-    tells where each comes from. Where there are classes, and by the default method, the one of several candidates is
-    kept that a classifier of DATA finds hardest to tell and still takes for its class. Images of val/ and test/ and
-    those that `vae train` would hold out are neither used nor copied, and new images that come too near to one of
-    them, or that the classifier takes for another class, are drawn anew. Without --out everything goes to
+    tells where each comes from. By default a new image keeps its content and takes on the look of any other; models
+    of one vector lead beyond the image, away from one of its class. Where there are classes, the one of several
+    candidates is kept that a classifier of DATA finds hardest to tell and still takes for its class. Images of val/
+    and test/ and those that `vae train` would hold out are neither used nor copied, and new images that come too near
+    to one of them, or that the classifier takes for another class, are drawn anew. Without --out everything goes to
     <DATA>-augment.
 
     Example: vae augment runs/photos photos --balance --out larger

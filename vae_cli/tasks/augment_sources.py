@@ -82,8 +82,10 @@ class Sources:
     def kin(self, position: int, generator: torch.Generator) -> int:
         """The nearest of some other images of the class, which must have two."""
         kind = self._classes[self.label(position)]
-        few = kind.members[kind.members != position]
-        drawn = few if len(few) < NUM_PARTNERS else _others(kind, position, NUM_PARTNERS, generator)
+        if len(kind.members) <= NUM_PARTNERS:
+            drawn = kind.members[kind.members != position]
+        else:
+            drawn = _others(kind, position, NUM_PARTNERS, generator)
         moved = self._small[drawn].float() - self._small[position].float()
         return int(drawn[moved.square().sum(1).argmin()])
 
