@@ -295,6 +295,16 @@ def test_a_method_that_needs_a_flow_is_refused_before_any_work(
     assert "training.flow_share" in told and not (tmp_path / "out").exists()
 
 
+def test_a_method_that_no_image_can_be_made_by_is_refused_before_a_classifier_is_trained(
+    vae, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae_cli.cli.augment._checks", lambda *_: pytest.fail("a classifier was trained"))
+    for number in range(4):
+        draw(tmp_path / "set" / f"class-{number}" / "one.png", number)
+    outcome = vae("augment", run, tmp_path / "set", "--method", "mix", "--out", tmp_path / "out")
+    assert outcome.code == 2 and "needs two images of a class" in " ".join(outcome.errors)
+
+
 def test_candidates_that_nothing_tells_apart_are_refused(vae, run: Path, tmp_path: Path) -> None:
     for number in range(3):
         draw(tmp_path / "set" / f"{number}.png", number)

@@ -13,7 +13,7 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
 from vae_cli.tasks.canvas import Canvas
-from vae_cli.tasks.looks import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked
+from vae_cli.tasks.looks import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked, towards
 from vae_cli.tasks.style import (
     CONTRAST,
     MAX_GUIDANCE,
@@ -301,3 +301,22 @@ def test_rows_keep_their_own_look(model: LoadedModel) -> None:
 def test_a_look_needs_pictures(model: LoadedModel) -> None:
     with pytest.raises(ValueError, match="no picture"):
         look_of(model, [])
+
+
+def test_one_pictures_look_goes_to_another_whose_content_stays() -> None:
+    """By means along a line and scales along a geometric one, never beyond MAX_RATIO; a layer of one place stays."""
+    torch.manual_seed(0)
+    z = Latents((torch.randn(6, 3, 1, 1), 1 + torch.randn(6, 4, 5, 5)))
+    sizes = torch.tensor([0.1, 0.5, 2.0, 8.0]).reshape(1, 4, 1, 1)
+    others = Latents((torch.randn(6, 3, 1, 1), 2 + sizes * torch.randn(6, 4, 5, 5)))
+    shares = torch.tensor([0, 0.3, 0.6, 1, 1.5, 3])
+    vector, new = towards(z, others, shares).noise
+    assert torch.equal(vector, z.noise[0]), "there is nothing else to tell its picture by"
+    own, new, other = (layer.flatten(2) for layer in (z.noise[1], new, others.noise[1]))
+    way = shares[:, None]
+    assert torch.allclose(new.mean(2), own.mean(2) + way * (other.mean(2) - own.mean(2)), atol=1e-5)
+    before, after, goal = (layer.std(2, correction=0) for layer in (own, new, other))
+    wanted = (goal / before).clamp(1 / MAX_RATIO, MAX_RATIO) ** way
+    assert torch.allclose(after / before, wanted.clamp(1 / MAX_RATIO, MAX_RATIO), rtol=1e-4)
+    centred = [layer - layer.mean(2, keepdim=True) for layer in (own, new)]
+    assert torch.cosine_similarity(*centred, dim=2).min() > 0.999, "never upside down"

@@ -61,7 +61,11 @@ def augment(
     strength: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=1.0, metavar="S", help="How far from the image: 0 = rebuilt, 1 = new; 0.5.", show_default=False
+            min=0.0,
+            max=1.0,
+            metavar="S",
+            help="How far from the image: 0 = rebuilt, 1 = as far as it goes; 0.5.",
+            show_default=False,
         ),
     ] = None,
     balance: Annotated[
@@ -119,7 +123,7 @@ def augment(
         require_flow(model, run, f"--method {method} needs")
     images = read_split(data, folder, model, results)
     _note_unknown_labels(images.found.label_names, model, results.messages)
-    _require_classes(images, request)
+    _require_sense(model, images, request)
     counts = _counts(images, request)
     targets = _targets(images, counts, folder)
     copies = [folder / place for place in images.places if include_originals]
@@ -138,10 +142,12 @@ def _folder(data: Path, out: Path | None, *, overwrite: bool) -> Path:
     return folder
 
 
-def _require_classes(images: SplitData, request: _Request) -> None:
-    """Raises ConfigError for candidates that nothing could choose from."""
+def _require_sense(model: "LoadedModel", images: SplitData, request: _Request) -> None:
+    """Raises ConfigError for a method that cannot be used, and for candidates that nothing could choose from."""
+    from vae_cli.tasks.augment import require_usable
     from vae_cli.tasks.augment_checks import has_classes
 
+    require_usable(model, images.train, images.found.label_names, request.method)
     if (request.candidates or 1) > 1 and not has_classes(images.train):
         raise ConfigError(
             f"--candidates {request.candidates}: without two classes nothing tells which is the hardest; leave it out"

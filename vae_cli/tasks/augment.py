@@ -31,7 +31,7 @@ from vae_cli.model.view import View
 from vae_cli.tasks.augment_checks import Checks, Verdict
 from vae_cli.tasks.augment_sources import Sources
 from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.looks import looks_of, moved
+from vae_cli.tasks.looks import towards
 from vae_cli.tasks.noise_walk import slerp
 from vae_cli.training.checkpoint import LoadedModel
 
@@ -43,7 +43,8 @@ AUTO = ("style", "extrapolate", "renoise", "posterior")
 """Where nothing else is asked for, the first that can be used. What a class hardly shows in few images it may be shown
 by others: their looks. Accuracy of a small CNN that learned 500 of Fashion-MNIST's images and ten new ones of each, all
 shifted and mirrored, on images 50,000 to 54,999, three seeds: without new ones 83.3 %, extrapolate 83.6, style 84.6;
-affine maps and gamma curves in place of a VAE 83.7. The latents of a vector have no look of their own. Between images
+affine maps and gamma curves in place of a VAE 83.7 (the images by which style was chosen; on others it gains half as
+much, see tests/benchmarks/augment.py). The latents of a vector have no look of their own. Between images
 of a class lie easy ones, which teach little; beyond them lie hard ones. Error of an MLP that learned MNIST's first
 50,000 images in 20 epochs, with a new image of each from a VAE of 40 numbers, on the other 10,000 training images and
 on the test images, one seed: without 1.32 and 1.32 %, extrapolate 1.20 and 1.17, posterior 1.23 and 1.22."""
@@ -57,8 +58,8 @@ MAX_REACH = 1.2
 """Of the way to the partner, times the strength, in the other direction: at most 0.6 of it by default. With the default
 model and one candidate, test error at 0.5 / 0.7 / 1.0 of it 1.17 / 1.14 / 1.33 to 1.40 %: pictures fall apart."""
 MAX_LOOK = 3.0
-"""Of the way to the partner's look, times the strength: by default up to half as far again. In the trials on clothes
-at up to 1 / 1.5 / 2 of the way: 84.4 / 84.6 / 84.6 %; means without scales, 1: 83.9."""
+"""Of the way to the partner's look, times the strength: by default up to half as far again. In the trials on clothes,
+with scales along a line, at up to 1 / 1.5 / 2 of the way: 84.4 / 84.6 / 84.6 %; means without scales, 1: 83.9."""
 MAX_ATTEMPTS = 4
 CANDIDATES = 8
 """Of RANKED methods, where a classifier can tell: of those that pass the checks the one of least confidence is kept
@@ -83,7 +84,7 @@ class Augmented:
     pixels: np.ndarray | None
     """uint8 [H, W, C]"""
     partner: int | None
-    """Position of the other image that it was mixed with, or led away from."""
+    """Position of the other image, whose look it took on, which it was led away from or mixed with."""
     verdict: Verdict
     """On these pixels; where there are none, on the surest candidate of the last attempt."""
     rejections: tuple[str, ...]
@@ -125,15 +126,32 @@ def augment(
     checked, also on the other images. label_names: of the sources' labels; those that the model knows guide its flow.
     Raises ConfigError for a method that this model or these images have no use for.
     """
+    require_usable(model, sources, label_names, method)
     numbers = _numbers_in_model(model, label_names)
     augmenter = _Augmenter(model, Sources(model, sources), checks, numbers, strength, candidates, solver_steps, seed)
-    usable = [name for name in METHODS if any(augmenter.allows(name, source) for source in range(len(counts)))]
-    if method not in ("auto", *usable):
-        raise ConfigError(_why_not(model, method))
     places = ((source, number) for source, count in enumerate(counts) for number in range(1, count + 1))
     size = max(1, BLOCK // candidates)
     blocks = iter(lambda: [augmenter.job(*place, method) for place in islice(places, size)], [])
     return chain.from_iterable(map(augmenter.images, blocks))
+
+
+def require_usable(model: LoadedModel, images: ImageSet, label_names: Sequence[str], method: str) -> None:
+    """Raises ConfigError for a method that no image can be made by."""
+    sources, numbers = Sources(model, images), _numbers_in_model(model, label_names)
+    positions = range(len(images.ids))
+    if method != "auto" and not any(_is_usable(method, sources, numbers, position) for position in positions):
+        raise ConfigError(_why_not(model, method))
+
+
+def _is_usable(method: str, sources: Sources, numbers: Sequence[int], position: int) -> bool:
+    """Whether the model, which has these numbers for labels, and the other images are enough for this one's."""
+    if method in WITH_KIN:
+        return sources.has_kin(position)
+    if method == "style":
+        return sources.have_looks
+    if method == "sample" and numbers[sources.label(position)] < 0:
+        return False
+    return method == "posterior" or (method in METHODS and sources.model.flow is not None)
 
 
 def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[int]:
@@ -142,18 +160,11 @@ def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[in
     return [*(known.get(name, -1) for name in label_names), -1]
 
 
-def has_looks(model: LoadedModel) -> bool:
-    """Whether latents have statistics over places; those of a single vector are all of the image."""
-    return any(height * width > 1 for _, height, width in model.vae.latent_shapes)
-
-
 def _why_not(model: LoadedModel, method: str) -> str:
     if method not in METHODS:
         return f"--method {method}: choose auto, {', '.join(METHODS)}"
-    if method == "style" and not has_looks(model):
-        return "--method style: this model keeps an image in one vector, which has no look of its own; use extrapolate"
     if method == "style":
-        return "--method style: needs two images"
+        return "--method style: needs two images, and a model of more than one vector; of one vector: extrapolate"
     if method in WITH_KIN:
         return f"--method {method}: needs two images of a class, and no class has as many"
     if model.flow is None:
@@ -196,19 +207,10 @@ class _Augmenter:
     solver_steps: int | None
     seed: int
 
-    def allows(self, method: str, source: int) -> bool:
-        """Whether the model and the other images are enough to make this one's new images so."""
-        if method in WITH_KIN:
-            return self.sources.has_kin(source)
-        if method == "style":
-            return has_looks(self.model) and len(self.sources.images.ids) > 1
-        if method == "sample" and self._number(source) < 0:
-            return False
-        return method == "posterior" or self.model.flow is not None
-
     def job(self, source: int, number: int, method: str) -> _Job:
         """A new image by this method where it can be made so, else by the first of AUTO that can be used."""
-        usable = (name for name in (method, *AUTO) if name != "auto" and self.allows(name, source))
+        names = (method, *AUTO) if method != "auto" else AUTO
+        usable = (name for name in names if _is_usable(name, self.sources, self.numbers_in_model, source))
         return _Job(source, number, next(usable))
 
     def images(self, jobs: Sequence[_Job]) -> list[Augmented]:
@@ -287,9 +289,9 @@ class _Augmenter:
         """A row for each draw: so much of the way to its partner, float32 [B]."""
         own = self.sources.latents([draw.job.source for draw in draws])
         others = self.sources.latents([draw.partner for draw in draws if draw.partner is not None])
-        return (
-            with_looks(own, others, shares) if method == "style" else along_arcs(own, others, shares, self.model.flow)
-        )
+        if method == "style":
+            return towards(own, others, shares)
+        return along_arcs(own, others, shares, self.model.flow)
 
     def _from_noise(
         self, method: str, draws: Sequence[_Draw], generators: Sequence[torch.Generator], strength: float
@@ -357,13 +359,6 @@ def _farthest(method: str, strength: float) -> float:
     if method == "style":
         return MAX_LOOK * strength
     return -MAX_REACH * strength if method == "extrapolate" else min(1.0, MAX_SHARE * strength)
-
-
-def with_looks(a: Latents, b: Latents, shares: Tensor) -> Latents:
-    """Latents a with the looks of b, each row its own of the shares [B] of the way; layers of one place stay."""
-    goal = moved(a, looks_of(a), looks_of(b), shares.reshape(-1, 1, 1, 1), by_place=False)
-    pairs = zip(a.noise, goal.noise, strict=True)
-    return Latents(tuple(ours if ours[0, 0].numel() == 1 else changed for ours, changed in pairs))
 
 
 def along_arcs(a: Latents, b: Latents, shares: Tensor, flow: LatentFlow | None) -> Latents:

@@ -57,8 +57,16 @@ class Sources:
     def _classes(self) -> dict[int, _Kind]:
         """The images of each label; those without one are each other's kind."""
         members, places = self._all
-        labels = self.images.labels[members]
-        return {int(label): _Kind(members[labels == label], places[labels == label]) for label in np.unique(labels)}
+        by_label = np.argsort(self.images.labels[members], kind="stable")
+        names, starts = np.unique(self.images.labels[members[by_label]], return_index=True)
+        parts = np.split(by_label, starts[1:])
+        return {int(name): _Kind(members[part], places[part]) for name, part in zip(names, parts, strict=True)}
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        """Of each label."""
+        names, counts = np.unique(self.images.labels, return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
     @cached_property
     def _known(self) -> dict[int, tuple[Tensor, ...]]:
@@ -77,7 +85,12 @@ class Sources:
 
     def has_kin(self, position: int) -> bool:
         """Whether there is another image of its class."""
-        return len(self._classes[self.label(position)].members) > 1
+        return self._counts[self.label(position)] > 1
+
+    @cached_property
+    def have_looks(self) -> bool:
+        """Whether there are two images whose latents have statistics over places; a vector is content alone."""
+        return len(self.images.ids) > 1 and any(h * w > 1 for _, h, w in self.model.vae.latent_shapes)
 
     def kin(self, position: int, generator: torch.Generator) -> int:
         """The nearest of some other images of the class, which must have two."""
@@ -95,10 +108,11 @@ class Sources:
 
     def know(self, positions: Sequence[int]) -> None:
         """Encodes those of these images that are not known yet; forgets all others before they grow too many."""
+        wanted = set(positions)
         num_bytes = sum(4 * math.prod(shape) for shape in self.model.vae.latent_shapes)
-        if (len(self._known) + len(positions)) * num_bytes > MAX_KNOWN_BYTES:
+        if (len(self._known) + len(wanted - self._known.keys())) * num_bytes > MAX_KNOWN_BYTES:
             self._known.clear()
-        missing = sorted(set(positions) - self._known.keys())
+        missing = sorted(wanted - self._known.keys())
         for position, encoded in zip(missing, encode(self.model, self.images.pixels[missing]), strict=True):
             self._known[position] = tuple(map(torch.from_numpy, encoded.means))
 

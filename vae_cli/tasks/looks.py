@@ -66,18 +66,9 @@ def look_of(model: LoadedModel, pictures: Iterable[Tiles]) -> Look:
             layer.add(*found)
     if not count:
         raise ValueError("no picture to look at")
-    return _look([(layer.first / count, layer.second / count) for layer in sums], count)
-
-
-def looks_of(latents: Latents) -> Look:
-    """Each picture's own, a row each: [B, C, h, w] where a look has [1, C, h, w]. The latents are of whole pictures."""
-    return _look([(z.float(), z.float().square()) for z in latents.noise], 1)
-
-
-def _look(moments: Iterable[tuple[Tensor, Tensor]], count: int) -> Look:
-    """Of means and mean squares [B, C, h, w] of each layer's latents over so many pictures."""
     places, means, scales = [], [], []
-    for place, square in moments:
+    for layer in sums:
+        place, square = layer.first / count, layer.second / count
         mean = place.mean((2, 3), keepdim=True)
         trust = count / (count + FEW_PICTURES)
         places.append(mean + trust * (place - mean))
@@ -103,8 +94,8 @@ def _moments(model: LoadedModel, tiles: Tiles) -> list[tuple[Tensor, Tensor]]:
     return [(z.mean(0, keepdim=True), z.square().mean(0, keepdim=True)) for z in whole]
 
 
-def moved(latents: Latents, source: Look, target: Look, strength: float | Tensor, *, by_place: bool) -> Latents:
-    """Latents whose look changes from `source` to `target`, or part of the way there (strength 0..1, or [B, 1, 1, 1]).
+def moved(latents: Latents, source: Look, target: Look, strength: float, *, by_place: bool) -> Latents:
+    """Latents whose look changes from `source` to `target`, or part of the way there (strength 0..1).
 
     Channels are shifted and scaled (Huang & Belongie 2017, eq. 8); with `by_place` the shift is that of each place.
     """
@@ -117,8 +108,25 @@ def moved(latents: Latents, source: Look, target: Look, strength: float | Tensor
     return Latents(tuple(layers))
 
 
+def towards(latents: Latents, others: Latents, shares: Tensor) -> Latents:
+    """Each row's latents with the look of the other's, or the shares [B] of the way there; above 1 beyond it.
+
+    Channels are shifted and scaled, each picture's by statistics of its own. Layers of one place hold content alone,
+    and stay.
+    """
+    shares = shares.reshape(-1, 1, 1, 1)
+    layers = []
+    for z, other in zip(latents.noise, others.noise, strict=True):
+        means = z.mean((2, 3), keepdim=True), other.mean((2, 3), keepdim=True)
+        ratio = _ratio(*(each.std((2, 3), correction=0, keepdim=True) for each in (z, other)))
+        scale = (ratio**shares).clamp(1 / MAX_RATIO, MAX_RATIO)
+        changed = torch.lerp(*means, shares) + scale * (z - means[0])
+        layers.append(changed if z[0, 0].numel() > 1 else z)
+    return Latents(tuple(layers))
+
+
 def _ratio(was: Tensor, wanted: Tensor) -> Tensor:
-    """[1, C, 1, 1]; 1 where either side does not vary, as a single vector does not."""
+    """As their arguments, [1 or B, C, 1, 1]; 1 where either side does not vary, as a single vector does not."""
     varies = (was > LEAST_SCALE) & (wanted > LEAST_SCALE)
     ratio = wanted / was.clamp(min=LEAST_SCALE)
     return torch.where(varies, ratio.clamp(1 / MAX_RATIO, MAX_RATIO), 1.0)
