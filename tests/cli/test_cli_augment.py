@@ -296,7 +296,7 @@ def test_a_method_that_needs_a_flow_is_refused_before_any_work(
 
 
 def test_a_method_that_no_image_can_be_made_by_is_refused_before_a_classifier_is_trained(
-    vae, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vae_cli.cli.augment._checks", lambda *_: pytest.fail("a classifier was trained"))
     for number in range(4):

@@ -123,7 +123,7 @@ def augment(
         require_flow(model, run, f"--method {method} needs")
     images = read_split(data, folder, model, results)
     _note_unknown_labels(images.found.label_names, model, results.messages)
-    _require_sense(model, images, request)
+    _require_usable(model, images, request)
     counts = _counts(images, request)
     targets = _targets(images, counts, folder)
     copies = [folder / place for place in images.places if include_originals]
@@ -142,7 +142,7 @@ def _folder(data: Path, out: Path | None, *, overwrite: bool) -> Path:
     return folder
 
 
-def _require_sense(model: "LoadedModel", images: SplitData, request: _Request) -> None:
+def _require_usable(model: "LoadedModel", images: SplitData, request: _Request) -> None:
     """Raises ConfigError for a method that cannot be used, and for candidates that nothing could choose from."""
     from vae_cli.tasks.augment import require_usable
     from vae_cli.tasks.augment_checks import has_classes

@@ -340,7 +340,7 @@ class _Augmenter:
         return self.numbers_in_model[self.sources.label(source)]
 
     def _flow(self) -> LatentFlow:
-        assert self.model.flow is not None, "`allows` asks for one"
+        assert self.model.flow is not None, "`_is_usable` asks for one"
         return self.model.flow
 
     def _steps(self) -> int:

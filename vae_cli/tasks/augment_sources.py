@@ -127,7 +127,7 @@ class Sources:
 
 
 def _others(kind: _Kind, position: int, count: int, generator: torch.Generator) -> np.ndarray:
-    """[count] positions of images of a kind, which has two, but not this one's.
+    """int64 [count]: positions of images of a kind, which has two, but not this one's.
 
     Those are the next ones to random places, so that further images change few choices.
     """

@@ -111,8 +111,9 @@ def moved(latents: Latents, source: Look, target: Look, strength: float, *, by_p
 def towards(latents: Latents, others: Latents, shares: Tensor) -> Latents:
     """Each row's latents with the look of the other's, or the shares [B] of the way there; above 1 beyond it.
 
-    Channels are shifted and scaled, each picture's by statistics of its own. Layers of one place hold content alone,
-    and stay.
+    Layers are [B, C, h, w], `others` has as many rows. Channels are shifted and scaled, each picture's by statistics of
+    its own (Huang & Belongie 2017, eq. 8; here scales go along a geometric line, so that beyond the other's look no
+    channel turns upside down). Layers of one place hold content alone, and stay.
     """
     shares = shares.reshape(-1, 1, 1, 1)
     layers = []
