@@ -13,10 +13,11 @@ files are made once, and the training images that `vae train` holds out (5 %) ha
 few: 50 images a class of Fashion-MNIST, drawn from its first 50,000 training images, and nothing else for the VAE, the
 checks and the classifier, a small CNN. Four arms: real images; real ones shifted and mirrored; real and new ones; real
 and new ones, both shifted and mirrored. All make equally many updates of equal batches. Tuned for each arm by itself on
-training images 50,000 to 54,999: rate, dropout and, with new images, their share of a batch. Accuracy on the last 5,000
-training images (the test part is kept for other ends). The gains that count are those of the last arm over the first
-and the second. Seed s decides subset s modulo --subsets, the network's beginning and the batches, alike in every arm,
-so that differences are paired; 95 % intervals by Student's t over seeds, as if those of one subset were independent.
+training images 50,000 to 54,999: rate, dropout and, with new images, their share of a batch. Accuracy on all other
+training images, some 52,600, and by itself on the last 5,000 of them (the test part is kept for other ends). The gains
+that count are those of the last arm over the first and the second. Seed s decides subset s modulo --subsets, the
+network's beginning and the batches, alike in every arm, so that differences are paired; 95 % intervals by Student's t
+over seeds, as if those of one subset were independent, and as if the images were all there are.
 """
 
 from argparse import Namespace
@@ -42,8 +43,8 @@ TARGETS = {
 NUM_MNIST = 50_000
 MNIST_CONFIG = Path(__file__).parents[2] / "sample_configs" / "augment.yaml"
 WEIGHT_OF_NEW, SMOOTHING = 0.6, 0.1
-PER_CLASS, TUNED_ON, MEASURED_ON = 50, 50_000, common.NUM_TRAINED
-"""Indices of Fashion-MNIST: images before the first are drawn from."""
+PER_CLASS, TUNED_ON, LAST = 50, 50_000, common.NUM_TRAINED
+"""Indices of Fashion-MNIST: images before TUNED_ON are drawn from, those before LAST tuned on."""
 ARMS = {"none": (False, False), "shifts": (True, False), "vae": (False, True), "vae_and_shifts": (True, True)}
 """Whether images are shifted and mirrored, and whether there are new ones."""
 GRID = [(rate, dropout) for rate in (1e-3, 3e-3) for dropout in (0.3, 0.6)]
@@ -212,10 +213,10 @@ def prepared_subset(args: Namespace, subset: int) -> tuple[list[Path], Path, dic
 def few(args: Namespace) -> dict[str, Any]:
     names = sorted(path.name for path in (args.data / common.FASHION).iterdir())
     subsets = [prepared_subset(args, subset) for subset in range(min(args.subsets, args.seeds))]
-    known = {first: labelled(common.indexed_files(args.data, common.FASHION, first, first + 5000), names)
-             for first in (TUNED_ON, MEASURED_ON)}  # fmt: skip
+    tuned_on = labelled(common.indexed_files(args.data, common.FASHION, TUNED_ON, LAST), names)
+    measured_on = labelled(never_drawn(args.data, [files for files, _, _ in subsets]), names)
 
-    def accuracy(arm: str, seed: int, setting: tuple[float, float, float], first: int) -> float:
+    def accuracies(arm: str, seed: int, setting: tuple[float, float, float], role: str) -> dict[str, float]:
         (shifts, has_new), (rate, dropout, share) = ARMS[arm], setting
         files, folder, made = subsets[seed % len(subsets)]
 
@@ -223,36 +224,48 @@ def few(args: Namespace) -> dict[str, Any]:
             new = read_new(folder, names) if has_new else None
             net = train_cnn(labelled(files, names), new, shifts=shifts, rate=rate, dropout=dropout, share=share,
                             num_steps=args.cnn_steps, seed=seed)  # fmt: skip
-            return {"accuracy": accuracy_percent(net, *known[first])}
+            if role == "tuning":
+                return {"accuracy": accuracy_percent(net, *tuned_on)}
+            last = [part[LAST - common.NUM_FASHION :] for part in measured_on]
+            return {"accuracy": accuracy_percent(net, *measured_on), "of_last": accuracy_percent(net, *last)}
 
-        name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share:g}-{first}"
-        options = [args.cnn_steps, made["images"] if has_new else 0]
-        return float(common.part(args.work, name, options, make)["accuracy"])
+        name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share:g}-{role}"
+        return common.part(args.work, name, [args.cnn_steps, made["images"] if has_new else 0], make)
 
     def tuned(arm: str) -> tuple[float, float, float]:
         """Rate, dropout and share of new images (0 where there are none) that are best on average."""
         settings = [(*setting, share) for setting in GRID for share in (SHARES if ARMS[arm][1] else (0.0,))]
         seeds = range(args.tuning_seeds)
-        return max(settings, key=lambda setting: np.mean([accuracy(arm, seed, setting, TUNED_ON) for seed in seeds]))
+        return max(settings, key=lambda setting: sum(accuracies(arm, s, setting, "tuning")["accuracy"] for s in seeds))
 
     chosen = {arm: tuned(arm) for arm in ARMS}
-    found = {arm: np.array([accuracy(arm, seed, chosen[arm], MEASURED_ON) for seed in range(args.seeds)])
-             for arm in ARMS}  # fmt: skip
-    return {**compare(found, chosen), "few_new_images": [made for _, _, made in subsets]}
+    found = {arm: [accuracies(arm, seed, chosen[arm], "measured") for seed in range(args.seeds)] for arm in ARMS}
+    figures = {name: compare({arm: np.array([each[key] for each in found[arm]]) for arm in ARMS}, title)
+               for name, key, title in (("few", "accuracy", "50 images a class"),
+                                        ("few_last", "of_last", "the last 5,000"))}  # fmt: skip
+    common.table([("chosen", "rate", "dropout", "share of new"), *((arm, *chosen[arm]) for arm in ARMS)])
+    return {**{f"{name}_{key}": value for name, each in figures.items() for key, value in each.items()},
+            "few_settings": chosen, "few_new_images": [made for _, _, made in subsets]}  # fmt: skip
 
 
-def compare(found: dict[str, np.ndarray], chosen: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
+def never_drawn(data: Path, subsets: list[list[Path]]) -> list[Path]:
+    """The training images that neither are in a subset nor serve tuning, in the order of their indices."""
+    drawn = {path for files in subsets for path in files}
+    before = [path for path in common.indexed_files(data, common.FASHION, 0, TUNED_ON) if path not in drawn]
+    return before + common.indexed_files(data, common.FASHION, LAST, common.NUM_FASHION)
+
+
+def compare(found: dict[str, np.ndarray], title: str) -> dict[str, Any]:
     """Prints and returns what each arm gains over others; found: accuracy in per cent of each arm, [seeds]."""
     pairs = {"gain_over_none": ("vae_and_shifts", "none"), "gain_over_shifts": ("vae_and_shifts", "shifts"),
              "gain_without_shifts": ("vae", "none"), "gain_of_shifts": ("shifts", "none")}  # fmt: skip
     gains = {name: found[better] - found[worse] for name, (better, worse) in pairs.items()}
-    common.table([("50 images a class", "accuracy, %", "rate", "dropout", "share of new"),
-                  *((arm, float(found[arm].mean()), *chosen[arm]) for arm in ARMS)])  # fmt: skip
+    common.table([(title, "accuracy, %"), *((arm, float(found[arm].mean())) for arm in ARMS)])
     common.table([("gain, points", "mean", "from", "to"),
                   *((name, float(gain.mean()), *interval(gain)) for name, gain in gains.items())])  # fmt: skip
-    return {**{f"few_{name}": float(gain.mean()) for name, gain in gains.items()},
-            **{f"few_{name}_interval": interval(gain) for name, gain in gains.items()},
-            "few_accuracy": {arm: each.tolist() for arm, each in found.items()}, "few_settings": chosen}  # fmt: skip
+    return {**{name: float(gain.mean()) for name, gain in gains.items()},
+            **{f"{name}_interval": interval(gain) for name, gain in gains.items()},
+            "accuracy": {arm: each.tolist() for arm, each in found.items()}}  # fmt: skip
 
 
 def interval(differences: np.ndarray) -> tuple[float | None, float | None]:
@@ -275,7 +288,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=15, help="few: pairs of classifiers (default 15)")
     parser.add_argument("--subsets", type=int, default=5, help="few: sets of images, a VAE each (default 5)")
     parser.add_argument("--cnn-steps", type=int, default=1500, help="few: updates of a classifier (default 1500)")
-    parser.add_argument("--tuning-seeds", type=int, default=2, help="few: classifiers a setting (default 2)")
+    parser.add_argument("--tuning-seeds", type=int, default=5, help="few: classifiers a setting (default 5)")
     parser.add_argument("--mnist-minutes", type=float, default=10.0, help="mnist: training of the VAE (default 10)")
     parser.add_argument("--mnist-per-image", type=int, default=5, help="mnist: new images of each (default 5)")
     parser.add_argument("--mnist-images", type=int, default=NUM_MNIST, help="mnist: training images (default 50000)")

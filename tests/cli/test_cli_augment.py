@@ -19,7 +19,7 @@ from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
 from vae_cli.config import RunConfig
 from vae_cli.data.scan import scan, split_images
-from vae_cli.metrics.classifier import train_classifier
+from vae_cli.tasks import augment_checks
 from vae_cli.tasks.augment import METHODS, WITH_PARTNER, Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
 
@@ -37,7 +37,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     real = Checks.verdicts
     monkeypatch.setattr(Checks, "verdicts", verdicts)
-    monkeypatch.setitem(train_classifier.__kwdefaults__, "num_steps", 5)
+    monkeypatch.setattr(augment_checks, "MAX_STEPS", 5)
     return problem
 
 
