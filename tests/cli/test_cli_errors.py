@@ -1,7 +1,9 @@
 """Exit codes: each mistake is told in one to three lines, and in one JSON object where that is asked for."""
 
 import errno
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from vae_cli import errors
-from vae_cli.cli.app import app
+from vae_cli.cli.app import Terminated, app
+from vae_cli.cli.progress import quoted
 
 from .conftest import draw
 
@@ -106,6 +110,42 @@ def test_sigterm(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143 and "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_stop_while_the_command_line_is_read(vae, monkeypatch, stop: type[KeyboardInterrupt], code: int) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(typer.core.TyperGroup, "make_context", interrupted)
+    outcome = vae("info", "--json")
+    assert_short(outcome, code, "stopped")
+    assert outcome.json["error"]["code"] == code
+
+
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-"])
+def test_a_log_that_cannot_be_written_ends_no_work(run: Path, tmp_path: Path, redirected: str) -> None:
+    words = [sys.executable, "-m", "vae_cli", "sample", str(run), "-n", "1", "--json", "--out", str(tmp_path / "out")]
+    outcome = subprocess.run(f"{shlex.join(words)} {redirected}", shell=True, capture_output=True, check=False)
+    assert outcome.returncode == 0 and json.loads(outcome.stdout)["status"] == "ok"
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("words", [("info",), ("check",), ("report",), ("export", "--out", "new.safetensors")])
+def test_a_device_is_refused_where_none_is_needed(vae, run: Path, photos: Path, words: tuple[str, ...]) -> None:
+    command, *options = words
+    outcome = vae(command, photos if command == "check" else run, *options, "--device", "banana")
+    assert_short(outcome, 2, "--device banana")
+
+
+def test_images_none_of_which_can_be_read(vae, run: Path, tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    assert_short(vae("evaluate", run, tmp_path), 3, "none of 2 images", "the first, one.png")
+
+
+def test_a_file_name_in_a_suggested_command_is_no_option() -> None:
+    assert (quoted("-x y.png"), quoted("a/-x.png")) == ("'./-x y.png'", "a/-x.png")
 
 
 def test_closed_pipe_is_quiet(photos: Path) -> None:

@@ -1,12 +1,14 @@
 """The program `vae`: its commands, and the one place where errors become messages and exit codes."""
 
+import contextlib
 import errno
 import importlib
 import math
+import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -57,6 +59,15 @@ class StoppedError(Exception):
         self.exit_code = exit_code
 
 
+@contextlib.contextmanager
+def _stops_told() -> Iterator[None]:
+    """Ctrl-C and SIGTERM become StoppedError."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise StoppedError(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED) from stop
+
+
 class Command(TyperCommand):
     """Help in plain text (Rich would cost half of the time), the options of all commands in a section of their own."""
 
@@ -91,11 +102,13 @@ class Program(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, _built(name) if name else None, rest
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        with _stops_told():  # the first option that is parsed has Typer import another tenth of a second of code
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _stops_told():
             return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            raise StoppedError(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED) from stop
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> NoReturn:  # type: ignore[override]
         """Runs the command line `args` and leaves with the exit code of the command line's contract."""
@@ -134,7 +147,11 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """No character of a file name can stop the program: what the terminal cannot show is escaped."""
+    """No character of a file name can stop the program: what the terminal cannot show is escaped.
+
+    Where stderr was closed (`2>&-`), what is said goes nowhere; Python would print it among the results.
+    """
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - as long as the program lives
     for stream in (sys.stdout, sys.stderr):
         if not hasattr(stream, "reconfigure"):
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vae_cli.cli import options
+from vae_cli.cli import loading, options
 from vae_cli.cli.advice import few_images_line
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages, quoted, shown
@@ -61,6 +61,7 @@ def check(
     """
     messages = Messages(quiet=quiet, verbose=verbose)
     require(data)
+    loading.require_device(device)
     from vae_cli.data.scan import scan
 
     found = scan(data, labels=labels)

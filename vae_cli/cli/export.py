@@ -43,6 +43,7 @@ def export(
     """
     results = Results("export", Messages(quiet=quiet, verbose=verbose), as_json=json)
     loading.require_run(run)
+    loading.require_device(device)
     path = _target(out, run, part)
     output.refuse_existing([path], overwrite=overwrite)
     if path.suffix.lower() == SAFETENSORS:
@@ -55,7 +56,7 @@ def export(
     from vae_cli.tasks.export import to_onnx
     from vae_cli.training.checkpoint import load_model
 
-    pick_device(device)  # refused like everywhere, though the same graph is written whatever it is
+    # the same graph whatever the device
     model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
     write_atomically(path, to_onnx(model, part or "decoder"))
     results.written(str(model.path), path)

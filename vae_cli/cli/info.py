@@ -39,6 +39,7 @@ def info(
         lines = _machine_lines(facts)
     else:
         loading.require_run(run)
+        loading.require_device(device)
         facts = run_facts(run)
         lines = _run_lines(facts, verbose=verbose)
     if json:

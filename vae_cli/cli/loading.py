@@ -30,3 +30,11 @@ def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
 def require_run(run: Path) -> None:
     """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
     require(run, f"no such run; train one with: vae train DATA --out {run}")
+
+
+def require_device(name: str) -> None:
+    """Raises ConfigError for a --device this machine lacks, also where none is needed."""
+    if name != "auto":  # which torch need not be loaded for
+        from vae_cli.runtime import pick_device
+
+        pick_device(name)

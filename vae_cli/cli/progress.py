@@ -30,8 +30,9 @@ def shown(path: Path | str) -> str:
 
 
 def quoted(path: Path | str) -> str:
-    """A file name as a word of a command that can be copied into a shell."""
-    return shlex.quote(shown(path))
+    """A file name as a word of a command that can be copied into a shell, and is no option there."""
+    text = shown(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 class Progress(Protocol):
@@ -118,10 +119,10 @@ def print_line(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    """That the reader has gone (`2>&1 | head -3`) ends no work."""
+    """That the reader has gone (`2>&1 | head -3`) or the disk of a log is full ends no work."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:
         silence(sys.stderr)
 
 

@@ -41,6 +41,7 @@ def report(
     """
     results = Results("report", Messages(quiet=quiet, verbose=verbose), as_json=json)
     loading.require_run(run)
+    loading.require_device(device)
     folder = output.run_folder(run)
     path = _target(out, folder)
     # The run's own page is made anew without asking: nothing in it is the user's.

@@ -45,9 +45,10 @@ class Request:
         for further in (*map(parse_assignment, self.sets), self.options):
             layer = merge(layer, further)
         config = _as_settled(stored, layer)
-        for key in _FIXED:
-            old, new = _at(stored.as_dict(), key), _at(config.as_dict(), key)
-            if old != new:
+        kept, asked = (_leaves(each.as_dict()) for each in (stored, config))
+        for key in sorted(kept.keys() | asked.keys()):
+            old, new = kept.get(key), asked.get(key)
+            if old != new and any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED):
                 raise ConfigError(f"{key}: {new} differs from the run's {old}, which cannot change; start a new run")
         return config
 
@@ -79,8 +80,9 @@ def _as_settled(stored: "RunConfig", layer: "Layer") -> "RunConfig":
     return stored.updated(asked)
 
 
-def _at(settings: "Layer", key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = value[name]
-    return value
+def _leaves(settings: "Layer", prefix: str = "") -> dict[str, Any]:
+    """Every single setting by its dotted key; a list is one."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

@@ -1,8 +1,10 @@
 """One invocation of `vae train`: what was asked for, done step by step, shown and summed up."""
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -72,6 +74,8 @@ class Session:
     seconds_waited: float = 0.0
     is_calibrating: bool = False
     """The last update is done, what is measured then is not."""
+    is_concluding: bool = False
+    """The best weights are being measured and drawn from."""
 
     def dry_run(self, *, as_json: bool) -> None:
         """Print the resolved configuration and what it would cost."""
@@ -113,9 +117,10 @@ class Session:
             self._announce(prepared, trainer, runtime, folder)
             if runtime.is_main:  # only now: until here a run that is there already stays as it was
                 self._open_folder(folder, prepared, resumable)
-            self._run(trainer, prepared, folder)
-            if runtime.is_main:
-                self._finish(trainer, prepared, runtime, folder, as_json)
+            with self._signals_heeded():
+                self._run(trainer, prepared, folder)
+                if runtime.is_main:
+                    self._finish(trainer, prepared, runtime, folder, as_json)
         if self.signal_number is not None:
             raise typer.Exit(_EXIT_CODES[signal.Signals(self.signal_number)])
 
@@ -222,18 +227,32 @@ class Session:
 
     # During
 
-    def _run(self, trainer: "Trainer", prepared: "Prepared", folder: Path) -> None:
-        """Follow the events; Ctrl-C and SIGTERM let the update finish, a second one ends at once."""
-        from vae_cli.training.run_folder import MetricsLog
+    @contextlib.contextmanager
+    def _signals_heeded(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM let the update finish, and the pictures at the end be; a second one ends at once."""
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if self.signal_number is not None:
-                raise KeyboardInterrupt
+            if self.signal_number is not None:  # as if nobody had heeded it
+                signal.signal(number, previous[signal.Signals(number)])
+                signal.raise_signal(number)
+                return
             self.signal_number = number
+            if self.is_concluding:
+                raise KeyboardInterrupt
             what = "measuring" if self.is_calibrating else "this update"
             self.messages.note(f"stopping after {what}; Ctrl-C again stops at once …")
 
         previous = {number: signal.signal(number, on_signal) for number in _EXIT_CODES}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _run(self, trainer: "Trainer", prepared: "Prepared", folder: Path) -> None:
+        """Follow the events."""
+        from vae_cli.training.run_folder import MetricsLog
+
         log = MetricsLog(folder, first_step=trainer.progress.step) if trainer.runtime.is_main else None
         try:
             for event in trainer.run():
@@ -244,8 +263,6 @@ class Session:
         finally:
             if log is not None:
                 log.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _on_event(self, event: "Event", log: Any, prepared: "Prepared", folder: Path) -> None:
         from vae_cli.cli import previews
@@ -298,26 +315,39 @@ class Session:
     def _finish(
         self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, as_json: bool
     ) -> None:
-        """Measure the best weights, draw the final pictures, print the summary."""
-        from vae_cli.cli.conclusion import conclude
-        from vae_cli.training.checkpoint import checkpoints_in, load_model, read_facts, resolve_run
+        """Measure the best weights, draw the final pictures, print the summary; after a signal the summary alone."""
+        from vae_cli.training.checkpoint import checkpoints_in, read_facts, resolve_run
 
-        seconds = time.monotonic() - self.started
+        facts = self._facts(trainer, prepared, runtime, folder, time.monotonic() - self.started)
+        if self.signal_number is None:
+            facts["validation"] = self._concluded(trainer, prepared, runtime, folder)
         status = "interrupted" if self.signal_number is not None else "finished"
         if status == "interrupted":
             kept = checkpoints_in(folder)
             state = f"saved at step {read_facts(resolve_run(kept[-1])).step}" if kept else "nothing was saved yet"
             self.messages.note(f"{state}; go on with: vae train --out {quoted(folder)} --resume")
-        facts = self._facts(trainer, prepared, runtime, folder, seconds)
-        if status == "finished":
-            model = load_model(folder, runtime)
-            facts["validation"] = conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         if as_json:
             print_json("train", status, **facts)
         else:
             say(shown(folder))
         if status == "finished":
             self.messages.next_step(f"vae sample {quoted(folder)} -n 64 --out grid.png")
+
+    def _concluded(
+        self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path
+    ) -> dict[str, Any] | None:
+        """What was measured; None where a signal came in between."""
+        from vae_cli.cli.conclusion import conclude
+        from vae_cli.training.checkpoint import load_model
+
+        self.is_concluding = True
+        try:
+            model = load_model(folder, runtime)
+            return conclude(folder, model, prepared, self.messages, progress=trainer.progress)
+        except KeyboardInterrupt:  # all that was learned is saved, and --resume measures it
+            return None
+        finally:
+            self.is_concluding = False
 
     def _facts(
         self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, seconds: float

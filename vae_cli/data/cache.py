@@ -86,6 +86,10 @@ class _Decoded:
     failed: list[_Failure]
 
 
+class _NoneDecodedError(Exception):
+    """No image is left, with what is wrong with the first; never leaves this file."""
+
+
 class _StorageError(Exception):
     """The cache folder or disk does not take the pixels; never leaves this file."""
 
@@ -140,16 +144,23 @@ def _load(
     refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None
 ) -> tuple[_Decoded, list[str]]:
     """From the cache, or decoded and, where that is possible, cached; and what to tell about that."""
-    folder, key, notes = cache_folder(), _entry_key(refs, recipe), []
-    decoded = _read_entry(folder, key, len(refs), recipe) if folder else None
-    if decoded is None or _retry_finds_one(refs, decoded, recipe):
+    folder, key = cache_folder(), _entry_key(refs, recipe)
+    known = _read_entry(folder, key, len(refs), recipe) if folder else None
+    if known is not None and not _retry_finds_one(refs, known, recipe):
+        return known, []
+
+    def results() -> Results:
+        return _decode_all(refs, recipe, workers, on_progress)
+
+    try:
         try:
-            results = _decode_all(refs, recipe, workers, on_progress)
-            decoded = _write_entry(folder, key, results, len(refs), recipe)
+            return _write_entry(folder, key, results(), len(refs), recipe), []
         except _StorageError as error:
-            notes.append(f"decoded images are not cached: {error}")
-            decoded = _decode_uncached(lambda: _decode_all(refs, recipe, workers, on_progress), len(refs), recipe)
-    return decoded, notes
+            notes = [f"decoded images are not cached: {error}"]
+            return _decode_uncached(results, len(refs), recipe), notes
+    except _NoneDecodedError as error:
+        first = f"the first, {refs[0].id}: {error}" if refs else "the list is empty"
+        raise DataError(f"none of {len(refs)} images can be decoded ({first}); `vae check` lists them") from error
 
 
 def cache_folder() -> Path | None:
@@ -196,8 +207,7 @@ def _write_pixels(stream: IO[bytes], results: Results) -> tuple[list[int], list[
     with _storage_errors("images"):
         stream.flush()
     if not kept:
-        first = failed[0][1] if failed else "the list is empty"
-        raise DataError(f"none of {len(failed)} images can be decoded (the first: {first}); `vae check` lists them")
+        raise _NoneDecodedError(failed[0][1] if failed else "")
     return kept, failed
 
 
