@@ -225,7 +225,9 @@ def read_facts(weights_path: Path) -> Facts:
         with safe_open(weights_path, framework="pt") as file:
             return _facts_in(file.metadata(), weights_path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights_path}: not a readable weights file ({error})") from error
+        raise CheckpointError(
+            f"{weights_path}: not a readable weights file ({error}); give a run, or another folder of its checkpoints/"
+        ) from error
 
 
 def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
