@@ -230,7 +230,8 @@ def few(args: Namespace) -> dict[str, Any]:
             return {"accuracy": accuracy_percent(net, *measured_on), "of_last": accuracy_percent(net, *last)}
 
         name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share:g}-{role}"
-        return common.part(args.work, name, [args.cnn_steps, made["images"] if has_new else 0], make)
+        options = [args.cnn_steps, made["images"] if has_new else 0, seed % len(subsets), len(subsets)]
+        return common.part(args.work, name, options, make)
 
     def tuned(arm: str) -> tuple[float, float, float]:
         """Rate, dropout and share of new images (0 where there are none) that are best on average."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vae_cli.cli import app as program
 from vae_cli.cli import conclusion
 from vae_cli.cli.conclusion import is_concluded
+from vae_cli.cli.progress import Messages
+from vae_cli.cli.stops import stop
 from vae_cli.training.loop import Trainer
 
 SMALL = ("--preset", "tiny", "--image-size", 16, "--device", "cpu", "--set", "training.batch_size=4", "--steps", 6)
@@ -17,7 +18,7 @@ CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 @pytest.fixture(autouse=True)
 def sigterm_as_in_the_program() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, program._on_sigterm)
+    before = signal.signal(signal.SIGTERM, stop)
     yield
     signal.signal(signal.SIGTERM, before)
 
@@ -32,7 +33,7 @@ def test_a_second_signal_ends_at_once(vae, photos: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(Trainer, "_update", signalled)
     outcome = vae("train", photos, *SMALL, "--out", tmp_path / "run", "--json")
     assert outcome.code == code and outcome.json["error"]["code"] == code, outcome.stderr
-    assert signal.getsignal(signal.SIGTERM) is program._on_sigterm
+    assert signal.getsignal(signal.SIGTERM) is stop
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
@@ -55,7 +56,20 @@ def test_a_stop_among_the_last_pictures_loses_nothing(
     assert again.json["status"] == "nothing_to_do" and is_concluded(run, 6)
 
 
-def test_what_cannot_change_is_named(vae, run: Path) -> None:
-    outcome = vae("train", "--out", run, "--resume", "--set", "model.width=24")
+def test_a_signal_after_the_last_picture_comes_too_late(vae, photos: Path, tmp_path: Path, monkeypatch) -> None:
+    next_step = Messages.next_step
+
+    def signalled(self: Messages, command: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        next_step(self, command)
+
+    monkeypatch.setattr(Messages, "next_step", signalled)
+    outcome = vae("train", photos, *SMALL, "--out", tmp_path / "run", "--json")
+    assert outcome.code == 0 and outcome.json["status"] == "finished" and outcome.json["validation"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("model.width", 24), ("model.likelihood.kind", "logistic_mixture")])
+def test_what_cannot_change_is_named(vae, run: Path, key: str, value: object) -> None:
+    outcome = vae("train", "--out", run, "--resume", "--set", f"{key}={value}")
     assert outcome.code == 2 and len(outcome.errors) == 1
-    assert outcome.errors[0].startswith("error: model.width: 24 differs from the run's ")
+    assert outcome.errors[0].startswith(f"error: {key}: {value} differs from the run's ")

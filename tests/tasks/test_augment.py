@@ -10,10 +10,11 @@ from torch import nn
 
 from vae_cli.data.cache import ImageSet
 from vae_cli.errors import ConfigError
+from vae_cli.metrics import classifier
 from vae_cli.metrics.classifier import NUM_STEPS
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import augment as task
-from vae_cli.tasks import augment_checks, augment_sources
+from vae_cli.tasks import augment_sources
 from vae_cli.tasks.augment import METHODS, RANKED, WITH_KIN, WITH_PARTNER, Augmented, augment, new_counts
 from vae_cli.tasks.augment_checks import (
     MAX_STEPS,
@@ -335,9 +336,12 @@ def test_the_classifier_learns_the_longer_the_more_images_there_are(monkeypatch:
     steps = [num_steps(set_of([0] * count)) for count in (10, 16_000, 32_000, 10**6)]
     assert steps[0] == NUM_STEPS and steps[1] == 2000 and steps[2] == 4000 and steps[3] == MAX_STEPS
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(augment_checks, "MAX_STEPS", 7)
-    prepare_checks(set_of([0, 1]), NOTHING_HELD_OUT, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(step, 7) for step in range(1, 8)]
+    monkeypatch.setattr(classifier, "NUM_STEPS", 3)
+    monkeypatch.setattr(classifier, "BATCH_SIZE", 4)
+    for count in (1, 4):
+        images = set_of([0, 1] * count)
+        prepare_checks(images, NOTHING_HELD_OUT, on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(step, total) for total in (4, 16) for step in range(1, total + 1)]
 
 
 def test_the_bound_is_what_training_images_keep_to() -> None:

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -18,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from vae_cli import __version__
 from vae_cli.cli.progress import print_line, shown, silence
 from vae_cli.cli.results import Results, print_json
+from vae_cli.cli.stops import Terminated, stop
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 
 STARTED = time.monotonic()
@@ -47,10 +47,6 @@ _BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
-
-
 class StoppedError(Exception):
     """The user ended the program; Typer would turn the KeyboardInterrupt itself into an exit code without a word."""
 
@@ -64,8 +60,8 @@ def _stops_told() -> Iterator[None]:
     """Ctrl-C and SIGTERM become StoppedError."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        raise StoppedError(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED) from stop
+    except KeyboardInterrupt as error:
+        raise StoppedError(_TERMINATED if isinstance(error, Terminated) else _INTERRUPTED) from error
 
 
 class Command(TyperCommand):
@@ -103,7 +99,7 @@ class Program(TyperGroup):
         return name, _built(name) if name else None, rest
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        with _stops_told():  # the first option that is parsed has Typer import another tenth of a second of code
+        with _stops_told():  # Typer loads more of itself here, and makes of any KeyboardInterrupt a silent 130
             return super().make_context(*args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
@@ -136,22 +132,23 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Entry point of `vae` and `python -m vae_cli`."""
+    _open_closed_streams()
     _prepare_streams()
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, stop)
     app(prog_name="vae")
     raise AssertionError("the program leaves through sys.exit")
 
 
-def _on_sigterm(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _open_closed_streams() -> None:
+    """What goes to a stream that was closed (`2>&-`) goes nowhere; else it would go into the next file opened."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # the lowest that is free: it takes the stream's place
+    os.close(descriptor)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 
 def _prepare_streams() -> None:
-    """No character of a file name can stop the program: what the terminal cannot show is escaped.
-
-    Where stderr was closed (`2>&-`), what is said goes nowhere; Python would print it among the results.
-    """
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - as long as the program lives
+    """No character of a file name can stop the program: what the terminal cannot show is escaped."""
     for stream in (sys.stdout, sys.stderr):
         if not hasattr(stream, "reconfigure"):
             continue
@@ -192,12 +189,12 @@ def _explain(error: Exception, words: list[str]) -> int:
     debug = "--debug" in words
     code, lines = _message_of(error)
     if code == 2 and not lines:  # bare `vae`: its help was asked for, in a way
-        typer.echo(error, err=True)
+        print_line(str(error))
         return code
     if debug:
         import traceback
 
-        traceback.print_exception(error, file=sys.stderr)
+        print_line("".join(traceback.format_exception(error)).rstrip())
     for number, line in enumerate(lines):
         print_line(f"error: {line}" if number == 0 else f"  {line}")
     if "--json" in words:

@@ -56,7 +56,7 @@ def export(
     from vae_cli.tasks.export import to_onnx
     from vae_cli.training.checkpoint import load_model
 
-    # the same graph whatever the device
+    # on the CPU always: the graph is the same whatever the device
     model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
     write_atomically(path, to_onnx(model, part or "decoder"))
     results.written(str(model.path), path)

@@ -34,7 +34,7 @@ def require_run(run: Path) -> None:
 
 def require_device(name: str) -> None:
     """Raises ConfigError for a --device this machine lacks, also where none is needed."""
-    if name != "auto":  # which torch need not be loaded for
+    if name not in ("auto", "cpu"):  # which torch need not be loaded for
         from vae_cli.runtime import pick_device
 
         pick_device(name)

@@ -30,9 +30,12 @@ def shown(path: Path | str) -> str:
 
 
 def quoted(path: Path | str) -> str:
-    """A file name as a word of a command that can be copied into a shell, and is no option there."""
+    """A file name, or any other text, as a word of a command that can be copied into a shell.
+
+    A Path becomes no option there, whatever it begins with.
+    """
     text = shown(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return shlex.quote(f"./{text}" if isinstance(path, Path) and text.startswith("-") else text)
 
 
 class Progress(Protocol):

@@ -46,7 +46,7 @@ class Request:
             layer = merge(layer, further)
         config = _as_settled(stored, layer)
         kept, asked = (_leaves(each.as_dict()) for each in (stored, config))
-        for key in sorted(kept.keys() | asked.keys()):
+        for key in sorted(kept.keys() | asked.keys(), key=lambda key: (not key.endswith(".kind"), key)):
             old, new = kept.get(key), asked.get(key)
             if old != new and any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED):
                 raise ConfigError(f"{key}: {new} differs from the run's {old}, which cannot change; start a new run")

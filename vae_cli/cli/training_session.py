@@ -15,6 +15,7 @@ import typer
 from vae_cli.cli import advice
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json, say
+from vae_cli.cli.stops import stop
 from vae_cli.cli.training_request import Request
 from vae_cli.errors import ConfigError, DataError, DivergedError
 
@@ -229,16 +230,12 @@ class Session:
 
     @contextlib.contextmanager
     def _signals_heeded(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM let the update finish, and the pictures at the end be; a second one ends at once."""
+        """Ctrl-C and SIGTERM let the update finish, but not the pictures at the end; a second one ends at once."""
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if self.signal_number is not None:  # as if nobody had heeded it
-                signal.signal(number, previous[signal.Signals(number)])
-                signal.raise_signal(number)
-                return
-            self.signal_number = number
-            if self.is_concluding:
-                raise KeyboardInterrupt
+            is_second, self.signal_number = self.signal_number is not None, number
+            if is_second or self.is_concluding:
+                stop(number)
             what = "measuring" if self.is_calibrating else "this update"
             self.messages.note(f"stopping after {what}; Ctrl-C again stops at once …")
 
@@ -319,9 +316,8 @@ class Session:
         from vae_cli.training.checkpoint import checkpoints_in, read_facts, resolve_run
 
         facts = self._facts(trainer, prepared, runtime, folder, time.monotonic() - self.started)
-        if self.signal_number is None:
-            facts["validation"] = self._concluded(trainer, prepared, runtime, folder)
-        status = "interrupted" if self.signal_number is not None else "finished"
+        facts["validation"] = self._concluded(trainer, prepared, runtime, folder)
+        status = "interrupted" if facts["validation"] is None else "finished"
         if status == "interrupted":
             kept = checkpoints_in(folder)
             state = f"saved at step {read_facts(resolve_run(kept[-1])).step}" if kept else "nothing was saved yet"
@@ -332,19 +328,22 @@ class Session:
             say(shown(folder))
         if status == "finished":
             self.messages.next_step(f"vae sample {quoted(folder)} -n 64 --out grid.png")
+            self.signal_number = None  # whatever came after the last picture came too late
 
     def _concluded(
         self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path
     ) -> dict[str, Any] | None:
-        """What was measured; None where a signal came in between."""
-        from vae_cli.cli.conclusion import conclude
-        from vae_cli.training.checkpoint import load_model
-
+        """What was measured; None where a signal came before the end of it."""
         self.is_concluding = True
         try:
+            if self.signal_number is not None:
+                return None
+            from vae_cli.cli.conclusion import conclude
+            from vae_cli.training.checkpoint import load_model
+
             model = load_model(folder, runtime)
             return conclude(folder, model, prepared, self.messages, progress=trainer.progress)
-        except KeyboardInterrupt:  # all that was learned is saved, and --resume measures it
+        except KeyboardInterrupt:  # all that was learned is saved, and --resume measures what is not
             return None
         finally:
             self.is_concluding = False

@@ -32,6 +32,7 @@ WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
 """The only entry of the header: safetensors writes several in random order, and equal weights shall be equal files."""
 STEP_NAME = re.compile(r"step-(\d{8,})")
+_INSTEAD = "name another folder of checkpoints/"
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,7 @@ def read_facts(weights_path: Path) -> Facts:
         with safe_open(weights_path, framework="pt") as file:
             return _facts_in(file.metadata(), weights_path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{weights_path}: not a readable weights file ({error}); give a run, or another folder of its checkpoints/"
-        ) from error
+        raise CheckpointError(f"{weights_path}: not a readable weights file ({error}); {_INSTEAD}") from error
 
 
 def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
@@ -250,10 +249,10 @@ def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
             facts = _facts_in(file.metadata(), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error})") from error
+        raise CheckpointError(f"{path}: damaged ({error}); {_INSTEAD}") from error
     is_as_written = facts.weights_sha256 in ("", digest(tensors))
     if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: damaged (not the weights as written); name another folder of checkpoints/")
+        raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
     return facts, tensors
 
 
