@@ -32,7 +32,7 @@ WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
 """The only entry of the header: safetensors writes several in random order, and equal weights shall be equal files."""
 STEP_NAME = re.compile(r"step-(\d{8,})")
-_INSTEAD = "name another folder of checkpoints/"
+_INSTEAD = "give a run folder, or another of its checkpoints/"
 
 
 @dataclass(frozen=True)
