@@ -213,10 +213,15 @@ def prepared_subset(args: Namespace, subset: int) -> tuple[list[Path], Path, dic
 def few(args: Namespace) -> dict[str, Any]:
     names = sorted(path.name for path in (args.data / common.FASHION).iterdir())
     subsets = [prepared_subset(args, subset) for subset in range(min(args.subsets, args.seeds))]
-    tuned_on = labelled(common.indexed_files(args.data, common.FASHION, TUNED_ON, LAST), names)
-    measured_on = labelled(never_drawn(args.data, [files for files, _, _ in subsets]), names)
+    measured = labelled(never_drawn(args.data, [files for files, _, _ in subsets]), names)
+    num_last = common.NUM_FASHION - LAST
+    judged_on = {
+        "tuning": {"all": labelled(common.indexed_files(args.data, common.FASHION, TUNED_ON, LAST), names)},
+        "measured": {"all": measured, "last": (measured[0][-num_last:], measured[1][-num_last:])},
+    }
 
     def accuracies(arm: str, seed: int, setting: tuple[float, float, float], role: str) -> dict[str, float]:
+        """In per cent, of the images for tuning, or of all the measured ones and of the last of them."""
         (shifts, has_new), (rate, dropout, share) = ARMS[arm], setting
         files, folder, made = subsets[seed % len(subsets)]
 
@@ -224,10 +229,7 @@ def few(args: Namespace) -> dict[str, Any]:
             new = read_new(folder, names) if has_new else None
             net = train_cnn(labelled(files, names), new, shifts=shifts, rate=rate, dropout=dropout, share=share,
                             num_steps=args.cnn_steps, seed=seed)  # fmt: skip
-            if role == "tuning":
-                return {"accuracy": accuracy_percent(net, *tuned_on)}
-            last = [part[LAST - common.NUM_FASHION :] for part in measured_on]
-            return {"accuracy": accuracy_percent(net, *measured_on), "of_last": accuracy_percent(net, *last)}
+            return {of: accuracy_percent(net, *images) for of, images in judged_on[role].items()}
 
         name = f"few-cnn-{arm}-{seed}-{rate:g}-{dropout:g}-{share:g}-{role}"
         options = [args.cnn_steps, made["images"] if has_new else 0, seed % len(subsets), len(subsets)]
@@ -237,13 +239,13 @@ def few(args: Namespace) -> dict[str, Any]:
         """Rate, dropout and share of new images (0 where there are none) that are best on average."""
         settings = [(*setting, share) for setting in GRID for share in (SHARES if ARMS[arm][1] else (0.0,))]
         seeds = range(args.tuning_seeds)
-        return max(settings, key=lambda setting: sum(accuracies(arm, s, setting, "tuning")["accuracy"] for s in seeds))
+        return max(settings, key=lambda setting: sum(accuracies(arm, s, setting, "tuning")["all"] for s in seeds))
 
     chosen = {arm: tuned(arm) for arm in ARMS}
     found = {arm: [accuracies(arm, seed, chosen[arm], "measured") for seed in range(args.seeds)] for arm in ARMS}
-    figures = {name: compare({arm: np.array([each[key] for each in found[arm]]) for arm in ARMS}, title)
-               for name, key, title in (("few", "accuracy", "50 images a class"),
-                                        ("few_last", "of_last", "the last 5,000"))}  # fmt: skip
+    figures = {name: compare({arm: np.array([each[of] for each in found[arm]]) for arm in ARMS}, title)
+               for name, of, title in (("few", "all", "50 images a class"),
+                                       ("few_last", "last", f"the last {num_last:,}"))}  # fmt: skip
     common.table([("chosen", "rate", "dropout", "share of new"), *((arm, *chosen[arm]) for arm in ARMS)])
     return {**{f"{name}_{key}": value for name, each in figures.items() for key, value in each.items()},
             "few_settings": chosen, "few_new_images": [made for _, _, made in subsets]}  # fmt: skip

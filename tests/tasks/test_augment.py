@@ -11,7 +11,6 @@ from torch import nn
 from vae_cli.data.cache import ImageSet
 from vae_cli.errors import ConfigError
 from vae_cli.metrics import classifier
-from vae_cli.metrics.classifier import NUM_STEPS
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import augment as task
 from vae_cli.tasks import augment_sources
@@ -334,7 +333,7 @@ def test_the_classifier_learns_the_classes() -> None:
 def test_the_classifier_learns_the_longer_the_more_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has to know most images, but not to be trained for hours."""
     steps = [num_steps(set_of([0] * count)) for count in (10, 16_000, 32_000, 10**6)]
-    assert steps[0] == NUM_STEPS and steps[1] == 2000 and steps[2] == 4000 and steps[3] == MAX_STEPS
+    assert steps[0] == classifier.NUM_STEPS and steps[1] == 2000 and steps[2] == 4000 and steps[3] == MAX_STEPS
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(classifier, "NUM_STEPS", 3)
     monkeypatch.setattr(classifier, "BATCH_SIZE", 4)

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from vae_cli import __version__
 from vae_cli.cli.progress import print_line, shown, silence
 from vae_cli.cli.results import Results, print_json
-from vae_cli.cli.stops import Terminated, stop
+from vae_cli.cli.stops import EXIT_CODES, Terminated, stop
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 
 STARTED = time.monotonic()
@@ -43,7 +43,7 @@ COMMANDS = {
 
 The module is imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
-_BUG, _INTERRUPTED, _TERMINATED = 70, 130, 143
+_BUG = 70
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
@@ -61,7 +61,8 @@ def _stops_told() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise StoppedError(_TERMINATED if isinstance(error, Terminated) else _INTERRUPTED) from error
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        raise StoppedError(EXIT_CODES[number]) from error
 
 
 class Command(TyperCommand):

@@ -29,13 +29,13 @@ def shown(path: Path | str) -> str:
     return "".join(map(escaped, str(path)))
 
 
-def quoted(path: Path | str) -> str:
+def quoted(word: Path | str) -> str:
     """A file name, or any other text, as a word of a command that can be copied into a shell.
 
     A Path becomes no option there, whatever it begins with.
     """
-    text = shown(path)
-    return shlex.quote(f"./{text}" if isinstance(path, Path) and text.startswith("-") else text)
+    text = shown(word)
+    return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)
 
 
 class Progress(Protocol):

@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""

@@ -15,7 +15,7 @@ import typer
 from vae_cli.cli import advice
 from vae_cli.cli.progress import Messages, clock, quoted, shown
 from vae_cli.cli.results import print_json, say
-from vae_cli.cli.stops import stop
+from vae_cli.cli.stops import EXIT_CODES, stop
 from vae_cli.cli.training_request import Request
 from vae_cli.errors import ConfigError, DataError, DivergedError
 
@@ -31,7 +31,6 @@ WORTH_A_TRIAL = 200
 """Updates from which on the start line measures how long they will take."""
 _NOTHING_DONE = {"steps": 0, "seconds": 0.0, "images_per_second": 0.0, "validation_loss": None, "shortened": False}
 """By a phase that this invocation had no part in."""
-_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def is_main() -> bool:
@@ -123,7 +122,7 @@ class Session:
                 if runtime.is_main:
                     self._finish(trainer, prepared, runtime, folder, as_json)
         if self.signal_number is not None:
-            raise typer.Exit(_EXIT_CODES[signal.Signals(self.signal_number)])
+            raise typer.Exit(EXIT_CODES[signal.Signals(self.signal_number)])
 
     # Before
 
@@ -239,7 +238,7 @@ class Session:
             what = "measuring" if self.is_calibrating else "this update"
             self.messages.note(f"stopping after {what}; Ctrl-C again stops at once …")
 
-        previous = {number: signal.signal(number, on_signal) for number in _EXIT_CODES}
+        previous = {number: signal.signal(number, on_signal) for number in EXIT_CODES}
         try:
             yield
         finally:

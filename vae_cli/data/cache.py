@@ -86,10 +86,6 @@ class _Decoded:
     failed: list[_Failure]
 
 
-class _NoneDecodedError(Exception):
-    """No image is left, with what is wrong with the first; never leaves this file."""
-
-
 class _StorageError(Exception):
     """The cache folder or disk does not take the pixels; never leaves this file."""
 
@@ -144,23 +140,16 @@ def _load(
     refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: Progress | None
 ) -> tuple[_Decoded, list[str]]:
     """From the cache, or decoded and, where that is possible, cached; and what to tell about that."""
-    folder, key = cache_folder(), _entry_key(refs, recipe)
-    known = _read_entry(folder, key, len(refs), recipe) if folder else None
-    if known is not None and not _retry_finds_one(refs, known, recipe):
-        return known, []
-
-    def results() -> Results:
-        return _decode_all(refs, recipe, workers, on_progress)
-
-    try:
+    folder, key, notes = cache_folder(), _entry_key(refs, recipe), []
+    decoded = _read_entry(folder, key, len(refs), recipe) if folder else None
+    if decoded is None or _retry_finds_one(refs, decoded, recipe):
         try:
-            return _write_entry(folder, key, results(), len(refs), recipe), []
+            results = _decode_all(refs, recipe, workers, on_progress)
+            decoded = _write_entry(folder, key, results, refs, recipe)
         except _StorageError as error:
-            notes = [f"decoded images are not cached: {error}"]
-            return _decode_uncached(results, len(refs), recipe), notes
-    except _NoneDecodedError as error:
-        first = f"the first, {refs[0].id}: {error}" if refs else "the list is empty"
-        raise DataError(f"none of {len(refs)} images can be decoded ({first}); `vae check` lists them") from error
+            notes.append(f"decoded images are not cached: {error}")
+            decoded = _decode_uncached(lambda: _decode_all(refs, recipe, workers, on_progress), refs, recipe)
+    return decoded, notes
 
 
 def cache_folder() -> Path | None:
@@ -193,7 +182,7 @@ def _retry_finds_one(refs: Sequence[ImageRef], decoded: _Decoded, recipe: _Recip
     return any(isinstance(result, np.ndarray) for result in _decode_all(failed, recipe, 1, None))
 
 
-def _write_pixels(stream: IO[bytes], results: Results) -> tuple[list[int], list[_Failure]]:
+def _write_pixels(stream: IO[bytes], results: Results, refs: Sequence[ImageRef]) -> tuple[list[int], list[_Failure]]:
     """Append every decoded image; positions that were kept, and those that failed with their reason."""
     kept: list[int] = []
     failed: list[_Failure] = []
@@ -207,24 +196,25 @@ def _write_pixels(stream: IO[bytes], results: Results) -> tuple[list[int], list[
     with _storage_errors("images"):
         stream.flush()
     if not kept:
-        raise _NoneDecodedError(failed[0][1] if failed else "")
+        first = f"the first, {refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
+        raise DataError(f"none of {len(refs)} images can be decoded ({first}); `vae check` lists them")
     return kept, failed
 
 
-def _decode_uncached(results: Callable[[], Results], num_images: int, recipe: _Recipe) -> _Decoded:
+def _decode_uncached(results: Callable[[], Results], refs: Sequence[ImageRef], recipe: _Recipe) -> _Decoded:
     """The same in a nameless temporary file, or in memory where that has no room either."""
     try:
         with _storage_errors("temporary folder"):
             temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-            has_room = shutil.disk_usage(tempfile.gettempdir()).free >= num_images * recipe.num_bytes
+            has_room = shutil.disk_usage(tempfile.gettempdir()).free >= len(refs) * recipe.num_bytes
         with _storage_errors("temporary folder"), temporary, closing(results()) as decoding:
             if has_room:
-                kept, failed = _write_pixels(temporary, decoding)
+                kept, failed = _write_pixels(temporary, decoding, refs)
                 return _Decoded(np.memmap(temporary, np.uint8, "r", 0, recipe.shape(len(kept))), kept, failed)
     except _StorageError:
         pass  # filled up meanwhile
     memory = BytesIO()
-    kept, failed = _write_pixels(memory, results())
+    kept, failed = _write_pixels(memory, results(), refs)
     return _Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(recipe.shape(len(kept))), kept, failed)
 
 
@@ -257,17 +247,19 @@ def _checksum(pixels: np.ndarray) -> int:
     return checksum
 
 
-def _write_entry(folder: Path | None, key: str, results: Results, num_images: int, recipe: _Recipe) -> _Decoded:
+def _write_entry(
+    folder: Path | None, key: str, results: Results, refs: Sequence[ImageRef], recipe: _Recipe
+) -> _Decoded:
     """Decode into a new entry; pixels first, then the description that makes it valid."""
     if folder is None:
         raise _StorageError("no home folder; set VAE_CACHE")
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _prune(folder)
-        if shutil.disk_usage(folder).free < num_images * recipe.num_bytes:
+        if shutil.disk_usage(folder).free < len(refs) * recipe.num_bytes:
             raise _StorageError(f"{folder}: too little space")
     with closing(results), _renamed_into_place(folder / f"{key}.u8") as stream:
-        kept, failed = _write_pixels(stream, results)
+        kept, failed = _write_pixels(stream, results, refs)
     with _storage_errors(folder):
         pixels = np.memmap(folder / f"{key}.u8", np.uint8, "r", 0, recipe.shape(len(kept)))
     facts = {"format": _FORMAT, "kept": kept, "failed": failed, "checksum": _checksum(pixels)}
