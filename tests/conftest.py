@@ -1,10 +1,13 @@
 """One thread for every test, weights that no test leaves behind for another, and no limit on an example's time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -27,3 +30,16 @@ def same_random_weights() -> None:
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def draw() -> Callable[..., Path]:
+    """draw(path, size=(H, W), mode="RGB", seed=0): a noisy picture saved by its extension."""
+
+    def write(path: Path, size: tuple[int, int] = (8, 8), mode: str = "RGB", seed: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path)
+        return path
+
+    return write

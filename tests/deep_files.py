@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from vae_cli.data import deep_png, deep_tiff
-from vae_cli.data.deep import DeepOriginal
-from vae_cli.data.deep_picture import DeepPicture
-from vae_cli.data.originals import open_original
+from vae_cli.files import png_in_place, tiff_in_place
+from vae_cli.files.changed_in_place import DeepOriginal
+from vae_cli.files.originals import open_original
+from vae_cli.files.samples import DeepPicture
 
 
 def stored(path: Path, picture: DeepPicture) -> Path:
@@ -13,9 +13,9 @@ def stored(path: Path, picture: DeepPicture) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w+b") as file:
         if path.suffix == ".png":
-            deep_png.write(file, picture, deep_png.new_chunks(picture), {})
+            png_in_place.write(file, picture, png_in_place.new_chunks(picture), {})
         else:
-            deep_tiff.write_new(file, picture)
+            tiff_in_place.write_new(file, picture)
     return path
 
 

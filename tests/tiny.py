@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from vae_cli.checkpoint import Model
 from vae_cli.config import Layer, RunConfig, merge, resolve_config
-from vae_cli.data.cache import ImageSet
+from vae_cli.dataset.cache import ImageSet
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 from vae_cli.tasks.inpaint import Picture, inpaint
-from vae_cli.training.checkpoint import LoadedModel
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 
 CPU = Runtime(torch.device("cpu"))
 GRID = ({"stride": 4, "layers": 1, "channels": 2},)
@@ -66,12 +66,12 @@ def image_set(num: int, size: tuple[int, int] = (8, 8), channels: int = 1, *, nu
     return ImageSet(pixels, tuple(f"{number:03d}.png" for number in range(num)), labels.astype(np.int64))
 
 
-def tiny_setting(config: RunConfig, *, num_labels: int = 0, runtime: Runtime = CPU) -> Setting:
+def tiny_inputs(config: RunConfig, *, num_labels: int = 0, runtime: Runtime = CPU) -> TrainingInputs:
     """Ten images to train on, three held out."""
     size, channels = config.data.image_size, config.data.channels
     assert size is not None and channels != "auto"
     train, held_out = (image_set(num, size, channels, num_labels=num_labels) for num in (10, 3))
-    return Setting(config, train, held_out, tuple("abcdefgh"[:num_labels]), runtime)
+    return TrainingInputs(config, train, held_out, tuple("abcdefgh"[:num_labels]), runtime)
 
 
 def randomised(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module:
@@ -101,25 +101,25 @@ def tiny_flow(*layers: Layer, num_labels: int = 0) -> tuple[VAE, LatentFlow]:
     return vae, flow.eval()
 
 
-def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> LoadedModel:
+def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> Model:
     """A loaded model that was never trained but whose every weight matters."""
     vae, flow = tiny_flow(*layers, num_labels=num_labels)
     for module in (vae, flow):
         module.requires_grad_(False)
     names = tuple("abcdefgh"[:num_labels])
-    return LoadedModel(
+    return Model(
         tiny_config(*layers), vae, flow if has_flow else None, names, 6, "flow" if has_flow else "vae", Path("run"), CPU
     )
 
 
-def vivid(model: LoadedModel) -> LoadedModel:
+def vivid(model: Model) -> Model:
     """The model itself, its pictures now so rich in contrast that every difference of latents shows."""
     with torch.no_grad():
         model.vae.last_weight.mul_(40)
     return model
 
 
-def filled(model: LoadedModel) -> np.ndarray:
+def filled(model: Model) -> np.ndarray:
     """uint8 [8, 8, 1]: a picture whose left half is missing, filled by the model."""
     hole = np.zeros((8, 8), bool)
     hole[:, :4] = True

@@ -160,7 +160,7 @@ class ObjectiveConfig(Section):
     """Share of the VAE phase until which draws are not weighed; free nats and warm-up hold until then. A phase that is
     ended early, since its score stands still, may not come to it."""
     perceptual: float = Field(0.0, ge=0)
-    """Weight of the distance of image gradients (`training.terms`); 0 = off. Weight w counts it as the nats of a
+    """Weight of the distance of image gradients (`training.perceptual`); 0 = off. Weight w counts it as the nats of a
     Laplace density of scale 1 / w; 1 to 10 are usual."""
     adversarial: float = Field(0.0, ge=0)
     """Weight of the patch discriminator's term, as a share of the reconstruction's pull; 0 = off."""

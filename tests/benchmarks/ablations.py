@@ -19,7 +19,7 @@ import common
 import numpy as np
 from samples import NAMES, as_features_want
 
-from vae_cli.data.pixels import to_unit
+from vae_cli.images.pixels import to_unit
 from vae_cli.metrics.pictures import psnr_db
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample

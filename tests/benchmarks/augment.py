@@ -31,7 +31,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_cli.data.batches import batch_indices
+from vae_cli.dataset.batches import batch_indices
 from vae_cli.training.augmentation import augmented, draw_augmentation
 
 PROTOCOLS = ("mnist", "few")

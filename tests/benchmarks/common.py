@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
 
 FASHION = "fashion-mnist/train"
 NUM_TRAINED, NUM_FASHION = 55_000, 60_000
@@ -264,7 +264,7 @@ def train(work: Path, name: str, *words: object) -> tuple[Path, dict[str, Any]]:
     return run, part(work, name, arguments, make)
 
 
-def load(run: Path, device: str) -> "LoadedModel":
+def load(run: Path, device: str) -> "Model":
     """The model of a run, as the program's own commands load it; files that it caches stay beside the run."""
     from vae_cli.cli import loading
     from vae_cli.cli.progress import Messages

@@ -20,9 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae_cli.config import RunConfig, resolve_config
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import AUTO_WIDTH, auto_latents, build_vae
-from vae_cli.model.view import View
 
 BYTES_PER_WEIGHT = 5 * 4 + 2
 SLACK = 1.2
@@ -64,7 +64,7 @@ def of_preset(preset: str, size: tuple[int, int]) -> dict[str, Cost]:
         flow = build_flow(config, vae.latent_shapes[0], 0)
         x = torch.zeros(1, 3, *size)
         noise = [torch.zeros(1, *shape) for shape in vae.latent_shapes]
-        view = View.nothing(1, 3, size, torch.device("cpu"))
+        view = Condition.nothing(1, 3, size, torch.device("cpu"))
 
         def vae_loss() -> Tensor:
             terms = vae(x, noise)

@@ -33,8 +33,8 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from vae_cli.data.masks import dilate
-from vae_cli.data.scratches import find_damage
+from vae_cli.files.masks import dilate
+from vae_cli.files.scratches import find_scratches
 
 PHOTOGRAPHS = ("astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png", "moon.png",
                "motorcycle_left.png", "page.png", "rocket.jpg")  # fmt: skip
@@ -198,11 +198,11 @@ def measure(name: str, trials: range, work: Path) -> tuple[Counts, dict[str, Any
     """Pixels over all trials, and the picture's figures."""
     clean = picture(name)
     start = time.process_time()
-    clean_mask = find_damage(clean)
+    clean_mask = find_scratches(clean)
     seconds, total = time.process_time() - start, Counts()
     for trial in trials:
         made = Damage.draw(clean, trial)
-        mask = find_damage(made.picture)
+        mask = find_scratches(made.picture)
         damaged = visible(made, clean)
         total += count(mask, made, damaged)
         save_overlay(work / f"{Path(name).stem}-{trial}.png", mask, made, damaged)
@@ -218,7 +218,7 @@ def measure_large(width: int, height: int, send: Any) -> None:
     image = np.tile(tile, (-(-height // 1024), -(-width // 1024), 1))[:height, :width].copy()
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before, start = memory("VmRSS"), time.process_time()
-    share = float(find_damage(image).mean())
+    share = float(find_scratches(image).mean())
     send.send({"large_seconds": time.process_time() - start, "large_mask_percent": 100 * share,
                "large_mebibytes_above_picture": memory("VmHWM") - before})  # fmt: skip
 

@@ -22,9 +22,9 @@ import numpy as np
 import sets
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
+from vae_cli.checkpoint import Model
 from vae_cli.tasks.denoise import denoise
-from vae_cli.tasks.grain import estimate_sigma
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.picture_noise import estimate_sigma
 
 SETS = ("fashion", "emoji")
 GAINS = {25.0: 0.5, 50.0: 1.0}
@@ -91,7 +91,7 @@ def best(images: np.ndarray, noisy: np.ndarray, methods: list[Method]) -> float:
     return max(of(method) for method in methods)
 
 
-def ours(model: LoadedModel, noisy: np.ndarray, sigma: float | None, seed: int) -> np.ndarray:
+def ours(model: Model, noisy: np.ndarray, sigma: float | None, seed: int) -> np.ndarray:
     """uint8 [N, H, W, C]; sigma None = estimated for each image."""
     found = [
         next(denoise(model, image, sigma=sigma or estimate_sigma(image), image_id=str(number), seed=seed))
@@ -100,7 +100,7 @@ def ours(model: LoadedModel, noisy: np.ndarray, sigma: float | None, seed: int) 
     return np.rint(np.stack(found)).clip(0, 255).astype(np.uint8)
 
 
-def measure(model: LoadedModel, images: np.ndarray, sigma: float, seed: int) -> dict[str, float]:
+def measure(model: Model, images: np.ndarray, sigma: float, seed: int) -> dict[str, float]:
     """PSNR of the noisy images, of ours and of each classical method, and our gain over the best of those, in dB."""
     noise = np.random.default_rng(seed).normal(0, sigma, images.shape)
     noisy = (images + noise).clip(0, 255).round().astype(np.uint8)

@@ -30,13 +30,14 @@ import filling
 import numpy as np
 from torch import Tensor
 
-from vae_cli.cli.output import grid, save_picture
+from vae_cli.checkpoint import Model
+from vae_cli.drawing.grids import grid
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.metrics.classifier import accuracy, features, train_classifier
 from vae_cli.metrics.features import NUM_NEIGHBOURS, nearest_training, neighbourhoods
 from vae_cli.metrics.pictures import psnr_db
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
-from vae_cli.training.checkpoint import LoadedModel
 from vae_cli.training.prepare import Prepared, prepare
 
 TARGETS = (common.Target("psnr_db", 30.0, at_least=True), common.Target("coverage", 0.6, at_least=True))
@@ -107,7 +108,7 @@ def _against(held_out: Tensor, trained_on: Tensor, found: Tensor) -> dict[str, A
             "precision": near.precision, "recall": near.recall, "density": near.density}  # fmt: skip
 
 
-def our_coverage(model: LoadedModel, yardstick: Yardstick, args: Namespace) -> dict[str, Any]:
+def our_coverage(model: Model, yardstick: Yardstick, args: Namespace) -> dict[str, Any]:
     def make() -> dict[str, Any]:
         drawn = np.stack(list(sample(model, args.num_samples, seed=args.seed)))
         return {**yardstick.of(drawn), "real": yardstick.ceilings(), "classifier_accuracy": yardstick.accuracy}
@@ -146,16 +147,16 @@ def pythae_figures(images: Prepared, yardstick: Yardstick, args: Namespace) -> d
 # ---- pictures
 
 
-def draw_samples(model: LoadedModel, path: Path, seed: int) -> None:
+def draw_samples(model: Model, path: Path, seed: int) -> None:
     save_picture(grid(list(sample(model, 64, seed=seed))), path, seed=seed)
 
 
-def draw_reconstructions(model: LoadedModel, images: np.ndarray, path: Path) -> None:
+def draw_reconstructions(model: Model, images: np.ndarray, path: Path) -> None:
     pairs = zip(images, reconstruct(model, images), strict=True)
     save_picture(grid([picture for pair in pairs for picture in pair], num_columns=8), path)
 
 
-def draw_fills(model: LoadedModel, images: np.ndarray, path: Path, seed: int) -> None:
+def draw_fills(model: Model, images: np.ndarray, path: Path, seed: int) -> None:
     """Rows of damaged image, fills put into its hole, and the image itself."""
     holes = np.stack([filling.holes_of(FAMILIES[number % len(FAMILIES)], image[None], seed + number)[0]
                       for number, image in enumerate(images)])  # fmt: skip
@@ -166,7 +167,7 @@ def draw_fills(model: LoadedModel, images: np.ndarray, path: Path, seed: int) ->
     save_picture(grid(rows, num_columns=len(columns)), path, seed=seed)
 
 
-def draw_all(model: LoadedModel, images: np.ndarray, args: Namespace) -> dict[str, str]:
+def draw_all(model: Model, images: np.ndarray, args: Namespace) -> dict[str, str]:
     """The three pictures; images are held-out icons."""
     paths = {name: args.work / f"emoji-{name}.png" for name in ("samples", "reconstructions", "fills")}
     draw_samples(model, paths["samples"], args.seed)
@@ -175,7 +176,7 @@ def draw_all(model: LoadedModel, images: np.ndarray, args: Namespace) -> dict[st
     return {name: str(path) for name, path in paths.items()}
 
 
-def hole_psnr(model: LoadedModel, images: np.ndarray, args: Namespace) -> dict[str, Any]:
+def hole_psnr(model: Model, images: np.ndarray, args: Namespace) -> dict[str, Any]:
     """By family of masks, in dB; empty for --num 0."""
     if not args.num:
         return {}

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from skimage.restoration import inpaint_biharmonic
 
+from vae_cli.checkpoint import Model
 from vae_cli.metrics import pictures
+from vae_cli.tasks.conditional_draws import Method
 from vae_cli.tasks.evaluate_holes import draw_holes, fill_holes
-from vae_cli.tasks.posterior import Method
-from vae_cli.training.checkpoint import LoadedModel
 
 Classical = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Fills uint8 [H, W, C] in the hole, bool [H, W]."""
@@ -40,7 +40,7 @@ def holes_of(family: str, images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def model_fills(
-    model: LoadedModel,
+    model: Model,
     images: np.ndarray,
     holes: np.ndarray,
     *,
@@ -75,7 +75,7 @@ def hole_psnr_db(images: np.ndarray, filled: np.ndarray, holes: np.ndarray) -> f
 
 
 def measure_ours(
-    model: LoadedModel, images: np.ndarray, family: str, *, fills: int, seed: int, solver_steps: int | None = None
+    model: Model, images: np.ndarray, family: str, *, fills: int, seed: int, solver_steps: int | None = None
 ) -> dict[str, float]:
     """Hole PSNR in dB of the mean of the fills, which is not rounded, of the first one, of the mean where the model's
     fills are not mixed with smooth ones, and of the smooth ones."""

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vae_cli.data.damage import draw_observed
-from vae_cli.model.priors import image_generator
+from vae_cli.dataset.random_masks import draw_observed
+from vae_cli.randomness import image_generator
 
 SIDE = 64
 FAMILIES = ("center", "half", "brush", "scattered")

@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from samples import as_features_want
 
-from vae_cli.cli.label_sheet import sheet
-from vae_cli.cli.output import save_picture
+from vae_cli.checkpoint import Model
+from vae_cli.drawing.label_sheet import sheet
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE, sample, sample_labels
-from vae_cli.training.checkpoint import LoadedModel
 
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
@@ -39,7 +39,7 @@ NAMES = ("accuracy", "worst", "fd", "label_fd", "coverage")
 BOUND = 0.90
 
 
-def trained(args: Namespace) -> tuple[LoadedModel, dict[str, Any]]:
+def trained(args: Namespace) -> tuple[Model, dict[str, Any]]:
     """The labelled run: the one of --run, or one trained under --work."""
     if args.run is not None:
         return common.load(args.run, args.device), {"steps": None, "run": str(args.run)}
@@ -80,7 +80,7 @@ def compared(features: ModuleType, real: dict[str, np.ndarray], drawn: dict[str,
 
 
 def of_guidance(
-    model: LoadedModel, features: ModuleType, real: dict[str, np.ndarray], args: Namespace, guidance: float
+    model: Model, features: ModuleType, real: dict[str, np.ndarray], args: Namespace, guidance: float
 ) -> dict[str, Any]:
     """Figures of samples of every label at this guidance; a sheet of the first eight of each is written."""
 
@@ -99,7 +99,7 @@ def of_guidance(
     return common.part(args.work, f"fashion-labels-{guidance:g}", key, make)
 
 
-def of_unlabelled(model: LoadedModel, features: ModuleType, real: dict[str, np.ndarray], args: Namespace) -> float:
+def of_unlabelled(model: Model, features: ModuleType, real: dict[str, np.ndarray], args: Namespace) -> float:
     """FD of samples without a label from the same real images."""
 
     def make() -> dict[str, Any]:

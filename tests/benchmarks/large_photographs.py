@@ -26,9 +26,9 @@ import numpy as np
 import photographs
 from PIL import Image
 
+from vae_cli.checkpoint import Model
+from vae_cli.tasks.conditional_draws import Method
 from vae_cli.tasks.inpaint import Picture, inpaint
-from vae_cli.tasks.posterior import Method
-from vae_cli.training.checkpoint import LoadedModel
 
 NUM_LEARNED, NUM_VALIDATED, SIDE, FILLS = 600, 60, 256, 4
 METHODS: tuple[Method, ...] = ("auto", "model", "classical")
@@ -66,7 +66,7 @@ def hole_of(kind: str, rng: np.random.Generator) -> np.ndarray:
     return hole
 
 
-def trained(args: Namespace, kind: str) -> LoadedModel:
+def trained(args: Namespace, kind: str) -> Model:
     folder = args.work / "large-photographs"
     if not folder.exists():
         for split, names, num in (("train", photographs.LEARNED_FROM, NUM_LEARNED),
@@ -81,7 +81,7 @@ def trained(args: Namespace, kind: str) -> LoadedModel:
     return common.load(run, args.device)
 
 
-def ours(model: LoadedModel, images: np.ndarray, holes: np.ndarray, method: Method, seed: int) -> np.ndarray:
+def ours(model: Model, images: np.ndarray, holes: np.ndarray, method: Method, seed: int) -> np.ndarray:
     """float32 [FILLS, N, H, W, C]: whole pictures."""
     pictures = [Picture(str(i), *pair) for i, pair in enumerate(zip(images, holes, strict=True))]
     drawn = np.repeat(images[None].astype(np.float32), FILLS, axis=0)

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from filling import model_fills, unit
 
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.checkpoint import Model
 
 WEIGHTS = {"pixels": 2, "left": 1, "upper": 1, "right": 1, "lower": 1, "square": 2, "rectangle": 2}
 LEAST_SHARE = 0.3
@@ -77,7 +77,7 @@ def psnr_db(images: np.ndarray, filled: np.ndarray, padding: int) -> np.ndarray:
 
 
 def measure(
-    model: LoadedModel, images: np.ndarray, *, padding: int, fills: int, seed: int, solver_steps: int
+    model: Model, images: np.ndarray, *, padding: int, fills: int, seed: int, solver_steps: int
 ) -> dict[str, Any]:
     """Figures of one trial on images uint8 [N, 28, 28, 1]."""
     inner = slice(padding, images.shape[1] + padding)

@@ -25,10 +25,11 @@ import common
 import numpy as np
 import torch
 
-from vae_cli.cli.output import grid, save_picture
+from vae_cli.checkpoint import Model
+from vae_cli.drawing.grids import grid
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
-from vae_cli.training.checkpoint import LoadedModel
 
 SOLVER_STEPS = (10, 20, 40)
 NAMES = ("fd", "precision", "recall", "coverage")
@@ -47,7 +48,7 @@ def held_out_images(args: Namespace) -> torch.Tensor:
     return as_features_want(common.fashion_pixels(args.data, common.NUM_FASHION - args.num, common.NUM_FASHION))
 
 
-def of_samples(model: LoadedModel, features: ModuleType, args: Namespace, minutes: float, steps: int) -> dict[str, Any]:
+def of_samples(model: Model, features: ModuleType, args: Namespace, minutes: float, steps: int) -> dict[str, Any]:
     """Figures of args.num samples with this many solver steps; a sheet of the first 100 is written."""
 
     def make() -> dict[str, Any]:
@@ -63,7 +64,7 @@ def of_samples(model: LoadedModel, features: ModuleType, args: Namespace, minute
     return common.part(args.work, f"fashion-{minutes:g}m-samples-{steps}", key, make)
 
 
-def of_reconstructions(model: LoadedModel, features: ModuleType, args: Namespace, minutes: float) -> dict[str, Any]:
+def of_reconstructions(model: Model, features: ModuleType, args: Namespace, minutes: float) -> dict[str, Any]:
     """Figures of the held-out images' reconstructions."""
 
     def make() -> dict[str, Any]:

@@ -19,7 +19,7 @@ import emoji
 import numpy as np
 import photographs
 
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.checkpoint import Model
 from vae_cli.training.prepare import prepare
 
 MINUTES = {"fashion": 10.0, "emoji": 15.0, "photographs": 15.0, "mnist": 30.0}
@@ -34,7 +34,7 @@ class Subject:
 
     name: str
     run: Path
-    model: LoadedModel
+    model: Model
     images: np.ndarray
 
     @property
@@ -87,7 +87,7 @@ def _trained(name: str, args: Namespace) -> Path:
                         common.seconds_of(args.minutes), "--device", args.device, "--seed", args.seed)[0]  # fmt: skip
 
 
-def _held_out(name: str, model: LoadedModel, args: Namespace) -> np.ndarray:
+def _held_out(name: str, model: Model, args: Namespace) -> np.ndarray:
     if name == "emoji":
         return prepare(model.config).validation.pixels
     if name == "photographs":

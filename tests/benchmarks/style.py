@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from samples import as_features_want
 
-from vae_cli.cli.output import grid, save_picture
+from vae_cli.checkpoint import Model
+from vae_cli.drawing.grids import grid
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.metrics.pictures import ssim
-from vae_cli.tasks.canvas import Canvas
 from vae_cli.tasks.style import LABEL_STRENGTH, Content, ToLabel, likeliest_label, restyle
-from vae_cli.tasks.tiles import Tiles
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.tiles import Tiles
+from vae_cli.windows.working_scale import Canvas
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 PAIRS = (("pullover", "coat"), ("sneaker", "ankle-boot"))
@@ -58,7 +59,7 @@ def likeness(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def of_pair(
-    model: LoadedModel, features: ModuleType, args: Namespace, pair: tuple[str, str], strength: float
+    model: Model, features: ModuleType, args: Namespace, pair: tuple[str, str], strength: float
 ) -> dict[str, float]:
     """Figures of one pair of labels; a sheet of the first results is written."""
     (contents, ids), (real, _) = (held_out(args, name, args.num) for name in pair)
@@ -81,7 +82,7 @@ def of_pair(
     }
 
 
-def labels_found(model: LoadedModel, args: Namespace) -> float:
+def labels_found(model: Model, args: Namespace) -> float:
     """The share of images whose label the model finds, over all classes."""
     assert model.flow is not None
     right = []

@@ -29,21 +29,21 @@ import common
 import numpy as np
 import torch
 
+from vae_cli.checkpoint import Model
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import decode, expected_images
 from vae_cli.tasks.interpolate import Way, ends_of_images, even_shares, way_between
 from vae_cli.tasks.noise_walk import NoiseWalk, slerp
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
-from vae_cli.training.checkpoint import LoadedModel
 
 NUM_FRAMES = 9
 NAMES = ("fd", "precision", "recall", "coverage")
 MAX_RATIO = 2.0
-MakeWay = Callable[[LoadedModel, Latents, Latents], Way]
+MakeWay = Callable[[Model, Latents, Latents], Way]
 
 
-def arcs(model: LoadedModel, a: Latents, b: Latents) -> Way:
+def arcs(model: Model, a: Latents, b: Latents) -> Way:
     """Arcs between latents, standardised."""
     flow = model.flow
     assert flow is not None
@@ -55,7 +55,7 @@ def arcs(model: LoadedModel, a: Latents, b: Latents) -> Way:
     return way
 
 
-def noise_mixed(model: LoadedModel, a: Latents, b: Latents) -> Way:
+def noise_mixed(model: Model, a: Latents, b: Latents) -> Way:
     """Through the noise of the flow, told a mixture of the ends' clusters."""
     assert model.flow is not None
     walk = NoiseWalk.between(model, model.flow, a.noise[0], b.noise[0])
@@ -87,19 +87,19 @@ def pairs(images: np.ndarray, labels: np.ndarray | None, num: int, seed: int) ->
     return images[order[:num]], images[order[num : 2 * num]]
 
 
-def middles(model: LoadedModel, way: Way, num: int) -> np.ndarray:
+def middles(model: Model, way: Way, num: int) -> np.ndarray:
     """uint8 [num, H, W, C]: half-way of every row."""
     return np.stack(list(decode(model, way(torch.arange(num), torch.full((num,), 0.5)))))
 
 
-def step_ratio(model: LoadedModel, way: Way, shares: torch.Tensor) -> float:
+def step_ratio(model: Model, way: Way, shares: torch.Tensor) -> float:
     """Largest step over the smallest, of row 0."""
     latents = way(torch.zeros(len(shares), dtype=torch.long), shares)
     steps = torch.cat(list(expected_images(model, latents))).diff(dim=0).square().mean((1, 2, 3)).sqrt()
     return (steps.max() / steps.min()).item()
 
 
-def evenness(model: LoadedModel, a: np.ndarray, b: np.ndarray, make: MakeWay) -> dict[str, float]:
+def evenness(model: Model, a: np.ndarray, b: np.ndarray, make: MakeWay) -> dict[str, float]:
     """Medians over pairs of images of the steps' ratio, at equal shares and where `vae interpolate` puts frames."""
     equal, placed = [], []
     for first, last in zip(a, b, strict=True):
@@ -110,7 +110,7 @@ def evenness(model: LoadedModel, a: np.ndarray, b: np.ndarray, make: MakeWay) ->
     return {"equal_shares": float(np.median(equal)), "placed": float(np.median(placed))}
 
 
-def of_pictures(model: LoadedModel, images: np.ndarray, features: ModuleType, args: Namespace) -> dict[str, Any]:
+def of_pictures(model: Model, images: np.ndarray, features: ModuleType, args: Namespace) -> dict[str, Any]:
     """Figures of mid-points by way, and of what they are held against."""
     a, b = pairs(images, None, args.num, args.seed)
     real = as_features_want(images)
@@ -132,7 +132,7 @@ def of_pictures(model: LoadedModel, images: np.ndarray, features: ModuleType, ar
     }
 
 
-def of_steps(model: LoadedModel, images: np.ndarray, labels: np.ndarray, args: Namespace) -> dict[str, Any]:
+def of_steps(model: Model, images: np.ndarray, labels: np.ndarray, args: Namespace) -> dict[str, Any]:
     """Figures of the steps by way, of pairs at random and of one class."""
     key = [args.walks, args.seed, str(model.path), model.step]
     return {

@@ -18,7 +18,8 @@ from vae_cli.cli.inputs import scan_as_trained
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
 from vae_cli.config import RunConfig
-from vae_cli.data.scan import scan, split_images
+from vae_cli.dataset.scan import scan
+from vae_cli.dataset.split import split_images
 from vae_cli.tasks import augment_checks
 from vae_cli.tasks.augment import METHODS, WITH_PARTNER, Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from deep_files import opened, stored
 
-from vae_cli.data.deep_picture import DeepPicture
-from vae_cli.data.deep_png import PngChunks
+from vae_cli.files.png_in_place import PngChunks
+from vae_cli.files.samples import DeepPicture
 
 from .conftest import draw, draw_mask
 

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from vae_cli import errors
 from vae_cli.cli.app import app
-from vae_cli.cli.progress import quoted
 from vae_cli.cli.stops import Terminated
+from vae_cli.printable import shell_quoted
 
 from .conftest import draw
 
@@ -91,7 +91,7 @@ def test_every_exit_code(monkeypatch, tmp_path: Path, error: BaseException, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("vae_cli.data.scan.scan", fail)
+    monkeypatch.setattr("vae_cli.dataset.scan.scan", fail)
     result = CliRunner().invoke(app, ["check", str(tmp_path), "--json"])
     assert result.exit_code == code
     assert f'"code": {code}' in result.stdout and result.stdout.count("\n") == 1
@@ -103,7 +103,8 @@ def test_every_exit_code(monkeypatch, tmp_path: Path, error: BaseException, code
 
 def test_sigterm(tmp_path: Path) -> None:
     code = (
-        "import time, vae_cli.data.scan as s; s.scan = lambda *a, **k: (print('ready', flush=True), time.sleep(60))\n"
+        "import time, vae_cli.dataset.scan as s\n"
+        "s.scan = lambda *a, **k: print('ready', flush=True) or time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code + "from vae_cli.cli.app import main; main()", "check", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -147,8 +148,8 @@ def test_images_none_of_which_can_be_read(vae, run: Path, tmp_path: Path) -> Non
 
 
 def test_a_file_name_in_a_suggested_command_is_no_option() -> None:
-    assert quoted(Path("-x y.png")) == "'./-x y.png'" and quoted(Path("a/-x.png")) == "a/-x.png"
-    assert quoted("-label") == "-label"
+    assert shell_quoted(Path("-x y.png")) == "'./-x y.png'" and shell_quoted(Path("a/-x.png")) == "a/-x.png"
+    assert shell_quoted("-label") == "-label"
 
 
 def test_closed_pipe_is_quiet(photos: Path) -> None:

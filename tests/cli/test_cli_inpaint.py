@@ -8,7 +8,7 @@ import pytest
 from deep_files import stored
 from PIL import Image
 
-from vae_cli.data.deep_picture import DeepPicture
+from vae_cli.files.samples import DeepPicture
 from vae_cli.training.loop import Trainer
 
 from .conftest import SIDE, draw, draw_mask, pixels

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_cli.cli.label_sheet import folder_names, sheet
+from vae_cli.drawing.label_sheet import folder_names, sheet
 from vae_cli.metrics import classifier
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE
 

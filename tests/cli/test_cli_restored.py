@@ -13,8 +13,8 @@ from PIL import Image
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, own_colours, with_changes
 from vae_cli.cli.results import Results
-from vae_cli.data.originals import open_original
 from vae_cli.errors import DataError, WriteError
+from vae_cli.files.originals import open_original
 
 from .conftest import draw, pixels
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from vae_cli.checkpoint import WEIGHTS, Facts, weights_of, write_checkpoint
 from vae_cli.config import Layer, resolve_config
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import build_vae
-from vae_cli.training.checkpoint import WEIGHTS, Facts, weights_of, write_checkpoint
 
 LABELS, IMAGES_OF_LABELS = ("cat", "dog"), (7, 9, 0)
 SETTINGS: dict[str, Layer] = {

@@ -5,9 +5,9 @@ from tiny import tiny_flow, tiny_vae
 from torch import Tensor
 
 from vae_cli.model.clusters import k_means, k_means_by_label, nearest
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow
 from vae_cli.model.priors import clusters_of_images, latents_of_images
-from vae_cli.model.view import View
 
 CENTERS = torch.tensor([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
 
@@ -140,7 +140,7 @@ def test_an_images_cluster_depends_on_seed_and_number_alone() -> None:
 @torch.inference_mode()
 def test_the_cluster_is_seen_and_minus_one_is_none() -> None:
     flow, _ = clustered()
-    noise, nothing = torch.randn(4, *flow.shape), View.nothing(4, 1, (8, 8), torch.device("cpu"))
+    noise, nothing = torch.randn(4, *flow.shape), Condition.nothing(4, 1, (8, 8), torch.device("cpu"))
     results = [flow.solve(noise, nothing.with_cluster(torch.full((4,), cluster)), steps=2) for cluster in (-1, 0, 1)]
     assert torch.equal(results[0], flow.solve(noise, nothing, steps=2))
     for a, b in ((0, 1), (0, 2), (1, 2)):

@@ -10,11 +10,11 @@ from tiny import GRID, VECTOR, tiny_config, tiny_flow
 from torch import Tensor, nn
 
 from vae_cli.config import Layer
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import MAX_NOISE_SCALE, LatentFlow, build_flow
 from vae_cli.model.nets import Attention
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.velocity import VelocityNet, even_times, integrate
-from vae_cli.model.view import View
 
 FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
 
@@ -29,11 +29,11 @@ def times(steps: int) -> list[float]:
     return torch.linspace(0, 1, steps + 1).tolist()
 
 
-def half_view(x: Tensor, label: int = -1) -> View:
+def half_view(x: Tensor, label: int = -1) -> Condition:
     """The left half is known."""
     observed = torch.zeros(len(x), 1, *x.shape[2:])
     observed[..., : x.shape[3] // 2] = 1
-    return View.of(x, observed, torch.zeros(len(x)), torch.full((len(x),), label))
+    return Condition.of(x, observed, torch.zeros(len(x)), torch.full((len(x),), label))
 
 
 # The solver
@@ -88,7 +88,7 @@ def test_backwards_undoes_forwards() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_more_steps_converge(form: str) -> None:
     _, flow = tiny_flow(FORMS[form])
-    noise, view = torch.randn(3, *flow.shape), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+    noise, view = torch.randn(3, *flow.shape), Condition.nothing(3, 1, (8, 8), torch.device("cpu"))
     coarse, fine, finest = (flow.solve(noise, view, steps=steps) for steps in (4, 32, 64))
     assert (fine - finest).abs().max() < 0.5 * (coarse - finest).abs().max()
 
@@ -96,7 +96,7 @@ def test_more_steps_converge(form: str) -> None:
 def test_a_later_start_takes_its_share_of_the_steps() -> None:
     """Of 8 steps, 4 from the middle on; two at least, unless one was asked for; and none of the way from the end."""
     _, flow = tiny_flow()
-    u, view = torch.randn(3, *flow.shape), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+    u, view = torch.randn(3, *flow.shape), Condition.nothing(3, 1, (8, 8), torch.device("cpu"))
 
     def by_hand(start: float, steps: int) -> Tensor:
         return flow.restore(integrate(flow.velocity_under(view), u, even_times(start, 1, steps)))
@@ -112,7 +112,7 @@ def test_an_untrained_flow_draws_gaussian_latents() -> None:
     config = tiny_config(FORMS["grid"])
     flow = build_flow(config, (2, 2, 2), 0)
     flow.set_statistics(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))
-    noise, view = torch.randn(3, 2, 2, 2), View.nothing(3, 1, (8, 8), torch.device("cpu"))
+    noise, view = torch.randn(3, 2, 2, 2), Condition.nothing(3, 1, (8, 8), torch.device("cpu"))
     torch.testing.assert_close(flow.solve(noise, view, steps=1), flow.restore(noise))
     assert not torch.allclose(flow.solve(noise, view, steps=1), noise, atol=0.1)
 
@@ -146,7 +146,7 @@ def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expe
     flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
     flow.set_statistics(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))
     noise = torch.randn(200, *flow.shape)
-    nothing = View.nothing(200, 1, (8, 8), torch.device("cpu"))
+    nothing = Condition.nothing(200, 1, (8, 8), torch.device("cpu"))
     flow.calibrate(flow.restore(spread * noise), nothing.cluster, noise, nothing, steps=40, seen=as_it_is)
     assert flow.noise_scale.item() == pytest.approx(expected, abs=0.01)
 
@@ -160,7 +160,7 @@ def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
     flow.centroids[0] = 5.0
     r = torch.randn(100, *flow.shape)
     r = (r - r.mean()) / r.std(correction=0)
-    nothing = View.nothing(100, 1, (8, 8), torch.device("cpu"))
+    nothing = Condition.nothing(100, 1, (8, 8), torch.device("cpu"))
     missing = 1.05**2 - 1
     for cluster, at_most in ((0, 0.5**2 + 1.1**2 - 1), (-1, 5.5**2 - 5**2 + 1.1**2 - 1)):
         told = torch.full_like(nothing.cluster, cluster)
@@ -172,7 +172,7 @@ def test_spread_that_does_not_show_in_the_picture_does_not_count() -> None:
     """One channel of the data is 1.05 times as wide as the noise, the other three times, but the decoder ignores it."""
     flow = build_flow(tiny_config(FORMS["grid"]), (2, 2, 2), 0)
     noise = torch.randn(200, *flow.shape)
-    nothing = View.nothing(200, 1, (8, 8), torch.device("cpu"))
+    nothing = Condition.nothing(200, 1, (8, 8), torch.device("cpu"))
     data = torch.stack([1.05 * noise[:, 0], 3 * noise[:, 1]], dim=1)
     shown = torch.tensor([1.0, 0.0])[:, None, None]
     flow.calibrate(data, nothing.cluster, noise, nothing, steps=40, seen=lambda z: shown * z)
@@ -186,9 +186,9 @@ def test_spread_that_does_not_show_in_the_picture_does_not_count() -> None:
 def test_with_nothing_observed_no_pixel_has_influence(form: str) -> None:
     _, flow = tiny_flow(FORMS[form])
     noise = torch.randn(2, *flow.shape)
-    none = View.nothing(2, 1, (8, 8), torch.device("cpu"))
-    blind = View.of(torch.randn(2, 1, 8, 8), torch.zeros(2, 1, 8, 8), torch.full((2,), 30.0), torch.tensor([-1, -1]),
-                    torch.randn(2, 1, 8, 8))  # fmt: skip
+    none = Condition.nothing(2, 1, (8, 8), torch.device("cpu"))
+    unknown, sigma = torch.zeros(2, 1, 8, 8), torch.full((2,), 30.0)
+    blind = Condition.of(torch.randn(2, 1, 8, 8), unknown, sigma, torch.tensor([-1, -1]), torch.randn(2, 1, 8, 8))
     assert torch.equal(flow.solve(noise, blind, steps=3), flow.solve(noise, none, steps=3))
 
 
@@ -208,17 +208,17 @@ def test_a_dark_pixel_is_not_an_unknown_one() -> None:
     """Zero stands for grey as well as for nothing: only `observed` tells them apart."""
     _, flow = tiny_flow()
     noise, grey = torch.randn(1, *flow.shape), torch.zeros(1, 1, 8, 8)
-    none = View.nothing(1, 1, (8, 8), torch.device("cpu"))
-    known = View.of(grey, torch.ones_like(grey), torch.zeros(1), torch.tensor([-1]))
+    none = Condition.nothing(1, 1, (8, 8), torch.device("cpu"))
+    known = Condition.of(grey, torch.ones_like(grey), torch.zeros(1), torch.tensor([-1]))
     assert not torch.allclose(flow.solve(noise, known, steps=2), flow.solve(noise, none, steps=2))
 
 
 def test_the_noise_level_is_seen_and_scaled() -> None:
     x = torch.zeros(1, 1, 8, 8)
     noise = torch.randn(1, 1, 8, 8)
-    view = View.of(x, torch.ones_like(x), torch.tensor([51.0]), torch.tensor([-1]), noise)
+    view = Condition.of(x, torch.ones_like(x), torch.tensor([51.0]), torch.tensor([-1]), noise)
     torch.testing.assert_close(view.pixels, (0.4 * noise).clamp(-1, 1))
-    bright = View.of(x + 1, torch.ones_like(x), torch.tensor([51.0]), torch.tensor([-1]), noise.abs())
+    bright = Condition.of(x + 1, torch.ones_like(x), torch.tensor([51.0]), torch.tensor([-1]), noise.abs())
     assert bright.pixels.max() == 1, "noise on white is cut, as in a file"
     image = view.as_image()
     assert image.shape == (1, 3, 8, 8)
@@ -253,7 +253,7 @@ def test_labels_matter_and_minus_one_is_none() -> None:
 
 def test_a_flow_without_labels_takes_minus_one() -> None:
     _, flow = tiny_flow(num_labels=0)
-    view = View.nothing(2, 1, (8, 8), torch.device("cpu"))
+    view = Condition.nothing(2, 1, (8, 8), torch.device("cpu"))
     assert flow.solve(torch.randn(2, *flow.shape), view, steps=1).isfinite().all()
 
 
@@ -263,7 +263,7 @@ def test_guidance() -> None:
     noise, x = torch.randn(2, *flow.shape), torch.rand(2, 1, 8, 8)
     labelled, plain = half_view(x, 1), half_view(x, -1)
 
-    def solved(view: View, guidance: float = 1.0) -> Tensor:
+    def solved(view: Condition, guidance: float = 1.0) -> Tensor:
         return flow.solve(noise, view, steps=1, guidance=guidance)
 
     torch.testing.assert_close(solved(labelled, 1 + 1e-6), solved(labelled), rtol=1e-4, atol=1e-4)
@@ -302,7 +302,7 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
     z, which = mixture(4000, generator)
     flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3)))
     optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
-    view = View.nothing(256, 1, (4, 4), torch.device("cpu"))
+    view = Condition.nothing(256, 1, (4, 4), torch.device("cpu"))
     for _ in range(400):
         rows = torch.randint(0, len(z), (256,), generator=generator)
         hidden = torch.rand(256, generator=generator) < 0.3
@@ -316,7 +316,7 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
         loss.backward()
         optimizer.step()
     flow.eval()
-    many = View.nothing(4000, 1, (4, 4), torch.device("cpu"))
+    many = Condition.nothing(4000, 1, (4, 4), torch.device("cpu"))
     noise = torch.randn(4000, 2, 1, 1, generator=generator)
     with torch.inference_mode():
         drawn = flow.solve(noise, many, steps=20).flatten(1)

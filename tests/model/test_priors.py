@@ -4,8 +4,9 @@ import torch
 from tiny import LADDER, tiny_flow, tiny_vae
 
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.priors import image_generator, latents_of_images, noise_of_images
+from vae_cli.model.priors import latents_of_images, noise_of_images
 from vae_cli.model.vae import Latents
+from vae_cli.randomness import image_generator
 
 
 def test_an_image_has_its_noise_in_any_company() -> None:

@@ -5,16 +5,16 @@ import torch
 from tiny import tiny_config, tiny_flow
 from torch import Tensor
 
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.refiner import Refiner
-from vae_cli.model.view import View
 
 
-def half_known(x: Tensor, sigma: float = 0.0) -> View:
+def half_known(x: Tensor, sigma: float = 0.0) -> Condition:
     """The upper half of each picture."""
     observed = torch.zeros_like(x[:, :1])
     observed[:, :, : x.shape[2] // 2] = 1
-    return View.of(x, observed, torch.full((len(x),), sigma), torch.full((len(x),), -1))
+    return Condition.of(x, observed, torch.full((len(x),), sigma), torch.full((len(x),), -1))
 
 
 def grey(z: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def grey(z: Tensor) -> Tensor:
     return torch.zeros(len(z), 1, 8, 8)
 
 
-def loss_of(flow: LatentFlow, x: Tensor, view: View, rows: Tensor | None = None) -> Tensor:
+def loss_of(flow: LatentFlow, x: Tensor, view: Condition, rows: Tensor | None = None) -> Tensor:
     """The refiner's."""
     z, half = torch.zeros(len(x), *flow.shape), torch.full((len(x),), 0.5)
     found: Tensor = flow(z, z + 1, half, view, x, torch.arange(len(x)) if rows is None else rows, grey)[1]

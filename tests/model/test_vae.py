@@ -6,6 +6,7 @@ from tiny import GRID, LADDER, VECTOR, tiny_config, tiny_flow, tiny_vae
 from torch import Tensor
 
 from vae_cli.config import Layer, RunConfig, merge, resolve_config
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import (
     VAE,
@@ -17,7 +18,6 @@ from vae_cli.model.vae import (
     draw_noise,
     repeated,
 )
-from vae_cli.model.view import View
 from vae_cli.presets import PRESETS
 
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized_logistic", "logistic_mixture")
@@ -79,7 +79,7 @@ def test_every_weight_of_the_flow_trains(form: str, num_labels: int, size: tuple
     flow = build_flow(config, vae.latent_shapes[0], num_labels)
     x = random_images(3, vae)
     labels = torch.tensor([-1, 0, 1] if num_labels else [-1, -1, -1])
-    view = View.of(x, torch.ones(3, 1, *size), torch.zeros(3), labels)
+    view = Condition.of(x, torch.ones(3, 1, *size), torch.zeros(3), labels)
     noise = torch.randn(3, *vae.latent_shapes[0])
     rows, times = torch.tensor([0, 2]), torch.tensor([0.2, 0.5, 0.8])
     losses = flow(noise, noise.flip(0), times, view, x, rows, lambda z: x[: len(z)])

@@ -8,7 +8,8 @@ import torch
 from tiny import VECTOR, image_set, randomised, tiny_model
 from torch import nn
 
-from vae_cli.data.cache import ImageSet
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.cache import ImageSet
 from vae_cli.errors import ConfigError
 from vae_cli.metrics import classifier
 from vae_cli.model.vae import Latents
@@ -27,7 +28,6 @@ from vae_cli.tasks.augment_checks import (
     thumbnails,
 )
 from vae_cli.tasks.reconstruct import reconstruct
-from vae_cli.training.checkpoint import LoadedModel
 
 NAMES = ("a", "b")
 NOTHING_HELD_OUT = np.zeros((0, 8, 8, 1), np.uint8)
@@ -35,7 +35,7 @@ NO_CHECKS = Checks(None, thumbnails(NOTHING_HELD_OUT), 0.0)
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
+def model() -> Model:
     """With a VAE whose reconstructions differ."""
     model = tiny_model(num_labels=2)
     randomised(model.vae, 1.0, seed=3)
@@ -49,7 +49,7 @@ def sources() -> ImageSet:
 
 
 def made(
-    model: LoadedModel, sources: ImageSet, count: int = 2, checks: Checks = NO_CHECKS, **settings: object
+    model: Model, sources: ImageSet, count: int = 2, checks: Checks = NO_CHECKS, **settings: object
 ) -> list[Augmented]:
     names = {"label_names": NAMES} if (sources.labels >= 0).any() else {}
     return list(augment(model, sources, [count] * len(sources.ids), checks, **{**names, **settings}))  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def test_balance_ends_with_classes_of_one_size(per_image: int) -> None:
     assert np.ptp(counts[images.labels == 1]) <= 1, "a class's images share what is missing"
 
 
-def test_images_come_in_order_and_are_numbered(model: LoadedModel, sources: ImageSet) -> None:
+def test_images_come_in_order_and_are_numbered(model: Model, sources: ImageSet) -> None:
     counts = [2, 0, 1, 3, 0, 0, 1, 0]
     images = list(augment(model, sources, counts, NO_CHECKS, label_names=NAMES))
     places = [(image.source, image.number) for image in images]
@@ -97,7 +97,7 @@ def test_images_come_in_order_and_are_numbered(model: LoadedModel, sources: Imag
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_depends_on_seed_id_and_number(model: LoadedModel, sources: ImageSet, method: str) -> None:
+def test_it_depends_on_seed_id_and_number(model: Model, sources: ImageSet, method: str) -> None:
     settings = {"method": method, "strength": 0.8}
     three = pixels_of(made(model, sources, 3, **settings)).reshape(8, 3, 8, 8)
     assert np.array_equal(pixels_of(made(model, sources, 1, **settings)).reshape(8, 8, 8), three[:, 0])
@@ -108,14 +108,14 @@ def test_it_depends_on_seed_id_and_number(model: LoadedModel, sources: ImageSet,
 
 
 @pytest.mark.parametrize("method", ["posterior", "renoise", "sample"])
-def test_other_images_have_no_part_in_it(model: LoadedModel, sources: ImageSet, method: str) -> None:
+def test_other_images_have_no_part_in_it(model: Model, sources: ImageSet, method: str) -> None:
     whole, alone = made(model, sources, method=method), made(model, part_of(sources, [5]), method=method)
     assert np.array_equal(pixels_of(whole)[10:12], pixels_of(alone))
 
 
 @pytest.mark.parametrize("method", RANKED)
 def test_blocks_and_chunks_leave_no_trace(
-    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch, method: str
+    model: Model, sources: ImageSet, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Nor do checks that refuse some candidates, nor what is known already."""
     torch.manual_seed(0)
@@ -134,8 +134,8 @@ def test_blocks_and_chunks_leave_no_trace(
     assert all_made() == whole
 
 
-def test_auto_is_the_first_method_that_can_be_used(model: LoadedModel) -> None:
-    def methods(model: LoadedModel, labels: list[int]) -> list[str]:
+def test_auto_is_the_first_method_that_can_be_used(model: Model) -> None:
+    def methods(model: Model, labels: list[int]) -> list[str]:
         return [image.method for image in made(model, set_of(labels), 1)]
 
     vector, flowless = (
@@ -150,7 +150,7 @@ def test_auto_is_the_first_method_that_can_be_used(model: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize("method", ["posterior", "renoise", *WITH_PARTNER])
-def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources: ImageSet, method: str) -> None:
+def test_strength_leads_away_from_the_reconstruction(model: Model, sources: ImageSet, method: str) -> None:
     rebuilt = np.stack(list(reconstruct(model, sources.pixels))).astype(float)
 
     def distance(strength: float) -> float:
@@ -160,7 +160,7 @@ def test_strength_leads_away_from_the_reconstruction(model: LoadedModel, sources
     assert 0.2 < distance(0.3) < distance(1)
 
 
-def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> None:
+def test_the_label_guides_the_flow(model: Model, sources: ImageSet) -> None:
     swapped = list(augment(model, sources, [1] * 8, NO_CHECKS, label_names=("b", "a"), method="renoise", strength=0.9))
     unknown = list(augment(model, sources, [1] * 8, NO_CHECKS, label_names=("x", "y"), method="renoise", strength=0.9))
     told = pixels_of(made(model, sources, 1, method="renoise", strength=0.9))
@@ -168,7 +168,7 @@ def test_the_label_guides_the_flow(model: LoadedModel, sources: ImageSet) -> Non
 
 
 @pytest.mark.parametrize("method", WITH_KIN)
-def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_partners_are_of_the_class_and_near(model: Model, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     sources = image_set(40, num_labels=2)
     small = thumbnails(sources.pixels)
     monkeypatch.setattr(augment_sources, "NUM_PARTNERS", 8)
@@ -181,7 +181,7 @@ def test_partners_are_of_the_class_and_near(model: LoadedModel, monkeypatch: pyt
     assert np.mean(gaps) < 0.7 * np.mean(others)
 
 
-def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(model: LoadedModel) -> None:
+def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(model: Model) -> None:
     """On the arc through both, where the flow's standardised latents are: the angle to the partner shrinks or grows."""
     torch.manual_seed(0)
     a, b = (Latents(tuple(torch.randn(3, *shape) for shape in model.vae.latent_shapes)) for _ in range(2))
@@ -199,7 +199,7 @@ def test_mixed_latents_lie_towards_the_partner_and_extrapolated_ones_beyond(mode
         assert torch.allclose(angles(latents, a), 0.3 * whole, atol=1e-3)
 
 
-def test_looks_come_from_images_of_any_class(model: LoadedModel) -> None:
+def test_looks_come_from_images_of_any_class(model: Model) -> None:
     sources = image_set(10, num_labels=2)
     images = made(model, sources, 8, method="style")
     assert all(image.partner is not None and image.partner != image.source for image in images)
@@ -208,7 +208,7 @@ def test_looks_come_from_images_of_any_class(model: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize("method", ["mix", "style"])
-def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_one_more_image_changes_few_partners(model: Model, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(augment_sources, "NUM_PARTNERS", 1)
     sources = image_set(40)
     partners = [image.partner for image in made(model, sources, 1, method=method)]
@@ -220,7 +220,7 @@ def test_one_more_image_changes_few_partners(model: LoadedModel, monkeypatch: py
 # What is never kept
 
 
-def test_near_copies_of_held_out_images_are_never_kept(model: LoadedModel, sources: ImageSet) -> None:
+def test_near_copies_of_held_out_images_are_never_kept(model: Model, sources: ImageSet) -> None:
     """Two of the held-out images are what the sources look like, rebuilt; what is made of those has to go."""
     rebuilt = np.stack(list(reconstruct(model, sources.pixels)))
     checks = Checks(None, thumbnails(rebuilt[[1, 4]]), 12.0)
@@ -248,7 +248,7 @@ def test_near_a_held_out_image_but_nearer_to_its_source() -> None:
 
 
 def test_what_the_classifier_doubts_is_drawn_anew_and_nearer(
-    model: LoadedModel, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
+    model: Model, sources: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Moody(nn.Sequential):
         """Sure of an image's class from the third look on."""
@@ -271,7 +271,7 @@ def test_what_the_classifier_doubts_is_drawn_anew_and_nearer(
 
 
 @pytest.mark.parametrize("method", RANKED)
-def test_the_hardest_candidate_is_kept_that_still_passes(model: LoadedModel, sources: ImageSet, method: str) -> None:
+def test_the_hardest_candidate_is_kept_that_still_passes(model: Model, sources: ImageSet, method: str) -> None:
     """A judge that is the less sure the brighter a picture is, and takes the brightest for another class."""
 
     class Judge(nn.Module):
@@ -295,7 +295,7 @@ def test_the_hardest_candidate_is_kept_that_still_passes(model: LoadedModel, sou
 
 
 @pytest.mark.parametrize("method", RANKED)
-def test_nothing_to_tell_classes_by_makes_one_candidate(model: LoadedModel, sources: ImageSet, method: str) -> None:
+def test_nothing_to_tell_classes_by_makes_one_candidate(model: Model, sources: ImageSet, method: str) -> None:
     """No classifier, or no label."""
 
     def num_made(images: ImageSet, net: nn.Sequential | None) -> int:
@@ -364,7 +364,7 @@ def test_thumbnails_are_distances_in_grey_levels() -> None:
 # Other models, other data
 
 
-def test_images_without_labels(model: LoadedModel) -> None:
+def test_images_without_labels(model: Model) -> None:
     images = made(model, image_set(6), 2)
     assert len(pixels_of(images)) == 12
     assert {image.method for image in images} == {"style"}
@@ -385,19 +385,19 @@ def test_a_vector_has_no_look_of_its_own(sources: ImageSet) -> None:
         augment(vector, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="style")
 
 
-def test_one_image_has_no_look_to_take_over(model: LoadedModel, sources: ImageSet) -> None:
+def test_one_image_has_no_look_to_take_over(model: Model, sources: ImageSet) -> None:
     with pytest.raises(ConfigError, match="style: needs two images"):
         augment(model, part_of(sources, [3]), [1], NO_CHECKS, label_names=NAMES, method="style")
 
 
 @pytest.mark.parametrize("method", WITH_KIN)
-def test_one_image_a_class_has_no_partner(model: LoadedModel, method: str) -> None:
+def test_one_image_a_class_has_no_partner(model: Model, method: str) -> None:
     lonely = set_of([0, 1])
     assert method not in {image.method for image in made(model, lonely, 12)}
     with pytest.raises(ConfigError, match=f"{method}: needs two images"):
         augment(model, lonely, [1, 1], NO_CHECKS, label_names=NAMES, method=method)
 
 
-def test_an_unknown_method(model: LoadedModel, sources: ImageSet) -> None:
+def test_an_unknown_method(model: Model, sources: ImageSet) -> None:
     with pytest.raises(ConfigError, match="posterior"):
         augment(model, sources, [1] * 8, NO_CHECKS, label_names=NAMES, method="rotate")

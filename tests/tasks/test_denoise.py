@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from tiny import pictures, tiny_model
 
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
-from vae_cli.model.view import View
+from vae_cli.model.condition import Condition
 from vae_cli.tasks.denoise import denoise
-from vae_cli.tasks.grain import estimate_sigma
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.picture_noise import estimate_sigma
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
+def model() -> Model:
     return tiny_model()
 
 
-def one(model: LoadedModel, image: np.ndarray, **settings: object) -> np.ndarray:
+def one(model: Model, image: np.ndarray, **settings: object) -> np.ndarray:
     return next(denoise(model, image, **{"sigma": 25.0, "image_id": "a", **settings}))  # type: ignore[arg-type]
 
 
@@ -59,13 +59,13 @@ def test_sigma_of_next_to_nothing_is_a_number(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (3, 5), (20, 9), (8, 30)])
-def test_any_size_comes_back_in_its_size(model: LoadedModel, size: tuple[int, int]) -> None:
+def test_any_size_comes_back_in_its_size(model: Model, size: tuple[int, int]) -> None:
     found = one(model, np.full((*size, 1), 90, np.uint8))
     assert found.shape == (*size, 1) and found.dtype == np.float32
     assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 255
 
 
-def test_windows_are_put_back_where_they_came_from(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_are_put_back_where_they_came_from(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a refiner that returns what it sees, the picture is what it was, however many windows it takes."""
     assert model.flow is not None
     monkeypatch.setattr(type(model.flow), "refine", lambda self, decoded, view, time: view.pixels)
@@ -78,7 +78,7 @@ def test_windows_are_put_back_where_they_came_from(model: LoadedModel, monkeypat
 # Pictures
 
 
-def test_it_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
+def test_it_depends_on_seed_id_and_number_only(model: Model) -> None:
     image = pictures(1)[0]
     three = list(denoise(model, image, sigma=25, image_id="a", samples=3))
     assert np.array_equal(three[0], next(denoise(model, image, sigma=25, image_id="a", samples=1)))
@@ -87,15 +87,15 @@ def test_it_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
     assert np.array_equal(one(model, image), one(model, image))
 
 
-def test_the_mean_is_steadier_than_a_sample(model: LoadedModel) -> None:
+def test_the_mean_is_steadier_than_a_sample(model: Model) -> None:
     """Over seeds."""
     image = pictures(1)[0]
     means, samples = (np.stack([one(model, image, seed=seed, samples=count) for seed in range(4)]) for count in (0, 1))
     assert means.std(0).mean() < 0.7 * samples.std(0).mean()
 
 
-def test_all_pixels_are_told_with_their_noise(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[View] = []
+def test_all_pixels_are_told_with_their_noise(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Condition] = []
     real = type(model.flow).refine
 
     def refine(self, decoded, view, time):  # type: ignore[no-untyped-def]
@@ -108,7 +108,7 @@ def test_all_pixels_are_told_with_their_noise(model: LoadedModel, monkeypatch: p
 
 
 @pytest.mark.parametrize("samples", [0, 2])
-def test_a_picture_without_noise_comes_back_as_it_is(model: LoadedModel, samples: int) -> None:
+def test_a_picture_without_noise_comes_back_as_it_is(model: Model, samples: int) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (20, 9, 1), dtype=np.uint16)
     found = list(denoise(model, image, sigma=0, image_id="a", samples=samples))
     assert len(found) == max(samples, 1)
@@ -116,6 +116,6 @@ def test_a_picture_without_noise_comes_back_as_it_is(model: LoadedModel, samples
         np.testing.assert_array_equal(np.rint(picture * 257), image)
 
 
-def test_a_model_without_a_flow_removes_nothing(model: LoadedModel) -> None:
+def test_a_model_without_a_flow_removes_nothing(model: Model) -> None:
     with pytest.raises(ConfigError, match="flow"):
         one(replace(model, flow=None), pictures(1)[0])

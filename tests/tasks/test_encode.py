@@ -5,12 +5,12 @@ import pytest
 import torch
 from tiny import LADDER, VECTOR, pictures, tiny_model, vivid
 
+from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import DataError
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import CHUNK, decode, encode, encode_all, latents_from
 from vae_cli.tasks.reconstruct import reconstruct
-from vae_cli.training.checkpoint import LoadedModel
 
 KINDS: dict[str, Layer] = {
     "grid": {},
@@ -20,11 +20,11 @@ KINDS: dict[str, Layer] = {
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
-def model(request: pytest.FixtureRequest) -> LoadedModel:
+def model(request: pytest.FixtureRequest) -> Model:
     return vivid(tiny_model(KINDS[request.param]))
 
 
-def test_means_decode_to_the_reconstructions(model: LoadedModel) -> None:
+def test_means_decode_to_the_reconstructions(model: Model) -> None:
     images = pictures(CHUNK + 3)
     encoded = encode_all(model, images)
     shapes = model.vae.latent_shapes
@@ -36,7 +36,7 @@ def test_means_decode_to_the_reconstructions(model: LoadedModel) -> None:
         np.testing.assert_array_equal(decoded, rebuilt)
 
 
-def test_an_image_is_encoded_alike_whatever_stands_beside_it(model: LoadedModel) -> None:
+def test_an_image_is_encoded_alike_whatever_stands_beside_it(model: Model) -> None:
     images = pictures(5)
     all_of_them, alone = encode_all(model, images), encode_all(model, images[3:4])
     for many, one in zip((*all_of_them.means, *all_of_them.stds), (*alone.means, *alone.stds), strict=True):
@@ -44,7 +44,7 @@ def test_an_image_is_encoded_alike_whatever_stands_beside_it(model: LoadedModel)
         assert many.dtype == np.float32
 
 
-def test_means_and_deviations_are_those_of_the_samples(model: LoadedModel) -> None:
+def test_means_and_deviations_are_those_of_the_samples(model: Model) -> None:
     """Against many samples of the first layer, whose posterior does not depend on other draws."""
     image = pictures(1)
     found = next(encode(model, image))
@@ -55,12 +55,12 @@ def test_means_and_deviations_are_those_of_the_samples(model: LoadedModel) -> No
     np.testing.assert_allclose(drawn.std(0), found.stds[0], rtol=0.1)
 
 
-def arrays_of(model: LoadedModel, num: int = 2) -> list[np.ndarray]:
+def arrays_of(model: Model, num: int = 2) -> list[np.ndarray]:
     return [np.random.default_rng(0).normal(size=(num, *shape)) for shape in model.vae.latent_shapes]
 
 
 @pytest.mark.parametrize("type_name", ["float64", "float16", "int8", ">f4"])
-def test_all_real_numbers_will_do(model: LoadedModel, type_name: str) -> None:
+def test_all_real_numbers_will_do(model: Model, type_name: str) -> None:
     arrays = [array.astype(type_name) for array in arrays_of(model)]
     flat = [array.reshape(2, -1) for array in arrays]
     for chosen in (arrays, flat):
@@ -69,7 +69,7 @@ def test_all_real_numbers_will_do(model: LoadedModel, type_name: str) -> None:
             np.testing.assert_array_equal(layer.numpy(), array.astype(np.float32))
 
 
-def test_wrong_arrays_are_refused_by_what_is_wrong(model: LoadedModel) -> None:
+def test_wrong_arrays_are_refused_by_what_is_wrong(model: Model) -> None:
     shapes, good = model.vae.latent_shapes, arrays_of(model)
     broken = [array.copy() for array in good]
     broken[-1][1].flat[0] = np.nan

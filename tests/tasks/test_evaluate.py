@@ -8,13 +8,13 @@ import torch
 from tiny import LADDER, image_set, pictures, tiny_model
 from torch import Tensor
 
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.metrics.extractors import Extractor
 from vae_cli.metrics.features import frechet_distance
 from vae_cli.tasks import evaluate as module
 from vae_cli.tasks.evaluate import classifier_extractor, compare_samples, evaluate
 from vae_cli.tasks.sample import sample
-from vae_cli.training.checkpoint import LoadedModel
 
 KEYS = {"fid", "kid", "kid_std", "precision", "recall", "density", "coverage"}
 
@@ -28,7 +28,7 @@ PIXELS = Extractor("pixels", 4, first_pixels)
 
 
 @pytest.fixture
-def model() -> LoadedModel:
+def model() -> Model:
     return tiny_model()
 
 
@@ -57,7 +57,7 @@ def test_layers_that_say_nothing_and_much() -> None:
     assert layers[1]["rate_nats"] > 1 and layers[1]["active_units"] > 0
 
 
-def test_as_many_samples_as_images(model: LoadedModel) -> None:
+def test_as_many_samples_as_images(model: Model) -> None:
     images = pictures(70)
     found = compare_samples(model, images, PIXELS, seed=3)
     assert set(found) == KEYS
@@ -66,7 +66,7 @@ def test_as_many_samples_as_images(model: LoadedModel) -> None:
     assert found == compare_samples(model, images, PIXELS, seed=3) != compare_samples(model, images, PIXELS, seed=4)
 
 
-def test_samples_against_themselves(model: LoadedModel) -> None:
+def test_samples_against_themselves(model: Model) -> None:
     drawn = np.stack(list(sample(model, 30, seed=0)))
     found = compare_samples(model, drawn, PIXELS, training=drawn, held_out=pictures(30), seed=0)
     assert found["fid"] == pytest.approx(0, abs=1e-6)
@@ -75,13 +75,13 @@ def test_samples_against_themselves(model: LoadedModel) -> None:
     assert nearest["training_images"] == 30 and nearest["median_ratio"] == 0 and nearest["share_below_1_percent"] == 1
 
 
-def test_the_measured_images_stand_for_held_out_ones(model: LoadedModel) -> None:
+def test_the_measured_images_stand_for_held_out_ones(model: Model) -> None:
     images, training = pictures(12, seed=1), pictures(15, seed=2)
     given = compare_samples(model, images, PIXELS, training=training, held_out=images)
     assert given == compare_samples(model, images, PIXELS, training=training)
 
 
-def test_large_sets_are_thinned_out_evenly(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sets_are_thinned_out_evenly(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_COMPARED", 6)
     monkeypatch.setattr(module, "TRAINING_PER_IMAGE", 2)
     images, reached = pictures(18), []
@@ -95,12 +95,12 @@ def test_large_sets_are_thinned_out_evenly(model: LoadedModel, monkeypatch: pyte
     assert few["nearest_training"]["training_images"] == 4
 
 
-def test_one_image_is_no_set(model: LoadedModel) -> None:
+def test_one_image_is_no_set(model: Model) -> None:
     with pytest.raises(ConfigError, match="one image"):
         compare_samples(model, pictures(1), PIXELS)
 
 
-def test_a_classifier_trained_on_the_spot(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_trained_on_the_spot(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = dict(module.classifier.train_classifier.__kwdefaults__, num_steps=3)
     monkeypatch.setattr(module.classifier.train_classifier, "__kwdefaults__", defaults)
     labelled = image_set(12, num_labels=2)

@@ -10,24 +10,24 @@ import pytest
 from tiny import pictures, tiny_model
 from torch import Tensor
 
+from vae_cli.checkpoint import Model
 from vae_cli.cli.evaluate_holes import Family
-from vae_cli.data.damage import FAMILIES
-from vae_cli.data.pixels import to_unit
+from vae_cli.dataset.random_masks import FAMILIES
 from vae_cli.errors import ConfigError
+from vae_cli.images.pixels import to_unit
 from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB
 from vae_cli.tasks import evaluate_holes as module
 from vae_cli.tasks.evaluate_holes import CHUNK, Filled, HoleMeter, draw_holes, fill_holes
-from vae_cli.training.checkpoint import LoadedModel
 
 Fake = Callable[..., Tensor]
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
+def model() -> Model:
     return tiny_model()
 
 
-def figures(model: LoadedModel, images: np.ndarray, family: str = "half", **settings: int) -> dict[str, float]:
+def figures(model: Model, images: np.ndarray, family: str = "half", **settings: int) -> dict[str, float]:
     meter = HoleMeter()
     for filled in fill_holes(model, images, draw_holes(family, len(images), (8, 8)), **settings):
         meter.add(filled)
@@ -59,7 +59,7 @@ def test_the_command_line_offers_every_family() -> None:
 # Fills
 
 
-def test_known_pixels_are_left_alone(model: LoadedModel) -> None:
+def test_known_pixels_are_left_alone(model: Model) -> None:
     images = pictures(5)
     for number, filled in enumerate(fill_holes(model, images, draw_holes("brush", 5, (8, 8)), fills=3)):
         np.testing.assert_array_equal(filled.image, images[number])
@@ -69,7 +69,7 @@ def test_known_pixels_are_left_alone(model: LoadedModel) -> None:
         assert (inside[0] != inside[1]).any() and (inside[1] != inside[2]).any()
 
 
-def test_a_fill_depends_on_seed_and_numbers_only(model: LoadedModel) -> None:
+def test_a_fill_depends_on_seed_and_numbers_only(model: Model) -> None:
     """Not on how many images are measured (30 images of 3 fills make two chunks), nor on the number of fills."""
     images, holes = pictures(30), list(draw_holes("center", 30, (8, 8)))
     many = list(fill_holes(model, images, holes, fills=3, seed=1))
@@ -85,14 +85,14 @@ def test_a_fill_depends_on_seed_and_numbers_only(model: LoadedModel) -> None:
         assert not np.array_equal(many[0].fills, other.fills), changed
 
 
-def test_what_was_in_the_hole_is_not_told(model: LoadedModel) -> None:
+def test_what_was_in_the_hole_is_not_told(model: Model) -> None:
     images, hole = pictures(1), next(draw_holes("half", 1, (8, 8)))
     other = np.where(hole[:, :, None], 255 - images[0], images[0])
     one, two = (next(fill_holes(model, [image], [hole], fills=2)) for image in (images[0], other))
     np.testing.assert_array_equal(one.fills[:, hole], two.fills[:, hole])
 
 
-def test_memory_is_a_chunk(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_a_chunk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are asked for as they are needed, and every chunk has one size."""
     sizes, asked = [], 0
     monkeypatch.setattr(module, "fill_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or x)
@@ -109,7 +109,7 @@ def test_memory_is_a_chunk(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) 
     assert len(list(found)) == 49 and set(sizes) == {CHUNK} and len(sizes) == math.ceil(500 / CHUNK)
 
 
-def test_without_a_flow_nothing_is_filled(model: LoadedModel) -> None:
+def test_without_a_flow_nothing_is_filled(model: Model) -> None:
     with pytest.raises(ConfigError, match="flow"):
         next(fill_holes(replace(model, flow=None), pictures(1), draw_holes("half", 1, (8, 8))))
 
@@ -117,7 +117,7 @@ def test_without_a_flow_nothing_is_filled(model: LoadedModel) -> None:
 # Figures
 
 
-def test_the_truth_is_as_good_as_it_gets(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_truth_is_as_good_as_it_gets(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = to_unit(pictures(1))
     monkeypatch.setattr(module, "fill_pictures", answers_with(lambda noise: truth.expand(len(noise), -1, -1, -1)))
     found = figures(model, pictures(1))
@@ -125,7 +125,7 @@ def test_the_truth_is_as_good_as_it_gets(model: LoadedModel, monkeypatch: pytest
                      "ssim": pytest.approx(1)}  # fmt: skip
 
 
-def test_one_fill_and_the_mean_of_all(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_fill_and_the_mean_of_all(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills of 0 or 255 on grey 51: each misses by 1/5 or 4/5, their mean by what their shares say."""
     plain = np.full((4, 8, 8, 1), 51, np.uint8)
     monkeypatch.setattr(

@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import LADDER, tiny_model
 
+from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.model.flow import LatentFlow
 from vae_cli.tasks.noise_walk import CHUNK, NoiseWalk, slerp
-from vae_cli.training.checkpoint import LoadedModel
 
 
-def clustered(*layers: Layer) -> tuple[LoadedModel, LatentFlow]:
+def clustered(*layers: Layer) -> tuple[Model, LatentFlow]:
     """A model whose flow knows four clusters: two alike, two far from these and from one another."""
     model = tiny_model(*layers)
     flow = model.flow

@@ -8,16 +8,16 @@ import pytest
 import torch
 from tiny import image_set, tiny_model
 
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.metrics.extractors import Extractor
 from vae_cli.tasks import evaluate as module
 from vae_cli.tasks.evaluate import evaluate, label_accuracy
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE, chosen_labels, label_number, sample, sample_labels
-from vae_cli.training.checkpoint import LoadedModel
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
+def model() -> Model:
     """Labels a, b and c; clusters 0 and 1 under a, 2 and 3 under b, all under c."""
     made = tiny_model({"model": {"flow": {"clusters": 4}}}, num_labels=3)
     assert made.flow is not None
@@ -27,12 +27,12 @@ def model() -> LoadedModel:
     return made
 
 
-def named(model: LoadedModel, *names: str, counts: tuple[int, ...] = ()) -> LoadedModel:
+def named(model: Model, *names: str, counts: tuple[int, ...] = ()) -> Model:
     return replace(model, label_names=names, label_images=counts)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_each_row_is_what_its_label_alone_draws(model: LoadedModel, guidance: float) -> None:
+def test_each_row_is_what_its_label_alone_draws(model: Model, guidance: float) -> None:
     """Over the border between chunks of 64, too."""
     drawn = np.stack(list(sample_labels(model, ["c", "a", "b"], 30, seed=3, guidance=guidance)))
     assert drawn.shape == (90, 8, 8, 1)
@@ -42,13 +42,13 @@ def test_each_row_is_what_its_label_alone_draws(model: LoadedModel, guidance: fl
     assert len({drawn[start : start + 30].tobytes() for start in (0, 30, 60)}) == 3, "the label has no influence"
 
 
-def test_no_label_is_a_row_like_others(model: LoadedModel) -> None:
+def test_no_label_is_a_row_like_others(model: Model) -> None:
     drawn = list(sample_labels(model, [None, "b"], 2, seed=1))
     np.testing.assert_array_equal(drawn[:2], list(sample(model, 2, seed=1)))
     np.testing.assert_array_equal(drawn[2:], list(sample(model, 2, seed=1, label="b")))
 
 
-def test_all_stands_for_every_label_that_was_seen(model: LoadedModel) -> None:
+def test_all_stands_for_every_label_that_was_seen(model: Model) -> None:
     assert chosen_labels(model, ["all"]) == ["a", "b", "c"]
     assert chosen_labels(model, ["b", "all", "b"]) == ["b", "a", "c"]
     assert chosen_labels(model, []) == []
@@ -63,7 +63,7 @@ def test_all_stands_for_every_label_that_was_seen(model: LoadedModel) -> None:
         chosen_labels(named(model), ["all"])
 
 
-def test_names_that_differ_in_case_or_spelling(model: LoadedModel) -> None:
+def test_names_that_differ_in_case_or_spelling(model: Model) -> None:
     known = named(model, "Coat", "coat", unicodedata.normalize("NFD", "käse"))
     assert [label_number(known, name) for name in ("Coat", "coat", "käse")] == [0, 1, 2]
     with pytest.raises(ConfigError, match="did you mean Coat"):
@@ -74,12 +74,12 @@ def test_names_that_differ_in_case_or_spelling(model: LoadedModel) -> None:
         label_number(named(model, *(f"c{number}" for number in range(13))), "zebra")
 
 
-def test_numbers_and_none_are_names(model: LoadedModel) -> None:
+def test_numbers_and_none_are_names(model: Model) -> None:
     known = named(model, "-1", "none", "0")
     assert [label_number(known, name) for name in known.label_names] == [0, 1, 2]
 
 
-def test_samples_are_counted_by_label(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_counted_by_label(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a stand-in that takes every image for b."""
     seen: list[np.ndarray] = []
 
@@ -96,7 +96,7 @@ def test_samples_are_counted_by_label(model: LoadedModel, monkeypatch: pytest.Mo
         label_accuracy(model, replace(extractor, classify=None))
 
 
-def test_figures_of_each_label_make_up_the_whole(model: LoadedModel) -> None:
+def test_figures_of_each_label_make_up_the_whole(model: Model) -> None:
     images = image_set(70, num_labels=2)
     labels = np.where(np.arange(70) < 65, images.labels, -1)
     found = evaluate(model, images.pixels, labels=labels)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny import LADDER, VECTOR, pictures, tiny_model
 
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
-from vae_cli.tasks.canvas import Canvas
-from vae_cli.tasks.looks import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked, towards
+from vae_cli.tasks.latent_statistics import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked, towards
 from vae_cli.tasks.style import (
     CONTRAST,
     MAX_GUIDANCE,
@@ -24,14 +24,14 @@ from vae_cli.tasks.style import (
     likeliest_label,
     restyle,
 )
-from vae_cli.tasks.tiles import Tiles
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.tiles import Tiles
+from vae_cli.windows.working_scale import Canvas
 
 WHITE = (255, 255, 255)
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
+def model() -> Model:
     return tiny_model(num_labels=3)
 
 
@@ -45,7 +45,7 @@ def some_pictures() -> list[np.ndarray]:
     return [pictures(1)[0], pictures(1, (20, 9), seed=1)[0], pictures(1, (5, 30), seed=2)[0], deep]
 
 
-def both(model: LoadedModel, strength: float) -> list[Change]:
+def both(model: Model, strength: float) -> list[Change]:
     """Every kind of change."""
     return [
         ToLabel.of(model, "b", strength=strength),
@@ -58,7 +58,7 @@ def both(model: LoadedModel, strength: float) -> list[Change]:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_any_size_comes_back_in_its_size_and_changed(model: LoadedModel, number: int) -> None:
+def test_any_size_comes_back_in_its_size_and_changed(model: Model, number: int) -> None:
     images = some_pictures()
     for image, found in zip(images, changed(both(model, 1.0)[number], *images), strict=True):
         assert found.shape == image.shape and found.dtype == np.float32
@@ -67,7 +67,7 @@ def test_any_size_comes_back_in_its_size_and_changed(model: LoadedModel, number:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_at_strength_0_everything_stays(model: LoadedModel, number: int) -> None:
+def test_at_strength_0_everything_stays(model: Model, number: int) -> None:
     """Also what the model cannot draw: the very pixels come back."""
     images = some_pictures()
     for image, found in zip(images, changed(both(model, 0.0)[number], *images), strict=True):
@@ -75,14 +75,14 @@ def test_at_strength_0_everything_stays(model: LoadedModel, number: int) -> None
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_result_does_not_depend_on_its_neighbours(model: LoadedModel, number: int) -> None:
+def test_a_result_does_not_depend_on_its_neighbours(model: Model, number: int) -> None:
     images, change = some_pictures(), both(model, 1.0)[number]
     together = changed(change, *images)
     for image, found in zip(images, together, strict=True):
         assert np.array_equal(changed(change, image)[0], found)
 
 
-def test_no_more_pictures_wait_than_a_chunk_holds(model: LoadedModel) -> None:
+def test_no_more_pictures_wait_than_a_chunk_holds(model: Model) -> None:
     drawn = 0
 
     def contents() -> Any:
@@ -128,7 +128,7 @@ def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
-def test_a_thin_picture_comes_back_changed(model: LoadedModel, size: tuple[int, int]) -> None:
+def test_a_thin_picture_comes_back_changed(model: Model, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
     likes = LikeLook.of(model, pictures(3, seed=5), [image])
     for change in (ToLabel.of(model, "b", strength=1.0, steps=1), likes):
@@ -148,7 +148,7 @@ def test_padding_is_on_its_ground_and_changes_nothing() -> None:
 # To a label
 
 
-def test_every_label_leads_elsewhere_and_strength_says_how_far(model: LoadedModel) -> None:
+def test_every_label_leads_elsewhere_and_strength_says_how_far(model: Model) -> None:
     image = pictures(1)[0]
     goals = [changed(ToLabel.of(model, name), image)[0] for name in "bc"]
     assert np.abs(goals[0] - goals[1]).max() > 0.1
@@ -156,12 +156,12 @@ def test_every_label_leads_elsewhere_and_strength_says_how_far(model: LoadedMode
     assert steps[0] < steps[1] < steps[2]
 
 
-def test_a_picture_of_the_target_stays_as_it_is(model: LoadedModel) -> None:
+def test_a_picture_of_the_target_stays_as_it_is(model: Model) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (20, 9, 1), dtype=np.uint16)
     np.testing.assert_array_equal(np.rint(changed(ToLabel.of(model, "b"), image, label=1)[0] * 257), image)
 
 
-def test_noise_depends_on_seed_id_and_window(model: LoadedModel) -> None:
+def test_noise_depends_on_seed_id_and_window(model: Model) -> None:
     image = np.full((8, 14, 1), 90, np.uint8)
 
     def found(seed: int, image_id: str) -> np.ndarray:
@@ -173,7 +173,7 @@ def test_noise_depends_on_seed_id_and_window(model: LoadedModel) -> None:
     assert not np.allclose(first[:, :6], first[:, 8:]), "both windows hold the same grey"
 
 
-def test_it_begins_at_the_time_that_strength_says(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_begins_at_the_time_that_strength_says(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the own label here and both there, all of them at the same times."""
     seen: list[tuple[float, int]] = []
     real = type(model.flow).velocity
@@ -194,7 +194,7 @@ def test_small_contrasts_are_enlarged_and_large_ones_kept() -> None:
     assert sizes == pytest.approx([1e-3 * MAX_GUIDANCE, CONTRAST, 1.0, 3.0])
 
 
-def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_label_that_explains_a_picture_is_found(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a flow that knows the way to the picture under one label only."""
     flow, (height, width) = model.flow, model.image_size
     assert flow is not None
@@ -212,14 +212,14 @@ def test_the_label_that_explains_a_picture_is_found(model: LoadedModel, monkeypa
     assert likeliest_label(model, flow, tiles, other_than=2) != 2
 
 
-def test_a_known_label_is_not_looked_for(model: LoadedModel) -> None:
+def test_a_known_label_is_not_looked_for(model: Model) -> None:
     image = pictures(1)[0]
     change = ToLabel.of(model, "b", steps=1)
     assert [next(restyle([Content(image, "a", label)], change)).label for label in (0, 2)] == [0, 2]
     assert next(restyle([Content(image, "a")], change)).label in (0, 2), "what it is to become is not what it was"
 
 
-def test_labels_that_do_not_exist(model: LoadedModel) -> None:
+def test_labels_that_do_not_exist(model: Model) -> None:
     with pytest.raises(ConfigError, match=r"--to B.*no such label"):
         ToLabel.of(model, "B")
     with pytest.raises(ConfigError, match="without labels"):
@@ -231,13 +231,13 @@ def test_labels_that_do_not_exist(model: LoadedModel) -> None:
 # Towards other pictures
 
 
-def latents(model: LoadedModel, images: Sequence[np.ndarray]) -> Latents:
+def latents(model: Model, images: Sequence[np.ndarray]) -> Latents:
     with torch.inference_mode():
         windows = np.concatenate([Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)).cut([0]) for image in images])
         return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
 
 
-def look(model: LoadedModel, images: Sequence[np.ndarray]) -> Look:
+def look(model: Model, images: Sequence[np.ndarray]) -> Look:
     return look_of(model, (Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)) for image in images))
 
 
@@ -267,14 +267,14 @@ def test_what_never_varies_is_not_scaled() -> None:
     assert found.tolist() == [3.0, 1 + 2 * MAX_RATIO]
 
 
-def test_strength_is_the_share_of_the_way(model: LoadedModel) -> None:
+def test_strength_is_the_share_of_the_way(model: Model) -> None:
     z = latents(model, pictures(2))
     source, target = look(model, pictures(2)), look(model, pictures(4, seed=3))
     whole, half = (moved(z, source, target, strength, by_place=False).noise[0] for strength in (1.0, 0.5))
     torch.testing.assert_close(half, (z.noise[0] + whole) / 2)
 
 
-def test_places_count_the_more_the_more_pictures_there_are(model: LoadedModel) -> None:
+def test_places_count_the_more_the_more_pictures_there_are(model: Model) -> None:
     few, many = look(model, pictures(1)), look(model, list(pictures(1)) * (3 * FEW_PICTURES))
     trust = [((found.places[0] - found.means[0]).norm() / z).item()
              for found in (few, many)
@@ -282,14 +282,14 @@ def test_places_count_the_more_the_more_pictures_there_are(model: LoadedModel) -
     assert trust == pytest.approx([1 / (1 + FEW_PICTURES), 0.75], rel=1e-3)
 
 
-def test_each_picture_of_a_set_counts_alike(model: LoadedModel) -> None:
+def test_each_picture_of_a_set_counts_alike(model: Model) -> None:
     """However large it is."""
     small, large = np.full((8, 8, 1), 20, np.uint8), np.full((40, 8, 1), 220, np.uint8)
     alone = [look(model, [image]).means[0] for image in (small, large)]
     torch.testing.assert_close(look(model, [small, large]).means[0], (alone[0] + alone[1]) / 2)
 
 
-def test_rows_keep_their_own_look(model: LoadedModel) -> None:
+def test_rows_keep_their_own_look(model: Model) -> None:
     z = latents(model, pictures(2))
     looks, target = [look(model, [image]) for image in pictures(2)], look(model, pictures(4, seed=3))
     together = moved(z, stacked(looks), target, 1.0, by_place=False).noise[0]
@@ -298,7 +298,7 @@ def test_rows_keep_their_own_look(model: LoadedModel) -> None:
         torch.testing.assert_close(together[row : row + 1], moved(one, own, target, 1.0, by_place=False).noise[0])
 
 
-def test_a_look_needs_pictures(model: LoadedModel) -> None:
+def test_a_look_needs_pictures(model: Model) -> None:
     with pytest.raises(ValueError, match="no picture"):
         look_of(model, [])
 

@@ -10,26 +10,26 @@ import pytest
 import torch
 from tiny import LADDER, pictures, tiny_model, vivid
 
+from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import FILL_TEMPERATURE
 from vae_cli.model.vae import Latents
-from vae_cli.tasks import posterior
+from vae_cli.tasks import conditional_draws
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.tasks.encode import expected_images
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, even_shares, interpolate, way_between
-from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
 from vae_cli.tasks.reconstruct import reconstruct, reconstruct_draws
 from vae_cli.tasks.sample import resolve_prior, sample
-from vae_cli.tasks.windows import windows
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.around_holes import windows
 
 DEEP: Layer = {"model": {"latents": list(LADDER)}}
 
 
 @pytest.fixture(scope="module", params=["grid", "ladder"])
-def model(request: pytest.FixtureRequest) -> LoadedModel:
+def model(request: pytest.FixtureRequest) -> Model:
     return tiny_model(*([DEEP] if request.param == "ladder" else []), num_labels=3)
 
 
@@ -42,7 +42,7 @@ def differ(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("prior", ["flow", "normal"])
-def test_a_seed_fixes_each_image_for_any_count(model: LoadedModel, prior: str) -> None:
+def test_a_seed_fixes_each_image_for_any_count(model: Model, prior: str) -> None:
     many, few = list(sample(model, 35, seed=4, prior=prior)), list(sample(model, 3, seed=4, prior=prior))
     assert len(many) == 35 and all(np.array_equal(a, b) for a, b in zip(few, many, strict=False))
     assert many[0].shape == (8, 8, 1) and many[0].dtype == np.uint8
@@ -50,7 +50,7 @@ def test_a_seed_fixes_each_image_for_any_count(model: LoadedModel, prior: str) -
     assert any(differ(a, b) for a, b in zip(sample(model, 3, seed=5, prior=prior), few, strict=True))
 
 
-def test_temperature_labels_guidance_and_steps_matter(model: LoadedModel) -> None:
+def test_temperature_labels_guidance_and_steps_matter(model: Model) -> None:
     plain = np.stack(list(sample(model, 6)))
     for changed in (
         {"temperature": 0.2}, {"label": "b"}, {"label": "b", "guidance": 4.0}, {"solver_steps": 1}, {"prior": "normal"},
@@ -61,7 +61,7 @@ def test_temperature_labels_guidance_and_steps_matter(model: LoadedModel) -> Non
     assert differ(plain, np.stack(list(sample(model, 6, label="b", guidance=0.0)))) <= 1, "zero forgets the label"
 
 
-def test_priors_and_labels_that_do_not_exist(model: LoadedModel) -> None:
+def test_priors_and_labels_that_do_not_exist(model: Model) -> None:
     flowless = replace(model, flow=None)
     assert (resolve_prior(model, "auto"), resolve_prior(flowless, "auto")) == ("flow", "normal")
     with pytest.raises(ConfigError, match="no flow"):
@@ -77,7 +77,7 @@ def test_priors_and_labels_that_do_not_exist(model: LoadedModel) -> None:
 # reconstruct
 
 
-def test_reconstructions_are_deterministic_and_drawn_ones_follow_the_seed(model: LoadedModel) -> None:
+def test_reconstructions_are_deterministic_and_drawn_ones_follow_the_seed(model: Model) -> None:
     images = pictures(5)
     first, again = (np.stack(list(reconstruct(model, images))) for _ in range(2))
     assert np.array_equal(first, again) and first.shape == images.shape
@@ -94,7 +94,7 @@ def test_reconstructions_are_deterministic_and_drawn_ones_follow_the_seed(model:
 
 @pytest.mark.parametrize("mode", ["slerp", "lerp"])
 @pytest.mark.parametrize("loop", [False, True])
-def test_walks_pass_through_the_reconstructions(model: LoadedModel, mode: str, loop: bool) -> None:
+def test_walks_pass_through_the_reconstructions(model: Model, mode: str, loop: bool) -> None:
     model, images = vivid(copy.deepcopy(model)), pictures(3)
     frames = list(interpolate(model, ends_of_images(model, images), steps=5, mode=mode, loop=loop))
     rebuilt = list(reconstruct(model, images))
@@ -105,7 +105,7 @@ def test_walks_pass_through_the_reconstructions(model: LoadedModel, mode: str, l
 
 
 @pytest.mark.parametrize("has_flow", [True, False])
-def test_walks_between_samples_end_at_the_samples(model: LoadedModel, has_flow: bool) -> None:
+def test_walks_between_samples_end_at_the_samples(model: Model, has_flow: bool) -> None:
     chosen = model if has_flow else replace(model, flow=None)
     drawn = list(sample(chosen, 8, seed=2))
     frames = list(interpolate(chosen, ends_of_samples(chosen, [7, 3], 2), steps=4))
@@ -113,7 +113,7 @@ def test_walks_between_samples_end_at_the_samples(model: LoadedModel, has_flow: 
 
 
 @pytest.mark.parametrize("mode", ["slerp", "lerp"])
-def test_steps_are_even(model: LoadedModel, mode: str) -> None:
+def test_steps_are_even(model: Model, mode: str) -> None:
     """Between latents far apart, where equal shares are far from equal steps, but for one model's lines."""
     ends = ends_of_images(model, pictures(2))
     far = [Latents((factor * ends.noise[0][row : row + 1], *(layer[row : row + 1] for layer in ends.noise[1:])))
@@ -132,7 +132,7 @@ def test_steps_are_even(model: LoadedModel, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["slerp", "lerp"])
-def test_a_walk_between_equal_images_stays(model: LoadedModel, mode: str) -> None:
+def test_a_walk_between_equal_images_stays(model: Model, mode: str) -> None:
     images = pictures(1).repeat(2, axis=0)
     frames = list(interpolate(model, ends_of_images(model, images), steps=4, mode=mode))
     assert len(frames) == 4 and all(differ(frame, frames[0]) <= 1 for frame in frames)
@@ -147,7 +147,7 @@ def hole_of(image: np.ndarray) -> np.ndarray:
     return hole
 
 
-def fills(model: LoadedModel, image: np.ndarray, image_id: str = "a.png", **settings: Any) -> list[Fill]:
+def fills(model: Model, image: np.ndarray, image_id: str = "a.png", **settings: Any) -> list[Fill]:
     return list(inpaint(model, [Picture(image_id, image, hole_of(image))], **settings))
 
 
@@ -155,7 +155,7 @@ def inside(fill: Fill) -> np.ndarray:
     return fill.pixels[2:6, 3:7]
 
 
-def test_a_fill_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
+def test_a_fill_depends_on_seed_id_and_number_only(model: Model) -> None:
     image = pictures(1)[0]
     three, one = fills(model, image, samples=3), fills(model, image, samples=1)
     assert [fill.number for fill in three] == [0, 1, 2]
@@ -164,7 +164,7 @@ def test_a_fill_depends_on_seed_id_and_number_only(model: LoadedModel) -> None:
     assert not any(np.allclose(inside(three[0]), inside(other)) for other in others)
 
 
-def test_a_fill_does_not_depend_on_what_else_is_filled(model: LoadedModel) -> None:
+def test_a_fill_does_not_depend_on_what_else_is_filled(model: Model) -> None:
     """Nor on how many windows there are before it, nor on what may be read at once."""
     images = [*pictures(5), *pictures(3, (20, 30))]
     jobs = [Picture(f"{number}.png", image, scratches_of(image)) for number, image in enumerate(images)]
@@ -182,7 +182,7 @@ def scratches_of(image: np.ndarray) -> np.ndarray:
     return hole
 
 
-def test_large_pictures_do_not_wait_for_others(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_do_not_wait_for_others(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vae_cli.tasks.inpaint.PIXELS_AT_ONCE", 100)  # one picture of 8×8, not two
     read: list[int] = []
 
@@ -195,24 +195,24 @@ def test_large_pictures_do_not_wait_for_others(model: LoadedModel, monkeypatch: 
         assert len(read) <= int(fill.picture.id) + 2
 
 
-def test_every_second_fill_mirrors_the_noise_of_the_one_before(model: LoadedModel) -> None:
+def test_every_second_fill_mirrors_the_noise_of_the_one_before(model: Model) -> None:
     first, second, third = (paired_noise(model.vae, number, 1, 2).noise for number in range(3))
     assert all(torch.equal(a, -b) for a, b in zip(first, second, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, third, strict=True))
 
 
-def test_fills_are_as_far_apart_as_their_temperature_says(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fills_are_as_far_apart_as_their_temperature_says(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     model = vivid(copy.deepcopy(model))
 
     def apart(temperature: float) -> float:
-        monkeypatch.setattr(posterior, "FILL_TEMPERATURE", temperature)
+        monkeypatch.setattr(conditional_draws, "FILL_TEMPERATURE", temperature)
         first, second = (inside(fill) for fill in fills(model, pictures(1)[0], samples=2, method="model"))
         return float(np.abs(first - second).mean())
 
     assert apart(0.0) == 0 < apart(FILL_TEMPERATURE) < apart(1.0)
 
 
-def test_fills_are_weighed_by_what_the_model_holds(model: LoadedModel) -> None:
+def test_fills_are_weighed_by_what_the_model_holds(model: Model) -> None:
     assert model.flow is not None
     image, flow = pictures(1)[0], model.flow
     of_model, classical = (inside(fills(model, image, method=method)[0]) for method in ("model", "classical"))
@@ -227,7 +227,7 @@ def test_fills_are_weighed_by_what_the_model_holds(model: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "model", "classical"])
-def test_a_fill_keeps_what_is_known_as_it_is(model: LoadedModel, method: Method) -> None:
+def test_a_fill_keeps_what_is_known_as_it_is(model: Model, method: Method) -> None:
     """Else an enlarged fill would mix with what the model makes of known pixels."""
     x, observed = torch.rand(CHUNK, 1, 8, 8) * 2 - 1, (torch.rand(CHUNK, 1, 8, 8) > 0.5).float()
     noise = noise_chunk([paired_noise(model.vae, number, 1) for number in range(CHUNK)])
@@ -236,13 +236,13 @@ def test_a_fill_keeps_what_is_known_as_it_is(model: LoadedModel, method: Method)
     assert not torch.equal(filled, x)
 
 
-def test_classical_fills_need_no_flow(model: LoadedModel) -> None:
+def test_classical_fills_need_no_flow(model: Model) -> None:
     image = np.full((8, 8, 1), 77, np.uint8)
     (fill,) = fills(replace(model, flow=None), image, method="classical")
     np.testing.assert_allclose(inside(fill), 77, atol=1e-3)
 
 
-def test_what_lies_in_the_hole_has_no_influence_and_the_rest_has(model: LoadedModel) -> None:
+def test_what_lies_in_the_hole_has_no_influence_and_the_rest_has(model: Model) -> None:
     image = pictures(1)[0]
     under, beside = image.copy(), image.copy()
     under[hole_of(image)] = 255 - under[hole_of(image)]
@@ -252,7 +252,7 @@ def test_what_lies_in_the_hole_has_no_influence_and_the_rest_has(model: LoadedMo
     assert not np.array_equal(first, other)
 
 
-def test_fills_stay_in_range_and_known_pixels_untouched(model: LoadedModel) -> None:
+def test_fills_stay_in_range_and_known_pixels_untouched(model: Model) -> None:
     image = pictures(1)[0]
     before = image.copy()
     pixels = fills(model, image)[0].pixels
@@ -262,7 +262,7 @@ def test_fills_stay_in_range_and_known_pixels_untouched(model: LoadedModel) -> N
     assert np.array_equal(composite[~hole_of(image)], image[~hole_of(image)])
 
 
-def test_a_model_without_a_flow_fills_nothing(model: LoadedModel) -> None:
+def test_a_model_without_a_flow_fills_nothing(model: Model) -> None:
     with pytest.raises(ConfigError, match="flow"):
         fills(replace(model, flow=None), pictures(1)[0])
 
@@ -273,7 +273,7 @@ KEYS = {"images", "elbo_nats", "nll_nats", "importance_samples", "bits_per_dim",
         "active_units", "latent_units", "psnr_db", "ssim"}  # fmt: skip
 
 
-def test_evaluate_has_its_keys_and_they_agree(model: LoadedModel) -> None:
+def test_evaluate_has_its_keys_and_they_agree(model: Model) -> None:
     found = evaluate(model, pictures(7))
     assert set(found) >= KEYS
     assert found["images"] == 7 and found["nll_nats"] is None and found["importance_samples"] == 0
@@ -297,6 +297,6 @@ def test_binarised_pixels_are_the_same_at_every_evaluation() -> None:
     assert evaluate(model, pictures(4)) == evaluate(model, pictures(4))
 
 
-def test_no_images_are_an_error(model: LoadedModel) -> None:
+def test_no_images_are_an_error(model: Model) -> None:
     with pytest.raises(ValueError, match="no images"):
         evaluate(model, pictures(0))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_setting
+from tiny import tiny_config, tiny_inputs
 
 from vae_cli.config import Layer
-from vae_cli.data.batches import Batch
+from vae_cli.dataset.batches import Batch
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.runtime import Runtime
@@ -51,7 +51,7 @@ def test_the_first_visits_show_images_as_they_are() -> None:
 
 def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Tensor:
     """What the VAE is shown in an update: four of the ten images, each different in every column."""
-    setting = tiny_setting(tiny_config(layer), **({"runtime": runtime} if runtime else {}))
+    setting = tiny_inputs(tiny_config(layer), **({"runtime": runtime} if runtime else {}))
     phase = VaePhase(setting, build_vae(setting.config))
     shown: list[torch.Tensor] = []
 
@@ -87,7 +87,7 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
         raise AssertionError("augmented")
 
     monkeypatch.setattr(vae_phase, "augmented", forbidden)
-    setting = tiny_setting(tiny_config())
+    setting = tiny_inputs(tiny_config())
     vae = build_vae(setting.config)
     VaePhase(setting, vae).validate(vae)
     flow = build_flow(setting.config, vae.latent_shapes[0], 0)

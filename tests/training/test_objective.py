@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny import pictures, same_tensors, tiny_config, tiny_setting
+from tiny import pictures, same_tensors, tiny_config, tiny_inputs
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
 from vae_cli.training import run_folder
-from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable
 from vae_cli.training.ema import Ema
-from vae_cli.training.learner import Learner
 from vae_cli.training.loop import PhaseDone, Retreated, StepLogged, Trainer
 from vae_cli.training.objective import (
     FINAL_RATE,
@@ -35,7 +34,8 @@ from vae_cli.training.objective import (
     negative_importance_bound,
     rate_factor_at,
 )
-from vae_cli.training.phase import Loss, Setting
+from vae_cli.training.optimisation import Optimisation
+from vae_cli.training.phase import Loss, TrainingInputs
 from vae_cli.training.prepare import Prepared
 from vae_cli.training.vae_phase import VaePhase
 
@@ -218,9 +218,9 @@ def test_the_average_copies_buffers_and_is_never_trained() -> None:
 # A run that goes wrong
 
 
-def start(folder: Path, setting: Setting) -> Trainer:
-    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
-    return Trainer(setting, folder, started=time.monotonic())
+def start(folder: Path, inputs: TrainingInputs) -> Trainer:
+    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
+    return Trainer(inputs, folder, started=time.monotonic())
 
 
 def poisoned(from_step: int, to_step: float = math.inf) -> Any:
@@ -252,8 +252,8 @@ def exploding(at: Callable[[int], bool]) -> Any:
 def test_injected_nans_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refused update leaves the weights as they were, and the count reaches the end of the phase."""
     monkeypatch.setattr(VaePhase, "loss", poisoned(1, 3))
-    setting = tiny_setting(tiny_config({"training": {"steps": 5, "flow_share": 0.0, "save_every": 1}}))
-    trainer = start(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config({"training": {"steps": 5, "flow_share": 0.0, "save_every": 1}}))
+    trainer = start(tmp_path / "run", inputs)
     weights, refused = [], 0
     for event in trainer.run():
         if isinstance(event, StepLogged):
@@ -270,14 +270,14 @@ def test_lasting_nans_end_the_run_and_spare_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VaePhase, "loss", poisoned(6))
-    setting = tiny_setting(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
-    trainer = start(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
+    trainer = start(tmp_path / "run", inputs)
     steps = 0
     with pytest.raises(DivergedError):
         for event in trainer.run():
             steps += isinstance(event, StepLogged)
     assert steps == 6 + MAX_REFUSED_IN_A_ROW - 1, "a bounded number of attempts"
-    best = load_model(tmp_path / "run", setting.runtime)
+    best = load_model(tmp_path / "run", inputs.runtime)
     assert best.step in (4, 8), "at 8 the weights are still those of update 6"
     assert all(value.isfinite().all() for value in best.vae.state_dict().values())
     assert load_resumable(tmp_path / "run").facts.step <= 6 + MAX_REFUSED_IN_A_ROW
@@ -288,8 +288,8 @@ def test_weights_that_explode_never_replace_the_good_checkpoints(
 ) -> None:
     """They do so again after every retreat; what is saved while updates are refused would push out what was good."""
     monkeypatch.setattr(Trainer, "_update", exploding(lambda step: step >= 9))
-    setting = tiny_setting(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
-    trainer = start(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
+    trainer = start(tmp_path / "run", inputs)
     with pytest.raises(DivergedError):
         list(trainer.run())
     kept = load_resumable(tmp_path / "run")
@@ -303,17 +303,17 @@ def test_weights_that_an_accepted_update_ruins_are_recovered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
 ) -> None:
     """One huge step, which the average follows: back to the best weights, at half the rate, to the budget's end."""
-    honest = Learner.step
+    honest = Optimisation.step
 
-    def step(self: Learner, scheduled: float) -> None:
+    def step(self: Optimisation, scheduled: float) -> None:
         is_ruined.append(len(is_ruined) == 30)
         honest(self, rate if is_ruined[-1] else scheduled)
 
     is_ruined: list[bool] = []
-    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(Optimisation, "step", step)
     length: Layer = {"training": {"steps": 90, "flow_share": 0.0, "save_every": 20, "validate_every": 20}}
-    setting = tiny_setting(tiny_config(length))
-    events = list(start(tmp_path / "run", setting).run())
+    inputs = tiny_inputs(tiny_config(length))
+    events = list(start(tmp_path / "run", inputs).run())
     assert [event.rate_factor for event in events if isinstance(event, Retreated)] == [0.5]
     done = events[-1]
     assert isinstance(done, PhaseDone) and (done.steps, done.num_refused) == (90, RETREAT_AFTER)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import image_set, pictures, tiny_config, tiny_setting
+from tiny import image_set, pictures, tiny_config, tiny_inputs
 
 from vae_cli.config import Layer, resolve_config
 from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import estimate
 from vae_cli.training.loop import StepLogged, Trainer
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 from vae_cli.training.prepare import Prepared, prepare
 
 
@@ -121,16 +121,16 @@ def test_the_builtin_data() -> None:
 
 
 def test_a_run_folder_is_never_taken_over_silently(tmp_path: Path) -> None:
-    setting = tiny_setting(tiny_config())
+    inputs = tiny_inputs(tiny_config())
     run = tmp_path / "run"
-    run_folder.create(run, Prepared(setting.config, setting.train, setting.validation, ()))
+    run_folder.create(run, Prepared(inputs.config, inputs.train, inputs.validation, ()))
     (run / "mine.txt").write_text("keep")
-    assert run_folder.stored_config(run) == setting.config
+    assert run_folder.stored_config(run) == inputs.config
     assert json.loads((run / "data.json").read_text())["training_images"] == 10
     with pytest.raises(ConfigError, match="--resume"):
         run_folder.require_free(run, overwrite=False)
     run_folder.require_free(run, overwrite=True)
-    run_folder.create(run, Prepared(setting.config, setting.train, setting.validation, ()))
+    run_folder.create(run, Prepared(inputs.config, inputs.train, inputs.validation, ()))
     assert (run / "mine.txt").read_text() == "keep"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".0123456789abcdef.part").write_text("left by a kill")
@@ -159,10 +159,10 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
 
 
 def test_the_estimate_counts_what_will_be_built() -> None:
-    setting = tiny_setting(tiny_config())
-    cost = estimate(setting)
+    inputs = tiny_inputs(tiny_config())
+    cost = estimate(inputs)
     assert cost.steps == 6 and cost.seconds > 0 and cost.disk_bytes > 4 * cost.parameters
-    without = estimate(tiny_setting(tiny_config({"training": {"flow_share": 0.0}})))
+    without = estimate(tiny_inputs(tiny_config({"training": {"flow_share": 0.0}})))
     assert without.flow_step_seconds == 0 and without.parameters < cost.parameters
 
 
@@ -171,10 +171,10 @@ def test_it_overfits_eight_images(tmp_path: Path) -> None:
         {"training": {"steps": 250, "batch_size": 8, "flow_share": 0.0, "learning_rate": 3e-3, "log_every": 50},
          "objective": {"kl_weight": 0.1}}
     )  # fmt: skip
-    plain = tiny_setting(config)
+    plain = tiny_inputs(config)
     images = image_set(8)
-    setting = Setting(config, images, images, (), plain.runtime)
+    inputs = TrainingInputs(config, images, images, (), plain.runtime)
     run_folder.create(tmp_path / "run", Prepared(config, images, images, ()))
-    bounds = [event.figures["elbo_nats"] for event in Trainer(setting, tmp_path / "run", started=time.monotonic()).run()
+    bounds = [event.figures["elbo_nats"] for event in Trainer(inputs, tmp_path / "run", started=time.monotonic()).run()
               if isinstance(event, StepLogged)]  # fmt: skip
     assert bounds[-1] > bounds[0] + 30

@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CPU, LADDER, image_set, tiny_config, tiny_setting
+from tiny import CPU, LADDER, image_set, tiny_config, tiny_inputs
 from torch import Tensor
 
+from vae_cli.checkpoint import checkpoints_in, load_resumable
 from vae_cli.config import Layer
-from vae_cli.data.batches import Batch
+from vae_cli.dataset.batches import Batch
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import build_vae
 from vae_cli.training import run_folder
-from vae_cli.training.checkpoint import checkpoints_in, load_resumable
 from vae_cli.training.events import PhaseDone, Saved, StepLogged
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 from vae_cli.training.prepare import Prepared
 from vae_cli.training.vae_phase import VaePhase
 
 
-def start(folder: Path, setting: Setting) -> Trainer:
-    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
-    return Trainer(setting, folder, started=time.monotonic())
+def start(folder: Path, inputs: TrainingInputs) -> Trainer:
+    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
+    return Trainer(inputs, folder, started=time.monotonic())
 
 
 # Posterior collapse
@@ -38,8 +38,8 @@ COLLAPSING: Layer = {
 
 
 def last_figures(folder: Path, *layers: Layer) -> dict[str, float]:
-    setting = Setting(tiny_config(COLLAPSING, *layers), image_set(48), image_set(8), (), CPU)
-    logged = [event.figures for event in start(folder, setting).run() if isinstance(event, StepLogged)]
+    inputs = TrainingInputs(tiny_config(COLLAPSING, *layers), image_set(48), image_set(8), (), CPU)
+    logged = [event.figures for event in start(folder, inputs).run() if isinstance(event, StepLogged)]
     return logged[-1]
 
 
@@ -59,9 +59,9 @@ def test_a_warm_up_of_the_kl_cures_it_too(tmp_path: Path) -> None:
 
 def test_active_units_are_counted_over_all_layers() -> None:
     """Means that vary in one channel of one layer, and nowhere else; nothing else moves by the count."""
-    setting = tiny_setting(tiny_config({"model": {"latents": list(LADDER)}}))
-    vae = build_vae(setting.config)
-    phase = VaePhase(setting, vae)
+    inputs = tiny_inputs(tiny_config({"model": {"latents": list(LADDER)}}))
+    vae = build_vae(inputs.config)
+    phase = VaePhase(inputs, vae)
     assert phase.probe() == {}, "nothing has been seen yet"
     noise = [torch.zeros(4, *shape) for shape in vae.latent_shapes]
     noise[0][:, 1] = torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None]
@@ -76,8 +76,8 @@ def test_active_units_are_counted_over_all_layers() -> None:
 
 
 def test_one_image_has_no_active_units_to_count() -> None:
-    setting = tiny_setting(tiny_config({"training": {"batch_size": 1}}))
-    phase = VaePhase(setting, build_vae(setting.config))
+    inputs = tiny_inputs(tiny_config({"training": {"batch_size": 1}}))
+    phase = VaePhase(inputs, build_vae(inputs.config))
     phase.loss(
         phase.module, Batch(0, torch.zeros(1, 8, 8, 1, dtype=torch.uint8), torch.tensor([-1]), torch.zeros(1)), 0.0
     )
@@ -104,7 +104,7 @@ def test_a_lone_nan_is_skipped_counted_and_survived(
 ) -> None:
     """In either phase; and in a phase's last update, where the weights before it are what is kept."""
     nan_at(monkeypatch, phase, step)
-    trainer = start(tmp_path / "run", tiny_setting(tiny_config()))
+    trainer = start(tmp_path / "run", tiny_inputs(tiny_config()))
     done = {event.phase: event.num_refused for event in trainer.run() if isinstance(event, PhaseDone)}
     assert done == {"vae": int(phase is VaePhase), "flow": int(phase is FlowPhase)}
     saved = load_resumable(tmp_path / "run")
@@ -116,10 +116,10 @@ def blown_up_at(monkeypatch: pytest.MonkeyPatch, step: int, *, averaged: bool) -
     """An accepted update that leaves infinite weights, or only an infinite average of them, behind."""
     honest = Trainer._update
 
-    def update(self: Trainer, learner: Any, *arguments: Any) -> dict[str, Tensor]:
-        found = honest(self, learner, *arguments)
+    def update(self: Trainer, optimisation: Any, *arguments: Any) -> dict[str, Tensor]:
+        found = honest(self, optimisation, *arguments)
         if self.progress.step == step - 1:
-            module = learner.ema.module if averaged else learner.phase.module
+            module = optimisation.ema.module if averaged else optimisation.phase.module
             next(iter(module.parameters())).data.view(-1)[0] = math.inf
         return found
 
@@ -132,7 +132,7 @@ SAVED_OFTEN: Layer = {"training": {"steps": 40, "flow_share": 0.0, "save_every":
 def test_weights_blown_up_on_a_save_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No update has been refused yet, so only a look at the weights tells; saving goes on after the retreat."""
     blown_up_at(monkeypatch, 8, averaged=False)
-    trainer = start(tmp_path / "run", tiny_setting(tiny_config(SAVED_OFTEN)))
+    trainer = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
     saved = [int(event.path.name[-8:]) for event in trainer.run() if isinstance(event, Saved)]
     assert saved == [4, *range(32, 41, 4)], "updates 9 to 28 are refused, and 29 is the first one after the retreat"
     assert all(value.isfinite().all() for value in load_resumable(tmp_path / "run").weights.values())
@@ -141,7 +141,7 @@ def test_weights_blown_up_on_a_save_step_are_not_saved(tmp_path: Path, monkeypat
 def test_an_average_blown_up_on_a_save_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update is accepted, but what they are averaged into is lost."""
     blown_up_at(monkeypatch, 8, averaged=True)
-    trainer = start(tmp_path / "run", tiny_setting(tiny_config(SAVED_OFTEN)))
+    trainer = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
     with pytest.raises(DivergedError, match="learning_rate"):
         list(trainer.run())
     assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000004"]
@@ -151,7 +151,7 @@ def test_an_average_blown_up_on_a_save_step_is_not_saved(tmp_path: Path, monkeyp
 def test_weights_blown_up_in_the_last_update_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the run would finish, and its newest checkpoint hold no model."""
     blown_up_at(monkeypatch, 6, averaged=False)
-    trainer = start(tmp_path / "run", tiny_setting(tiny_config({"training": {"save_every": 3}})))
+    trainer = start(tmp_path / "run", tiny_inputs(tiny_config({"training": {"save_every": 3}})))
     with pytest.raises(DivergedError, match="update 6") as caught:
         list(trainer.run())
     assert caught.value.exit_code == 5

@@ -18,38 +18,38 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_setting
+from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_inputs
 from torch import Tensor
 from typer.testing import CliRunner
 
+from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
-from vae_cli.data.pixels import to_unit
+from vae_cli.images.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
 from vae_cli.training import budget, flow_phase, loop, phase, run_folder
 from vae_cli.training import vae_phase as phase_of_vae
-from vae_cli.training.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.training.events import Calibrating, Event, PhaseDone, Saved, StepLogged, Validated
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 from vae_cli.training.prepare import Prepared
 
 BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
 
 
-def open_run(folder: Path, setting: Setting) -> None:
-    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
+def open_run(folder: Path, inputs: TrainingInputs) -> None:
+    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
 
 
-def begin(folder: Path, setting: Setting, *, stop_after: int | None = None) -> list[Event]:
+def begin(folder: Path, inputs: TrainingInputs, *, stop_after: int | None = None) -> list[Event]:
     """A new run, stopped after some updates or run to its end."""
-    open_run(folder, setting)
-    return follow(Trainer(setting, folder, started=time.monotonic(), stop=stopper(folder, stop_after)))
+    open_run(folder, inputs)
+    return follow(Trainer(inputs, folder, started=time.monotonic(), stop=stopper(folder, stop_after)))
 
 
-def resume(folder: Path, setting: Setting, *, stop_after: int | None = None, extend: bool = False) -> list[Event]:
-    trainer = Trainer(setting, folder, started=time.monotonic(), stop=stopper(folder, stop_after),
+def resume(folder: Path, inputs: TrainingInputs, *, stop_after: int | None = None, extend: bool = False) -> list[Event]:
+    trainer = Trainer(inputs, folder, started=time.monotonic(), stop=stopper(folder, stop_after),
                       resume=load_resumable(folder), extend=extend)  # fmt: skip
     return follow(trainer)
 
@@ -73,10 +73,10 @@ def follow(trainer: Trainer) -> list[Event]:
     return events
 
 
-def abandon(folder: Path, setting: Setting, step: int) -> None:
+def abandon(folder: Path, inputs: TrainingInputs, step: int) -> None:
     """What a kill right after update `step` leaves: nothing is written any more."""
-    open_run(folder, setting)
-    for event in Trainer(setting, folder, started=time.monotonic()).run():
+    open_run(folder, inputs)
+    for event in Trainer(inputs, folder, started=time.monotonic()).run():
         if isinstance(event, StepLogged) and event.step == step:
             return
     raise AssertionError(f"there was no update {step}")
@@ -111,21 +111,21 @@ SAVING_AT_THE_CHANGE: Layer = {"training": {"save_every": 3, "validate_every": 2
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Setting], Path]:
-    """whole(setting) -> a run of it that nothing interrupted; trained once."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[TrainingInputs], Path]:
+    """whole(inputs) -> a run of it that nothing interrupted; trained once."""
     runs: dict[str, Path] = {}
 
-    def run_of(setting: Setting) -> Path:
-        key = f"{setting.config.as_dict()} {setting.label_names} {setting.runtime}"
+    def run_of(inputs: TrainingInputs) -> Path:
+        key = f"{inputs.config.as_dict()} {inputs.label_names} {inputs.runtime}"
         if key not in runs:
             runs[key] = tmp_path_factory.mktemp("whole") / "run"
-            begin(runs[key], setting)
+            begin(runs[key], inputs)
         return runs[key]
 
     return run_of
 
 
-Whole = Callable[[Setting], Path]
+Whole = Callable[[TrainingInputs], Path]
 
 
 @pytest.mark.parametrize(
@@ -134,26 +134,26 @@ Whole = Callable[[Setting], Path]
 )
 def test_stopped_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, layer: Layer, stop_after: int) -> None:
     """Inside the VAE (1, 2), at its last update, which is a save step or not (3), inside the flow (4, 5)."""
-    setting = tiny_setting(tiny_config(layer), num_labels=2)
+    inputs = tiny_inputs(tiny_config(layer), num_labels=2)
     run = tmp_path / "run"
-    begin(run, setting, stop_after=stop_after)
+    begin(run, inputs, stop_after=stop_after)
     if stop_after == 0:  # nothing to go on from: the program starts afresh
         assert not run_folder.has_checkpoint(run)
-        begin(run, setting)
+        begin(run, inputs)
     else:
         assert checkpoints_in(run)[-1].name == f"step-{stop_after:08d}"
         assert (load_model(run, CPU).flow is None) == (stop_after <= 3), "no flow before its first update"
-        resume(run, setting)
-    assert_same_run(whole(setting), run)
+        resume(run, inputs)
+    assert_same_run(whole(inputs), run)
 
 
 @pytest.mark.parametrize("killed_after", [2, 3, 4, 5])
 def test_killed_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, killed_after: int) -> None:
     """Between two checkpoints the work since the last one is done again; `best` may be ahead of it."""
-    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
-    abandon(tmp_path / "killed", setting, killed_after)
-    resume(tmp_path / "killed", setting)
-    assert_same_run(whole(setting), tmp_path / "killed")
+    inputs = tiny_inputs(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    abandon(tmp_path / "killed", inputs, killed_after)
+    resume(tmp_path / "killed", inputs)
+    assert_same_run(whole(inputs), tmp_path / "killed")
 
 
 @pytest.mark.parametrize("runtime", [CPU, BFLOAT16], ids=["float32", "bfloat16"])
@@ -164,10 +164,10 @@ def test_dropout_binarised_pixels_and_bfloat16_resume_alike(
     config = tiny_config(
         {"data": {"binarize": "dynamic"}, "model": {"dropout": 0.3, "likelihood": {"kind": "bernoulli"}}}
     )
-    setting = tiny_setting(config, num_labels=3, runtime=runtime)
-    begin(tmp_path / "stopped", setting, stop_after=stop_after)
-    resume(tmp_path / "stopped", setting)
-    assert_same_run(whole(setting), tmp_path / "stopped")
+    inputs = tiny_inputs(config, num_labels=3, runtime=runtime)
+    begin(tmp_path / "stopped", inputs, stop_after=stop_after)
+    resume(tmp_path / "stopped", inputs)
+    assert_same_run(whole(inputs), tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("runtime", [CPU, BFLOAT16], ids=["float32", "bfloat16"])
@@ -175,45 +175,45 @@ def test_dropout_binarised_pixels_and_bfloat16_resume_alike(
 def test_muon_resumes_alike(tmp_path: Path, whole: Whole, stop_after: int, runtime: Runtime) -> None:
     """Of 6 + 6 updates, stopped between two at which what makes its steps orthogonal is found anew."""
     config = tiny_config({"model": {"flow": {"width": 32}}, "training": {"steps": 12}})
-    setting = tiny_setting(config, runtime=runtime)
-    begin(tmp_path / "stopped", setting, stop_after=stop_after)
+    inputs = tiny_inputs(config, runtime=runtime)
+    begin(tmp_path / "stopped", inputs, stop_after=stop_after)
     stored = load_resumable(tmp_path / "stopped").trainer["optimizers"]
     assert "whitening" in next(iter(stored[1]["state"].values()))
-    resume(tmp_path / "stopped", setting)
-    assert_same_run(whole(setting), tmp_path / "stopped")
+    resume(tmp_path / "stopped", inputs)
+    assert_same_run(whole(inputs), tmp_path / "stopped")
 
 
 def test_dropout_is_on_in_training(tmp_path: Path) -> None:
     """Otherwise the test above would prove nothing."""
     plain, dropped = (tiny_config({"model": {"dropout": share}}) for share in (0.0, 0.3))
     for name, config in (("plain", plain), ("dropped", dropped)):
-        begin(tmp_path / name, tiny_setting(config))
+        begin(tmp_path / name, tiny_inputs(config))
     assert not same_tensors(final(tmp_path / "plain")["module"], final(tmp_path / "dropped")["module"])
 
 
 def test_interrupted_twice(tmp_path: Path, whole: Whole) -> None:
-    setting = tiny_setting(tiny_config(EVERY_STEP))
-    begin(tmp_path / "stopped", setting, stop_after=1)
+    inputs = tiny_inputs(tiny_config(EVERY_STEP))
+    begin(tmp_path / "stopped", inputs, stop_after=1)
     for stop_after in (2, 4, None):
-        resume(tmp_path / "stopped", setting, stop_after=stop_after)
-    assert_same_run(whole(setting), tmp_path / "stopped")
+        resume(tmp_path / "stopped", inputs, stop_after=stop_after)
+    assert_same_run(whole(inputs), tmp_path / "stopped")
 
 
 def test_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, whole: Whole) -> None:
-    setting = tiny_setting(tiny_config(SAVING))
-    begin(tmp_path / "hurt", setting, stop_after=5)
+    inputs = tiny_inputs(tiny_config(SAVING))
+    begin(tmp_path / "hurt", inputs, stop_after=5)
     newest = checkpoints_in(tmp_path / "hurt")[-1]
     assert newest.name == "step-00000005"
     (newest / "trainer.pt").write_bytes((newest / "trainer.pt").read_bytes()[:500])
-    resume(tmp_path / "hurt", setting)
-    assert_same_run(whole(setting), tmp_path / "hurt")
+    resume(tmp_path / "hurt", inputs)
+    assert_same_run(whole(inputs), tmp_path / "hurt")
 
 
 def test_raised_budget_grows_only_the_flow_once_it_has_begun(tmp_path: Path) -> None:
-    setting = tiny_setting(tiny_config(SAVING))
-    begin(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config(SAVING))
+    begin(tmp_path / "run", inputs)
     vae = {name: value for name, value in final(tmp_path / "run")["newest"].items() if name.startswith("vae.")}
-    more = replace(setting, config=setting.config.updated({"training": {"steps": 10}}))
+    more = replace(inputs, config=inputs.config.updated({"training": {"steps": 10}}))
     events = resume(tmp_path / "run", more, extend=True)
     assert [(event.phase, event.steps) for event in events if isinstance(event, PhaseDone)] == [("flow", 4)]
     after = final(tmp_path / "run")["newest"]
@@ -223,25 +223,25 @@ def test_raised_budget_grows_only_the_flow_once_it_has_begun(tmp_path: Path) -> 
 
 def test_raised_budget_grows_both_phases_before_the_flow(tmp_path: Path) -> None:
     """As if the larger budget had been asked for from the start, but for the part already done."""
-    setting = tiny_setting(tiny_config(SAVING))
-    begin(tmp_path / "run", setting, stop_after=2)
-    more = replace(setting, config=setting.config.updated({"training": {"steps": 12}}))
+    inputs = tiny_inputs(tiny_config(SAVING))
+    begin(tmp_path / "run", inputs, stop_after=2)
+    more = replace(inputs, config=inputs.config.updated({"training": {"steps": 12}}))
     events = resume(tmp_path / "run", more, extend=True)
     assert [(event.phase, event.steps) for event in events if isinstance(event, PhaseDone)] == [("vae", 4), ("flow", 6)]
 
 
 def test_nothing_to_do_is_known(tmp_path: Path) -> None:
-    setting = tiny_setting(tiny_config(SAVING))
-    begin(tmp_path / "run", setting)
-    finished = Trainer(setting, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    inputs = tiny_inputs(tiny_config(SAVING))
+    begin(tmp_path / "run", inputs)
+    finished = Trainer(inputs, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
     assert finished.is_done()
-    more = replace(setting, config=setting.config.updated({"training": {"steps": 7}}))
+    more = replace(inputs, config=inputs.config.updated({"training": {"steps": 7}}))
     again = Trainer(more, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
     assert not again.is_done()
 
 
 def test_the_end_of_training_is_told_before_it_is_measured_and_saved(tmp_path: Path) -> None:
-    events = begin(tmp_path / "run", tiny_setting(tiny_config(SAVING)))
+    events = begin(tmp_path / "run", tiny_inputs(tiny_config(SAVING)))
     kinds = [type(event) for event in events]
     assert kinds.count(Calibrating) == 1
     assert kinds[kinds.index(Calibrating) :] == [Calibrating, Saved, PhaseDone]
@@ -249,9 +249,9 @@ def test_the_end_of_training_is_told_before_it_is_measured_and_saved(tmp_path: P
 
 def test_budget_in_epochs_counts_images(tmp_path: Path) -> None:
     """Ten images in batches of four: two epochs are five updates."""
-    setting = tiny_setting(tiny_config({"training": {"epochs": 2}}))
-    assert setting.config.training.steps is None
-    begin(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config({"training": {"epochs": 2}}))
+    assert inputs.config.training.steps is None
+    begin(tmp_path / "run", inputs)
     assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000005"
 
 
@@ -267,23 +267,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, clock: SimpleNamespace) -> None:
     seconds, run = 60.0, tmp_path / "run"
     training = {"training": {"time": seconds, "flow_share": 0.5, "validate_every": 1000, "save_every": 1000}}
-    setting = tiny_setting(tiny_config(training))
-    open_run(run, setting)
-    follow(Trainer(setting, run, started=clock.monotonic(), stop=stopper(run, 3)))
-    trainer = Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run))
+    inputs = tiny_inputs(tiny_config(training))
+    open_run(run, inputs)
+    follow(Trainer(inputs, run, started=clock.monotonic(), stop=stopper(run, 3)))
+    trainer = Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run))
     start = clock.monotonic()
     assert trainer.seconds is not None and 0 < trainer.seconds < seconds and not trainer.is_done()
     done = [event for event in follow(trainer) if isinstance(event, PhaseDone)]
     assert [event.phase for event in done] == ["vae", "flow"]
     assert 0.8 * trainer.seconds < clock.monotonic() - start < 1.2 * trainer.seconds
-    assert Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run)).is_done()
+    assert Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run)).is_done()
 
 
 def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path, clock: SimpleNamespace) -> None:
-    setting, run = tiny_setting(tiny_config({"training": {"time": 60.0}})), tmp_path / "run"
-    open_run(run, setting)
-    follow(Trainer(setting, run, started=clock.monotonic()))
-    again = Trainer(setting, run, started=clock.monotonic(), resume=load_resumable(run), extend=True)
+    inputs, run = tiny_inputs(tiny_config({"training": {"time": 60.0}})), tmp_path / "run"
+    open_run(run, inputs)
+    follow(Trainer(inputs, run, started=clock.monotonic()))
+    again = Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run), extend=True)
     assert not again.is_done()
     events = follow(again)
     assert [event.phase for event in events if isinstance(event, PhaseDone)] == ["flow"]
@@ -299,9 +299,9 @@ def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(VaePhase, "validate", lambda self, module: next(scores))
     flow_scores = iter([float("nan"), 1.0, 2.0])
     monkeypatch.setattr(FlowPhase, "validate", lambda self, module: next(flow_scores))
-    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
-    open_run(tmp_path / "run", setting)
-    trainer = Trainer(setting, tmp_path / "run", started=time.monotonic())
+    inputs = tiny_inputs(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    open_run(tmp_path / "run", inputs)
+    trainer = Trainer(inputs, tmp_path / "run", started=time.monotonic())
     second, marks = {}, []
     for event in trainer.run():
         if isinstance(event, Saved) and event.path.name == "step-00000002":
@@ -325,8 +325,8 @@ def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch
         return 1 + flow.condition_out.weight.abs().sum().item()
 
     monkeypatch.setattr(FlowPhase, "calibrate", lambda self, flow: flow.noise_scale.fill_(mark(flow)))
-    setting = tiny_setting(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
-    begin(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
+    begin(tmp_path / "run", inputs)
     model = load_model(tmp_path / "run", CPU)
     assert model.flow is not None and model.step == 5
     assert model.flow.noise_scale.item() == pytest.approx(mark(model.flow)) and model.flow.noise_scale > 1
@@ -336,7 +336,7 @@ def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.M
     """Evenly over them, in whose order classes follow one another; and it ends up among the weights."""
     monkeypatch.setattr(phase, "CHUNK", 4)
     monkeypatch.setattr(flow_phase, "WEIGHED_IMAGES", 5)
-    setting = replace(tiny_setting(tiny_config()), validation=image_set(17))
+    inputs = replace(tiny_inputs(tiny_config()), validation=image_set(17))
     vae, flow = tiny_flow()
     seen: list[Tensor] = []
     real = flow_phase.evidence
@@ -346,26 +346,26 @@ def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.M
         return real(fill, smooth, truth, observed)
 
     monkeypatch.setattr(flow_phase, "evidence", evidence)
-    flow_phase.FlowPhase(setting, flow, vae).calibrate(flow)
-    expected = to_unit(setting.validation.pixels[[0, 4, 8, 12, 16]])
+    flow_phase.FlowPhase(inputs, flow, vae).calibrate(flow)
+    expected = to_unit(inputs.validation.pixels[[0, 4, 8, 12, 16]])
     assert len(seen) == 5 and all(torch.equal(truth, expected) for truth in seen)
     assert (flow.fill_weight < 1).any() and (flow.fill_weight >= 0).all()
 
 
 def test_large_images_are_looked_at_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = replace(tiny_setting(tiny_config()), validation=image_set(17))
-    assert [len(x) for x, *_ in setting.validation_chunks()] == [17]
-    monkeypatch.setattr(phase, "CHUNK_PIXELS", 5 * math.prod(setting.train.pixels.shape[1:3]))
-    assert [len(x) for x, *_ in setting.validation_chunks()] == [5, 5, 5, 2]
+    inputs = replace(tiny_inputs(tiny_config()), validation=image_set(17))
+    assert [len(x) for x, *_ in inputs.validation_chunks()] == [17]
+    monkeypatch.setattr(phase, "CHUNK_PIXELS", 5 * math.prod(inputs.train.pixels.shape[1:3]))
+    assert [len(x) for x, *_ in inputs.validation_chunks()] == [5, 5, 5, 2]
 
 
 def test_large_grids_are_calibrated_with_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    setting, (vae, flow), drawn = tiny_setting(tiny_config()), tiny_flow(), []
+    inputs, (vae, flow), drawn = tiny_inputs(tiny_config()), tiny_flow(), []
     monkeypatch.setattr(flow, "calibrate", lambda z, *_, **__: drawn.append(len(z)))
     positions = flow.shape[1] * flow.shape[2]
     for full_grid in (positions, positions // 4, 0):
         monkeypatch.setattr(flow_phase, "FULL_GRID", full_grid)
-        flow_phase.FlowPhase(setting, flow, vae).calibrate(flow)
+        flow_phase.FlowPhase(inputs, flow, vae).calibrate(flow)
     assert drawn == [flow_phase.CALIBRATION_IMAGES, flow_phase.CALIBRATION_IMAGES // 4,
                      flow_phase.FEWEST_CALIBRATION_IMAGES]  # fmt: skip
 
@@ -520,10 +520,10 @@ SEVERAL_DRAWS: Layer = {
 
 @pytest.mark.parametrize("stop_after", [2, 6])
 def test_a_run_that_weighs_draws_resumes_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
-    setting = tiny_setting(tiny_config(SEVERAL_DRAWS), runtime=BFLOAT16)
-    begin(tmp_path / "whole", setting)
-    begin(tmp_path / "stopped", setting, stop_after=stop_after)
-    resume(tmp_path / "stopped", setting)
+    inputs = tiny_inputs(tiny_config(SEVERAL_DRAWS), runtime=BFLOAT16)
+    begin(tmp_path / "whole", inputs)
+    begin(tmp_path / "stopped", inputs, stop_after=stop_after)
+    resume(tmp_path / "stopped", inputs)
     for name in ("step-00000008", "best"):
         files = [tmp_path / run / "checkpoints" / name / "model.safetensors" for run in ("whole", "stopped")]
         assert same_tensors(load_file(files[0]), load_file(files[1])), name
@@ -541,7 +541,7 @@ def test_draws_are_weighed_from_their_start_on_and_the_newest_weights_kept(
     monkeypatch.setattr(
         phase_of_vae, "negative_importance_bound", lambda terms, num: used.append(len(terms.elbo)) or weigh(terms, num)
     )
-    setting = tiny_setting(tiny_config(SEVERAL_DRAWS, {"training": {"patience": 2, "batch_size": batch_size}}))
-    events = begin(tmp_path / "run", setting)
+    inputs = tiny_inputs(tiny_config(SEVERAL_DRAWS, {"training": {"patience": 2, "batch_size": batch_size}}))
+    events = begin(tmp_path / "run", inputs)
     assert used == [rows] * 3, "as many rows an update as before, and only at the end"
     assert [event.is_best for event in events if isinstance(event, Validated)] == [True, False, True, True]

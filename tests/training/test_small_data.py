@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import same_tensors, tiny_config, tiny_setting
+from tiny import same_tensors, tiny_config, tiny_inputs
 from torch import nn
 
+from vae_cli.checkpoint import checkpoints_in, load_resumable
 from vae_cli.config import Layer
 from vae_cli.training import run_folder
-from vae_cli.training.checkpoint import checkpoints_in, load_resumable
 from vae_cli.training.events import Event, PhaseDone, Shortened, StepLogged, Validated
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 from vae_cli.training.prepare import Prepared
-from vae_cli.training.progress import Progress
+from vae_cli.training.run_state import RunState
 from vae_cli.training.vae_phase import VaePhase
 
 IMPATIENT: Layer = {
@@ -26,17 +26,17 @@ IMPATIENT: Layer = {
 }
 
 
-def setting_of(*layers: Layer) -> Setting:
-    return tiny_setting(tiny_config(IMPATIENT, *layers))
+def setting_of(*layers: Layer) -> TrainingInputs:
+    return tiny_inputs(tiny_config(IMPATIENT, *layers))
 
 
-def begin(folder: Path, setting: Setting) -> Trainer:
-    run_folder.create(folder, Prepared(setting.config, setting.train, setting.validation, setting.label_names))
-    return Trainer(setting, folder, started=time.monotonic())
+def begin(folder: Path, inputs: TrainingInputs) -> Trainer:
+    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
+    return Trainer(inputs, folder, started=time.monotonic())
 
 
-def go_on(folder: Path, setting: Setting, *, extend: bool = False) -> Trainer:
-    return Trainer(setting, folder, started=time.monotonic(), resume=load_resumable(folder), extend=extend)
+def go_on(folder: Path, inputs: TrainingInputs, *, extend: bool = False) -> Trainer:
+    return Trainer(inputs, folder, started=time.monotonic(), resume=load_resumable(folder), extend=extend)
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, phase: type, scores: Iterable[float]) -> None:
@@ -95,13 +95,13 @@ def test_the_flow_ends_the_run_and_nothing_is_left_to_do(tmp_path: Path, monkeyp
     """The same budget has nothing to add; a larger one goes on from there, at its own pace."""
     scored(monkeypatch, VaePhase, (1 / number for number in range(1, 99)))
     scored(monkeypatch, FlowPhase, [1.0] * 99)
-    setting = setting_of()
-    events = list(begin(tmp_path / "run", setting).run())
+    inputs = setting_of()
+    events = list(begin(tmp_path / "run", inputs).run())
     assert [(event.phase, event.steps) for event in of_kind(events, PhaseDone)] == [("vae", 20), ("flow", 7)]
     assert checkpoints_in(tmp_path / "run")[-1].name == "step-00000027"
-    assert go_on(tmp_path / "run", setting).is_done() and go_on(tmp_path / "run", setting, extend=True).is_done()
+    assert go_on(tmp_path / "run", inputs).is_done() and go_on(tmp_path / "run", inputs, extend=True).is_done()
 
-    more = replace(setting, config=setting.config.updated({"training": {"steps": 60, "patience": 0}}))
+    more = replace(inputs, config=inputs.config.updated({"training": {"steps": 60, "patience": 0}}))
     again = go_on(tmp_path / "run", more, extend=True)
     assert not again.is_done()
     assert of_kind(list(again.run()), PhaseDone)[0].steps == 33
@@ -122,13 +122,13 @@ def test_killed_anywhere_it_ends_alike(tmp_path: Path, monkeypatch: pytest.Monke
     worsening(monkeypatch, VaePhase)
     worsening(monkeypatch, FlowPhase)
     # Without decay of the weights and from small ones, every update leads away from zero.
-    setting = setting_of({"training": {"weight_decay": 0.0, "ema_decay": 0.0}})
-    events = list(begin(tmp_path / "whole", setting).run())
+    inputs = setting_of({"training": {"weight_decay": 0.0, "ema_decay": 0.0}})
+    events = list(begin(tmp_path / "whole", inputs).run())
     assert len(of_kind(events, Shortened)) >= 2
-    for event in begin(tmp_path / "killed", setting).run():
+    for event in begin(tmp_path / "killed", inputs).run():
         if isinstance(event, StepLogged) and event.step == killed_after:
             break
-    resumed = list(go_on(tmp_path / "killed", setting).run())
+    resumed = list(go_on(tmp_path / "killed", inputs).run())
     expected = [event for event in of_kind(events, Shortened) if event.step >= killed_after]
     assert of_kind(resumed, Shortened) == expected
     newest = [checkpoints_in(tmp_path / name)[-1] for name in ("whole", "killed")]
@@ -141,27 +141,27 @@ def test_killed_anywhere_it_ends_alike(tmp_path: Path, monkeypatch: pytest.Monke
 def test_time_that_the_vae_leaves_goes_to_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its share is remembered across an interruption."""
     scored(monkeypatch, VaePhase, [1.0] * 9999)
-    setting = setting_of({"training": {"time": 30.0, "flow_share": 0.5}})
-    trainer = begin(tmp_path / "run", setting)
+    inputs = setting_of({"training": {"time": 30.0, "flow_share": 0.5}})
+    trainer = begin(tmp_path / "run", inputs)
     trainer.stop = lambda: trainer.progress.phase == "flow" and trainer.progress.step > trainer.progress.first_step
     list(trainer.run())
     state = load_resumable(tmp_path / "run").trainer
     # Standstills at the updates 4 and 7; a slow update may use up what the first one leaves before the second is seen.
     assert state["phase"] == "flow" and 4 < state["first_step"] <= 7
     assert 0 < state["unspent"] < 0.5
-    resumed = go_on(tmp_path / "run", setting)
+    resumed = go_on(tmp_path / "run", inputs)
     assert resumed.seconds == pytest.approx(30 * (0.5 + state["unspent"]) * (1 - state["fraction"]))
     assert resumed.seconds > 15.5, "more than the flow's own half"
 
 
 def test_without_decay_the_first_standstill_ends_the_phase() -> None:
     for decay_share in (0.0, 1.0):
-        progress = Progress(fraction=0.3)
+        progress = RunState(fraction=0.3)
         assert progress.shorten(decay_share, 10) and progress.spent == 1
 
 
 def test_a_score_that_is_no_number_is_never_best() -> None:
-    progress = Progress()
+    progress = RunState()
     assert not progress.record(float("nan"), {}) and not progress.record(float("nan"), {}, keeps_newest=True)
     assert progress.record(3.0, {}) and progress.num_stale == 0
     assert not progress.record(4.0, {}) and progress.num_stale == 1

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import CPU, image_set, tiny_config, tiny_vae
 
-from vae_cli.data.cache import ImageSet
+from vae_cli.checkpoint import Facts, load_model
+from vae_cli.dataset.cache import ImageSet
 from vae_cli.model.flow import build_flow
 from vae_cli.training import flow_phase
-from vae_cli.training.checkpoint import Facts, load_model
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 
 NAMES = ("rare", "often", "never")
 
@@ -26,43 +26,43 @@ def labelled(num: int, labels: np.ndarray) -> ImageSet:
 
 
 @pytest.fixture
-def setting() -> Setting:
+def inputs() -> TrainingInputs:
     """200 images: one `rare` (the second), 99 `often`, none `never`, and 100 without a label."""
     labels = np.where(np.arange(200) < 100, 1, -1)
     labels[1] = 0
     config = tiny_config({"model": {"flow": {"clusters": 4}}})
-    return Setting(config, labelled(200, labels), labelled(3, np.array([0, 1, -1])), NAMES, CPU)
+    return TrainingInputs(config, labelled(200, labels), labelled(3, np.array([0, 1, -1])), NAMES, CPU)
 
 
-def test_images_are_counted_by_label(setting: Setting) -> None:
-    assert setting.label_images == (1, 99, 0, 100)
+def test_images_are_counted_by_label(inputs: TrainingInputs) -> None:
+    assert inputs.label_images == (1, 99, 0, 100)
 
 
-def test_clusters_of_labels(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clusters_of_labels(inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second image finds the clusters, so that the rare label's only one is looked at for its own sake."""
     monkeypatch.setattr(flow_phase, "STATISTICS_IMAGES", 100)
     monkeypatch.setattr(flow_phase, "LABEL_ROWS", 60)
     vae = tiny_vae()
-    flow = build_flow(setting.config, vae.latent_shapes[0], len(NAMES))
-    FlowPhase(setting, flow, vae).prepare()
+    flow = build_flow(inputs.config, vae.latent_shapes[0], len(NAMES))
+    FlowPhase(inputs, flow, vae).prepare()
     assert flow.cluster_counts.sum(1).tolist() == [1, 60, 0, 100]
-    means = vae.first_posterior(next(setting.train_chunks(np.array([1])))).mean
+    means = vae.first_posterior(next(inputs.train_chunks(np.array([1])))).mean
     assert flow.cluster_counts[0, flow.cluster_of(means, torch.tensor([0]))] == 1
     monkeypatch.setattr(flow_phase, "LABEL_ROWS", 0)
-    FlowPhase(setting, flow, vae).prepare()
+    FlowPhase(inputs, flow, vae).prepare()
     assert flow.cluster_counts.sum(1).tolist() == [0, 50, 0, 100]
 
 
-def test_a_run_remembers_its_labels(setting: Setting, tmp_path: Path) -> None:
-    for _ in Trainer(setting, tmp_path, started=0.0).run():
+def test_a_run_remembers_its_labels(inputs: TrainingInputs, tmp_path: Path) -> None:
+    for _ in Trainer(inputs, tmp_path, started=0.0).run():
         pass
     assert load_model(tmp_path, CPU).label_images == (1, 99, 0, 100)
 
 
-def test_unlabelled_images_teach_no_label(setting: Setting, tmp_path: Path) -> None:
+def test_unlabelled_images_teach_no_label(inputs: TrainingInputs, tmp_path: Path) -> None:
     """After a few updates without a single labelled image, the labels' embeddings are what they were."""
     config = tiny_config({"training": {"weight_decay": 0.0, "steps": 16}})
-    unlabelled = replace(setting, train=labelled(200, np.full(200, -1)), config=config)
+    unlabelled = replace(inputs, train=labelled(200, np.full(200, -1)), config=config)
     trainer = Trainer(unlabelled, tmp_path, started=0.0)
     for _ in trainer.run():
         pass

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
     from vae_cli.training.events import Retreated, Shortened
-    from vae_cli.training.progress import Progress
+    from vae_cli.training.run_state import RunState
 
 FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
@@ -73,7 +73,7 @@ def shortened_line(event: "Shortened", patience: int) -> str:
     )
 
 
-def going_on_line(progress: "Progress", rate_factor: float) -> str:
+def going_on_line(progress: "RunState", rate_factor: float) -> str:
     """Where a resumed run stands, and what earlier retreats have left of the learning rate of its phase."""
     line = f"going on at step {progress.step} ({progress.phase} phase)"
     if rate_factor == 1:

@@ -15,10 +15,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vae_cli import __version__
-from vae_cli.cli.progress import print_line, shown, silence
+from vae_cli.cli.progress import print_line, silence
 from vae_cli.cli.results import Results, print_json
 from vae_cli.cli.stops import EXIT_CODES, Terminated, stop
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
+from vae_cli.printable import printable
 
 STARTED = time.monotonic()
 """When this invocation began (monotonic seconds): `train --time` counts from here. `Program.main` sets it."""
@@ -219,7 +220,7 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
         return known.exit_code, _shown_lines(str(known))
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
     summary = " ".join(str(error).split())[:200]
-    return _BUG, [f"{type(error).__name__}: {shown(summary)}", hint]
+    return _BUG, [f"{type(error).__name__}: {printable(summary)}", hint]
 
 
 def _usage_message(error: typer.TyperException) -> tuple[int, list[str]]:
@@ -258,4 +259,4 @@ def _as_memory_error(error: Exception) -> VaeError | None:
 
 def _shown_lines(message: str) -> list[str]:
     """At most three printable lines of a message."""
-    return [shown(line) for line in message.splitlines()][:3] or ["failed"]
+    return [printable(line) for line in message.splitlines()][:3] or ["failed"]

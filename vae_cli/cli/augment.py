@@ -11,14 +11,15 @@ from vae_cli.cli import loading, options, output
 from vae_cli.cli.augment_data import SplitData, read_split
 from vae_cli.cli.augment_writer import MANIFEST, Writer, facts_of, open_manifest, report
 from vae_cli.cli.inputs import require
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
+    from vae_cli.checkpoint import Model
     from vae_cli.tasks.augment_checks import Checks
-    from vae_cli.training.checkpoint import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _folder(data: Path, out: Path | None, *, overwrite: bool) -> Path:
     return folder
 
 
-def _require_usable(model: "LoadedModel", images: SplitData, request: _Request) -> None:
+def _require_usable(model: "Model", images: SplitData, request: _Request) -> None:
     """Raises ConfigError for a method that cannot be used, and for candidates that nothing could choose from."""
     from vae_cli.tasks.augment import require_usable
     from vae_cli.tasks.augment_checks import has_classes
@@ -179,17 +180,19 @@ def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[lis
     ]
 
 
-def _note_unknown_labels(names: Sequence[str], model: "LoadedModel", messages: Messages) -> None:
+def _note_unknown_labels(names: Sequence[str], model: "Model", messages: Messages) -> None:
     unknown = [name for name in names if name not in model.label_names]
     if unknown:
         which = (
-            "the classes" if len(unknown) == len(names) else f"{len(unknown)} of the classes ({shown(unknown[0])} …)"
+            "the classes"
+            if len(unknown) == len(names)
+            else f"{len(unknown)} classes ({printable(unknown[0])} …)"
         )
         messages.note(f"this model has not learned {which} of these images: what it makes is not guided by them")
 
 
 def _make_all(
-    model: "LoadedModel", images: SplitData, counts: list[int], targets: list[list[Path]], folder: Path,
+    model: "Model", images: SplitData, counts: list[int], targets: list[list[Path]], folder: Path,
     request: _Request, results: Results,
 ) -> None:  # fmt: skip
     """Makes and writes every image and the manifest, and reports."""
@@ -208,10 +211,10 @@ def _make_all(
         for image in results.messages.track(made, "augment", sum(counts)):
             writer.write(image, targets[image.source])
     report(writer, sum(counts))
-    results.finish(f"vae check {quoted(folder)}", **facts_of(writer))
+    results.finish(f"vae check {shell_quoted(folder)}", **facts_of(writer))
 
 
-def _checks(model: "LoadedModel", images: SplitData, seed: int, messages: Messages) -> "Checks":
+def _checks(model: "Model", images: SplitData, seed: int, messages: Messages) -> "Checks":
     """Trains the classifier that watches over the classes, if there are two."""
     from vae_cli.metrics.classifier import accuracy
     from vae_cli.tasks.augment_checks import has_classes, num_steps, prepare_checks

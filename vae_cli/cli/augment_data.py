@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import scan_as_trained
-from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.data.cache import ImageSet
-    from vae_cli.data.scan import ImageRef, Scan
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
+    from vae_cli.dataset.cache import ImageSet
+    from vae_cli.dataset.scan import Scan
+    from vae_cli.images.image_ref import ImageRef
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class SplitData:
         return found
 
 
-def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results) -> SplitData:
+def read_split(data: Path, folder: Path, model: "Model", results: Results) -> SplitData:
     """Splits DATA as `vae train` does and decodes it; files that cannot be used are recorded. Raises DataError."""
-    from vae_cli.data.scan import split_images
+    from vae_cli.dataset.split import split_images
 
     found = scan_as_trained(data, model, exclude=[folder])
     parts = split_images(found.images)
@@ -65,7 +66,7 @@ def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results)
     try:
         others = _decoded(held_out, found, model, results)
     except DataError as error:
-        results.messages.warn(f"no held-out image can be read: {shown(str(error))}")
+        results.messages.warn(f"no held-out image can be read: {printable(str(error))}")
         others = replace(train, pixels=train.pixels[:0], ids=(), labels=train.labels[:0], skipped=())
     for skipped in (*found.skipped, *train.skipped, *others.skipped):
         results.failed(name_of(data, skipped.id), skipped.reason)
@@ -77,10 +78,10 @@ def read_split(data: Path, folder: Path, model: "LoadedModel", results: Results)
     return SplitData(data, found, tuple(by_id[image_id] for image_id in train.ids), train, others)
 
 
-def _decoded(refs: "Sequence[ImageRef]", found: "Scan", model: "LoadedModel", results: Results) -> "ImageSet":
+def _decoded(refs: "Sequence[ImageRef]", found: "Scan", model: "Model", results: Results) -> "ImageSet":
     """The images at the model's size. Raises DataError when none is left."""
-    from vae_cli.data.cache import load_images
-    from vae_cli.data.masks import parse_color
+    from vae_cli.dataset.cache import load_images
+    from vae_cli.images.colours import parse_color
 
     settings = model.config.data
     assert settings.image_size is not None and settings.channels != "auto", "training.prepare completes both"

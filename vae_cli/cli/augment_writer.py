@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli import output
 from vae_cli.cli.augment_data import SplitData, name_of
-from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
     from vae_cli.tasks.augment import Augmented
@@ -45,8 +45,8 @@ class Writer:
 
     def copy(self, position: int, target: Path) -> None:
         """An original, byte for byte."""
-        from vae_cli.data.atomic import write_atomically
-        from vae_cli.data.decode import read_bytes
+        from vae_cli.atomic import write_atomically
+        from vae_cli.images.decode import read_bytes
 
         ref = self.images.refs[position]
         try:
@@ -92,7 +92,7 @@ def _rounded(value: float | None) -> float | None:
 @contextmanager
 def open_manifest(folder: Path) -> "Iterator[Callable[[dict[str, Any]], object]]":
     """Takes the rows of the manifest and writes them at the end, also when it comes early: of what is there then."""
-    from vae_cli.data.atomic import write_atomically
+    from vae_cli.atomic import write_atomically
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS)
@@ -116,11 +116,11 @@ def report(writer: Writer, asked: int) -> None:
     messages.note(f"{writer.methods.total()} new images ({made or 'none'}), {writer.originals} copied; {rejected}")
     if writer.dropped:
         (worst, count), *others = writer.dropped.most_common()
-        where = f" ({count} of them of {shown(worst)})" if worst and (others or len(writer.labels) > 1) else ""
+        where = f" ({count} of them of {printable(worst)})" if worst and (others or len(writer.labels) > 1) else ""
         messages.warn(f"{writer.dropped.total()} of {asked} images were given up{where}: no attempt passed the checks")
         empty = sorted(name for name in writer.dropped if name and not writer.labels[name])
         if empty:
-            messages.warn(f"no new image of {', '.join(map(shown, empty))}: lower --strength, or train longer")
+            messages.warn(f"no new image of {', '.join(map(printable, empty))}: lower --strength, or train longer")
             writer.results.num_missing += len(empty)
 
 

@@ -12,12 +12,14 @@ import typer
 from vae_cli.cli import loading, options
 from vae_cli.cli.advice import few_images_line
 from vae_cli.cli.inputs import require
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import file_entry, print_json, say
 from vae_cli.errors import DataError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
-    from vae_cli.data.scan import ImageRef, Scan
+    from vae_cli.dataset.scan import Scan
+    from vae_cli.images.image_ref import ImageRef
 
 _NUM_LISTED = 8
 _CHUNK_IMAGES = 256
@@ -62,7 +64,7 @@ def check(
     messages = Messages(quiet=quiet, verbose=verbose)
     require(data)
     loading.require_device(device)
-    from vae_cli.data.scan import scan
+    from vae_cli.dataset.scan import scan
 
     found = scan(data, labels=labels)
     facts = _examine(found, messages)
@@ -76,7 +78,7 @@ def check(
         raise typer.Exit(DataError.exit_code)
     if line := few_images_line(facts.num_usable):
         messages.note(line)
-    messages.next_step(f"vae train {quoted(data)}")
+    messages.next_step(f"vae train {shell_quoted(data)}")
 
 
 def _examine(found: "Scan", messages: Messages) -> _Facts:
@@ -98,7 +100,7 @@ def _decoded(refs: "tuple[ImageRef, ...]") -> "Iterator[tuple[ImageRef, tuple[st
     """Each image with its mode and (H, W), or why it cannot be used."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from vae_cli.data.decode import open_image, probe
+    from vae_cli.images.decode import open_image, probe
 
     def try_out(ref: "ImageRef") -> tuple[str, tuple[int, int]] | DataError:
         try:
@@ -140,11 +142,11 @@ def _print_json(facts: _Facts, failure: str | None) -> None:
 
 
 def _print_table(data: Path, facts: _Facts) -> None:
-    say(f"{shown(data)}: {facts.num_usable} usable images, {len(facts.bad)} that cannot be used")
+    say(f"{printable(data)}: {facts.num_usable} usable images, {len(facts.bad)} that cannot be used")
     for title, counts in (("sizes (HxW)", facts.sizes), ("modes", facts.modes), ("labels", facts.labels)):
         if counts:
-            listed = ", ".join(f"{shown(name)} ({count})" for name, count in counts.most_common(_NUM_LISTED))
+            listed = ", ".join(f"{printable(name)} ({count})" for name, count in counts.most_common(_NUM_LISTED))
             more = f", … {len(counts)} in all" if len(counts) > _NUM_LISTED else ""
             say(f"{title}: {listed}{more}")
     for image_id, reason in facts.bad.items():
-        say(f"bad: {shown(image_id)}: {shown(reason)}")
+        say(f"bad: {printable(image_id)}: {printable(reason)}")

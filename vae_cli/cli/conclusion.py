@@ -5,29 +5,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli import advice
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.report import NAME, write_report
 from vae_cli.errors import VaeError
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
     from vae_cli.training.prepare import Prepared
-    from vae_cli.training.progress import Progress
+    from vae_cli.training.run_state import RunState
 
 VALIDATED_IMAGES = 1000
 """The summary measures at most this many held-out images."""
 
 
 def conclude(
-    folder: Path, model: "LoadedModel", prepared: "Prepared", messages: Messages, *, progress: "Progress"
+    folder: Path, model: "Model", prepared: "Prepared", messages: Messages, *, progress: "RunState"
 ) -> dict[str, Any]:
     """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
 
     progress: where training ended, mostly after the step of the best weights.
     Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
     """
-    from vae_cli.cli import previews
-    from vae_cli.report.run_page import MEASURED
+    from vae_cli.drawing import previews
+    from vae_cli.drawing.run_page import MEASURED
     from vae_cli.training.run_folder import MetricsLog
 
     messages.note("measuring the best weights, drawing pictures …")
@@ -37,10 +38,10 @@ def conclude(
     log.write(last_step, MEASURED, {"weights_step": model.step, **plain})
     log.close()
     pictures = previews.draw_final(model, prepared.validation, folder / "previews")
-    messages.note(f"pictures: {', '.join(shown(path) for path in pictures)}")
+    messages.note(f"pictures: {', '.join(printable(path) for path in pictures)}")
     try:
         write_report(folder, folder / NAME)
-        messages.note(f"all of it on one page: {shown(folder / NAME)}")
+        messages.note(f"all of it on one page: {printable(folder / NAME)}")
     except VaeError as error:
         messages.warn(str(error))
     if line := advice.few_updates_line(progress.vae_steps):
@@ -56,7 +57,7 @@ def is_concluded(folder: Path, last_step: int) -> bool:
 
     A copy that has lost the files' times may be concluded once more, which changes nothing.
     """
-    from vae_cli.report.run_page import MEASURED
+    from vae_cli.drawing.run_page import MEASURED
     from vae_cli.training.run_folder import METRICS, last_metrics
 
     page, last = folder / NAME, last_metrics(folder)
@@ -64,7 +65,7 @@ def is_concluded(folder: Path, last_step: int) -> bool:
     return is_measured and page.exists() and page.stat().st_mtime_ns >= (folder / METRICS).stat().st_mtime_ns
 
 
-def _measured(model: "LoadedModel", prepared: "Prepared") -> dict[str, Any]:
+def _measured(model: "Model", prepared: "Prepared") -> dict[str, Any]:
     import numpy as np
 
     from vae_cli.tasks.evaluate import evaluate

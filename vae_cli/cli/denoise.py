@@ -9,13 +9,14 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
 
 _MAX_SIGMA = 255.0
 
@@ -84,8 +85,8 @@ def denoise(
     found = _denoise_all(model, list(zip(items, targets, strict=True)), settings, results)
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
     noise = "" if sigma == "auto" else f"--sigma {sigma} "
-    others = f"{noise}--samples 3 --out {quoted(folder)}-samples"
-    again = f"vae denoise {quoted(run)} {' '.join(map(quoted, inputs))} {others}"
+    others = f"{noise}--samples 3 --out {shell_quoted(folder)}-samples"
+    again = f"vae denoise {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {others}"
     results.finish(None if samples else again, seed=seed, sigma=found)
 
 
@@ -103,7 +104,7 @@ def _sigma(text: str) -> float | None:
 
 
 def _denoise_all(
-    model: "LoadedModel", jobs: list[tuple[Input, tuple[Path, ...]]], settings: _Settings, results: Results
+    model: "Model", jobs: list[tuple[Input, tuple[Path, ...]]], settings: _Settings, results: Results
 ) -> dict[str, float]:
     """The noise's sigma of every image that was used, by its name; an image that cannot be used is recorded."""
     sigmas: dict[str, float] = {}
@@ -122,24 +123,22 @@ def _denoise_all(
     return sigmas
 
 
-def _denoise(
-    model: "LoadedModel", item: Input, targets: tuple[Path, ...], settings: _Settings, writers: Writers
-) -> float:
+def _denoise(model: "Model", item: Input, targets: tuple[Path, ...], settings: _Settings, writers: Writers) -> float:
     """Hands over the results of one image, to be written; returns the noise's sigma. Raises DataError."""
-    from vae_cli.data.damage import DENOISING_SIGMA
-    from vae_cli.data.masks import parse_color
-    from vae_cli.data.originals import open_original
+    from vae_cli.dataset.random_masks import DENOISING_SIGMA
+    from vae_cli.files.originals import open_original
+    from vae_cli.images.colours import parse_color
     from vae_cli.tasks.denoise import denoise as task
-    from vae_cli.tasks.grain import estimate_sigma
+    from vae_cli.windows.picture_noise import estimate_sigma
 
     original, messages = open_original(item.ref.path), writers.results.messages
     background = parse_color(model.config.data.background)
     image = original.display_array(model.channels, background)
     writers.remark_on_grey(model, item.name, original, "colours keep their noise")
     sigma = estimate_sigma(image) if settings.sigma is None else settings.sigma
-    messages.detail(f"{shown(item.name)}: sigma {sigma:.1f}")
+    messages.detail(f"{printable(item.name)}: sigma {sigma:.1f}")
     if sigma > DENOISING_SIGMA[1]:  # it is still removed, less well
-        messages.warn(f"{shown(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
+        messages.warn(f"{printable(item.name)}: noise of sigma {sigma:.0f}, more than models are trained on")
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):

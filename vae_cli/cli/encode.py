@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_cli.cli import latent_files, loading, options, output, previews
+from vae_cli.cli import latent_files, loading, options, output
 from vae_cli.cli.inputs import Input, decoded, find_inputs
-from vae_cli.cli.progress import Messages, quoted
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
+from vae_cli.drawing import previews
 from vae_cli.errors import ConfigError
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from vae_cli.checkpoint import Model
     from vae_cli.tasks.encode import Encoded
-    from vae_cli.training.checkpoint import LoadedModel
 
 
 def encode(
@@ -62,7 +64,7 @@ def encode(
     found = list(results.messages.track(_encoded(model, items, results), "encode", len(items)))
     if found:
         _write(model, found, path, drawn, results)
-    results.finish(f"vae sample {quoted(run)} --latents {quoted(path)} --out grid.png")
+    results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(path)} --out grid.png")
 
 
 def _target(out: Path | None, first_input: Path) -> Path:
@@ -75,7 +77,7 @@ def _target(out: Path | None, first_input: Path) -> Path:
     return out
 
 
-def _encoded(model: "LoadedModel", items: list[Input], results: Results) -> "Iterator[tuple[Input, Encoded]]":
+def _encoded(model: "Model", items: list[Input], results: Results) -> "Iterator[tuple[Input, Encoded]]":
     """Each usable input with its posterior."""
     from vae_cli.tasks.encode import encode as task
 
@@ -91,7 +93,7 @@ def _encoded(model: "LoadedModel", items: list[Input], results: Results) -> "Ite
 
 
 def _write(
-    model: "LoadedModel", found: "list[tuple[Input, Encoded]]", path: Path, drawn: list[Path], results: Results
+    model: "Model", found: "list[tuple[Input, Encoded]]", path: Path, drawn: list[Path], results: Results
 ) -> None:
     """The file of latents, and the pictures at the paths `drawn`."""
     from vae_cli.tasks.encode import stacked

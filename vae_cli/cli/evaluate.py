@@ -11,18 +11,20 @@ from vae_cli.cli import label_figures, loading, options
 from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
 from vae_cli.cli.inputs import require, scan_as_trained
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json, say
 from vae_cli.errors import ConfigError, VaeError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.cache import ImageSet
-    from vae_cli.data.scan import ImageRef, Scan
+    from vae_cli.checkpoint import Model
+    from vae_cli.dataset.cache import ImageSet
+    from vae_cli.dataset.scan import Scan
+    from vae_cli.images.image_ref import ImageRef
     from vae_cli.metrics.extractors import Extractor
-    from vae_cli.training.checkpoint import LoadedModel
     from vae_cli.training.prepare import Prepared
 
 _ROWS = {
@@ -142,14 +144,14 @@ def evaluate(
         _print_figures(facts, compared)
         label_figures.print_table(facts["per_label"], verbose=verbose)
         if sheet:
-            say(shown(sheet))
-    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png")
+            say(printable(sheet))
+    messages.next_step(f"vae sample {shell_quoted(run)} -n 64 --out grid.png")
     if bad:
         raise typer.Exit(PARTLY_DONE)
 
 
 def _measure(
-    model: "LoadedModel",
+    model: "Model",
     images: "ImageSet",
     own: "Prepared | None",
     importance_samples: int,
@@ -189,7 +191,7 @@ def _measure(
 
 
 def _compare(
-    model: "LoadedModel",
+    model: "Model",
     images: "ImageSet",
     own: "Prepared | None",
     feature_weights: str | None,
@@ -216,7 +218,7 @@ def _compare(
         )
     count = num_compared(len(images.pixels))
     messages.note(f"comparing {count} samples with {count} images by {extractor.num_features} features "
-                  f"of {shown(extractor.name)}")  # fmt: skip
+                  f"of {printable(extractor.name)}")  # fmt: skip
     if count <= extractor.num_features:
         messages.warn(f"{count} images are few for {extractor.num_features} features: trust kid rather than fid")
     with messages.progress("compare", 2 * count) as progress:
@@ -233,9 +235,7 @@ def _compare(
     return figures | of_labels
 
 
-def _trained_extractor(
-    model: "LoadedModel", own: "Prepared", seed: int, messages: Messages
-) -> "tuple[Extractor, float]":
+def _trained_extractor(model: "Model", own: "Prepared", seed: int, messages: Messages) -> "tuple[Extractor, float]":
     """A classifier's features, and the share of held-out images that it names rightly."""
     from vae_cli.metrics.classifier import NUM_STEPS
     from vae_cli.tasks.evaluate import classifier_extractor
@@ -286,7 +286,7 @@ def _print_layers(layers: list[dict[str, Any]]) -> None:
         say(f"{number:<7}{shape:<12}{layer['rate_nats']:>12.2f}{active:>16}")
 
 
-def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wanted: bool) -> "Prepared | None":
+def _own_images(model: "Model", messages: Messages, *, needed: bool, wanted: bool) -> "Prepared | None":
     """The run's training and held-out images with their labels, if they are needed or wanted.
 
     Raises ConfigError when they are needed and cannot be read; says so when they were only wanted.
@@ -309,7 +309,7 @@ def _own_images(model: "LoadedModel", messages: Messages, *, needed: bool, wante
         return None
 
 
-def _as_learned(labels: "np.ndarray", names: Sequence[str], model: "LoadedModel") -> "np.ndarray":
+def _as_learned(labels: "np.ndarray", names: Sequence[str], model: "Model") -> "np.ndarray":
     """The model's numbers of labels, int64 [N] that count `names` (-1 = none): classes may have come and gone since."""
     import numpy as np
 
@@ -323,20 +323,18 @@ def _held_out(own: "Prepared | None", limit: int | None) -> "ImageSet":
     images = own.validation
     if limit is None or limit >= len(images.pixels):
         return images
-    from vae_cli.data.scan import id_hash
+    from vae_cli.dataset.split import id_hash
 
     chosen = sorted(sorted(range(len(images.ids)), key=lambda index: id_hash(images.ids[index]))[:limit])
     ids = tuple(images.ids[index] for index in chosen)
     return replace(images, pixels=images.pixels[chosen], ids=ids, labels=images.labels[chosen])
 
 
-def _images_of(
-    data: Path, limit: int | None, sheet: Path | None, model: "LoadedModel", messages: Messages
-) -> "ImageSet":
+def _images_of(data: Path, limit: int | None, sheet: Path | None, model: "Model", messages: Messages) -> "ImageSet":
     """DATA's test split where its folders name one, else validation, else everything; never the sheet."""
-    from vae_cli.data.cache import load_images
-    from vae_cli.data.masks import parse_color
-    from vae_cli.data.scan import lowest_hashes
+    from vae_cli.dataset.cache import load_images
+    from vae_cli.dataset.split import lowest_hashes
+    from vae_cli.images.colours import parse_color
 
     found = _scanned(data, model, [sheet] if sheet else [])
     refs: Sequence[ImageRef] = found.images
@@ -344,7 +342,7 @@ def _images_of(
         part = [ref for ref in found.images if ref.split == split]
         if part:
             refs = part
-            messages.note(f"{shown(data)}: measuring its {split} split, {len(part)} of {len(found.images)} images")
+            messages.note(f"{printable(data)}: measuring its {split} split, {len(part)} of {len(found.images)} images")
             break
     settings = model.config.data
     assert settings.image_size is not None and settings.channels != "auto", "training.prepare completes both"
@@ -358,14 +356,14 @@ def _images_of(
     )
     images = replace(images, skipped=(*found.skipped, *images.skipped))
     for skipped in images.skipped:
-        messages.warn(f"{shown(skipped.id)}: {shown(skipped.reason)}")
+        messages.warn(f"{printable(skipped.id)}: {printable(skipped.reason)}")
     for note in images.notes:
         messages.note(note)
     return images
 
 
-def _scanned(data: Path, model: "LoadedModel", exclude: Sequence[Path]) -> "Scan":
-    from vae_cli.data.scan import scan
+def _scanned(data: Path, model: "Model", exclude: Sequence[Path]) -> "Scan":
+    from vae_cli.dataset.scan import scan
 
     if model.label_names:
         return scan_as_trained(data, model, exclude=exclude)

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vae_cli.cli import output
 from vae_cli.cli.progress import Messages
-from vae_cli.data.scan import IMAGE_SUFFIXES
 from vae_cli.errors import ConfigError
+from vae_cli.images.image_ref import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.cache import ImageSet
+    from vae_cli.checkpoint import Model
+    from vae_cli.dataset.cache import ImageSet
     from vae_cli.tasks.evaluate_holes import Filled
-    from vae_cli.training.checkpoint import LoadedModel
 
 Family = Literal["center", "half", "brush", "random", "scattered"]
 NUM_SHOWN = 12
@@ -31,7 +31,7 @@ def check_sheet(sheet: Path | None, family: str | None, *, overwrite: bool) -> N
 
 
 def measure_holes(
-    model: "LoadedModel", images: "ImageSet", family: str, sheet: Path | None, seed: int, messages: Messages
+    model: "Model", images: "ImageSet", family: str, sheet: Path | None, seed: int, messages: Messages
 ) -> dict[str, Any]:
     """`inpaint` of the JSON object; writes the contact sheet where one is wanted."""
     import numpy as np

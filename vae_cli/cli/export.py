@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from vae_cli.cli import loading, options, output
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
+from vae_cli.printable import printable, shell_quoted
 
 ONNX, SAFETENSORS = ".onnx", ".safetensors"
 
@@ -49,19 +50,19 @@ def export(
     if path.suffix.lower() == SAFETENSORS:
         source = _write_whole(run, path)
         results.written(str(source), path)
-        results.finish(f"vae info {quoted(path)}")
+        results.finish(f"vae info {shell_quoted(path)}")
         return
-    from vae_cli.data.atomic import write_atomically
+    from vae_cli.atomic import write_atomically
+    from vae_cli.checkpoint import load_model
     from vae_cli.runtime import make_runtime, pick_device
     from vae_cli.tasks.export import to_onnx
-    from vae_cli.training.checkpoint import load_model
 
     # on the CPU always: the graph is the same whatever the device
     model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
     write_atomically(path, to_onnx(model, part or "decoder"))
     results.written(str(model.path), path)
     results.messages.note(_how_to_run(path, part or "decoder"))
-    results.finish(f"vae export {quoted(run)} --part {'decoder' if part == 'encoder' else 'encoder'}")
+    results.finish(f"vae export {shell_quoted(run)} --part {'decoder' if part == 'encoder' else 'encoder'}")
 
 
 def _target(out: Path | None, run: Path, part: str | None) -> Path:
@@ -84,8 +85,8 @@ def _write_whole(run: Path, path: Path) -> Path:
 
     Raises CheckpointError, WriteError.
     """
-    from vae_cli.data.atomic import write_atomically
-    from vae_cli.training.checkpoint import read_weights, resolve_run, weights_file
+    from vae_cli.atomic import write_atomically
+    from vae_cli.checkpoint import read_weights, resolve_run, weights_file
 
     source = resolve_run(run)
     write_atomically(path, weights_file(*read_weights(source)))
@@ -94,4 +95,4 @@ def _write_whole(run: Path, path: Path) -> Path:
 
 def _how_to_run(path: Path, part: str) -> str:
     given = "images" if part == "encoder" else "latents"
-    return f'in Python: onnxruntime.InferenceSession("{shown(path)}").run(None, {{"{given}": …}})'
+    return f'in Python: onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'

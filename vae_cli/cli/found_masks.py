@@ -6,10 +6,10 @@ from pathlib import Path
 from vae_cli.cli import output
 from vae_cli.cli.holes import MUCH_DAMAGE, NOTHING_FOUND, MaskSource, found_hole, num_undamaged
 from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import quoted, shown
 from vae_cli.cli.restored import refuse_zips
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
+from vae_cli.printable import printable, shell_quoted
 
 
 def write_masks(
@@ -42,7 +42,7 @@ def write_masks(
     if covers:
         results.messages.note(f"mask cover {min(covers):.2%} to {max(covers):.2%} (white = fill)")
     extremes = [min(covers), max(covers)] if covers else None
-    given_back = f"vae inpaint {quoted(run)} {' '.join(map(quoted, inputs))} --mask {quoted(folder)}"
+    given_back = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} --mask {shell_quoted(folder)}"
     given_back += " --skip-missing" if num_undamaged(results) else ""
     has_masks = any(entry["output"] for entry in results.files)
     results.finish(given_back if has_masks else None, dry_run=True, pairs=len(covers), mask_cover=extremes)
@@ -63,7 +63,7 @@ def _written(item: Input, target: Path, source: MaskSource, results: Results) ->
     output.save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
     results.written(item.name, target)
     cover = float(hole.mean())
-    results.messages.detail(f"{shown(item.name)}: mask covers {cover:.2%}")
+    results.messages.detail(f"{printable(item.name)}: mask covers {cover:.2%}")
     if cover > MUCH_DAMAGE:
-        results.messages.warn(f"{shown(target)}: covers {cover:.0%}, so look at it before it is used")
+        results.messages.warn(f"{printable(target)}: covers {cover:.0%}, so look at it before it is used")
     return [cover]

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae_cli.cli.inputs import Input, require
-from vae_cli.cli.progress import quoted
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.scan import ImageRef, Scan, Skipped
+    from vae_cli.images.image_ref import ImageRef, Skipped
 
 SUSPICIOUS_COVER = 0.6
 """Share of an image from which on its mask looks inverted."""
@@ -48,7 +48,7 @@ class MaskSource:
         if self.path is not None:
             require(self.path)
         if self.color is not None:
-            from vae_cli.data.masks import parse_color
+            from vae_cli.images.colours import parse_color
 
             parse_color(self.color)
 
@@ -56,9 +56,9 @@ class MaskSource:
         """The options that ask for this."""
         changed = " --mask-invert" * self.invert + f" --mask-dilate {self.dilate_pixels}" * (self.dilate_pixels > 0)
         if self.path is not None:
-            return f"--mask {quoted(self.path)}{changed}"
+            return f"--mask {shell_quoted(self.path)}{changed}"
         if self.color is not None:
-            return f"--mask-color {quoted(self.color)}{changed}"
+            return f"--mask-color {shell_quoted(self.color)}{changed}"
         return f"{'--mask-auto' if self.auto else '--mask-alpha'}{changed}"
 
 
@@ -79,10 +79,11 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
     if source.path is None:
         yield from map(Damaged, items)
         return
-    from vae_cli.data.masks import NoMask
-    from vae_cli.data.scan import Skipped, scan
+    from vae_cli.dataset.scan import scan
+    from vae_cli.files.mask_pairs import NoMask
+    from vae_cli.images.image_ref import Skipped
 
-    masks = _masks_of(items, scan(source.path, labels="none") if source.path.is_dir() else source.path)
+    masks = _masks_of(items, scan(source.path, labels="none").images if source.path.is_dir() else source.path)
     masks_in_use = {mask.path.resolve() for mask in masks if not isinstance(mask, Skipped)}
     for item, mask in zip(items, masks, strict=True):
         if isinstance(mask, Skipped):
@@ -93,9 +94,9 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[Damaged]:
             yield Damaged(item, mask)
 
 
-def _masks_of(items: Sequence[Input], masks: "Scan | Path") -> "list[ImageRef | Skipped]":
+def _masks_of(items: Sequence[Input], masks: "Sequence[ImageRef] | Path") -> "list[ImageRef | Skipped]":
     """Of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so."""
-    from vae_cli.data.masks import NoMask, pair_masks
+    from vae_cli.files.mask_pairs import NoMask, pair_masks
 
     placed = [replace(item.ref, id=str(item.relative)) for item in items]
     pairs = pair_masks(placed, masks)
@@ -110,8 +111,8 @@ def read_hole_of(damaged: Damaged, size: tuple[int, int], source: MaskSource) ->
 
     Empty where no damage was found; masks of other sources are never empty.
     """
-    from vae_cli.data import masks
-    from vae_cli.data.originals import shown_image
+    from vae_cli.files import masks
+    from vae_cli.files.originals import shown_image
 
     if source.auto:
         return found_hole(damaged.item, dilate_pixels=source.dilate_pixels, most=MUCH_DAMAGE)
@@ -128,11 +129,11 @@ def found_hole(item: Input, *, dilate_pixels: int, most: float = 1.0) -> "np.nda
 
     Raises DataError, also where they cover more than this share of it.
     """
-    from vae_cli.data.masks import dilate
-    from vae_cli.data.originals import open_original
-    from vae_cli.data.scratches import find_damage
+    from vae_cli.files.masks import dilate
+    from vae_cli.files.originals import open_original
+    from vae_cli.files.scratches import find_scratches
 
-    hole = find_damage(open_original(item.ref.path).display_array(3))
+    hole = find_scratches(open_original(item.ref.path).display_array(3))
     if hole.mean() > most:
         correct = "--dry-run writes the mask, to be corrected"
         raise DataError(

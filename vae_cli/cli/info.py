@@ -8,8 +8,9 @@ import typer
 
 from vae_cli import __version__
 from vae_cli.cli import loading, options
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import print_json, say
+from vae_cli.printable import printable, shell_quoted
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
 _GIB = 2**30
@@ -46,7 +47,7 @@ def info(
         print_json("info", "ok", **facts)
     else:
         say("\n".join(lines))
-    messages.next_step(f"vae sample {quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
+    messages.next_step(f"vae sample {shell_quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
 
 
 def run_facts(run: Path) -> dict[str, Any]:
@@ -54,9 +55,9 @@ def run_facts(run: Path) -> dict[str, Any]:
     import torch
     from safetensors import safe_open
 
+    from vae_cli.checkpoint import FORMAT_VERSION, read_facts, resolve_run
     from vae_cli.model.flow import build_flow
     from vae_cli.model.vae import build_vae
-    from vae_cli.training.checkpoint import FORMAT_VERSION, read_facts, resolve_run
 
     path = resolve_run(run)
     facts = read_facts(path)
@@ -86,7 +87,7 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
     height, width = facts["image_size"]
     shapes = ", ".join("x".join(map(str, shape)) for shape in facts["latent_shapes"])
     lines = [
-        f"weights     {shown(facts['path'])}",
+        f"weights     {printable(facts['path'])}",
         f"step        {facts['step']} (phase {facts['phase']}, {'with' if facts['has_flow'] else 'no'} latent flow)",
         f"images      {height}x{width}, {'grey' if facts['channels'] == 1 else 'colour'}",
         f"labels      {_labels_line(facts, len(facts['labels']) if verbose else NUM_LISTED)}",
@@ -106,7 +107,7 @@ def _labels_line(facts: dict[str, Any], limit: int) -> str:
     names, counts = facts["labels"], facts["label_images"] or {}
     if not names:
         return "none"
-    listed = [f"{shown(name)} ({counts[name]})" if name in counts else shown(name) for name in names[:limit]]
+    listed = [f"{printable(name)} ({counts[name]})" if name in counts else printable(name) for name in names[:limit]]
     rest = f", … {len(names)} in all" if len(names) > limit else ""
     unlabelled = f"; {facts['unlabelled_images']} images without" if facts["unlabelled_images"] else ""
     return ", ".join(listed) + rest + unlabelled

@@ -22,17 +22,18 @@ from vae_cli.cli.holes import (
 )
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
 from vae_cli.cli.inputs import find_inputs
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, file_format, marked, own_colours, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.originals import AnyOriginal
+    from vae_cli.checkpoint import Model
+    from vae_cli.files.originals import AnyOriginal
     from vae_cli.tasks.inpaint import Fill, Picture
-    from vae_cli.training.checkpoint import LoadedModel
 
 
 Method = Literal["auto", "model", "classical"]
@@ -138,8 +139,8 @@ def inpaint(
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
     without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_without_mask} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
-    others = f"--samples 3 --seed {seed + 1} --out {quoted(_folder(inputs, None))}-{seed + 1}"
-    again = f"vae inpaint {quoted(run)} {' '.join(map(quoted, inputs))} {masks.words()} {others}"
+    others = f"--samples 3 --seed {seed + 1} --out {shell_quoted(_folder(inputs, None))}-{seed + 1}"
+    again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {masks.words()} {others}"
     results.finish(again if results.num_written else None, seed=seed, method=method, sheet=sheet)
 
 
@@ -155,7 +156,7 @@ def _plan(
     for damaged in paired:
         if damaged.is_missing:
             results.without_mask(damaged.item.name, damaged.problem or "", is_allowed=skip_missing)
-            results.messages.note(f"no mask for {shown(damaged.item.name)}")
+            results.messages.note(f"no mask for {printable(damaged.item.name)}")
         elif damaged.problem:
             results.failed(damaged.item.name, damaged.problem)
     usable = [damaged for damaged in paired if damaged.problem is None]
@@ -173,7 +174,7 @@ def _folder(inputs: Sequence[Path], out: Path | None) -> Path:
 
 def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
     """The dry run: pairs, what is missing, and how much of each image its mask covers."""
-    from vae_cli.data.originals import size_of
+    from vae_cli.files.originals import size_of
 
     covers: list[float] = []
     watch = _Covers(results.messages)
@@ -188,7 +189,7 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         results.planned(item.name, job.targets[0])
         if not results.as_json:
             mask = job.damaged.mask
-            say(f"{shown(item.name)}  {shown(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
+            say(f"{printable(item.name)}  {printable(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
     watch.tell()
     if not results.as_json:
         say(f"{len(covers)} pairs, {results.num_without_mask} images without a mask, {results.num_failed} failed")
@@ -210,7 +211,7 @@ class _Covers:
         if cover > SUSPICIOUS_COVER:
             self.num_suspicious += 1
             if self.num_suspicious == 1:
-                self.messages.warn(f"{shown(name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
+                self.messages.warn(f"{printable(name)}: its mask covers {cover:.0%}; inverted? (--mask-invert)")
         return cover
 
     def tell(self) -> None:
@@ -219,7 +220,7 @@ class _Covers:
             self.messages.warn(f"{self.num_suspicious} masks in all cover more than {SUSPICIOUS_COVER:.0%}")
 
 
-def _fill_all(model: "LoadedModel", jobs: list[_Job], settings: _Settings, results: Results) -> None:
+def _fill_all(model: "Model", jobs: list[_Job], settings: _Settings, results: Results) -> None:
     """Fills every image; one that cannot be used is recorded and left out."""
     from vae_cli.tasks.inpaint import inpaint as task
 
@@ -267,7 +268,7 @@ class _Opened:
 
 
 def _pictures(
-    model: "LoadedModel",
+    model: "Model",
     jobs: list[_Job],
     settings: _Settings,
     writers: Writers,
@@ -276,8 +277,8 @@ def _pictures(
     leave_out: Callable[[], None],
 ) -> "Iterator[Picture]":
     """Each image that can be and is to be filled, noted in `opened` as its turn comes."""
-    from vae_cli.data.masks import parse_color
-    from vae_cli.data.originals import open_original
+    from vae_cli.files.originals import open_original
+    from vae_cli.images.colours import parse_color
     from vae_cli.tasks.inpaint import Picture
 
     background = parse_color(model.config.data.background)
@@ -309,7 +310,7 @@ def _pictures(
 def _tell_scale(fill: "Fill", target: Path, messages: Messages) -> None:
     if fill.scale > 1:
         told = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
-        messages.detail(f"{shown(target)}: {told}")
+        messages.detail(f"{printable(target)}: {told}")
 
 
 def _save(current: _Opened, fill: "Fill", target: Path, settings: _Settings) -> tuple[str, ...]:

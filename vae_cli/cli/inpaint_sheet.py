@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from vae_cli.cli import output
 from vae_cli.cli.holes import Damaged, MaskSource, read_hole_of
-from vae_cli.cli.progress import shown
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.report.contact_sheet import Row, Shown
+    from vae_cli.drawing.contact_sheet import Row, Shown
 
 
 _TITLE, _HEAD_BYTES = "vae inpaint", 4096
@@ -36,8 +36,8 @@ def write_sheet(
     path: Path, jobs: Sequence[tuple[Damaged, tuple[Path, ...]]], masks: MaskSource, results: Results
 ) -> None:
     """The page of a finished job; every picture is read again, one at a time. Raises WriteError."""
-    from vae_cli.data.atomic import writing
-    from vae_cli.report.contact_sheet import contact_sheet
+    from vae_cli.atomic import writing
+    from vae_cli.drawing.contact_sheet import contact_sheet
 
     counts = (
         f"{results.num_written} fills written, {results.num_failed} failed, {results.num_without_mask} without a mask"
@@ -45,13 +45,13 @@ def write_sheet(
     with writing(path) as file:
         for piece in contact_sheet(f"{_TITLE}: {counts}", _rows(path, jobs, masks, results)):
             file.write(piece.encode("utf-8", "replace"))
-    results.messages.note(f"contact sheet: {shown(path)}")
+    results.messages.note(f"contact sheet: {printable(path)}")
 
 
 def _rows(
     page: Path, jobs: Sequence[tuple[Damaged, tuple[Path, ...]]], masks: MaskSource, results: Results
 ) -> "Iterator[Row]":
-    from vae_cli.report.contact_sheet import Row
+    from vae_cli.drawing.contact_sheet import Row
 
     by_name: dict[str, list[dict[str, object]]] = {}
     for entry in results.files:
@@ -65,12 +65,12 @@ def _rows(
             pictures = tuple(_pictures(page, *filled[name], masks)) if name in filled and status != "failed" else ()
         except DataError as error:
             pictures, reasons = (), [*reasons, str(error)]
-        yield Row(shown(name), status, shown("; ".join(reasons) or status), pictures)
+        yield Row(printable(name), status, printable("; ".join(reasons) or status), pictures)
 
 
 def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: MaskSource) -> "Iterator[Shown]":
-    from vae_cli.data.originals import open_original
-    from vae_cli.report.contact_sheet import Shown, thumbnail, with_hole
+    from vae_cli.drawing.contact_sheet import Shown, thumbnail, with_hole
+    from vae_cli.files.originals import open_original
 
     white = (255, 255, 255)
     original = open_original(damaged.item.ref.path)

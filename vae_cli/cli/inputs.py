@@ -11,10 +11,11 @@ from vae_cli.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vae_cli.checkpoint import Model
     from vae_cli.cli.results import Results
     from vae_cli.config import DataConfig
-    from vae_cli.data.scan import ImageRef, Scan
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.dataset.scan import Scan
+    from vae_cli.images.image_ref import ImageRef
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find_inputs(
     `exclude` are folders of outputs and masks that may lie inside; labels: none | auto, as for `scan`. Raises
     ConfigError for a path that does not exist.
     """
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.images.image_ref import ImageRef
 
     inputs: list[Input] = []
     several = len(paths) > 1
@@ -60,7 +61,7 @@ def find_inputs(
 
 
 def _found_in(root: Path, results: "Results", exclude: Sequence[Path], labels: str, prefix: str) -> Iterator[Input]:
-    from vae_cli.data.scan import scan
+    from vae_cli.dataset.scan import scan
 
     found = scan(root, labels=labels, exclude=exclude)
     for skipped in found.skipped:
@@ -69,9 +70,9 @@ def _found_in(root: Path, results: "Results", exclude: Sequence[Path], labels: s
         yield Input(ref, PurePosixPath(prefix, ref.id), str(root / ref.id))
 
 
-def scan_as_trained(data: Path, model: "LoadedModel", *, exclude: Sequence[Path] = ()) -> "Scan":
+def scan_as_trained(data: Path, model: "Model", *, exclude: Sequence[Path] = ()) -> "Scan":
     """DATA's images, labelled as the run's own where folders allow that, else as `auto` does. Raises ConfigError."""
-    from vae_cli.data.scan import scan
+    from vae_cli.dataset.scan import scan
 
     if model.config.data.labels == "folders" and data.exists():
         with contextlib.suppress(ConfigError):  # no class folders here
@@ -92,8 +93,8 @@ def decoded(inputs: Sequence[Input], config: "DataConfig", results: "Results") -
 
 def decode_for(config: "DataConfig", ref: "ImageRef") -> "np.ndarray":
     """uint8 [H, W, C] as a model with this finished configuration takes it. Raises DataError."""
-    from vae_cli.data.decode import decode
-    from vae_cli.data.masks import parse_color
+    from vae_cli.images.colours import parse_color
+    from vae_cli.images.decode import decode
 
     assert config.image_size is not None and config.channels != "auto", "training.prepare completes both"
     background = parse_color(config.background)

@@ -8,14 +8,15 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import decode_for, require
-from vae_cli.cli.progress import Messages, quoted
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
 
 _STRIP_FRAMES, _ANIMATION_FRAMES = 9, 30
 
@@ -77,7 +78,7 @@ def interpolate(
     frames = results.messages.track(walk, "interpolate", num_frames, "frames")
     drawn_with = seed if numbers else None
     _write(frames, paths, kind, fps, drawn_with, results)
-    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png", seed=drawn_with)
+    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", seed=drawn_with)
 
 
 def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
@@ -108,11 +109,11 @@ def _kind(out: Path | None) -> Literal["strip", "animation", "frames"]:
     return "animation" if out.suffix.lower() in output.ANIMATION_SUFFIXES else "strip"
 
 
-def _decoded(ends: list[Path], model: "LoadedModel") -> "np.ndarray":
+def _decoded(ends: list[Path], model: "Model") -> "np.ndarray":
     """uint8 [M, H, W, C]; one end that cannot be used stops the walk."""
     import numpy as np
 
-    from vae_cli.data.scan import ImageRef
+    from vae_cli.images.image_ref import ImageRef
 
     pixels = []
     for path in ends:

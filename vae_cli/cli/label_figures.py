@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import say
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
+    from vae_cli.checkpoint import Model
     from vae_cli.metrics.extractors import Extractor
-    from vae_cli.training.checkpoint import LoadedModel
     from vae_cli.training.prepare import Prepared
 
 _COLUMNS = {
@@ -21,7 +22,7 @@ MOST_LINES = 20
 
 
 def accuracies(
-    model: "LoadedModel", own: "Prepared", extractor: "Extractor", seed: int, messages: Messages
+    model: "Model", own: "Prepared", extractor: "Extractor", seed: int, messages: Messages
 ) -> dict[str, float]:
     """Of each label that can be drawn, the share of samples that a classifier of the run's own images names so."""
     if model.flow is None or model.label_names != own.label_names:
@@ -50,7 +51,7 @@ def print_table(per_label: dict[str, dict[str, Any]] | None, *, verbose: bool) -
     rows = [["label", *(title for title, _ in columns.values())]]
     for name, figures in per_label.items():
         cells = [format(figures[key], form) if key in figures else "-" for key, (_, form) in columns.items()]
-        rows.append([shown(name), *cells])
+        rows.append([printable(name), *cells])
     width = max(len(row[0]) for row in rows)
     say("")
     for first, *cells in rows:

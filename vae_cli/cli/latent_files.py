@@ -27,7 +27,7 @@ def write(path: Path, encoded: "Encoded", files: Sequence[str], labels: Sequence
 
     Raises WriteError when the disk refuses.
     """
-    from vae_cli.data.atomic import write_atomically
+    from vae_cli.atomic import write_atomically
 
     as_bytes = _as_csv if path.suffix.lower() == ".csv" else _as_npz
     write_atomically(path, as_bytes(encoded, files, labels))

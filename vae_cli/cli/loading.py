@@ -4,26 +4,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae_cli.cli.inputs import require
-from vae_cli.cli.progress import Messages, shown
+from vae_cli.cli.progress import Messages
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
 
 
-def load(run: Path, device: str, messages: Messages) -> "LoadedModel":
+def load(run: Path, device: str, messages: Messages) -> "Model":
     """The model of RUN on the device, in the precision that it was trained in where the device has it; both are said.
 
     Raises ConfigError for a path that does not exist.
     """
     require_run(run)
+    from vae_cli.checkpoint import load_model, read_facts, resolve_run
     from vae_cli.runtime import make_runtime, multiplies_bfloat16, pick_device
-    from vae_cli.training.checkpoint import load_model, read_facts, resolve_run
 
     target = pick_device(device)
     trained_in = read_facts(resolve_run(run)).config.training.precision
     runtime = make_runtime(target, trained_in if multiplies_bfloat16(target) else "float32")
     model = load_model(run, runtime)
-    messages.note(f"{shown(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
+    messages.note(f"{printable(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
     return model
 
 

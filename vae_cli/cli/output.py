@@ -1,29 +1,13 @@
 """Where results go, and writing them: never over a file that exists, never half."""
 
-import io
-import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vae_cli import __version__
-from vae_cli.data.scan import HEIF_SUFFIXES, IMAGE_SUFFIXES
 from vae_cli.errors import ConfigError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-ANIMATION_SUFFIXES = frozenset((".gif", ".webp"))
-_LIKE_LOSSLESS: dict[str, dict[str, Any]] = {
-    ".jpg": {"quality": 95},
-    ".jpeg": {"quality": 95},
-    ".webp": {"lossless": True},
-}
-GAP_PIXELS = 2
+from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
 
 def is_picture(out: Path | None) -> bool:
@@ -92,70 +76,6 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
             raise ConfigError(f"{blocking}: is a file where a folder should be; choose another --out")
 
 
-def save_picture(pixels: "np.ndarray", path: Path, *, seed: int | None = None) -> None:
-    """Writes uint8 [H, W, C] in the format of the suffix; a PNG says in its text chunks where it comes from.
-
-    Raises ConfigError when the format cannot hold it, WriteError when the disk refuses.
-    """
-    suffix = path.suffix.lower()
-    options = {"pnginfo": _png_text(seed)} if suffix == ".png" else _LIKE_LOSSLESS.get(suffix, {})
-    _save(to_image(pixels), path, options)
-
-
-def save_animation(frames: Iterable["np.ndarray"], path: Path, *, frames_per_second: float) -> None:
-    """Writes frames uint8 [H, W, C] as an endless GIF or WebP. Raises ConfigError, WriteError."""
-    first, *rest = (to_image(frame) for frame in frames)
-    duration = round(1000 / frames_per_second)
-    options = {"save_all": True, "append_images": rest, "duration": duration, "loop": 0}
-    _save(first, path, options | _LIKE_LOSSLESS.get(path.suffix.lower(), {}))
-
-
-def _save(image: "Image.Image", path: Path, options: dict[str, Any]) -> None:
-    from PIL import Image
-
-    from vae_cli.data.atomic import write_atomically
-
-    file_format = Image.registered_extensions()[path.suffix.lower()]
-    content = io.BytesIO()
-    try:
-        image.save(content, format=file_format, **options)
-    except (OSError, ValueError, SystemError) as error:  # the encoder's; the disk comes later
-        raise ConfigError(f"{path}: cannot be stored as {file_format} ({error}); try another suffix") from error
-    write_atomically(path, content.getbuffer())
-
-
-def to_image(pixels: "np.ndarray") -> "Image.Image":
-    """An image of mode L or RGB from uint8 [H, W, C]."""
-    from PIL import Image
-
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
-def grid(images: Sequence["np.ndarray"], num_columns: int | None = None) -> "np.ndarray":
-    """One picture of equally large uint8 [H, W, C] images, row by row; nearly square unless columns are given."""
-    import numpy as np
-
-    columns = min(num_columns or math.ceil(math.sqrt(len(images))), len(images))
-    rows = math.ceil(len(images) / columns)
-    height, width, channels = images[0].shape
-    down, right = height + GAP_PIXELS, width + GAP_PIXELS
-    sheet = np.full((rows * down - GAP_PIXELS, columns * right - GAP_PIXELS, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        top, left = index // columns * down, index % columns * right
-        sheet[top : top + height, left : left + width] = image
-    return sheet
-
-
-def _png_text(seed: int | None) -> "PngInfo":
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text("Software", f"vae {__version__}")
-    if seed is not None:
-        info.add_text("seed", str(seed))
-    return info
-
-
 def key_of(path: Path | PurePosixPath) -> str:
     """Equal for names that are one file on this system's own disks: those of Windows and macOS ignore case."""
     return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
@@ -167,3 +87,24 @@ def _repeated(paths: Sequence[Path] | Sequence[PurePosixPath]) -> set[str]:
     for key in map(key_of, paths):
         (repeated if key in seen else seen).add(key)
     return repeated
+
+
+ANIMATION_SUFFIXES = frozenset((".gif", ".webp"))
+
+
+def grid(*args: Any, **settings: Any) -> Any:
+    from vae_cli.drawing import grids
+
+    return grids.grid(*args, **settings)
+
+
+def save_picture(*args: Any, **settings: Any) -> None:
+    from vae_cli.files import new_pictures
+
+    new_pictures.save_picture(*args, **settings)
+
+
+def save_animation(*args: Any, **settings: Any) -> None:
+    from vae_cli.files import new_pictures
+
+    new_pictures.save_animation(*args, **settings)

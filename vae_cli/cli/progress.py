@@ -2,40 +2,18 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Protocol, TextIO, TypeVar
+
+from vae_cli.printable import printable
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two lines of progress where stderr is no terminal."""
 
 Item = TypeVar("Item")
-
-_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def shown(path: Path | str) -> str:
-    """A file name safe to print: control characters and undecodable bytes escaped, every script left as it is."""
-
-    def escaped(character: str) -> str:
-        hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS
-        return character.encode("unicode_escape").decode("ascii") if hidden else character
-
-    return "".join(map(escaped, str(path)))
-
-
-def quoted(word: Path | str) -> str:
-    """A file name, or any other text, as a word of a command that can be copied into a shell.
-
-    A Path becomes no option there, whatever it begins with.
-    """
-    text = shown(word)
-    return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)
 
 
 class Progress(Protocol):
@@ -69,7 +47,7 @@ class Messages:
         print_line(f"warning: {text}")
 
     def error(self, text: str) -> None:
-        print_line(f"error: {shown(text)}")
+        print_line(f"error: {printable(text)}")
 
     def status(self, text: str) -> None:
         """Where a long job stands: one line that is written again on a terminal, else a line every few seconds."""

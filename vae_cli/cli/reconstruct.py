@@ -8,13 +8,14 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, decoded, find_inputs
-from vae_cli.cli.progress import Messages, quoted
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
 
 
 def reconstruct(
@@ -54,11 +55,11 @@ def reconstruct(
         picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
         output.save_picture(picture, targets[item.relative], seed=seed if draw else None)
         results.written(item.name, targets[item.relative])
-    results.finish(f"vae evaluate {quoted(run)} {quoted(inputs[0])}")
+    results.finish(f"vae evaluate {shell_quoted(run)} {shell_quoted(inputs[0])}")
 
 
 def _reconstructed(
-    model: "LoadedModel", items: list[Input], results: Results, *, draw: bool, seed: int
+    model: "Model", items: list[Input], results: Results, *, draw: bool, seed: int
 ) -> "Iterator[tuple[Input, np.ndarray, np.ndarray]]":
     """Each usable input, its pixels and its reconstruction, both uint8 [H, W, C] at model size."""
     from vae_cli.tasks import reconstruct as task

@@ -7,9 +7,10 @@ import typer
 
 from vae_cli import __version__
 from vae_cli.cli import info, loading, options, output
-from vae_cli.cli.progress import Messages, quoted
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
+from vae_cli.printable import shell_quoted
 
 NAME = "report.html"
 
@@ -48,14 +49,14 @@ def report(
     output.refuse_existing([path], overwrite=overwrite or path.resolve() == (folder / NAME).resolve())
     write_report(folder, path, run)
     results.written(str(folder), path)
-    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png")
+    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png")
 
 
 def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
     """The page of a run folder, about the model that `run` names. Raises ConfigError, CheckpointError, WriteError."""
+    from vae_cli.atomic import writing
     from vae_cli.config import dump_yaml, from_dict
-    from vae_cli.data.atomic import writing
-    from vae_cli.report.run_page import run_page
+    from vae_cli.drawing.run_page import run_page
     from vae_cli.training.run_folder import is_run
 
     if not is_run(folder):

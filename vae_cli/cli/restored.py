@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vae_cli.cli import output
 from vae_cli.cli.inputs import Input
-from vae_cli.cli.progress import quoted
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError, VaeError, WriteError
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import numpy as np
 
-    from vae_cli.data.originals import AnyOriginal
-    from vae_cli.training.checkpoint import LoadedModel
+    from vae_cli.checkpoint import Model
+    from vae_cli.files.originals import AnyOriginal
 
 _FLOW_SHARE = 0.6
 _NUM_WRITERS, _MAX_WAITING_PIXELS = 2, 1 << 22
@@ -29,7 +29,7 @@ _NUM_WRITERS, _MAX_WAITING_PIXELS = 2, 1 << 22
 
 def file_format(wanted: str, out: Path | None) -> str:
     """`keep` or a file format; an image named by --out decides it. Raises ConfigError."""
-    from vae_cli.data.original_files import FORMATS
+    from vae_cli.files.formats import FORMATS
 
     name = wanted.lower().lstrip(".")
     if name not in ("keep", *FORMATS):
@@ -62,12 +62,12 @@ def target_paths(
     return [tuple(paths[start : start + samples]) for start in range(0, len(paths), samples)]
 
 
-def require_flow(model: "LoadedModel", run: Path, purpose: str) -> None:
+def require_flow(model: "Model", run: Path, purpose: str) -> None:
     """Raises ConfigError naming the command that trains a flow. `purpose`: what it does here."""
     if model.flow is None:
         from vae_cli.training.budget import vae_steps
 
-        command = f"vae train --out {quoted(output.run_folder(run))} --resume"
+        command = f"vae train --out {shell_quoted(output.run_folder(run))} --resume"
         training = model.config.training
         is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
         if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
@@ -111,7 +111,7 @@ def own_colours(
     count twice. Colour over a background undone: C = (shown - (1 - α) B) / α (Porter & Duff 1984, "over")."""
     import numpy as np
 
-    from vae_cli.data.fill_values import as_grey
+    from vae_cli.files.stored_values import as_grey
 
     if not original.has_transparency:
         return fill
@@ -188,7 +188,7 @@ class Writers:
         self._remarks[name, text] = None
 
     def remark_on_grey(
-        self, model: "LoadedModel", name: str, original: "AnyOriginal", effect: str, hole: "np.ndarray | None" = None
+        self, model: "Model", name: str, original: "AnyOriginal", effect: str, hole: "np.ndarray | None" = None
     ) -> None:
         """A remark on what it means that a grey model is given an image which has colours, looked at outside `hole`."""
         if model.channels == 1 and has_colour(original, hole):

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import typer
 
-from vae_cli.cli.progress import Messages, shown, silence
+from vae_cli.cli.progress import Messages, silence
 from vae_cli.errors import DataError
+from vae_cli.printable import printable
 
 SCHEMA_VERSION = 1
 PARTLY_DONE = 1
@@ -70,7 +71,7 @@ class Results:
         self._add(source, output, "ok", None, sample)
         self.files[-1] |= facts
         if not self.as_json:
-            say(shown(output))
+            say(printable(output))
 
     def gathered(self, sources: Sequence[str], output: Path) -> None:
         """Several inputs became one file; it is printed once."""
@@ -78,14 +79,14 @@ class Results:
         for source in sources:
             self._add(source, output, "ok", None, None)
         if not self.as_json:
-            say(shown(output))
+            say(printable(output))
 
     def failed(self, source: str | None, reason: str) -> None:
         """A file that could not be used; the command goes on and ends with exit code 1."""
         self.num_failed += 1
         reason = reason.removeprefix(f"{source}: ")  # told beside it
         self._add(source, None, "failed", reason, None)
-        self.messages.warn(f"{shown(source or '')}: {shown(reason)}")
+        self.messages.warn(f"{printable(source or '')}: {printable(reason)}")
 
     def without_mask(self, source: str, reason: str, *, is_allowed: bool) -> None:
         """An image left out; unless the user allowed that, the exit code says so."""

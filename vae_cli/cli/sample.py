@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vae_cli.cli import label_sheet, latent_files, loading, options, output
-from vae_cli.cli.progress import Messages, quoted
+from vae_cli.cli import latent_files, loading, options, output
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
+from vae_cli.drawing import label_sheet
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,12 +121,12 @@ def _refuse_given(context: typer.Context) -> None:
 
 def _next_step(run: Path, count: int, seed: int, *, is_labelled: bool, has_rows: bool) -> str:
     if has_rows:
-        return f"vae evaluate {quoted(run)}"
+        return f"vae evaluate {shell_quoted(run)}"
     if is_labelled:
-        return f"vae sample {quoted(run)} --label all --out labels.png"
+        return f"vae sample {shell_quoted(run)} --label all --out labels.png"
     if count == 1:
-        return f"vae sample {quoted(run)} -n {NUM_IMAGES} --out grid.png"
-    return f"vae interpolate {quoted(run)} --from-samples 0,{count - 1} --seed {seed} --out walk.gif"
+        return f"vae sample {shell_quoted(run)} -n {NUM_IMAGES} --out grid.png"
+    return f"vae interpolate {shell_quoted(run)} --from-samples 0,{count - 1} --seed {seed} --out walk.gif"
 
 
 def _decode(run: Path, latents: Path, out: Path | None, device: str, results: Results, *, overwrite: bool) -> None:
@@ -141,7 +143,7 @@ def _decode(run: Path, latents: Path, out: Path | None, device: str, results: Re
         _write(images, paths, None, results, as_grid=output.is_picture(out))
     except DataError as error:
         raise DataError(f"{latents}: {error}") from error
-    results.finish(f"vae sample {quoted(run)} -n 64 --out grid.png",
+    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png",
                    seed=None, prior=None, temperature=None, solver_steps=None)  # fmt: skip
 
 

@@ -11,17 +11,18 @@ import typer
 
 from vae_cli.cli import loading, options, output
 from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import Messages, quoted, shown
+from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vae_cli.data.originals import AnyOriginal
+    from vae_cli.checkpoint import Model
+    from vae_cli.files.originals import AnyOriginal
     from vae_cli.tasks.style import Change, Content
-    from vae_cli.training.checkpoint import LoadedModel
 
 _MAX_LIKE = 256
 """Pictures of a folder whose look is taken, spread evenly."""
@@ -56,9 +57,9 @@ class _Settings:
     def words(self) -> str:
         """The look, as on the command line."""
         if self.to is not None:
-            return f"--to {quoted(self.to)}"
+            return f"--to {shell_quoted(self.to)}"
         assert self.like is not None, "`check` has seen to it"
-        return f"--like {quoted(self.like)}" + (f" --from {quoted(self.unlike)}" if self.unlike else "")
+        return f"--like {shell_quoted(self.like)}" + (f" --from {shell_quoted(self.unlike)}" if self.unlike else "")
 
 
 @dataclass
@@ -75,7 +76,7 @@ class _Sheet:
 
     def picture(self) -> "np.ndarray":
         """All rows on white, as large as the largest picture among them; larger ones are made smaller."""
-        from vae_cli.data.decode import fit_to
+        from vae_cli.images.decode import fit_to
 
         cells = [cell for row in self.rows for cell in row]
         size = tuple(min(_SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1))
@@ -144,10 +145,13 @@ def style(
     labels = _restyle_all(change, list(zip(items, targets, strict=True)), settings, results, pages)
     if sheet is not None and pages is not None and pages.rows:
         output.save_picture(pages.picture(), sheet, seed=seed)
-        results.messages.note(f"{shown(sheet)}: {len(pages.rows)} images")
+        results.messages.note(f"{printable(sheet)}: {len(pages.rows)} images")
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
-    again = f"vae style {quoted(run)} {quoted(inputs[0])} {settings.words()} --strength {_other(strength):g}"
-    results.finish(f"{again} --out {quoted(folder)}-{_other(strength):g}", seed=seed, strength=strength, labels=labels,
+    again = (
+        f"vae style {shell_quoted(run)} {shell_quoted(inputs[0])} {settings.words()} --strength {_other(strength):g}"
+    )
+    results.finish(f"{again} --out {shell_quoted(folder)}-{_other(strength):g}", seed=seed, strength=strength,
+                   labels=labels,
                    sheet=sheet if pages is not None and pages.rows else None)  # fmt: skip
 
 
@@ -166,7 +170,7 @@ def _refuse(targets: Sequence[Path], sheet: Path | None, settings: _Settings) ->
 
 
 def _change(
-    model: "LoadedModel", run: Path, settings: _Settings, results: Results, sheet: _Sheet | None
+    model: "Model", run: Path, settings: _Settings, results: Results, sheet: _Sheet | None
 ) -> tuple["Change", float]:
     """What is done to the images, and how strongly. Pictures of the style go to the sheet. Raises ConfigError."""
     from vae_cli.tasks import style as task
@@ -184,7 +188,7 @@ def _change(
     return task.LikeLook.of(model, like, unlike, strength=strength), strength
 
 
-def _pictures(model: "LoadedModel", path: Path, results: Results, sheet: _Sheet | None) -> "Iterator[np.ndarray]":
+def _pictures(model: "Model", path: Path, results: Results, sheet: _Sheet | None) -> "Iterator[np.ndarray]":
     """The pictures of --like or --from, as the model takes them; those that cannot be used are recorded.
 
     Raises DataError where there is none.
@@ -193,9 +197,9 @@ def _pictures(model: "LoadedModel", path: Path, results: Results, sheet: _Sheet 
     refuse_zips(items)
     count, num_used = min(len(items), _MAX_LIKE), 0
     if len(items) > count:
-        results.messages.note(f"{shown(path)}: the look of {count} of {len(items)} images, spread evenly")
+        results.messages.note(f"{printable(path)}: the look of {count} of {len(items)} images, spread evenly")
     chosen = [items[number * len(items) // count] for number in range(count)]
-    for item in results.messages.track(chosen, f"look at {shown(path.name)}", count):
+    for item in results.messages.track(chosen, f"look at {printable(path.name)}", count):
         try:
             _, picture = _opened(model, item)
         except DataError as error:
@@ -209,10 +213,10 @@ def _pictures(model: "LoadedModel", path: Path, results: Results, sheet: _Sheet 
         raise DataError(f"{path}: no image in it can be used; give another one")
 
 
-def _opened(model: "LoadedModel", item: Input) -> tuple["AnyOriginal", "np.ndarray"]:
+def _opened(model: "Model", item: Input) -> tuple["AnyOriginal", "np.ndarray"]:
     """The file as stored, and its picture as the model takes it. Raises DataError."""
-    from vae_cli.data.masks import parse_color
-    from vae_cli.data.originals import open_original
+    from vae_cli.files.originals import open_original
+    from vae_cli.images.colours import parse_color
 
     original = open_original(item.ref.path)
     return original, original.display_array(model.channels, parse_color(model.config.data.background))
@@ -240,7 +244,7 @@ def _restyle_all(
     change: "Change", jobs: list[tuple[Input, Path]], settings: _Settings, results: Results, sheet: _Sheet | None
 ) -> dict[str, str]:
     """The label that each image was taken for, by its name, where labels matter; writes the results."""
-    from vae_cli.data.masks import parse_color
+    from vae_cli.images.colours import parse_color
     from vae_cli.tasks.style import restyle
 
     background = parse_color(change.model.config.data.background)
@@ -267,7 +271,7 @@ def _restyle_all(
 
 
 def _contents(
-    model: "LoadedModel",
+    model: "Model",
     jobs: list[tuple[Input, Path]],
     settings: _Settings,
     writers: Writers,

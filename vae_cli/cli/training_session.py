@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vae_cli.cli import advice
-from vae_cli.cli.progress import Messages, clock, quoted, shown
+from vae_cli.cli.progress import Messages, clock
 from vae_cli.cli.results import print_json, say
 from vae_cli.cli.stops import EXIT_CODES, stop
 from vae_cli.cli.training_request import Request
 from vae_cli.errors import ConfigError, DataError, DivergedError
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
+    from vae_cli.checkpoint import Resumable
     from vae_cli.config import RunConfig
     from vae_cli.runtime import Runtime
-    from vae_cli.training.checkpoint import Resumable
     from vae_cli.training.events import Event, PhaseDone
     from vae_cli.training.loop import Trainer
     from vae_cli.training.prepare import Prepared
@@ -44,7 +45,7 @@ def _expected(trainer: "Trainer") -> str:
         return ""
     from vae_cli.training.estimate import estimate
 
-    return f", about {clock(estimate(trainer.setting).seconds * updates_left / (trainer.total or 1))}"
+    return f", about {clock(estimate(trainer.inputs).seconds * updates_left / (trainer.total or 1))}"
 
 
 def _with_fixed_runtime(prepared: "Prepared", runtime: "Runtime") -> "Prepared":
@@ -85,8 +86,8 @@ class Session:
         config, _, _ = self._plan()
         runtime = self._runtime(config)
         prepared = self._prepare(config)
-        setting = prepared.setting(runtime)
-        cost = estimate(setting)
+        inputs = prepared.inputs(runtime)
+        cost = estimate(inputs)
         for text in prepared.notes:
             self.messages.note(text)
         self._say_if_few(prepared)
@@ -128,8 +129,8 @@ class Session:
 
     def _plan(self) -> "tuple[RunConfig, Path, Resumable | None]":
         """Configuration, run folder, and the checkpoint to go on from. Raises ConfigError, CheckpointError."""
+        from vae_cli.checkpoint import load_resumable
         from vae_cli.training import run_folder
-        from vae_cli.training.checkpoint import load_resumable
 
         request = self.request
         path = str(request.data) if request.data is not None else None
@@ -142,7 +143,7 @@ class Session:
         folder = request.out or run_folder.default_base(path)
         config = request.resumed_config(run_folder.stored_config(folder))
         if not run_folder.has_checkpoint(folder):
-            self.messages.note(f"{shown(folder)}: nothing was saved yet; starting from the beginning")
+            self.messages.note(f"{printable(folder)}: nothing was saved yet; starting from the beginning")
             return config, folder, None
         return config, folder, load_resumable(folder)
 
@@ -175,7 +176,7 @@ class Session:
             first = prepared.skipped[0]
             raise DataError(f"{first.id}: {first.reason} ({len(prepared.skipped)} such files; --strict)")
         for item in prepared.skipped[:5]:
-            self.messages.warn(f"skipped {shown(item.id)}: {shown(item.reason)}")
+            self.messages.warn(f"skipped {printable(item.id)}: {printable(item.reason)}")
         if len(prepared.skipped) > 5:
             self.messages.warn(f"skipped {len(prepared.skipped) - 5} more files; data.json in the run names them all")
         return prepared
@@ -196,7 +197,7 @@ class Session:
         if resumable is not None and resumable.facts.label_names != prepared.label_names:
             raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
         trainer = Trainer(
-            prepared.setting(runtime), folder, started=self.started, stop=lambda: self.signal_number is not None,
+            prepared.inputs(runtime), folder, started=self.started, stop=lambda: self.signal_number is not None,
             resume=resumable, extend=self.request.budget_given,
         )  # fmt: skip
         state = trainer.progress
@@ -217,7 +218,7 @@ class Session:
              f"{len(prepared.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
         self._say_if_few(prepared)
         note(f"device {runtime.device} ({runtime.precision}), preset {config.preset}, seed {config.training.seed}")
-        note(f"{trainer.describe_budget()}{_expected(trainer)}; run folder {shown(folder)}; Ctrl-C stops and saves")
+        note(f"{trainer.describe_budget()}{_expected(trainer)}; run folder {printable(folder)}; Ctrl-C stops and saves")
         if trainer.progress.step:
             note(advice.going_on_line(trainer.progress, trainer.guard.rate_factor))
 
@@ -261,7 +262,7 @@ class Session:
                 log.close()
 
     def _on_event(self, event: "Event", log: Any, prepared: "Prepared", folder: Path) -> None:
-        from vae_cli.cli import previews
+        from vae_cli.drawing import previews
         from vae_cli.training import events
 
         match event:
@@ -291,7 +292,7 @@ class Session:
             case events.PhaseDone():
                 self._record_phase(event, prepared)
             case events.Saved():
-                self.messages.detail(f"saved {shown(event.path)}")
+                self.messages.detail(f"saved {printable(event.path)}")
 
     def _record_phase(self, event: "PhaseDone", prepared: "Prepared") -> None:
         batch_size = prepared.config.training.batch_size
@@ -312,7 +313,7 @@ class Session:
         self, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", folder: Path, as_json: bool
     ) -> None:
         """Measure the best weights, draw the final pictures, print the summary; after a signal the summary alone."""
-        from vae_cli.training.checkpoint import checkpoints_in, read_facts, resolve_run
+        from vae_cli.checkpoint import checkpoints_in, read_facts, resolve_run
 
         facts = self._facts(trainer, prepared, runtime, folder, time.monotonic() - self.started)
         facts["validation"] = self._concluded(trainer, prepared, runtime, folder)
@@ -320,13 +321,13 @@ class Session:
         if status == "interrupted":
             kept = checkpoints_in(folder)
             state = f"saved at step {read_facts(resolve_run(kept[-1])).step}" if kept else "nothing was saved yet"
-            self.messages.note(f"{state}; go on with: vae train --out {quoted(folder)} --resume")
+            self.messages.note(f"{state}; go on with: vae train --out {shell_quoted(folder)} --resume")
         if as_json:
             print_json("train", status, **facts)
         else:
-            say(shown(folder))
+            say(printable(folder))
         if status == "finished":
-            self.messages.next_step(f"vae sample {quoted(folder)} -n 64 --out grid.png")
+            self.messages.next_step(f"vae sample {shell_quoted(folder)} -n 64 --out grid.png")
             self.signal_number = None  # whatever came after the last picture came too late
 
     def _concluded(
@@ -337,8 +338,8 @@ class Session:
         try:
             if self.signal_number is not None:
                 return None
+            from vae_cli.checkpoint import load_model
             from vae_cli.cli.conclusion import conclude
-            from vae_cli.training.checkpoint import load_model
 
             model = load_model(folder, runtime)
             return conclude(folder, model, prepared, self.messages, progress=trainer.progress)
@@ -374,8 +375,8 @@ class Session:
     def _report_nothing_to_do(
         self, folder: Path, trainer: "Trainer", prepared: "Prepared", runtime: "Runtime", as_json: bool
     ) -> None:
+        from vae_cli.checkpoint import load_model
         from vae_cli.cli.conclusion import conclude, is_concluded
-        from vae_cli.training.checkpoint import load_model
 
         if not runtime.is_main:
             return
@@ -383,8 +384,8 @@ class Session:
         if not is_concluded(folder, step):
             conclude(folder, model, prepared, self.messages, progress=trainer.progress)
         more = 2 * max(step, trainer.total or 0)
-        self.messages.note(f"{shown(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
+        self.messages.note(f"{printable(folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
         if as_json:
             print_json("train", "nothing_to_do", **self._facts(trainer, prepared, runtime, folder, 0.0))
         else:
-            say(shown(folder))
+            say(printable(folder))

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_cli.data.batches import batch_indices
-from vae_cli.data.pixels import to_unit
+from vae_cli.dataset.batches import batch_indices
 from vae_cli.errors import CheckpointError
+from vae_cli.images.pixels import to_unit
 
 NUM_FEATURES = 64
 MAX_GRID_SIDE = 8

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from vae_cli.config import RunConfig
 from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS
 from vae_cli.model.clusters import k_means_by_label
+from vae_cli.model.condition import Condition
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import NORM_GROUPS, conv, zero_init
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.velocity import ConditionEncoder, VelocityNet, even_times, integrate
-from vae_cli.model.view import View
 
 CALIBRATED = ("noise_scale", "fill_weight", "patch_fill_weight")
 """Buffers that are measured once the flow is trained."""
@@ -134,7 +134,14 @@ class LatentFlow(nn.Module):
         return squared.masked_fill(~may_have, torch.inf).argmin(1)
 
     def calibrate(
-        self, z: Tensor, cluster: Tensor, noise: Tensor, view: View, *, steps: int, seen: Callable[[Tensor], Tensor]
+        self,
+        z: Tensor,
+        cluster: Tensor,
+        noise: Tensor,
+        view: Condition,
+        *,
+        steps: int,
+        seen: Callable[[Tensor], Tensor],
     ) -> None:
         """Choose the noise's scale with which samples spread about their clusters' centroids as far as data do.
 
@@ -178,7 +185,7 @@ class LatentFlow(nn.Module):
         """Inverse of `standardise`."""
         return u * self.scale + self.mean
 
-    def condition(self, view: View) -> Tensor:
+    def condition(self, view: Condition) -> Tensor:
         """[B, width, h, w] features of a view; computed once for all the solver's steps."""
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(view.as_image())))
         centroid = self._centroid_of(view.cluster)
@@ -193,7 +200,7 @@ class LatentFlow(nn.Module):
         z: Tensor,
         noise: Tensor,
         t: Tensor,
-        view: View,
+        view: Condition,
         x: Tensor,
         rows: Tensor,
         decode: Callable[[Tensor], Tensor],
@@ -213,7 +220,7 @@ class LatentFlow(nn.Module):
             decoded = decode(guess)
         return flow_loss, self._refiner_loss(decoded, view.rows(rows), t[rows], x[rows])
 
-    def _refiner_loss(self, decoded: Tensor, view: View, t: Tensor, x: Tensor) -> Tensor:
+    def _refiner_loss(self, decoded: Tensor, view: Condition, t: Tensor, x: Tensor) -> Tensor:
         """[B] mean square error where a pixel is unknown or noisy, refined over decoded.
 
         As a share of what there is to mend, because the few images that little is known of would outshout the rest.
@@ -226,7 +233,7 @@ class LatentFlow(nn.Module):
 
         return error(self.refiner(decoded, view.as_image(), t)) / (error(decoded) + LEAST_ERROR)
 
-    def refine(self, decoded: Tensor, view: View, time: float = REFINEMENT_TIME) -> Tensor:
+    def refine(self, decoded: Tensor, view: Condition, time: float = REFINEMENT_TIME) -> Tensor:
         """[B, C, H, W] in [-1, 1]: pictures decoded from this flow's latents, corrected by what the view knows.
 
         time: how finished the latents count as, 0 to 1; the earlier, the more the view is trusted.
@@ -250,7 +257,7 @@ class LatentFlow(nn.Module):
         gaussian = (2 * at - 1) / (at.square() + (1 - at).square()) * u
         return gaussian + self.velocity_net(u, t, condition, label).float()
 
-    def solve(self, noise: Tensor, view: View, *, steps: int, guidance: float = 1.0, start: float = 0.0) -> Tensor:
+    def solve(self, noise: Tensor, view: Condition, *, steps: int, guidance: float = 1.0, start: float = 0.0) -> Tensor:
         """Latents [B, C, h, w] of the VAE that `noise` flows to in `steps` steps, one evaluation each; see `integrate`.
 
         start: the time at which `noise` is partly data already, 0 to 1. The rest of the way takes its share of the
@@ -262,7 +269,7 @@ class LatentFlow(nn.Module):
         velocity, times = self.velocity_under(view, guidance), even_times(start, 1, num_steps)
         return self.restore(integrate(velocity, noise.float(), times))
 
-    def velocity_under(self, view: View, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
+    def velocity_under(self, view: Condition, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The velocity of standardised latents [B, C, h, w] at one time, under a view.
 
         guidance g ≠ 1 moves it to v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022), both seen from the

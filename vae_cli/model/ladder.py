@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.model.distributions import DiagonalGaussian
-from vae_cli.model.nets import Conv3x3, Gather, ResBlock, Spread, Upsample, zero_init
+from vae_cli.model.nets import Conv3x3, GridToVector, ResBlock, Upsample, VectorToGrid, zero_init
 
 MAX_GATHERED_SIDE = 8
 """A vector of latents is read from, and spread over, a grid of at most this many positions a side."""
@@ -148,9 +148,9 @@ class Ladder(nn.Module):
         grow: nn.Module = nn.Identity()
         start_size = coarsest.size
         if latents[0].level is None:
-            self.gather = Gather(coarsest.width, coarsest.width, coarsest.size)
+            self.gather = GridToVector(coarsest.width, coarsest.width, coarsest.size)
             stages.append(Stage(grow, layers_at(None, coarsest.width), []))
-            grow, start_size = Spread(coarsest.width, coarsest.width, coarsest.size), (1, 1)
+            grow, start_size = VectorToGrid(coarsest.width, coarsest.width, coarsest.size), (1, 1)
         width = coarsest.width
         for index in reversed(range(len(levels))):
             level = levels[index]

@@ -120,7 +120,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, size=self.size, mode="nearest"))
 
 
-class Spread(nn.Module):
+class VectorToGrid(nn.Module):
     """A vector [B, C, 1, 1] to a grid: a linear map, written so that its output is an image."""
 
     def __init__(self, width: int, out_width: int, size: tuple[int, int]) -> None:
@@ -132,7 +132,7 @@ class Spread(nn.Module):
         return self.linear(x.flatten(1)).unflatten(1, self.shape)
 
 
-class Gather(nn.Module):
+class GridToVector(nn.Module):
     """A grid to a vector [B, C, 1, 1] through a linear map over all of its positions."""
 
     def __init__(self, width: int, out_width: int, size: tuple[int, int]) -> None:

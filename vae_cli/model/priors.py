@@ -1,34 +1,14 @@
 """Where new latents come from: the VAE's own N(0, I) or the latent flow."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, Latents
-from vae_cli.model.view import View
-
-
-def image_generator(seed: int, *place: int) -> torch.Generator:
-    """A generator that depends on the seed and on numbers that say what is drawn (image, hole, fill …)."""
-    mixed = seed & (2**63 - 1)
-    for number in place:  # splitmix64's finaliser: neighbouring seeds and places become unrelated
-        mixed = (mixed + 0x9E3779B97F4A7C15 + (number & (2**63 - 1)) * 0xD1342543DE82EF95) % 2**64
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
-        mixed ^= mixed >> 31
-    return torch.Generator().manual_seed(mixed % 2**63)
-
-
-NUM_PLACES = 2**56
-"""Seven bytes: `image_generator` uses 63 bits."""
-
-
-def place_of(name: str) -> int:
-    """A number below NUM_PLACES for `image_generator` that stands for an image's id."""
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest())
+from vae_cli.randomness import CLUSTER_OF_SAMPLE, image_generator
 
 
 def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float = 1.0) -> Latents:
@@ -39,9 +19,6 @@ def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float 
         for layer, shape in zip(layers, vae.latent_shapes, strict=True):
             layer.append(temperature * torch.randn(shape, generator=generator))
     return Latents(tuple(torch.stack(layer) for layer in layers))
-
-
-CLUSTER_DRAW = 1
 
 
 def clusters_of_images(
@@ -72,7 +49,7 @@ def _cluster_shares(counts: Tensor, label: int, guidance: float) -> Tensor | Non
 def _drawn_cluster(share: Tensor | None, seed: int, index: int) -> int:
     if share is None:
         return -1
-    drawn = torch.rand((), generator=image_generator(seed, index, CLUSTER_DRAW), dtype=torch.float64)
+    drawn = torch.rand((), generator=image_generator(seed, index, CLUSTER_OF_SAMPLE), dtype=torch.float64)
     return int(torch.searchsorted(share, drawn, right=True).clamp(max=len(share) - 1))
 
 
@@ -100,12 +77,12 @@ def latents_of_images(
     if flow is None:
         return latents
     latents = latents.with_first(flow.noise_scale * latents.noise[0])
-    view = View.nothing(len(indices), vae.channels, vae.image_size, device)
+    view = Condition.nothing(len(indices), vae.channels, vae.image_size, device)
     view = view.with_label(torch.tensor(label, device=device).expand(len(indices)))
     view = view.with_cluster(clusters_of_images(flow, seed, indices, label, guidance).to(device))
     return through_flow(flow, latents, view, steps=steps, guidance=guidance)
 
 
-def through_flow(flow: LatentFlow, latents: Latents, view: View, *, steps: int, guidance: float = 1.0) -> Latents:
+def through_flow(flow: LatentFlow, latents: Latents, view: Condition, *, steps: int, guidance: float = 1.0) -> Latents:
     """The same latents with the first layer's noise carried by the flow to where the data lie."""
     return latents.with_first(flow.solve(latents.noise[0], view, steps=steps, guidance=guidance))

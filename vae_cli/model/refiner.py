@@ -32,7 +32,7 @@ class Refiner(nn.Module):
         self.conv_out = zero_init(conv(width, 4 * channels, 3))
 
     def forward(self, decoded: Tensor, view: Tensor, t: Tensor) -> Tensor:
-        """decoded [B, C, H, W] in [-1, 1], view [B, C + 2, H, W] as of `View.as_image`, t [B] -> [B, C, H, W]."""
+        """decoded [B, C, H, W] in [-1, 1], view [B, C + 2, H, W] as of `Condition.as_image`, t [B] -> [B, C, H, W]."""
         known, observed = view[:, : decoded.shape[1]], view[:, decoded.shape[1] : decoded.shape[1] + 1]
         # What the decoded picture got wrong is told as such: convolutions cannot multiply by a mask themselves.
         error = known - observed * decoded

@@ -20,20 +20,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_pixels
-from vae_cli.data.scan import id_hash
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.cache import ImageSet
+from vae_cli.dataset.split import id_hash
 from vae_cli.errors import ConfigError
+from vae_cli.images.pixels import to_pixels
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.priors import clusters_of_images, image_generator, place_of
+from vae_cli.model.priors import clusters_of_images
 from vae_cli.model.vae import Latents, draw_noise
-from vae_cli.model.view import View
+from vae_cli.randomness import PARTNER, image_generator, place_of
 from vae_cli.tasks.augment_checks import Checks, Verdict
 from vae_cli.tasks.augment_sources import Sources
-from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.looks import towards
+from vae_cli.tasks.latent_statistics import towards
 from vae_cli.tasks.noise_walk import slerp
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import filled_up
 
 METHODS = ("style", "extrapolate", "mix", "renoise", "posterior", "sample")
 WITH_KIN = ("mix", "extrapolate")
@@ -71,7 +72,6 @@ extrapolate on MNIST 1.04 and 1.02 % instead of 1.20 and 1.17, style on clothes 
 has to go, or labels would be wrong."""
 CHUNK, BLOCK = 32, 256
 """Pictures are computed in chunks of the one size, and checked in blocks of about the other."""
-_PARTNER_DRAW = 2
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def new_counts(images: ImageSet, *, per_image: int, balance: bool = False) -> li
 
 
 def augment(
-    model: LoadedModel,
+    model: Model,
     sources: ImageSet,
     counts: Sequence[int],
     checks: Checks,
@@ -137,7 +137,7 @@ def augment(
     return chain.from_iterable(map(augmenter.images, blocks))
 
 
-def require_usable(model: LoadedModel, images: ImageSet, label_names: Sequence[str], method: str) -> None:
+def require_usable(model: Model, images: ImageSet, label_names: Sequence[str], method: str) -> None:
     """Raises ConfigError for a method that no image can be made by."""
     sources, numbers = Sources(model, images), _numbers_in_model(model, label_names)
     positions = range(len(images.ids))
@@ -156,13 +156,13 @@ def _is_usable(method: str, sources: Sources, numbers: Sequence[int], position: 
     return method == "posterior" or (method in METHODS and sources.model.flow is not None)
 
 
-def _numbers_in_model(model: LoadedModel, label_names: Sequence[str]) -> list[int]:
+def _numbers_in_model(model: Model, label_names: Sequence[str]) -> list[int]:
     """The model's number of each label, -1 where it knows none; and of the label -1, which comes last."""
     known = {name: number for number, name in enumerate(model.label_names)}
     return [*(known.get(name, -1) for name in label_names), -1]
 
 
-def _why_not(model: LoadedModel, method: str) -> str:
+def _why_not(model: Model, method: str) -> str:
     if method not in METHODS:
         return f"--method {method}: choose auto, {', '.join(METHODS)}"
     if method == "style":
@@ -200,7 +200,7 @@ class _Draw:
 class _Augmenter:
     """What all new images have in common."""
 
-    model: LoadedModel
+    model: Model
     sources: Sources
     checks: Checks
     numbers_in_model: Sequence[int]
@@ -252,7 +252,7 @@ class _Augmenter:
         if job.method not in WITH_PARTNER:
             return None
         choose = self.sources.kin if job.method in WITH_KIN else self.sources.any_other
-        return choose(job.source, self._generator(job.source, job.number, number, _PARTNER_DRAW))
+        return choose(job.source, self._generator(job.source, job.number, number, PARTNER))
 
     def _verdicts(self, draws: Sequence[_Draw], pixels: np.ndarray) -> list[Verdict]:
         """On the pictures uint8 [J, H, W, C] of these draws."""
@@ -327,10 +327,10 @@ class _Augmenter:
         view = self._view(jobs, torch.cat(clusters).to(noise.noise[0].device))
         return noise.with_first(flow.solve(flow.noise_scale * noise.noise[0], view, steps=self._steps()))
 
-    def _view(self, jobs: Sequence[_Job], cluster: Tensor) -> View:
+    def _view(self, jobs: Sequence[_Job], cluster: Tensor) -> Condition:
         """Views in which only label and cluster are known."""
         vae, device = self.model.vae, self.model.runtime.device
-        view = View.nothing(len(jobs), vae.channels, vae.image_size, device)
+        view = Condition.nothing(len(jobs), vae.channels, vae.image_size, device)
         return view.with_label(self._labels(jobs)).with_cluster(cluster)
 
     def _labels(self, jobs: Sequence[_Job]) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_unit
+from vae_cli.dataset.cache import ImageSet
+from vae_cli.images.pixels import to_unit
 from vae_cli.metrics import classifier
 from vae_cli.metrics.features import nearest_distance
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_unit
-from vae_cli.model.priors import NUM_PLACES, place_of
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.cache import ImageSet
+from vae_cli.images.pixels import to_unit
 from vae_cli.model.vae import Latents
+from vae_cli.randomness import NUM_PLACES, place_of
 from vae_cli.tasks.augment_checks import thumbnails
 from vae_cli.tasks.encode import encode
-from vae_cli.training.checkpoint import LoadedModel
 
 NUM_PARTNERS = 64
 """Images of the class of which the nearest is the partner: what lies between two unlike ones is neither, and what lies
@@ -40,7 +40,7 @@ class _Kind(NamedTuple):
 class Sources:
     """Images, and what a model and their labels tell of them."""
 
-    model: LoadedModel
+    model: Model
     images: ImageSet
 
     @cached_property

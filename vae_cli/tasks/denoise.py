@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.patches import zoom_of
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.close_ups import zoom_of
 from vae_cli.model.flow import REFINEMENT_TIME
-from vae_cli.model.priors import place_of
 from vae_cli.model.vae import Latents
-from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.posterior import CHUNK, noise_chunk, paired_noise, posterior_pictures
-from vae_cli.tasks.tiles import Tiles
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.randomness import place_of
+from vae_cli.tasks.conditional_draws import CHUNK, noise_chunk, paired_noise, posterior_pictures
+from vae_cli.windows.chunks import filled_up
+from vae_cli.windows.tiles import Tiles
 
 MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
 """The mean is estimated by the average of so many pictures, each of so few solver steps that it is nearly the mean
@@ -26,7 +26,7 @@ itself, refined as if the latents told nothing: on clothes, 8 of 2 steps are 0.1
 
 
 def denoise(
-    model: LoadedModel,
+    model: Model,
     image: np.ndarray,
     *,
     sigma: float,
@@ -59,7 +59,7 @@ def denoise(
 class _Sampling:
     """How a window's picture is drawn."""
 
-    model: LoadedModel
+    model: Model
     sigma: float
     steps: int
     time: float

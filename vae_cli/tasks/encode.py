@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.pixels import to_pixels, to_unit
+from vae_cli.checkpoint import Model
 from vae_cli.errors import DataError
+from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.model.priors import to_device
 from vae_cli.model.vae import Latents
-from vae_cli.tasks.chunks import whole_chunk
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import whole_chunk
 
 CHUNK = 32
 """Images are computed in chunks of this size whatever the batch size, the last one filled up."""
@@ -40,7 +40,7 @@ def numbered(name: str, layer: int) -> str:
     return name if layer == 0 else f"{name}_{layer + 1}"
 
 
-def encode(model: LoadedModel, images: Iterable[np.ndarray]) -> Iterator[Encoded]:
+def encode(model: Model, images: Iterable[np.ndarray]) -> Iterator[Encoded]:
     """The posterior of each image uint8 [H, W, C] at the model's size."""
     remaining = iter(images)
     while chunk := list(islice(remaining, CHUNK)):
@@ -56,13 +56,13 @@ def stacked(each: Sequence[Encoded]) -> Encoded:
     return Encoded(tuple(map(np.stack, means)), tuple(map(np.stack, stds)))
 
 
-def encode_all(model: LoadedModel, images: np.ndarray) -> Encoded:
+def encode_all(model: Model, images: np.ndarray) -> Encoded:
     """The posteriors of images uint8 [N, H, W, C], N at least 1."""
     return stacked(list(encode(model, images)))
 
 
 @torch.inference_mode()
-def _posteriors(model: LoadedModel, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _posteriors(model: Model, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Means and standard deviations [B, C, h, w] a layer of at most a chunk of images uint8 [B, H, W, C]."""
     with model.runtime.autocast():
         layers = model.vae.posterior_noise(model.runtime.move(whole_chunk(to_unit(images).split(1), CHUNK)))
@@ -73,13 +73,13 @@ def _posteriors(model: LoadedModel, images: np.ndarray) -> tuple[list[np.ndarray
     return [rows(layer.mean) for layer in layers], [rows(layer.log_scale.exp()) for layer in layers]
 
 
-def decode(model: LoadedModel, latents: Latents) -> Iterator[np.ndarray]:
+def decode(model: Model, latents: Latents) -> Iterator[np.ndarray]:
     """The expected image uint8 [H, W, C] of each row. Raises DataError where latents are too large to be decoded."""
     for x in expected_images(model, latents):
         yield from to_pixels(x)
 
 
-def expected_images(model: LoadedModel, latents: Latents) -> Iterator[Tensor]:
+def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
     """float32 [B, C, H, W] in [-1, 1] of a chunk of rows after another. Raises DataError as `decode` does."""
     for start in range(0, len(latents), CHUNK):
         chunk = [layer[start : start + CHUNK] for layer in latents.noise]
@@ -92,7 +92,7 @@ def expected_images(model: LoadedModel, latents: Latents) -> Iterator[Tensor]:
 
 
 @torch.inference_mode()
-def _expected(model: LoadedModel, chunk: list[Tensor]) -> Tensor:
+def _expected(model: Model, chunk: list[Tensor]) -> Tensor:
     rows = to_device(Latents(tuple(whole_chunk(layer.split(1), CHUNK) for layer in chunk)), model.runtime.device)
     with model.runtime.autocast():
         return model.vae.decode_mean(rows)[: len(chunk[0])].float()

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_unit
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.cache import ImageSet
 from vae_cli.errors import ConfigError
+from vae_cli.images.pixels import to_unit
 from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, of_classifier
 from vae_cli.metrics.features import frechet_distance, kernel_distance, nearest_training, neighbourhoods
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_likelihood, importance_weights
 from vae_cli.metrics.pictures import psnr_db, ssim
-from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import draw_noise
+from vae_cli.randomness import image_generator
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample, sample_labels
-from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
@@ -41,7 +41,7 @@ BINARIZATION_SEED = 777
 
 @torch.inference_mode()
 def evaluate(
-    model: LoadedModel,
+    model: Model,
     images: np.ndarray,
     *,
     labels: np.ndarray | None = None,
@@ -105,7 +105,7 @@ def _per_label(
     } or None
 
 
-def _layers(model: LoadedModel, meters: list[VarianceMeter], rates: Tensor) -> list[dict[str, Any]]:
+def _layers(model: Model, meters: list[VarianceMeter], rates: Tensor) -> list[dict[str, Any]]:
     """What each latent layer carries, coarse to fine; rates: [L] nats."""
     return [
         {
@@ -118,7 +118,7 @@ def _layers(model: LoadedModel, meters: list[VarianceMeter], rates: Tensor) -> l
     ]
 
 
-def _inputs(model: LoadedModel, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
+def _inputs(model: Model, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
     """[B, C, H, W] on the device; black or white where the model was trained on drawn pixels.
 
     Chunk after chunk takes its numbers from `uniform`, so that a set is drawn the same way every time.
@@ -130,7 +130,7 @@ def _inputs(model: LoadedModel, images: np.ndarray, uniform: np.random.RandomSta
 
 
 def _measure(
-    model: LoadedModel, x: Tensor, meters: list[VarianceMeter], importance_samples: int, generator: torch.Generator
+    model: Model, x: Tensor, meters: list[VarianceMeter], importance_samples: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """[B] of every figure, [B, L] of the layers' rates; feeds each layer's posterior means to its meter."""
     vae, runtime = model.vae, model.runtime
@@ -156,7 +156,7 @@ def _measure(
     }
 
 
-def _rows(model: LoadedModel) -> int:
+def _rows(model: Model) -> int:
     """Latents to decode at once; no figure depends on it but for rounding."""
     if model.runtime.device.type == "cpu":
         return CPU_ROWS
@@ -175,7 +175,7 @@ def num_compared(num_images: int) -> int:
 
 
 def compare_samples(
-    model: LoadedModel,
+    model: Model,
     images: np.ndarray,
     extractor: Extractor,
     *,
@@ -223,7 +223,7 @@ def _thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 
 def label_accuracy(
-    model: LoadedModel, extractor: Extractor, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+    model: Model, extractor: Extractor, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, float]:
     """Of each label, the share of its samples that the extractor's classifier names rightly.
 
@@ -243,7 +243,7 @@ def label_accuracy(
 
 
 def classifier_extractor(
-    model: LoadedModel,
+    model: Model,
     training: ImageSet,
     held_out: ImageSet,
     *,

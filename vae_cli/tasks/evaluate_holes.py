@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.damage import draw_observed
-from vae_cli.data.pixels import to_pixels, to_unit
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.random_masks import draw_observed
+from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.metrics.pictures import hole_psnr_db, ssim
-from vae_cli.model.priors import image_generator
-from vae_cli.tasks.chunks import whole_chunk
-from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.randomness import image_generator
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
+from vae_cli.windows.chunks import whole_chunk
 
 NUM_FILLS = 10
 """Whose mean is measured beside a single fill."""
@@ -35,7 +35,7 @@ class Filled:
 def draw_holes(family: str, num: int, size: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:
     """bool [H, W] for each of `num` images of (H, W), True = to fill; hole i depends on (seed, i) alone.
 
-    family: one of vae_cli.data.damage.FAMILIES, else ValueError.
+    family: one of vae_cli.dataset.random_masks.FAMILIES, else ValueError.
     """
     for number in range(num):
         yield draw_observed(family, 1, *size, image_generator(seed, number))[0, 0].numpy() == 0
@@ -52,7 +52,7 @@ class _Place:
 
 
 def fill_holes(
-    model: LoadedModel,
+    model: Model,
     images: Iterable[np.ndarray],
     holes: Iterable[np.ndarray],
     *,
@@ -79,9 +79,7 @@ def fill_holes(
                 done = []
 
 
-def _pictures(
-    model: LoadedModel, chunk: Sequence[_Place], seed: int, solver_steps: int | None, method: Method
-) -> np.ndarray:
+def _pictures(model: Model, chunk: Sequence[_Place], seed: int, solver_steps: int | None, method: Method) -> np.ndarray:
     """uint8 [CHUNK, H, W, C]: the pictures for at most a whole chunk."""
     x = whole_chunk([to_unit(place.image[None]) for place in chunk], CHUNK)
     observed = whole_chunk([torch.from_numpy(~place.hole).float()[None, None] for place in chunk], CHUNK)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.model.vae import VAE, Latents
 from vae_cli.tasks.encode import numbered
-from vae_cli.training.checkpoint import LoadedModel
 
 Part = Literal["encoder", "decoder"]
 _OPSET = 18
@@ -45,7 +45,7 @@ class _DecoderGraph(nn.Module):
         return (self.vae.decode_mean(Latents(latents)) + 1) / 2
 
 
-def to_onnx(model: LoadedModel, part: Part) -> bytes:
+def to_onnx(model: Model, part: Part) -> bytes:
     """The part as an ONNX file, float32, with any number of images at once.
 
     The encoder takes `images`, float32 [N, C, H, W] in 0..1, and gives `latents`, `std` (`latents_2`, `std_2`, … of
@@ -77,7 +77,7 @@ def _exported(
     shapes: Sequence[tuple[int, ...]],
     inputs: list[str],
     outputs: list[str],
-    model: LoadedModel,
+    model: Model,
 ) -> bytes:
     device = next(graph.parameters()).device
     examples = tuple(torch.zeros(_TRACED_BATCH, *shape, device=device) for shape in shapes)

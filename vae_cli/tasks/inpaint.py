@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_cli.model.priors import place_of
-from vae_cli.tasks.chunks import whole_chunk
-from vae_cli.tasks.holes import Filling
-from vae_cli.tasks.posterior import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
-from vae_cli.tasks.windows import windows
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.checkpoint import Model
+from vae_cli.randomness import place_of
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
+from vae_cli.windows.around_holes import windows
+from vae_cli.windows.chunks import whole_chunk
+from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
@@ -38,7 +38,7 @@ class Fill:
 
 
 def inpaint(
-    model: LoadedModel,
+    model: Model,
     pictures: Iterable[Picture],
     *,
     seed: int = 0,

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_cli.checkpoint import Model
 from vae_cli.model.priors import latents_of_images, to_device
 from vae_cli.model.vae import Latents
-from vae_cli.tasks.chunks import filled_up
 from vae_cli.tasks.encode import decode, encode_all, expected_images, latents_from
 from vae_cli.tasks.noise_walk import NoiseWalk, slerp
 from vae_cli.tasks.sample import CHUNK, resolve_prior
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import filled_up
 
 FINENESS = 2
 """A walk is looked at in steps so much smaller than its own, to make those even."""
@@ -24,14 +24,14 @@ Way = Callable[[Tensor, Tensor], Latents]
 """(rows [S], shares [S]) -> the points at these shares of the ways of these rows."""
 
 
-def ends_of_images(model: LoadedModel, images: np.ndarray) -> Latents:
+def ends_of_images(model: Model, images: np.ndarray) -> Latents:
     """The latents of images uint8 [M, H, W, C]: decoded again they are the reconstructions."""
     latents = latents_from(encode_all(model, images).means, model.vae.latent_shapes)
     return to_device(latents, model.runtime.device)
 
 
 @torch.inference_mode()
-def ends_of_samples(model: LoadedModel, numbers: list[int], seed: int) -> Latents:
+def ends_of_samples(model: Model, numbers: list[int], seed: int) -> Latents:
     """The latents of the images that `sample` draws under these numbers and this seed."""
     flow = model.flow if resolve_prior(model, "auto") == "flow" else None
     steps, device = model.config.model.flow.solver_steps, model.runtime.device
@@ -45,7 +45,7 @@ def ends_of_samples(model: LoadedModel, numbers: list[int], seed: int) -> Latent
 
 
 def interpolate(
-    model: LoadedModel, ends: Latents, *, steps: int, mode: str = "slerp", loop: bool = False
+    model: Model, ends: Latents, *, steps: int, mode: str = "slerp", loop: bool = False
 ) -> Iterator[np.ndarray]:
     """uint8 [H, W, C] frames from each end to the next, `steps` a segment with both ends counted, shared ends once.
 
@@ -64,7 +64,7 @@ def _row(latents: Latents, index: int) -> Latents:
     return Latents(tuple(noise[index : index + 1] for noise in latents.noise))
 
 
-def way_between(model: LoadedModel, a: Latents, b: Latents, mode: str) -> Way:
+def way_between(model: Model, a: Latents, b: Latents, mode: str) -> Way:
     """The ways from each row of a to the same row of b; at 0 and 1 they are at these rows themselves, bit for bit.
 
     `lerp`: lines. `slerp`: arcs between what is N(0, I) under the model, so that the points between are as likely as
@@ -91,7 +91,7 @@ def way_between(model: LoadedModel, a: Latents, b: Latents, mode: str) -> Way:
     return way
 
 
-def even_shares(model: LoadedModel, way: Way, num: int) -> Tensor:
+def even_shares(model: Model, way: Way, num: int) -> Tensor:
     """[num] shares of the way of row 0, the outer ones 0 and 1, at which pictures are equally far apart.
 
     How far a walk has come is measured along its pictures: the root mean square difference of pixels, summed over

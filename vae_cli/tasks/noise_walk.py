@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vae_cli.checkpoint import Model
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.velocity import even_times
-from vae_cli.model.view import View
-from vae_cli.tasks.chunks import whole_chunk
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import whole_chunk
 
 CHUNK = 8
 """Rows are computed in chunks of this size; walks are short."""
@@ -35,10 +35,10 @@ class Ends:
     """[B]"""
 
     @staticmethod
-    def of(model: LoadedModel, flow: LatentFlow, z: Tensor) -> "Ends":
+    def of(model: Model, flow: LatentFlow, z: Tensor) -> "Ends":
         """The ends at the first layer's latents z [B, C, h, w]: the flow integrated backwards, and forwards again."""
         cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
-        nothing = View.nothing(CHUNK, model.channels, model.image_size, z.device)
+        nothing = Condition.nothing(CHUNK, model.channels, model.image_size, z.device)
 
         def found(z: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
@@ -64,7 +64,7 @@ class NoiseWalk:
     from there goes on in the second kind.
     """
 
-    model: LoadedModel
+    model: Model
     flow: LatentFlow
     first: Ends
     last: Ends
@@ -73,7 +73,7 @@ class NoiseWalk:
 
     @staticmethod
     @torch.inference_mode()
-    def between(model: LoadedModel, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
+    def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
         both = Ends.of(model, flow, torch.cat([a, b]))
         first, last = both.part(0, len(a)), both.part(len(a), 2 * len(a))
@@ -96,7 +96,7 @@ class NoiseWalk:
         return _in_chunks(self.model, points, rows, shares)[0]
 
 
-def _in_chunks(model: LoadedModel, function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> list[Tensor]:
+def _in_chunks(model: Model, function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> list[Tensor]:
     """What the function returns of all rows, computed in chunks of one size, so that rounding depends on no others."""
     found = []
     for start in range(0, len(rows[0]), CHUNK):

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.pixels import to_pixels, to_unit
-from vae_cli.model.priors import image_generator, place_of
+from vae_cli.checkpoint import Model
+from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.model.vae import draw_noise
-from vae_cli.tasks.chunks import whole_chunk
+from vae_cli.randomness import image_generator, place_of
 from vae_cli.tasks.encode import CHUNK
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import whole_chunk
 
 
-def reconstruct(model: LoadedModel, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def reconstruct(model: Model, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """uint8 [H, W, C] for each image of the same form at the model's size: the posterior's mean, decoded."""
     remaining = iter(images)
     while chunk := list(islice(remaining, CHUNK)):
@@ -23,7 +23,7 @@ def reconstruct(model: LoadedModel, images: Iterable[np.ndarray]) -> Iterator[np
 
 
 def reconstruct_draws(
-    model: LoadedModel, pictures: Iterable[tuple[str, np.ndarray]], *, seed: int = 0
+    model: Model, pictures: Iterable[tuple[str, np.ndarray]], *, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """The same for pairs of id and image, of one sample of the posterior, which depends on (seed, id)."""
     remaining = iter(pictures)
@@ -35,7 +35,7 @@ def reconstruct_draws(
 
 
 @torch.inference_mode()
-def _rebuilt(model: LoadedModel, images: list[np.ndarray], noise: list[Tensor] | None) -> np.ndarray:
+def _rebuilt(model: Model, images: list[np.ndarray], noise: list[Tensor] | None) -> np.ndarray:
     """uint8 [B, H, W, C] of at most CHUNK images; noise: of each latent layer [CHUNK, C, h, w], None = the mean."""
     x = model.runtime.move(whole_chunk(to_unit(np.stack(images)).split(1), CHUNK))
     with model.runtime.autocast():

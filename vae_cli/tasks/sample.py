@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from vae_cli.data.pixels import to_pixels
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
+from vae_cli.images.pixels import to_pixels
 from vae_cli.model.priors import latents_of_images
-from vae_cli.training.checkpoint import LoadedModel
 
 CHUNK = 64
 """Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
@@ -22,7 +22,7 @@ NUM_LISTED = 12
 """Labels that a message names at most."""
 
 
-def resolve_prior(model: LoadedModel, prior: str) -> str:
+def resolve_prior(model: Model, prior: str) -> str:
     """`flow` or `normal` for `auto`. Raises ConfigError for a flow that the model does not hold."""
     if prior == "flow" and model.flow is None:
         raise ConfigError(f"--prior flow: {model.path} has no flow yet; use --prior normal or train it (--resume)")
@@ -31,7 +31,7 @@ def resolve_prior(model: LoadedModel, prior: str) -> str:
     return ("normal" if model.flow is None else "flow") if prior == "auto" else prior
 
 
-def label_number(model: LoadedModel, name: str, *, option: str = "--label") -> int:
+def label_number(model: Model, name: str, *, option: str = "--label") -> int:
     """The class number of a label. Raises ConfigError, with the nearest known name, for one that cannot be drawn."""
     names = model.label_names
     if not names:
@@ -46,7 +46,7 @@ def label_number(model: LoadedModel, name: str, *, option: str = "--label") -> i
     return number
 
 
-def chosen_labels(model: LoadedModel, asked: Sequence[str]) -> list[str]:
+def chosen_labels(model: Model, asked: Sequence[str]) -> list[str]:
     """Labels as the model writes them, each once. `all` stands for every one that training images had, unless a class
     has that name. Raises ConfigError as `label_number` does."""
     found: list[str] = []
@@ -60,12 +60,12 @@ def chosen_labels(model: LoadedModel, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def learned_labels(model: LoadedModel) -> list[str]:
+def learned_labels(model: Model) -> list[str]:
     """The labels that can be drawn."""
     return [name for number, name in enumerate(model.label_names) if is_learned(model, number)]
 
 
-def is_learned(model: LoadedModel, number: int) -> bool:
+def is_learned(model: Model, number: int) -> bool:
     """Whether training images had this label, as far as the model remembers."""
     return not model.label_images or model.label_images[number] > 0
 
@@ -83,7 +83,7 @@ def _hint(name: str, names: Sequence[str]) -> str:
 
 
 def sample(
-    model: LoadedModel,
+    model: Model,
     count: int,
     *,
     seed: int = 0,
@@ -104,7 +104,7 @@ def sample(
 
 
 def sample_labels(
-    model: LoadedModel,
+    model: Model,
     labels: Sequence[str | None],
     count: int,
     *,

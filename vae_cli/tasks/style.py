@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_cli.data.masks import parse_color
+from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
+from vae_cli.images.colours import parse_color
+from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.priors import image_generator, place_of
 from vae_cli.model.vae import Latents
-from vae_cli.model.view import View
-from vae_cli.tasks.canvas import Canvas
-from vae_cli.tasks.chunks import filled_up
-from vae_cli.tasks.looks import Look, look_of, moved, stacked
+from vae_cli.randomness import image_generator, place_of
+from vae_cli.tasks.latent_statistics import Look, look_of, moved, stacked
 from vae_cli.tasks.sample import is_learned, label_number
-from vae_cli.tasks.tiles import Tiles
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.windows.chunks import filled_up
+from vae_cli.windows.tiles import Tiles
+from vae_cli.windows.working_scale import Canvas
 
 CHUNK = 16
 """Windows are computed in chunks of this size."""
@@ -67,7 +67,7 @@ class Change(Protocol):
     depends on."""
 
     @property
-    def model(self) -> LoadedModel: ...
+    def model(self) -> Model: ...
 
     def canvas(self, picture: np.ndarray) -> Canvas: ...
 
@@ -142,7 +142,7 @@ class ToLabel:
     al. 2024, FlowEdit). The picture itself is never carried through the flow, so that nothing of it is lost on the way.
     """
 
-    model: LoadedModel
+    model: Model
     target: int
     strength: float = LABEL_STRENGTH
     seed: int = 0
@@ -150,7 +150,7 @@ class ToLabel:
 
     @staticmethod
     def of(
-        model: LoadedModel, name: str, *, strength: float = LABEL_STRENGTH, seed: int = 0, steps: int = LABEL_STEPS
+        model: Model, name: str, *, strength: float = LABEL_STRENGTH, seed: int = 0, steps: int = LABEL_STEPS
     ) -> "ToLabel":
         """Raises ConfigError for a model without labels or without a flow, and for a label that it does not know."""
         if not model.label_names:
@@ -177,7 +177,7 @@ class ToLabel:
         start = flow.standardise(latents.noise[0].float())
         own = torch.tensor(about, device=start.device)
         wanted = torch.full_like(own, self.target)
-        view = View.nothing(len(start), self.model.channels, self.model.image_size, start.device)
+        view = Condition.nothing(len(start), self.model.channels, self.model.image_size, start.device)
         as_own, as_wanted = (flow.velocity_under(view.with_label(label)) for label in (own, wanted))
         u = start
         times = torch.linspace(1 - self.strength, 1, self.steps + 1).tolist()
@@ -204,7 +204,7 @@ def _enlarged(difference: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def likeliest_label(model: LoadedModel, flow: LatentFlow, tiles: Tiles, *, other_than: int | None = None) -> int:
+def likeliest_label(model: Model, flow: LatentFlow, tiles: Tiles, *, other_than: int | None = None) -> int:
     """The label under which the flow explains a picture's latents best: the least flow-matching loss.
 
     Averaged over fixed times and noises, the same for every label (Li et al. 2023, a diffusion classifier). The label
@@ -223,7 +223,7 @@ def likeliest_label(model: LoadedModel, flow: LatentFlow, tiles: Tiles, *, other
     if other_than is not None and len(losses) > 1:
         losses[other_than] = torch.inf
     with model.runtime.autocast():
-        condition = flow.condition(View.nothing(1, model.channels, model.image_size, device))
+        condition = flow.condition(Condition.nothing(1, model.channels, model.image_size, device))
         latents = model.vae.encode(model.runtime.move(x)).noise[0].float()
         for u in flow.standardise(latents).split(1):
             u_t = (1 - at) * noise + at * u
@@ -245,14 +245,14 @@ class LikeLook:
     difference between two sets is added, place by place, at the scale at which the model has learned whole pictures.
     """
 
-    model: LoadedModel
+    model: Model
     target: Look
     source: Look | None = None
     strength: float = LIKE_STRENGTH
 
     @staticmethod
     def of(
-        model: LoadedModel,
+        model: Model,
         like: Iterable[np.ndarray],
         unlike: Iterable[np.ndarray] | None = None,
         *,
@@ -278,7 +278,7 @@ class LikeLook:
         return moved(latents, stacked(about), self.target, self.strength, by_place=self.source is not None)
 
 
-def _canvas(model: LoadedModel, picture: np.ndarray, *, is_whole: bool) -> Canvas:
+def _canvas(model: Model, picture: np.ndarray, *, is_whole: bool) -> Canvas:
     """At the scale of the model's whole pictures, or at the picture's own."""
     if not is_whole:
         return Canvas.at_own_scale(picture)

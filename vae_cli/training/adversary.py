@@ -9,14 +9,13 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from vae_cli.model.nets import NORM_GROUPS
-from vae_cli.model.priors import image_generator
+from vae_cli.randomness import ADVERSARY, image_generator
 from vae_cli.runtime import Runtime
 
 WIDTH = 32
 RATE_SHARE = 0.1
 """The discriminator's learning rate as a share of the VAE's: 2e-4 at the default, as in Isola et al. 2017."""
 MAX_BALANCE = 1e4
-DRAWS = 7
 
 
 class PatchDiscriminator(nn.Module):
@@ -52,7 +51,7 @@ class Adversary:
         """start: share of the phase's budget from which on it takes part."""
         self.weight, self.start, self.runtime = weight, start, runtime
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(image_generator(seed, DRAWS).initial_seed())
+            torch.manual_seed(image_generator(seed, ADVERSARY).initial_seed())
             self.network = runtime.place(PatchDiscriminator(channels)).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.5, 0.9))
         self.last_loss: float | None = None

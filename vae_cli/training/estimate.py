@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from vae_cli.data.batches import Batches
+from vae_cli.checkpoint import NUM_KEPT
+from vae_cli.dataset.batches import Batches
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.training.budget import total_steps, vae_steps
-from vae_cli.training.checkpoint import NUM_KEPT
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.phase import Phase, Setting
+from vae_cli.training.phase import Phase, TrainingInputs
 from vae_cli.training.vae_phase import VaePhase
 
 TRIAL_UPDATES = 2
@@ -33,17 +33,17 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(setting: Setting) -> Estimate:
+def estimate(inputs: TrainingInputs) -> Estimate:
     """Run a few updates of both phases without stepping, and reckon the whole run from them."""
-    training = setting.config.training
+    training = inputs.config.training
     with torch.random.fork_rng(devices=[]):
-        vae = setting.runtime.place(build_vae(setting.config))
-        flow = build_flow(setting.config, vae.latent_shapes[0], len(setting.label_names))
-        setting.runtime.place(flow)
-    vae_seconds = _seconds_of_update(VaePhase(setting, vae), setting)
+        vae = inputs.runtime.place(build_vae(inputs.config))
+        flow = build_flow(inputs.config, vae.latent_shapes[0], len(inputs.label_names))
+        inputs.runtime.place(flow)
+    vae_seconds = _seconds_of_update(VaePhase(inputs, vae), inputs)
     has_flow = training.flow_share > 0
-    flow_seconds = _seconds_of_update(FlowPhase(setting, flow, vae), setting) if has_flow else 0.0
-    total = total_steps(training, setting.images_an_epoch)
+    flow_seconds = _seconds_of_update(FlowPhase(inputs, flow, vae), inputs) if has_flow else 0.0
+    total = total_steps(training, inputs.images_an_epoch)
     if total is None:
         seconds = training.time or 0.0
     else:
@@ -53,17 +53,17 @@ def estimate(setting: Setting) -> Estimate:
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
     weights = 4 * parameters
     return Estimate(
-        seconds, total, vae_seconds, flow_seconds, parameters, _memory_bytes(setting), weights * (1 + NUM_KEPT * 5)
+        seconds, total, vae_seconds, flow_seconds, parameters, _memory_bytes(inputs), weights * (1 + NUM_KEPT * 5)
     )
 
 
-def _seconds_of_update(phase: Phase, setting: Setting) -> float:
+def _seconds_of_update(phase: Phase, inputs: TrainingInputs) -> float:
     """Of the fastest of a few passes forward and back; the first one compiles kernels."""
-    training, runtime = setting.config.training, setting.runtime
+    training, runtime = inputs.config.training, inputs.runtime
     best = float("inf")
     # With an adversary the last updates are the dearest, with several draws an image, which excludes one, the first.
-    spent = 0.0 if setting.config.objective.importance_samples > 1 else 1.0
-    with Batches(setting.train, training.batch_size, patches=setting.patches, seed=training.seed, rank=runtime.rank,
+    spent = 0.0 if inputs.config.objective.importance_samples > 1 else 1.0
+    with Batches(inputs.train, training.batch_size, patches=inputs.patches, seed=training.seed, rank=runtime.rank,
                  world_size=runtime.world_size) as batches:  # fmt: skip
         for number in range(1 + TRIAL_UPDATES):
             start = time.perf_counter()
@@ -74,10 +74,10 @@ def _seconds_of_update(phase: Phase, setting: Setting) -> float:
     return best
 
 
-def _memory_bytes(setting: Setting) -> int:
+def _memory_bytes(inputs: TrainingInputs) -> int:
     """Peak so far: of the GPU where there is one, else of this process; 0 where the system does not tell."""
-    if setting.runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(setting.runtime.device)
+    if inputs.runtime.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(inputs.runtime.device)
     try:
         import resource
     except ImportError:  # Windows does not have it

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_cli.training.checkpoint import LoadedModel
+from vae_cli.checkpoint import Model
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PreviewDue:
     """A good moment for pictures; `model` holds the averaged weights."""
 
     step: int
-    model: LoadedModel
+    model: Model
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vae_cli.data.batches import Batch
-from vae_cli.data.damage import FAMILIES, draw_observed, training_damage
+from vae_cli.dataset.batches import Batch
+from vae_cli.dataset.random_masks import FAMILIES, draw_observed, training_damage
 from vae_cli.model.blending import evidence, fitted_weight
+from vae_cli.model.condition import Condition
+from vae_cli.model.continuation import plate
 from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, LatentFlow
-from vae_cli.model.priors import image_generator
-from vae_cli.model.smooth import plate
 from vae_cli.model.vae import VAE, Latents
-from vae_cli.model.view import View
+from vae_cli.randomness import CALIBRATION, CLUSTERS, FLOW_NOISE, image_generator
 from vae_cli.training import muon
 from vae_cli.training.adversary import Adversary
-from vae_cli.training.phase import CALIBRATION_DRAWS, CLUSTER_DRAWS, FLOW_DRAWS, Loss, Setting
+from vae_cli.training.phase import Loss, TrainingInputs
 
 STATISTICS_IMAGES = 4096
 """Latents are standardised by mean and scale over about this many training images."""
@@ -49,9 +49,9 @@ class FlowPhase:
 
     name = "flow"
 
-    def __init__(self, setting: Setting, flow: LatentFlow, vae: VAE) -> None:
-        self.setting, self.module, self.vae = setting, flow, vae
-        self.learning_rate = setting.config.training.flow_learning_rate
+    def __init__(self, inputs: TrainingInputs, flow: LatentFlow, vae: VAE) -> None:
+        self.inputs, self.module, self.vae = inputs, flow, vae
+        self.learning_rate = inputs.config.training.flow_learning_rate
         self.gradient_clip = 1.0
         self.adversary: Adversary | None = None
 
@@ -59,7 +59,7 @@ class FlowPhase:
         return False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        has_muon = self.setting.config.training.flow_optimizer == "muon"
+        has_muon = self.inputs.config.training.flow_optimizer == "muon"
         refiner = list(self.module.refiner.parameters())
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
         large = [value for value in others if has_muon and muon.suits(value)]
@@ -74,9 +74,9 @@ class FlowPhase:
         """Set the flow's latent statistics and clusters from the training images."""
         total = torch.zeros(self.module.shape[0], dtype=torch.float64)
         squares, num_positions = torch.zeros_like(total), 0
-        train, means = self.setting.train, []
+        train, means = self.inputs.train, []
         rows = np.arange(0, len(train.ids), max(1, len(train.ids) // STATISTICS_IMAGES))
-        for x in self.setting.train_chunks(rows):
+        for x in self.inputs.train_chunks(rows):
             posterior = self._posterior(x)
             means.append(posterior[0])
             mean, variance = posterior[0].cpu().double(), (2 * posterior[1]).exp().cpu().double()
@@ -86,17 +86,17 @@ class FlowPhase:
         center = total / num_positions
         scale = (squares / num_positions - center.square()).clamp(min=1e-8).sqrt()
         self.module.set_statistics(center.float(), scale.float())
-        labels = self.setting.runtime.move(torch.from_numpy(train.labels[rows]))
-        if self.setting.patches is not None and self.setting.patches.zooms is not None:
-            self.module.most_zoom.fill_(float(self.setting.patches.zooms.max()))
-        self.module.set_clusters(torch.cat(means), labels, image_generator(self.setting.seed, CLUSTER_DRAWS))
+        labels = self.inputs.runtime.move(torch.from_numpy(train.labels[rows]))
+        if self.inputs.patches is not None and self.inputs.patches.zooms is not None:
+            self.module.most_zoom.fill_(float(self.inputs.patches.zooms.max()))
+        self.module.set_clusters(torch.cat(means), labels, image_generator(self.inputs.seed, CLUSTERS))
         if len(more := _rows_of_rare_labels(train.labels, rows)):
-            z = torch.cat([self._posterior(x)[0] for x in self.setting.train_chunks(more)])
-            self.module.count_labels(z, self.setting.runtime.move(torch.from_numpy(train.labels[more])))
+            z = torch.cat([self._posterior(x)[0] for x in self.inputs.train_chunks(more)])
+            self.module.count_labels(z, self.inputs.runtime.move(torch.from_numpy(train.labels[more])))
 
     @torch.no_grad()
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with self.setting.runtime.autocast():
+        with self.inputs.runtime.autocast():
             posterior = self.vae.first_posterior(x)
         return posterior.mean, posterior.log_scale
 
@@ -108,11 +108,11 @@ class FlowPhase:
         # Clusters are for the prior: a view tells more than they do, and samples show whole pictures.
         is_free = (draws.observed.flatten(1).amax(1) == 0) & (seen.zooms == 0)
         cluster = torch.where(is_free & (draws.told < CLUSTER_SHARE), self.module.cluster_of(mean, labels), -1)
-        view = View.of(x, draws.observed, draws.noise_sigma, seen.shown, draws.pixels)
+        view = Condition.of(x, draws.observed, draws.noise_sigma, seen.shown, draws.pixels)
         view = view.with_cluster(cluster).with_zoom(seen.zooms)
         rows = draws.refined.nonzero().flatten()
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, at weight 0 if need be
-        with self.setting.runtime.autocast():
+        with self.inputs.runtime.autocast():
             flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, rows, self._decode)
         return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x)
 
@@ -122,26 +122,26 @@ class FlowPhase:
         return self.vae.decode_mean(Latents((z, *finer)))
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        setting = self.setting
-        generator = image_generator(setting.seed, FLOW_DRAWS, batch.step)
-        x = setting.images(batch, generator)
-        num_images = setting.config.training.batch_size
+        inputs = self.inputs
+        generator = image_generator(inputs.seed, FLOW_NOISE, batch.step)
+        x = inputs.images(batch, generator)
+        num_images = inputs.config.training.batch_size
         draws = _FlowDraws.draw(num_images, self.module.shape, x.shape[1:], generator)
         hidden = torch.rand(num_images, generator=generator) < LABEL_DROPOUT
-        labels, zooms = setting.runtime.move(batch.labels), setting.runtime.move(batch.zooms)
-        shown = torch.where(setting.part(hidden), -1, labels)
-        flow_loss, refiner_loss = self._loss(module, _Seen(x, labels, shown, zooms), draws.map(setting.part))
+        labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
+        shown = torch.where(inputs.part(hidden), -1, labels)
+        flow_loss, refiner_loss = self._loss(module, _Seen(x, labels, shown, zooms), draws.map(inputs.part))
         return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
 
     @torch.inference_mode()
     def validate(self, module: nn.Module) -> float:
         """The loss at fixed times, noise and damage."""
         total, num_images = 0.0, 0
-        for x, labels, generator in self.setting.validation_chunks():
+        for x, labels, generator in self.inputs.validation_chunks():
             draws = _FlowDraws.draw(len(x), self.module.shape, x.shape[1:], generator)
-            labels = self.setting.runtime.move(labels)
+            labels = self.inputs.runtime.move(labels)
             seen = _Seen(x, labels, labels, torch.zeros(len(x), device=x.device))
-            flow_loss, refiner_loss = self._loss(module, seen, draws.map(self.setting.runtime.move))
+            flow_loss, refiner_loss = self._loss(module, seen, draws.map(self.inputs.runtime.move))
             score = flow_loss + REFINER_WEIGHT * refiner_loss
             total, num_images = total + score.item() * len(x), num_images + len(x)
         return total / num_images
@@ -153,58 +153,58 @@ class FlowPhase:
     @torch.inference_mode()
     def calibrate(self, flow: LatentFlow) -> None:
         """Measure what the flow's weights need to be used well: the noise of samples, and the trust in fills."""
-        with self.setting.runtime.autocast():
+        with self.inputs.runtime.autocast():
             self._calibrate_noise(flow)
             self._weigh_fills(flow)
 
     def _calibrate_noise(self, flow: LatentFlow) -> None:
         """On training images, since the VAE may see others as further away."""
-        num_images, positions = len(self.setting.train.ids), flow.shape[1] * flow.shape[2]
+        num_images, positions = len(self.inputs.train.ids), flow.shape[1] * flow.shape[2]
         num_drawn = max(FEWEST_CALIBRATION_IMAGES, CALIBRATION_IMAGES * FULL_GRID // max(FULL_GRID, positions))
         rows = np.arange(num_drawn) * num_images // num_drawn  # again and again where they are few
-        posteriors = [self._posterior(x) for x in self.setting.train_chunks(rows)]
+        posteriors = [self._posterior(x) for x in self.inputs.train_chunks(rows)]
         mean, log_scale = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
-        generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 0)
-        draws = [self.setting.runtime.move(torch.randn(mean.shape, generator=generator)) for _ in range(2)]
-        height, width = self.setting.train.pixels.shape[1:3]
-        labels = self.setting.runtime.move(torch.from_numpy(self.setting.train.labels[rows]))
-        nothing = View.nothing(len(mean), self.setting.train.pixels.shape[3], (height, width), mean.device)
+        generator = image_generator(self.inputs.seed, CALIBRATION, 0)
+        draws = [self.inputs.runtime.move(torch.randn(mean.shape, generator=generator)) for _ in range(2)]
+        height, width = self.inputs.train.pixels.shape[1:3]
+        labels = self.inputs.runtime.move(torch.from_numpy(self.inputs.train.labels[rows]))
+        nothing = Condition.nothing(len(mean), self.inputs.train.pixels.shape[3], (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
         cluster = flow.cluster_of(mean, labels)
         flow.calibrate(z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, seen=self._seen_again)
 
     def _weigh_fills(self, flow: LatentFlow) -> None:
         """On held-out images: fills of images that are known by heart would deserve too much trust."""
-        every = torch.cat([x.cpu() for x, *_ in self.setting.validation_chunks()])
+        every = torch.cat([x.cpu() for x, *_ in self.inputs.validation_chunks()])
         chosen = every[torch.linspace(0, len(every) - 1, min(len(every), WEIGHED_IMAGES)).long()]
         flow.fill_weight.copy_(self._trust(flow, chosen, torch.zeros(len(chosen))))
         if flow.sees_patches:
-            close_ups, zooms = self.setting.close_ups(WEIGHED_IMAGES)
+            close_ups, zooms = self.inputs.close_ups(WEIGHED_IMAGES)
             flow.patch_fill_weight.copy_(self._trust(flow, close_ups, zooms) if len(zooms) else flow.fill_weight)
 
     def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
         """The weights that are best for fills of images [N, C, H, W] in [-1, 1], seen as close as zooms [N] say."""
-        move, found = self.setting.runtime.move, []
+        move, found = self.inputs.runtime.move, []
         for number, family in enumerate(FAMILIES):
-            generator = image_generator(self.setting.seed, CALIBRATION_DRAWS, 1 + number)
+            generator = image_generator(self.inputs.seed, CALIBRATION, 1 + number)
             for part, zoom in zip(images.split(WEIGHED_CHUNK), zooms.split(WEIGHED_CHUNK), strict=True):
                 x = move(part)
                 observed = move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
                 no_label = torch.full((len(x),), -1, device=x.device)
-                view = View.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
+                view = Condition.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
                 noise = FILL_TEMPERATURE * torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
                 fills = [self._filled(flow, view, side * pair) for pair in noise for side in (1, -1)]
                 found.append(evidence(torch.stack(fills).mean(0), plate(x * observed, observed), x, observed))
         return fitted_weight(torch.cat(found))
 
-    def _filled(self, flow: LatentFlow, view: View, noise: Tensor) -> Tensor:
+    def _filled(self, flow: LatentFlow, view: Condition, noise: Tensor) -> Tensor:
         """[B, C, H, W]: one fill of each image."""
-        latents = flow.solve(self.setting.runtime.move(noise), view, steps=FILL_STEPS)
+        latents = flow.solve(self.inputs.runtime.move(noise), view, steps=FILL_STEPS)
         return flow.refine(self._decode(latents), view)
 
     def _seen_again(self, z: Tensor) -> Tensor:
         """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
-        return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.setting.chunk_size)])
+        return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.inputs.chunk_size)])
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from vae_cli.data.batches import Batch, Batches
+from vae_cli import checkpoint
+from vae_cli.checkpoint import Facts, Model, Resumable
+from vae_cli.dataset.batches import Batch, Batches
 from vae_cli.errors import DivergedError
 from vae_cli.model.flow import CALIBRATED, LatentFlow, build_flow
-from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, build_vae
-from vae_cli.training import checkpoint
+from vae_cli.randomness import DROPOUT, INITIAL_WEIGHTS, image_generator
 from vae_cli.training.budget import Budget, total_steps, vae_steps
-from vae_cli.training.checkpoint import Facts, LoadedModel, Resumable
 from vae_cli.training.events import (
     Calibrating,
     Event,
@@ -31,13 +31,11 @@ from vae_cli.training.events import (
     Validated,
 )
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.learner import Learner
 from vae_cli.training.objective import LOWER_RATE, UpdateGuard, rate_factor_at
-from vae_cli.training.phase import Phase, Setting
-from vae_cli.training.progress import Averages, Progress
+from vae_cli.training.optimisation import Optimisation
+from vae_cli.training.phase import Phase, TrainingInputs
+from vae_cli.training.run_state import Averages, RunState
 from vae_cli.training.vae_phase import VaePhase
-
-INITIAL_DRAWS, DROPOUT_DRAWS = 4, 5
 
 
 class Trainer:
@@ -45,7 +43,7 @@ class Trainer:
 
     def __init__(
         self,
-        setting: Setting,
+        inputs: TrainingInputs,
         run: Path,
         *,
         started: float,
@@ -54,12 +52,12 @@ class Trainer:
         extend: bool = False,
     ) -> None:
         """`extend`: the budget was given for this invocation, so a phase that had spent an older one goes on."""
-        self.setting, self.run_path, self.started, self.stop = setting, run, started, stop
-        self.training, self.runtime = setting.config.training, setting.runtime
-        self.total = total_steps(self.training, setting.images_an_epoch)
-        self.progress, self.guard, self.stopped = Progress(), UpdateGuard(), False
+        self.inputs, self.run_path, self.started, self.stop = inputs, run, started, stop
+        self.training, self.runtime = inputs.config.training, inputs.runtime
+        self.total = total_steps(self.training, inputs.images_an_epoch)
+        self.progress, self.guard, self.stopped = RunState(), UpdateGuard(), False
         self._seed_weights(0)
-        self.vae = build_vae(setting.config)
+        self.vae = build_vae(inputs.config)
         self.runtime.place(self.vae)
         self.flow: LatentFlow | None = None
         self.resume = resume
@@ -93,7 +91,7 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Both phases, from wherever the run stands."""
         if self.progress.phase == "vae":
-            yield from self._train(VaePhase(self.setting, self.vae), self._vae_budget())
+            yield from self._train(VaePhase(self.inputs, self.vae), self._vae_budget())
             if self.stopped or self.training.flow_share == 0 or self._flow_steps() == 0 or self._stops():
                 return
             self._begin_flow()
@@ -139,36 +137,36 @@ class Trainer:
     def _train(self, phase: Phase, budget: Budget) -> Iterator[Event]:
         """Updates until the phase's budget is spent; validates, keeps the best, saves, and asks for previews."""
         state, training, runtime = self.progress, self.training, self.runtime
-        learner = Learner.of(phase, training, runtime.device)
-        self._restore_phase(learner)
+        optimisation = Optimisation.of(phase, training, runtime.device)
+        self._restore_phase(optimisation)
         wrapped = self._wrap(phase.module)
         begun, first_step, figures = time.monotonic(), state.step, Averages()
-        batches = Batches(self.setting.train, training.batch_size, patches=self.setting.patches, seed=training.seed,
+        batches = Batches(self.inputs.train, training.batch_size, patches=self.inputs.patches, seed=training.seed,
                           start_step=state.step, rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
         state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
         with batches:
             # A phase makes one update at least, even when reading the data has used up the time.
             while (state.spent < 1 or state.step == state.first_step) and not self._stops():
-                figures.add(self._update(learner, wrapped, next(batches)))
+                figures.add(self._update(optimisation, wrapped, next(batches)))
                 state.step += 1
                 state.fraction = self._agreed(budget.fraction(state.step - state.first_step))
-                yield from self._after_update(learner, figures, begun, first_step)
+                yield from self._after_update(optimisation, figures, begun, first_step)
         if self.stopped and state.step % training.save_every:
-            yield from self._save(learner)
+            yield from self._save(optimisation)
         if self.stopped and not state.best:  # no score yet: the newest weights stand in, outside the run's state
-            self._write_best(phase, learner.ema.module.state_dict())
+            self._write_best(phase, optimisation.ema.module.state_dict())
         seconds = time.monotonic() - begun
         score = state.best_score if math.isfinite(state.best_score) else None
         yield PhaseDone(phase.name, state.step - first_step, seconds, batches.seconds_waited, score,
                         self.guard.num_refused)  # fmt: skip
         self._keep_best(phase)
 
-    def _update(self, learner: Learner, wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def _update(self, optimisation: Optimisation, wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """One update of the weights and of their average; refused ones leave both as they are."""
-        phase, state, training = learner.phase, self.progress, self.training
+        phase, state, training = optimisation.phase, self.progress, self.training
         phase.module.train()
         phase.module.zero_grad(set_to_none=True)
-        dropout = image_generator(training.seed, DROPOUT_DRAWS, batch.step, self.runtime.rank)
+        dropout = image_generator(training.seed, DROPOUT, batch.step, self.runtime.rank)
         torch.manual_seed(dropout.initial_seed())
         loss = phase.loss(wrapped, batch, state.spent)
         loss.total.backward()
@@ -178,14 +176,16 @@ class Trainer:
                 state.step - state.first_step, state.spent,
                 warmup_steps=training.warmup_steps, decay_share=training.decay_share,
             )  # fmt: skip
-            learner.step(phase.learning_rate * factor * self.guard.rate_factor)
+            optimisation.step(phase.learning_rate * factor * self.guard.rate_factor)
         return {**loss.figures, "gradient_norm": norm}
 
-    def _after_update(self, learner: Learner, figures: Averages, begun: float, first_step: int) -> Iterator[Event]:
+    def _after_update(
+        self, optimisation: Optimisation, figures: Averages, begun: float, first_step: int
+    ) -> Iterator[Event]:
         """Whatever is due after an update: log, validation, checkpoint, pictures."""
-        state, training, phase = self.progress, self.training, learner.phase
+        state, training, phase = self.progress, self.training, optimisation.phase
         if self.guard.is_retreat_due:
-            self._retreat(learner)
+            self._retreat(optimisation)
             yield Retreated(phase.name, state.step, self.guard.rate_factor)
         if state.step % training.log_every == 0 or state.spent >= 1:
             seconds = time.monotonic() - begun
@@ -193,24 +193,24 @@ class Trainer:
             left = seconds / max(state.step - first_step, 1) * self._steps_left()
             yield StepLogged(phase.name, state.step, state.spent, left, speed, figures.take() | phase.probe())
         if state.step % training.validate_every == 0 or state.spent >= 1:
-            yield from self._validate(learner)  # which may end the phase
+            yield from self._validate(optimisation)  # which may end the phase
         is_end = state.spent >= 1
         if is_end and isinstance(phase, FlowPhase):
             yield Calibrating()
             self._calibrate(phase)
-        if is_end or (state.step % training.save_every == 0 and self._is_healthy(learner)):
-            yield from self._save(learner)
+        if is_end or (state.step % training.save_every == 0 and self._is_healthy(optimisation)):
+            yield from self._save(optimisation)
         if state.step % training.preview_every == 0 and not is_end and self.runtime.is_main:
-            yield PreviewDue(state.step, self._as_model(phase, learner.ema.module))
+            yield PreviewDue(state.step, self._as_model(phase, optimisation.ema.module))
 
-    def _retreat(self, learner: Learner) -> None:
+    def _retreat(self, optimisation: Optimisation) -> None:
         """Go back to weights that were good, with an optimiser that has forgotten what led away from them.
 
         Those with the best score, because the last accepted updates are what has ruined the newest average.
         """
         self.guard.retreat()
-        learner.return_to(self.progress.best or learner.ema.module.state_dict())
-        learner.forget()
+        optimisation.return_to(self.progress.best or optimisation.ema.module.state_dict())
+        optimisation.forget()
 
     def _calibrate(self, phase: FlowPhase) -> None:
         """Calibrate the best weights, those that commands use; step checkpoints stay as they are.
@@ -225,12 +225,12 @@ class Trainer:
             self.progress.best |= {name: getattr(best, name).cpu() for name in measured}
             self._write_best(phase, self.progress.best)
 
-    def _is_healthy(self, learner: Learner) -> bool:
+    def _is_healthy(self, optimisation: Optimisation) -> bool:
         """Whether the weights are worth a checkpoint, which pushes out an older one.
 
         They are not while updates are refused, nor when the last one has blown them up before anything was refused.
         """
-        return self.guard.num_in_a_row == 0 and learner.is_finite()
+        return self.guard.num_in_a_row == 0 and optimisation.is_finite()
 
     def _steps_left(self) -> float:
         """Updates that the phase still has to make, guessed from the share that is spent."""
@@ -242,13 +242,13 @@ class Trainer:
         self.stopped = bool(self._agreed(float(self.stop())))
         return self.stopped
 
-    def _validate(self, learner: Learner) -> Iterator[Event]:
+    def _validate(self, optimisation: Optimisation) -> Iterator[Event]:
         """Score the averaged weights on rank 0; a new best is kept in memory and on disk, a standstill acted upon."""
-        state, phase = self.progress, learner.phase
-        score = phase.validate(learner.ema.module) if self.runtime.is_main else 0.0
+        state, phase = self.progress, optimisation.phase
+        score = phase.validate(optimisation.ema.module) if self.runtime.is_main else 0.0
         score = self._agreed(score)
         keeps_newest = phase.keeps_newest(state.spent)
-        is_best = state.record(score, learner.ema.module.state_dict(), keeps_newest=keeps_newest)
+        is_best = state.record(score, optimisation.ema.module.state_dict(), keeps_newest=keeps_newest)
         if is_best:
             self._write_best(phase, state.best)
         if self.runtime.is_main:
@@ -256,14 +256,14 @@ class Trainer:
         is_trained = self.guard.num_in_a_row == 0  # weights that only stand still while updates are refused diverge
         if state.num_stale >= self.training.patience > 0 and is_trained and state.best and state.spent < 1:
             is_end = state.shorten(self.training.decay_share, self.total)
-            learner.return_to(state.best)
+            optimisation.return_to(state.best)
             yield Shortened(phase.name, state.step, state.best_step, is_end)
 
     # Disk
 
     def _facts(self, step: int) -> Facts:
-        setting = self.setting
-        return Facts(setting.config, setting.label_names, step, self.progress.phase, setting.label_images)
+        inputs = self.inputs
+        return Facts(inputs.config, inputs.label_names, step, self.progress.phase, inputs.label_images)
 
     def _weights(self, phase: Phase, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights to store: the phase's tensors, and the frozen VAE's beside a flow."""
@@ -276,12 +276,12 @@ class Trainer:
             step = self.progress.best_step if self.progress.best else self.progress.step
             checkpoint.write_checkpoint(folder, self._facts(step), self._weights(phase, tensors), None)
 
-    def _save(self, learner: Learner) -> Iterator[Event]:
+    def _save(self, optimisation: Optimisation) -> Iterator[Event]:
         """Write a step checkpoint from which training goes on bit for bit.
 
         Raises DivergedError rather than write weights that are no numbers.
         """
-        if not learner.is_finite():
+        if not optimisation.is_finite():
             raise DivergedError(
                 f"training diverged: after update {self.progress.step} the weights are not finite;\n{LOWER_RATE}"
             )
@@ -289,12 +289,12 @@ class Trainer:
             return
         state = self.progress
         trainer = {
-            **{name: getattr(state, name) for name in Progress.__dataclass_fields__},
-            **learner.state(),
+            **{name: getattr(state, name) for name in RunState.__dataclass_fields__},
+            **optimisation.state(),
             "guard": self.guard.state(),
         }
         folder = self.run_path / "checkpoints" / f"step-{state.step:08d}"
-        weights = self._weights(learner.phase, learner.ema.module.state_dict())
+        weights = self._weights(optimisation.phase, optimisation.ema.module.state_dict())
         checkpoint.write_checkpoint(folder, self._facts(state.step), weights, trainer)
         checkpoint.prune(self.run_path)
         yield Saved(folder)
@@ -303,7 +303,7 @@ class Trainer:
 
     def _restore_progress(self, resume: Resumable) -> None:
         state = self.progress
-        for name in Progress.__dataclass_fields__:  # a run of an older version lacks the newer ones
+        for name in RunState.__dataclass_fields__:  # a run of an older version lacks the newer ones
             setattr(state, name, resume.trainer.get(name, getattr(state, name)))
         if state.shortened < 1 and self.total is not None and self.total > state.shortened_total:
             state.lengthen()
@@ -312,17 +312,17 @@ class Trainer:
             frozen = {name.removeprefix("vae."): value for name, value in resume.weights.items() if name[:4] == "vae."}
             self.vae.load_state_dict(frozen)
 
-    def _restore_phase(self, learner: Learner) -> None:
+    def _restore_phase(self, optimisation: Optimisation) -> None:
         """Weights, average, optimiser from the checkpoint; `best` on disk made to agree with it."""
         if self.resume is None:
             return
-        prefix = f"{learner.phase.name}."
+        prefix = f"{optimisation.phase.name}."
         average = {name.removeprefix(prefix): value for name, value in self.resume.weights.items()
                    if name.startswith(prefix)}  # fmt: skip
-        learner.load(self.resume.trainer, average)
+        optimisation.load(self.resume.trainer, average)
         self.resume = None
         if self.progress.best:
-            self._write_best(learner.phase, self.progress.best)
+            self._write_best(optimisation.phase, self.progress.best)
 
     def _keep_best(self, phase: Phase) -> None:
         """The phase's module takes its best averaged weights: what follows builds on them."""
@@ -332,34 +332,34 @@ class Trainer:
     def _begin_flow(self) -> None:
         step, vae_share = self.progress.step, 1 - self.training.flow_share
         unspent = vae_share * (1 - self.progress.fraction)
-        self.progress = Progress(phase="flow", step=step, first_step=step, unspent=unspent)
+        self.progress = RunState(phase="flow", step=step, first_step=step, unspent=unspent)
         self.guard = UpdateGuard()
 
     def _flow_on(self, device: torch.device) -> LatentFlow:
         with device:
-            return build_flow(self.setting.config, self.vae.latent_shapes[0], len(self.setting.label_names))
+            return build_flow(self.inputs.config, self.vae.latent_shapes[0], len(self.inputs.label_names))
 
     def _flow_phase(self) -> FlowPhase:
         self.vae.eval().requires_grad_(False)
         self._seed_weights(1)
         self.flow = self._flow_on(torch.device("cpu"))
         self.runtime.place(self.flow)
-        phase = FlowPhase(self.setting, self.flow, self.vae)
+        phase = FlowPhase(self.inputs, self.flow, self.vae)
         if self.resume is None:
             phase.prepare()
         return phase
 
-    def _as_model(self, phase: Phase, module: nn.Module) -> LoadedModel:
+    def _as_model(self, phase: Phase, module: nn.Module) -> Model:
         facts, path = self._facts(self.progress.step), self.run_path
         vae, flow = (module, None) if phase.name == "vae" else (self.vae, module)
         assert isinstance(vae, VAE) and (flow is None or isinstance(flow, LatentFlow))
-        return LoadedModel(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime,
+        return Model(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime,
                            facts.label_images)  # fmt: skip
 
     # Ranks
 
     def _seed_weights(self, number: int) -> None:
-        torch.manual_seed(image_generator(self.training.seed, INITIAL_DRAWS, number).initial_seed())
+        torch.manual_seed(image_generator(self.training.seed, INITIAL_WEIGHTS, number).initial_seed())
 
     def _wrap(self, module: nn.Module) -> nn.Module:
         return DistributedDataParallel(module) if self.runtime.world_size > 1 else module

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.config import RunConfig
-from vae_cli.data.batches import PATCH_EVERY, Batch
-from vae_cli.data.cache import ImageSet
-from vae_cli.data.pixels import to_unit
+from vae_cli.dataset.batches import PATCH_EVERY, Batch
+from vae_cli.dataset.cache import ImageSet
+from vae_cli.images.pixels import to_unit
 from vae_cli.metrics.likelihood import binarized
-from vae_cli.model.priors import image_generator
+from vae_cli.randomness import STATISTICS, VALIDATION, image_generator
 from vae_cli.runtime import Runtime
 from vae_cli.training.adversary import Adversary
 
@@ -25,7 +25,6 @@ VALIDATION_IMAGES = 512
 """Validated during training on this many held-out images at most; the end measures all."""
 CHUNK, CHUNK_PIXELS = 128, 1 << 21
 """Images that are looked at together between updates: so many, or fewer large ones, of so many pixels in all."""
-VAE_DRAWS, FLOW_DRAWS, VALIDATION_DRAWS, CLUSTER_DRAWS, CALIBRATION_DRAWS, STATISTICS_DRAWS = 1, 2, 3, 6, 8, 9
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Phase(Protocol):
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingInputs:
     """What both phases share."""
 
     config: RunConfig
@@ -117,14 +116,14 @@ class Setting:
         num_images = len(self.validation.ids)
         rows = np.unique(np.linspace(0, num_images - 1, min(num_images, VALIDATION_IMAGES)).astype(np.int64))
         for number, part in enumerate(self._chunks(rows)):
-            generator = image_generator(self.seed, VALIDATION_DRAWS, number)
+            generator = image_generator(self.seed, VALIDATION, number)
             labels = torch.from_numpy(self.validation.labels[part])
             yield self._unit_images(self.validation, part, generator), labels, generator
 
     def train_chunks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Some of the training images, each binarised once where the configuration says so."""
         for number, part in enumerate(self._chunks(rows)):
-            yield self._unit_images(self.train, part, image_generator(self.seed, STATISTICS_DRAWS, number))
+            yield self._unit_images(self.train, part, image_generator(self.seed, STATISTICS, number))
 
     def close_ups(self, num: int) -> tuple[Tensor, Tensor]:
         """At most `num` of those of held-out images [N, C, H, W], on the CPU, and their zooms [N]; perhaps none."""
@@ -132,7 +131,7 @@ class Setting:
         if images is None or images.zooms is None:
             return torch.empty(0, *to_unit(self.train.pixels[:1]).shape[1:]), torch.empty(0)
         rows = np.linspace(0, len(images.ids) - 1, min(len(images.ids), num)).astype(np.int64)
-        generator = image_generator(self.seed, VALIDATION_DRAWS, len(images.ids))
+        generator = image_generator(self.seed, VALIDATION, len(images.ids))
         return self._unit_images(images, rows, generator).cpu(), torch.from_numpy(images.zooms[rows])
 
     def _unit_images(self, images: ImageSet, rows: np.ndarray, generator: torch.Generator) -> Tensor:

@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 
 from vae_cli.config import LatentSpec, RunConfig
-from vae_cli.data.builtin import builtin_split
-from vae_cli.data.cache import ImageSet, load_images
-from vae_cli.data.masks import parse_color
-from vae_cli.data.scan import Scan, Skipped, scan, split_images
-from vae_cli.data.survey import binary_share, survey
+from vae_cli.dataset.builtin import builtin_split
+from vae_cli.dataset.cache import ImageSet, load_images
+from vae_cli.dataset.cut_close_ups import cut_close_ups
+from vae_cli.dataset.image_statistics import binary_share, image_statistics
+from vae_cli.dataset.scan import Scan, scan
+from vae_cli.dataset.split import split_images
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.images.colours import parse_color
+from vae_cli.images.image_ref import Skipped
 from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
-from vae_cli.training.close_ups import cut_close_ups
-from vae_cli.training.phase import Setting
+from vae_cli.training.phase import TrainingInputs
 
 BINARY_SHARE = 0.999
 """From this share of pure black and white values on, `auto` takes pixels for binary."""
 MAX_AUTO_SIDE = 64
 
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
 
 
@@ -43,9 +45,9 @@ class Prepared:
     """Close-ups of training images, and below of held-out ones; None where there are none or nobody asked."""
     validation_patches: ImageSet | None = None
 
-    def setting(self, runtime: Runtime) -> Setting:
+    def inputs(self, runtime: Runtime) -> TrainingInputs:
         """What training starts from."""
-        return Setting(
+        return TrainingInputs(
             self.config, self.train, self.validation, self.label_names, runtime, self.patches, self.validation_patches
         )
 
@@ -55,7 +57,7 @@ def prepare(
     *,
     workers: int = 2,
     exclude: tuple[Path, ...] = (),
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     with_patches: bool = False,
 ) -> Prepared:
     """Scan, split and decode the images, and complete the configuration from them.
@@ -145,12 +147,12 @@ def _prepare_builtin(config: RunConfig) -> Prepared:
 
 
 def _complete_geometry(
-    config: RunConfig, refs: Any, workers: int, on_progress: Progress | None
+    config: RunConfig, refs: Any, workers: int, on_progress: OnProgress | None
 ) -> tuple[RunConfig, list[str]]:
     """Image size, channels, latents and widths where they are still open, and what to say about them."""
     size, channels, notes = config.data.image_size, config.data.channels, []
     if size is None or channels == "auto":
-        facts = survey(
+        facts = image_statistics(
             refs,
             background=parse_color(config.data.background),
             workers=workers,

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
+from vae_cli.atomic import is_partial, write_atomically
+from vae_cli.checkpoint import checkpoints_in
 from vae_cli.config import RunConfig, dump_yaml, from_dict, read_layer
-from vae_cli.data.atomic import is_partial, write_atomically
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
-from vae_cli.training.checkpoint import checkpoints_in
 from vae_cli.training.prepare import Prepared
 
 METRICS = "metrics.jsonl"

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_cli.data.batches import Batch
+from vae_cli.dataset.batches import Batch
 from vae_cli.metrics.latents import VarianceMeter
-from vae_cli.model.priors import image_generator
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
+from vae_cli.randomness import VAE_NOISE, image_generator
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
 from vae_cli.training.objective import kl_weight_at, negative_elbo_loss, negative_importance_bound
-from vae_cli.training.phase import VAE_DRAWS, Loss, Setting
-from vae_cli.training.terms import gradient_distance
+from vae_cli.training.perceptual import gradient_distance
+from vae_cli.training.phase import Loss, TrainingInputs
 
 
 class VaePhase:
@@ -22,16 +22,16 @@ class VaePhase:
 
     name = "vae"
 
-    def __init__(self, setting: Setting, vae: VAE) -> None:
-        self.setting, self.module = setting, vae
-        self.learning_rate = setting.config.training.learning_rate
-        self.gradient_clip = setting.config.training.gradient_clip
-        self.objective = setting.config.objective
+    def __init__(self, inputs: TrainingInputs, vae: VAE) -> None:
+        self.inputs, self.module = inputs, vae
+        self.learning_rate = inputs.config.training.learning_rate
+        self.gradient_clip = inputs.config.training.gradient_clip
+        self.objective = inputs.config.objective
         self.adversary: Adversary | None = None
         if self.objective.adversarial > 0:
             self.adversary = Adversary(
                 vae.channels, weight=self.objective.adversarial, start=self.objective.adversarial_start,
-                seed=setting.seed, runtime=setting.runtime,
+                seed=inputs.seed, runtime=inputs.runtime,
             )  # fmt: skip
         self._seen: Tensor | None = None
 
@@ -39,16 +39,16 @@ class VaePhase:
         return [{"params": list(self.module.parameters()), "rate_factor": 1.0}]
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        config, setting = self.setting.config, self.setting
-        generator = image_generator(setting.seed, VAE_DRAWS, batch.step)
-        x = self._seen = self._augmented(setting.images(batch, generator), batch.step, generator)
+        config, inputs = self.inputs.config, self.inputs
+        generator = image_generator(inputs.seed, VAE_NOISE, batch.step)
+        x = self._seen = self._augmented(inputs.images(batch, generator), batch.step, generator)
         noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
         # Not always the same rows of a batch: close-ups have their own.
-        chosen = setting.runtime.move(x[batch.step % num_draws : num_rows : num_draws])
-        with setting.runtime.autocast():
-            terms = module(chosen, [setting.part(layer)[:num_rows] for layer in noise], num_draws=num_draws)
+        chosen = inputs.runtime.move(x[batch.step % num_draws : num_rows : num_draws])
+        with inputs.runtime.autocast():
+            terms = module(chosen, [inputs.part(layer)[:num_rows] for layer in noise], num_draws=num_draws)
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         extra = self._terms_on_the_picture(x, terms, spent)
         return Loss(sum(extra.values(), start=self._negative_bound(terms, num_draws, batch.step)), figures | extra)
@@ -71,12 +71,12 @@ class VaePhase:
 
     def _augmented(self, x: Tensor, step: int, generator: torch.Generator) -> Tensor:
         """The images as they are, or augmented where the configuration and the update's number ask for it."""
-        training, config = self.setting.config.training, self.setting.config
+        training, config = self.inputs.config.training, self.inputs.config
         is_wanted = config.data.augment and training.flow_share > 0
-        if not (is_wanted and is_due(step, training.batch_size, self.setting.images_an_epoch)):
+        if not (is_wanted and is_due(step, training.batch_size, self.inputs.images_an_epoch)):
             return x
         rows, columns = draw_augmentation(training.batch_size, (x.shape[2], x.shape[3]), generator)
-        return self.setting.runtime.move(augmented(x, self.setting.part(rows), self.setting.part(columns)))
+        return self.inputs.runtime.move(augmented(x, self.inputs.part(rows), self.inputs.part(columns)))
 
     def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
         """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""
@@ -97,10 +97,10 @@ class VaePhase:
     def validate(self, module: nn.Module) -> float:
         """Negative bound at the KL weight that training ends with and, where it is on, the perceptual term; nats."""
         total, num_images = 0.0, 0
-        for x, _, generator in self.setting.validation_chunks():
+        for x, _, generator in self.inputs.validation_chunks():
             noise = draw_noise(self.module.latent_shapes, len(x), generator)
-            with self.setting.runtime.autocast():
-                terms = module(x, [self.setting.runtime.move(layer) for layer in noise])
+            with self.inputs.runtime.autocast():
+                terms = module(x, [self.inputs.runtime.move(layer) for layer in noise])
             loss = negative_elbo_loss(terms, kl_weight=self.objective.kl_weight, free_nats=0)
             total, num_images = total + loss.item() * len(x), num_images + len(x)
             if self.objective.perceptual > 0:
@@ -114,7 +114,7 @@ class VaePhase:
         if self._seen is not None and len(self._seen) > 1:
             meter = VarianceMeter()
             self.module.eval()
-            with self.setting.runtime.autocast():
+            with self.inputs.runtime.autocast():
                 latents = self.module.encode(self._seen)
             meter.add(torch.cat([noise.flatten(1) for noise in latents.noise], dim=1))
             found = {"active_units": meter.num_active(), "latent_units": len(meter.variance())}

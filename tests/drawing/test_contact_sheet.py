@@ -1,0 +1,47 @@
+"""The page of a folder job: pictures inside it, names that cannot break it, scratches that show."""
+
+import base64
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from vae_cli.drawing.contact_sheet import THUMBNAIL_SIDE, Row, Shown, contact_sheet, thumbnail, with_hole
+
+
+def page(*rows: Row) -> str:
+    return "".join(contact_sheet("a <job>", rows))
+
+
+def test_a_row_shows_its_pictures_and_links_to_the_files() -> None:
+    red = thumbnail(np.full((400, 200, 3), (250, 0, 0), np.uint8))
+    text = page(Row("a.png", "ok", "ok", (Shown("before", red, "scans/a%20b.png"), Shown("hole", red))))
+    assert text.count("<img") == 2 and text.count("<a href=") == 1 and 'href="scans/a%20b.png"' in text
+    found = re.search(r"data:image/jpeg;base64,([^\"]+)", text)
+    assert found is not None
+    with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
+        assert image.size == (THUMBNAIL_SIDE // 2, THUMBNAIL_SIDE)
+        assert np.asarray(image)[50, 50, 0] > 240 and np.asarray(image)[50, 50, 1] < 15
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text), "it opens without a network"
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    text = page(Row('<script>alert("x")</script>', "failed", "a < b & c"))
+    assert "<script>" not in text and "&lt;script&gt;" in text and "a &lt; b &amp; c" in text
+    assert "<title>a &lt;job&gt;</title>" in text
+
+
+def test_small_pictures_are_not_enlarged_and_deep_ones_become_eight_bits() -> None:
+    assert thumbnail(np.zeros((5, 9, 1), np.uint8)).size == (9, 5)
+    deep = thumbnail(np.full((4, 4, 3), 0x8040, np.uint16))
+    assert deep.getpixel((0, 0)) == (0x80, 0x80, 0x80)
+
+
+def test_a_scratch_of_one_pixel_shows_on_a_large_picture() -> None:
+    hole = np.zeros((1760, 1760), bool)
+    hole[:, 880:883] = True
+    plain = thumbnail(np.full((1760, 1760, 3), 128, np.uint8))
+    marked = np.asarray(with_hole(plain, hole)).astype(int)
+    assert marked[60, 88, 0] > 180 and marked[60, 88, 1] < 60, "a good deal of red"
+    assert marked[60, 20].tolist() == [128, 128, 128]

@@ -1,0 +1,74 @@
+"""The page about a run: what it shows, and that damaged files of the run cannot break it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_cli.drawing.run_page import MEASURED, run_page
+
+FACTS = {"step": 90, "phase": "flow", "has_flow": True, "image_size": [8, 6], "channels": 3, "labels": ["<cat>", "dog"],
+         "parameters": 1234, "latent_shapes": [[2, 2, 1]]}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    run = tmp_path / "my <run>"
+    (run / "previews").mkdir(parents=True)
+    for name in ("samples", "map", "step-00000050-samples"):
+        Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(run / "previews" / f"{name}.png")
+    lines = [{"step": step, "phase": "vae", "elbo_nats": -100.0 + step, "active_units": step} for step in range(9)]
+    lines += [{"step": step, "phase": "vae", "validation_loss": 99.0 - step} for step in range(0, 9, 2)]
+    lines += [{"step": 95, "phase": MEASURED, "weights_step": 90, "psnr_db": 21.25, "images": 17, "bits_per_dim": None}]
+    lines += [{"step": 95, "phase": MEASURED, "weights_step": 80, "psnr_db": 77.5}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = {"path": "/photos", "training_images": 5, "notes": ["a & b"], "skipped": [{"id": "x<y", "reason": "empty"}]}
+    (run / "data.json").write_text(json.dumps(data))
+    return run
+
+
+def text_of(run: Path) -> str:
+    return "".join(run_page(run, FACTS, "width: 3\n", "9.9"))
+
+
+def test_everything_of_a_run_is_shown_and_nothing_is_loaded(folder: Path) -> None:
+    text = text_of(folder)
+    assert text.count("data:image/png;base64,") == 3 and "step 50" in text
+    assert text.count("<svg role=") == 3, "the bound, the score, the active units; no other figures were logged"
+    assert "77.5" not in text, "figures of other weights"
+    for words in ("21.25", "17", "/photos", "1,234 parameters", "8×6 colour", "width: 3", "vae 9.9", "–"):
+        assert words in text
+    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+
+
+def test_names_and_labels_are_text(folder: Path) -> None:
+    text = text_of(folder)
+    for words in ("my &lt;run&gt;", "&lt;cat&gt;, dog", "x&lt;y", "a &amp; b"):
+        assert words in text
+    assert "<cat>" not in text and "<run>" not in text
+
+
+def test_damaged_files_are_left_out(folder: Path) -> None:
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "phase": "vae", "elbo_na\nnull\n[1]\n{"phase": "vae"}\n')
+        file.write('{"step": 9, "phase": "vae", "elbo_nats": NaN}\n{"step": 9, "phase": "vae", "elbo_nats": 1.7e308}\n')
+    (folder / "previews" / "samples.png").write_bytes(b"no picture")
+    (folder / "previews" / "step-best-samples.png").write_bytes(b"someone else's")
+    for content in ("{", '{"notes": null, "skipped": 3}'):
+        (folder / "data.json").write_text(content)
+        text = text_of(folder)
+        assert text.count("data:image/png;base64,") == 2 and text.count("<svg role=") == 3
+        assert ">unknown<" in text and "built-in" not in text
+    for path in (folder / "metrics.jsonl", folder / "data.json"):
+        path.unlink()
+    assert "1,234 parameters" in text_of(folder)
+
+
+def test_wide_pictures_are_made_to_fit(folder: Path) -> None:
+    for name in ("samples", "step-00000050-samples"):
+        Image.fromarray(np.zeros((2200, 2200), np.uint8)).save(folder / "previews" / f"{name}.png")
+    widths = [int(width) for width in re.findall(r'<img [^>]*width="(\d+)"', text_of(folder))]
+    assert widths == [1100, 480, 250]

@@ -1,0 +1,308 @@
+"""TIFF scans of 48 and 64 bits: whatever their layout, nothing but the hole changes in the file. An independent
+library writes them and reads what comes out."""
+
+import functools
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deep_files import opened
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_cli.errors import DataError
+from vae_cli.files import tiff_codecs, tiff_directory
+from vae_cli.files.originals import open_original, size_of
+from vae_cli.images.decode import open_image
+from vae_cli.images.orientation import as_displayed
+
+tifffile = pytest.importorskip("tifffile")
+pytest.importorskip("imagecodecs")
+
+HEIGHT, WIDTH = 70, 90
+EXTRA_SAMPLES = {2: [2], 3: None, 4: [2], 5: [2, 0]}
+PRIVATE = (65000, 2, 0, "a scanner's own words", True)
+
+
+def samples(num_samples: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    """Noise on a ramp: every bit of it counts, and no pixel equals its neighbour."""
+    noise = np.random.default_rng(num_samples).integers(0, 5000, (*size, num_samples))
+    return (noise + np.arange(size[1])[:, None] * 600).astype(np.uint16)
+
+
+def scan(path: Path, pixels: np.ndarray, *, order: str = "<", big: bool = False, **options: Any) -> Path:
+    """A TIFF whose first page is the picture, [H, W, S], and whose second is another one."""
+    num_samples = pixels.shape[2]
+    is_planar = options.get("planarconfig") == "separate"
+    with tifffile.TiffWriter(path, bigtiff=big, byteorder=order) as file:
+        file.write(
+            np.moveaxis(pixels, -1, 0) if is_planar else pixels,
+            photometric=options.pop("photometric", "minisblack" if num_samples == 2 else "rgb"),
+            extrasamples=options.pop("extrasamples", EXTRA_SAMPLES[num_samples]),
+            resolution=(300, 600),
+            description="negative 7",
+            metadata=None,
+            iccprofile=b"a profile",
+            extratags=[PRIVATE, *options.pop("extratags", ())],
+            **options,
+        )
+        file.write(
+            samples(3, (30, 40)), photometric="rgb", compression="lzw", description="the next page", metadata=None
+        )
+    return path
+
+
+def hole_of(size: tuple[int, int]) -> np.ndarray:
+    hole = np.zeros(size, bool)
+    hole[5:17, 30:52] = True
+    return hole
+
+
+def filled(path: Path, out: Path, *, value: float = 100.25, opaque_hole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """(first page as another library reads it, [H, W, S]; hole as stored) after filling with a grey."""
+    original = opened(path)
+    hole = hole_of(original.display_size)
+    fill = np.full((*hole.shape, 3), value, np.float32)
+    assert original.with_fill(fill, hole, opaque_hole=opaque_hole).save(out, overwrite=True) == ()
+    with tifffile.TiffFile(out) as file:
+        page = file.pages[0].asarray()
+        is_planar = file.pages[0].planarconfig == 2
+    return np.moveaxis(page, 0, -1) if is_planar else page, hole
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"order": ">"},
+    {"big": True},
+    {"big": True, "order": ">", "tile": (32, 48), "compression": "zlib", "predictor": True},
+    {"compression": "zlib"},
+    {"compression": "zlib", "predictor": True, "order": ">", "rowsperstrip": 16},
+    {"compression": "lzw", "rowsperstrip": 7},
+    {"compression": "lzw", "predictor": True, "order": ">"},
+    {"compression": "lzw", "predictor": True, "tile": (16, 16)},
+    {"compression": "packbits", "rowsperstrip": 8},
+    {"compression": "zstd", "predictor": True},
+    {"compression": "lzma"},
+    {"planarconfig": "separate"},
+    {"planarconfig": "separate", "compression": "lzw", "predictor": True, "rowsperstrip": 9, "order": ">"},
+    {"planarconfig": "separate", "compression": "zlib", "tile": (32, 48)},
+]
+
+
+@pytest.mark.parametrize("num_samples", [2, 3, 4, 5])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout.values())) or "plain")
+def test_only_the_hole_changes(tmp_path: Path, layout: dict[str, Any], num_samples: int) -> None:
+    pixels = samples(num_samples)
+    path = scan(tmp_path / "a.tif", pixels, **layout)
+    after, hole = filled(path, tmp_path / "b.tif")
+    num_colours = 1 if num_samples == 2 else 3
+    np.testing.assert_array_equal(after[~hole], pixels[~hole])
+    assert (after[hole][:, :num_colours] == round(100.25 * 257)).all(), "a fill of 16 bits, not of 8"
+    np.testing.assert_array_equal(after[hole][:, num_colours:], pixels[hole][:, num_colours:])
+    with tifffile.TiffFile(path) as one, tifffile.TiffFile(tmp_path / "b.tif") as other:
+        assert len(other.pages) == 2
+        np.testing.assert_array_equal(one.pages[1].asarray(), other.pages[1].asarray())
+        moved = {"StripOffsets", "StripByteCounts", "TileOffsets", "TileByteCounts"}
+        for page, new in zip(one.pages, other.pages, strict=True):
+            for tag in page.tags.values():
+                assert tag.name in moved or new.tags[tag.code].value == tag.value, tag.name
+    if "compression" not in layout:
+        assert path.stat().st_size == (tmp_path / "b.tif").stat().st_size
+        old, new = (np.frombuffer(item.read_bytes(), np.uint8) for item in (path, tmp_path / "b.tif"))
+        assert np.count_nonzero(old != new) <= hole.sum() * num_colours * 2
+
+
+def test_strips_without_a_hole_stay_where_they_are(tmp_path: Path) -> None:
+    path = scan(tmp_path / "a.tif", samples(3), compression="lzw", rowsperstrip=10)
+    filled(path, tmp_path / "b.tif")
+    with path.open("rb") as one, (tmp_path / "b.tif").open("rb") as other:
+        before, after = (tiff_directory.read_page(file).segments() for file in (one, other))
+        assert [old == new for old, new in zip(before, after, strict=True)] == [False, False] + 5 * [True]
+        for offset, num_bytes in before[2:]:
+            one.seek(offset), other.seek(offset)
+            assert one.read(num_bytes) == other.read(num_bytes)
+
+
+def test_the_hole_takes_back_the_room_of_what_was_there(tmp_path: Path) -> None:
+    path = scan(tmp_path / "a.tif", samples(3), compression="lzw")
+    original = open_original(path)
+    everywhere = np.ones(original.display_size, bool)
+    original.with_fill(np.full((*everywhere.shape, 3), 9, np.float32), everywhere).save(tmp_path / "b.tif")
+    assert (tmp_path / "b.tif").stat().st_size == path.stat().st_size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(tmp_path: Path, orientation: int) -> None:
+    pixels = samples(3)
+    path = scan(tmp_path / "a.tif", pixels, extratags=[(274, 3, 1, orientation)], compression="zlib")
+    original = open_original(path)
+    shown = as_displayed(pixels, orientation)
+    np.testing.assert_array_equal(original.display_array(3), shown)
+    assert original.display_size == size_of(path) == shown.shape[:2]
+    hole = hole_of(original.display_size)
+    original.with_fill(np.full((*hole.shape, 3), 50, np.float32), hole).save(tmp_path / "b.tif")
+    after = open_original(tmp_path / "b.tif")
+    wanted = shown.copy()
+    wanted[hole] = 50 * 257
+    np.testing.assert_array_equal(after.display_array(3), wanted)
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].tags[274].value == orientation
+
+
+def test_premultiplied_alpha(tmp_path: Path) -> None:
+    pixels = samples(4)
+    pixels[..., 3] = 65535 // 5
+    pixels[..., :3] //= 5
+    path = scan(tmp_path / "a.tif", pixels, extrasamples=[1])
+    shown = open_original(path).display_array(3, (255, 0, 0))
+    np.testing.assert_allclose(shown[..., 0], pixels[..., 0] + 65535 * 4 / 5, atol=1)
+    np.testing.assert_array_equal(shown[..., 1:], pixels[..., 1:3])
+    after, hole = filled(path, tmp_path / "b.tif")
+    assert (after[hole] == [round(100.25 * 257 / 5)] * 3 + [13107]).all()
+    after, hole = filled(path, tmp_path / "b.tif", opaque_hole=True)
+    assert (after[hole] == [round(100.25 * 257)] * 3 + [65535]).all()
+
+
+def test_a_sample_of_unknown_meaning_hides_nothing(tmp_path: Path) -> None:
+    pixels = samples(4)
+    path = scan(tmp_path / "a.tif", pixels, extrasamples=[0])
+    np.testing.assert_array_equal(open_original(path).display_array(3), pixels[..., :3])
+    after, _ = filled(path, tmp_path / "b.tif", opaque_hole=True)
+    np.testing.assert_array_equal(after[..., 3], pixels[..., 3])
+
+
+def test_a_strip_that_two_pages_share_is_not_written_over(tmp_path: Path) -> None:
+    pixels = samples(3)
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(2):
+            file.write(pixels, photometric="rgb", rowsperstrip=HEIGHT)
+    with path.open("r+b") as file:
+        first, second = tiff_directory.pages(file)
+        tiff_directory.set_segments(file, second, first.segments())
+    after, hole = filled(path, tmp_path / "b.tif")
+    assert (after[hole] != pixels[hole]).any()
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        np.testing.assert_array_equal(file.pages[1].asarray(), pixels)
+
+
+def test_the_second_fill_of_a_file_that_the_first_has_overwritten(tmp_path: Path) -> None:
+    pixels = samples(3)
+    path = scan(tmp_path / "a.tif", pixels, compression="lzw", rowsperstrip=5)
+    original, hole = open_original(path), hole_of((HEIGHT, WIDTH))
+    first = np.full((HEIGHT, WIDTH, 3), 10, np.float32)
+    original.with_fill(first, np.roll(hole, 20, axis=0)).save(path, overwrite=True)
+    original.with_fill(first, hole).save(tmp_path / "b.tif")
+    after = tifffile.imread(tmp_path / "b.tif", key=0)
+    np.testing.assert_array_equal(after[~hole], pixels[~hole])
+    assert (after[hole] == 10 * 257).all()
+    scan(path, samples(4))
+    with pytest.raises(DataError, match=r"a\.tif: has changed"):
+        original.save(tmp_path / "c.tif")
+    assert not (tmp_path / "c.tif").exists()
+
+
+@pytest.mark.parametrize(("compression", "title"), [("lzw", "LZW"), ("packbits", "PackBits"), ("zstd", "Zstandard")])
+def test_the_missing_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, title: str
+) -> None:
+    path = scan(tmp_path / "a.tif", samples(3), compression=compression)
+    plain = scan(tmp_path / "b.tif", samples(3), compression="zlib")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=rf"a\.tif: .*{title} needs one more package: pip install imagecodecs$"):
+        open_original(path)
+    open_original(plain)
+
+
+def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
+    cmyk = tmp_path / "cmyk.tif"
+    tifffile.imwrite(cmyk, samples(4), photometric="separated")
+    half = tmp_path / "half.tif"
+    tifffile.imwrite(half, np.zeros((4, 5, 3), np.float16), photometric="rgb")
+    for path, reason in ((cmyk, "16-bit colour"), (half, "floating-point")):
+        with pytest.raises(DataError, match=rf"{path.name}: .*{reason}"):
+            open_original(path)
+    jpeg = scan(tmp_path / "jpeg.tif", samples(3), compression="jpeg2000")
+    with pytest.raises(DataError, match=r"jpeg\.tif: .*compression \d+ .*save it uncompressed"):
+        open_original(jpeg)
+
+
+@pytest.mark.parametrize("num_samples", [2, 3, 4, 5])
+def test_models_do_not_learn_from_it(tmp_path: Path, num_samples: int) -> None:
+    with pytest.raises(DataError, match=r"16-bit .*\(inpaint and denoise keep 16, in PNG and TIFF\)"):
+        open_image(scan(tmp_path / "a.tif", samples(num_samples)))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_cut_off_files(tmp_path: Path, compression: str | None, tile: tuple[int, int] | None) -> None:
+    content = scan(tmp_path / "a.tif", samples(3), compression=compression, tile=tile).read_bytes()
+    with (tmp_path / "a.tif").open("rb") as file:
+        offset, num_bytes = tiff_directory.read_page(file).segments()[-1]
+    for end in (9, 40, offset + num_bytes // 2):
+        (tmp_path / "a.tif").write_bytes(content[:end])
+        with pytest.raises(DataError, match=r"a\.tif: "):
+            open_original(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("code", sorted(tiff_codecs.SUPPORTED))
+def test_codecs_give_no_more_than_is_asked_for(code: int) -> None:
+    rows = samples(3, (8, 10)).reshape(8, -1)
+    data = bytes(tiff_codecs.compressed(rows, code))
+    assert bytes(tiff_codecs.decompressed(data, code, rows.nbytes))[: rows.nbytes] == rows.tobytes()
+    if code in (tiff_codecs.DEFLATE, tiff_codecs.LZMA, tiff_codecs.LZW):
+        assert len(tiff_codecs.decompressed(data, code, 20)) == 20
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317])
+def test_tags_without_values(tmp_path: Path, tag: int) -> None:
+    path = scan(tmp_path / "a.tif", samples(3), compression="zlib", predictor=True)
+    with path.open("r+b") as file:
+        file.seek(tiff_directory.read_page(file).entries[tag].position + 4)
+        file.write(bytes(4))
+    for job in (size_of, refill):
+        try:
+            job(path)
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+FUZZED: list[dict[str, Any]] = [LAYOUTS[number] for number in (0, 3, 5, 7, 9, 10, 11, 13)]
+
+
+@functools.cache
+def whole(number: int) -> bytes:
+    """The bytes of a small scan in one of the layouts."""
+    with tempfile.TemporaryDirectory() as folder:
+        return scan(Path(folder) / "a.tif", samples(4, (20, 24)), **FUZZED[number]).read_bytes()
+
+
+@pytest.mark.parametrize("number", range(len(FUZZED)))
+@settings(max_examples=80)
+@given(data=st.data())
+def test_any_bytes_are_filled_or_raise_data_error(
+    tmp_path_factory: pytest.TempPathFactory, number: int, data: st.DataObject
+) -> None:
+    content = bytearray(whole(number))
+    for _ in range(data.draw(st.integers(1, 4))):
+        last = 400 if data.draw(st.booleans()) else len(content) - 1  # the directory is at the beginning
+        content[data.draw(st.integers(0, last))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    path = tmp_path_factory.getbasetemp() / "fuzz.tif"
+    path.write_bytes(bytes(content))
+    for job in (size_of, refill):
+        try:
+            job(path)
+        except DataError as error:
+            assert "\n" not in str(error)
+
+
+def refill(path: Path) -> None:
+    original = open_original(path)
+    hole = np.zeros(original.display_size, bool)
+    hole[0, 0] = True
+    original.with_fill(np.zeros((*hole.shape, 3), np.float32), hole).save(path.with_name("out.tif"), overwrite=True)

@@ -1,0 +1,371 @@
+"""Checkpoints: whole or not at all, honest about damage, pruned, and readable for ever."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model
+from torch import Tensor
+
+from vae_cli.checkpoint import (
+    NUM_KEPT,
+    Facts,
+    Model,
+    checkpoints_in,
+    load_model,
+    load_resumable,
+    prune,
+    read_facts,
+    resolve_run,
+    weights_of,
+    write_checkpoint,
+)
+from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.model import flow
+from vae_cli.model.priors import noise_of_images
+from vae_cli.tasks import conditional_draws
+from vae_cli.tasks.reconstruct import reconstruct
+from vae_cli.tasks.sample import sample
+
+GOLDEN = Path(__file__).parent / "golden" / "formats"
+
+
+def facts_of(model: Model, step: int = 6) -> Facts:
+    return Facts(model.config, model.label_names, step, model.phase)
+
+
+def write(folder: Path, model: Model, step: int = 6, trainer: dict[str, Any] | None = None) -> Path:
+    write_checkpoint(folder, facts_of(model, step), weights_of(model.vae, model.flow), trainer)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with one step checkpoint and a best one."""
+    model = tiny_model(num_labels=2)
+    write(tmp_path / "run" / "checkpoints" / "step-00000006", model, trainer={"step": 6})
+    write(tmp_path / "run" / "checkpoints" / "best", model)
+    (tmp_path / "run" / "config.yaml").write_text("")
+    return tmp_path / "run"
+
+
+# Round trip
+
+
+@pytest.mark.parametrize("has_flow", [True, False])
+def test_a_model_comes_back_whole(tmp_path: Path, has_flow: bool) -> None:
+    model = tiny_model(has_flow=has_flow, num_labels=3)
+    again = load_model(write(tmp_path / "step", model), CPU)
+    assert same_tensors(weights_of(again.vae, again.flow), weights_of(model.vae, model.flow))
+    assert (again.config, again.label_names, again.step, again.phase) == (
+        model.config, model.label_names, 6, model.phase,
+    )  # fmt: skip
+    assert not again.vae.training and not any(p.requires_grad for p in again.vae.parameters())
+    first, second = (list(sample(either, 3, seed=1)) for either in (model, again))
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_loading_leaves_the_global_random_numbers_alone(run: Path) -> None:
+    before = torch.get_rng_state()
+    load_model(run, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_a_folder_and_a_file_are_the_same_model(run: Path) -> None:
+    best = run / "checkpoints" / "best"
+    assert resolve_run(run) == resolve_run(best) == resolve_run(best / "model.safetensors")
+    shutil.rmtree(best)
+    assert resolve_run(run).parent.name == "step-00000006"
+
+
+def test_steps_are_ordered_by_number(run: Path) -> None:
+    """Also beyond the eighth digit, where names no longer sort."""
+    for step in (99_999_999, 100_000_000, 20):
+        write(run / "checkpoints" / f"step-{step:08d}", tiny_model(), step)
+    (run / "checkpoints" / "step-final").mkdir()
+    assert [path.name for path in checkpoints_in(run)] == [
+        "step-00000006", "step-00000020", "step-99999999", "step-100000000",
+    ]  # fmt: skip
+
+
+def test_nothing_stored_can_run_code(run: Path) -> None:
+    torch.load(run / "checkpoints" / "step-00000006" / "trainer.pt", weights_only=True)
+    names = {path.name for path in (run / "checkpoints" / "step-00000006").iterdir()}
+    assert names == {"config.json", "model.safetensors", "trainer.pt"}
+    json.loads((run / "checkpoints" / "best" / "config.json").read_text())
+
+
+# Damage
+
+
+def truncated(share: float) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def foreign(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+def with_header(**changes: Any) -> Callable[[Path], None]:
+    """Our file with some facts replaced (None = left out)."""
+
+    def rewrite(path: Path) -> None:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["vae"])
+        facts = {key: value for key, value in {**facts, **changes}.items() if value is not None}
+        save_file(load_file(path), path, metadata={"vae": json.dumps(facts)})
+
+    return rewrite
+
+
+def lacking_a_tensor(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    tensors.pop(next(iter(tensors)))
+    save_file(tensors, path, metadata=header)
+
+
+def with_a_bit_turned_over(path: Path) -> None:
+    """A number stays a number, only not the one that was written."""
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 4] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "four bytes": lambda path: path.write_bytes(path.read_bytes()[:4]),
+    "header's length only": lambda path: path.write_bytes(path.read_bytes()[:8]),
+    "inside the header": lambda path: path.write_bytes(path.read_bytes()[:200]),
+    "inside the first tensor": truncated(0.3),
+    "half": truncated(0.5),
+    "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "text": lambda path: path.write_text("these are no weights\n" * 50),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "a pickle": lambda path: torch.save({"weight": torch.zeros(3)}, path),
+    "foreign safetensors": foreign,
+    "a later format": with_header(format_version=99),
+    "an older format": with_header(format_version=0),
+    "no format": with_header(format_version=None),
+    "no configuration": with_header(config=None),
+    "a configuration that is a list": with_header(config=[1]),
+    "an unknown setting": with_header(config={"modell": {}}),
+    "facts that are a number": lambda path: save_file(load_file(path), path, metadata={"vae": "7"}),
+    "a tensor missing": lacking_a_tensor,
+    "one bit turned over": with_a_bit_turned_over,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_file_is_named(run: Path, kind: str) -> None:
+    path = run / "checkpoints" / "best" / "model.safetensors"
+    DAMAGE[kind](path)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(run, CPU)
+    assert str(path) in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_resuming_passes_over_damage_or_says_so(run: Path, kind: str) -> None:
+    """With an older checkpoint behind it the damaged one is passed over; alone it is an error."""
+    newest = run / "checkpoints" / "step-00000006"
+    DAMAGE[kind](newest / "model.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        load_resumable(run)
+    write(run / "checkpoints" / "step-00000004", tiny_model(), 4, trainer={"step": 4})
+    assert load_resumable(run).facts.step == 4
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1])
+def test_a_damaged_trainer_state_cannot_be_resumed(run: Path, size: int) -> None:
+    trainer = run / "checkpoints" / "step-00000006" / "trainer.pt"
+    trainer.write_bytes(trainer.read_bytes()[:size])
+    with pytest.raises(CheckpointError):
+        load_resumable(run)
+
+
+def test_a_trainer_state_with_code_in_it_is_refused(run: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(run / "harm"),)
+
+    torch.save(Harmful(), run / "checkpoints" / "step-00000006" / "trainer.pt")
+    with pytest.raises(CheckpointError):
+        load_resumable(run)
+    assert not (run / "harm").exists()
+
+
+def test_places_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_model(tmp_path / "nowhere", CPU)
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        load_model(tmp_path, CPU)
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        load_resumable(tmp_path)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("broken", ["rename", "fsync", "replace"])
+def test_an_interrupted_save_leaves_the_old_one(run: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    best = run / "checkpoints" / "best"
+    before = load_file(best / "model.safetensors")
+
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    changed = tiny_model()
+    with torch.no_grad():
+        next(changed.vae.parameters()).add_(1.0)
+    with monkeypatch.context() as patch:
+        for module in (os, Path):
+            if hasattr(module, broken):
+                patch.setattr(module, broken, fail)
+        if broken == "replace":  # not used for folders: the save goes through
+            write(best, changed)
+            return
+        with pytest.raises(WriteError, match="No space left") as caught:
+            write(best, changed)
+    assert caught.value.exit_code == 7 and str(best) in str(caught.value)
+    assert same_tensors(load_file(best / "model.safetensors"), before)
+    load_model(run, CPU)
+
+
+@pytest.mark.parametrize("call", range(1, 3))
+def test_killed_between_two_renames_something_stays_loadable(
+    run: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """A kill is no exception that could be tidied up after: nothing more happens."""
+
+    class Killed(BaseException):
+        pass
+
+    calls = 0
+    honest = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+        return honest(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        with pytest.raises(Killed):
+            write(run / "checkpoints" / "best", tiny_model())
+    load_model(run, CPU)
+
+
+def test_no_half_written_folder_is_ever_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = torch.save
+
+    def save(value: Any, file: Any) -> None:
+        honest(value, file)
+        assert checkpoints_in(tmp_path) == []
+
+    monkeypatch.setattr(torch, "save", save)
+    write(tmp_path / "checkpoints" / "step-00000001", tiny_model(), 1, trainer={"step": 1})
+    assert len(checkpoints_in(tmp_path)) == 1
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_write_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Path.open
+
+    def open_full(self: Path, *arguments: Any, **named: Any) -> Any:
+        return honest(Path("/dev/full") if self.suffix in (".safetensors", ".pt") else self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(WriteError, match="No space left"):
+        write(tmp_path / "checkpoints" / "step-00000001", tiny_model(), 1, trainer={"step": 1})
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_a_write_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WriteError):
+        write(tmp_path / "checkpoints" / "best", tiny_model())
+
+
+def test_pruning_keeps_the_newest_and_the_best(run: Path) -> None:
+    folder = run / "checkpoints"
+    for step in range(7, 12):
+        write(folder / f"step-{step:08d}", tiny_model(), step)
+    left = folder / ".step-00000009.1.tmp"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    prune(run)
+    assert NUM_KEPT == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["best", *(f"step-{step:08d}" for step in (9, 10, 11))]
+
+
+# For ever
+
+
+def heun(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: list[float]) -> Tensor:
+    """Heun's method, the last step Euler's."""
+    for t, following in pairwise(times):
+        slope = velocity(u, t)
+        guess = u + (following - t) * slope
+        u = guess if following == times[-1] else u + (following - t) * (slope + velocity(guess, following)) / 2
+    return u
+
+
+def test_format_3_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file written when the format was new gives the very pictures that it gave then.
+
+    When the format changes, this file stays and the new version gets its own; it is never made anew.
+    """
+    # How fills are drawn, and how the flow is followed, is no part of the format.
+    monkeypatch.setattr(conditional_draws, "FILL_TEMPERATURE", 1.0)
+    monkeypatch.setattr(flow, "integrate", heun)
+    monkeypatch.setattr(flow, "even_times", lambda start, end, steps: torch.linspace(start, end, steps + 1).tolist())
+    model = load_model(GOLDEN / "format-3.safetensors", CPU)
+    expected = json.loads((GOLDEN / "format-3.json").read_text())
+    assert (model.step, model.phase, list(model.label_names)) == (6, "flow", ["a", "b"])
+    assert (model.image_size, model.channels) == ((8, 8), 1)
+    found = {
+        "normal": next(iter(sample(model, 1, seed=3, prior="normal", solver_steps=3))),
+        "flow": next(iter(sample(model, 1, seed=3, prior="flow", solver_steps=3, label="b"))),
+        "rebuilt": next(iter(reconstruct(model, pictures(1)))),
+        "filled": filled(model),
+    }
+    for name, picture in found.items():
+        assert abs(picture[..., 0].astype(int) - torch.tensor(expected[name]).numpy()).max() <= 1, name
+    assert (GOLDEN / "format-3.safetensors").stat().st_size < 400_000
+
+
+def test_a_model_of_an_earlier_format_is_refused_in_words() -> None:
+    """Its networks computed something else; none was ever released."""
+    with pytest.raises(CheckpointError, match=r"format 1.*reads 3") as caught:
+        load_model(GOLDEN / "format-1.safetensors", CPU)
+    assert "train it again" in str(caught.value)
+
+
+def test_facts_survive_any_label() -> None:
+    names = ("käse", "日本", 'quote"s', "line\nbreak")
+    facts = Facts(tiny_config(), names, 12, "vae")
+    assert Facts.from_json(facts.as_json(), Path("x")) == facts
+
+
+def test_reading_facts_loads_no_weights(run: Path) -> None:
+    assert read_facts(run / "checkpoints" / "best" / "model.safetensors").step == 6
+    assert noise_of_images(load_model(run, CPU).vae, 0, [0]).noise[0].shape == (1, 2, 2, 2)

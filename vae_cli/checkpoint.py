@@ -1,0 +1,303 @@
+"""Checkpoints on disk: written whole or not at all, describing themselves, holding nothing that can run code.
+
+`model.safetensors` (EMA weights of VAE and flow, the configuration in its header) and `config.json` are what every
+command reads; `trainer.pt` is what resuming needs beyond that.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vae_cli.config import RunConfig, from_dict
+from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.vae import VAE, build_vae
+from vae_cli.runtime import Runtime
+
+FORMAT_VERSION = 3
+NUM_KEPT = 3
+WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+HEADER_KEY = "vae"
+"""The only entry of the header: safetensors writes several in random order, and equal weights shall be equal files."""
+STEP_NAME = re.compile(r"step-(\d{8,})")
+_INSTEAD = "give a run folder, or another of its checkpoints/"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint says about itself."""
+
+    config: RunConfig
+    label_names: tuple[str, ...]
+    step: int
+    phase: str
+    """`vae` or `flow`: what was being trained."""
+    label_images: tuple[int, ...] = ()
+    """Training images of each label, and last those without one; () where an older version wrote the file."""
+    weights_sha256: str = ""
+    """`digest` of the weights beside it; empty where an older version wrote the file."""
+
+    def as_json(self) -> str:
+        facts = {
+            "format_version": FORMAT_VERSION,
+            "step": self.step,
+            "phase": self.phase,
+            "label_names": list(self.label_names),
+            "label_images": list(self.label_images),
+            "weights_sha256": self.weights_sha256,
+            "config": self.config.as_dict(),
+        }
+        return json.dumps(facts, indent=1)  # names of folders may hold bytes that are no UTF-8: nothing but ASCII
+
+    @staticmethod
+    def from_json(text: str, path: Path) -> "Facts":
+        """Raises CheckpointError naming `path` for anything but our own JSON of a version we know."""
+        try:
+            facts = json.loads(text)
+            version = facts["format_version"]
+            if version != FORMAT_VERSION:
+                raise CheckpointError(
+                    f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
+                    "use the version of vae that made it, or train it again"
+                )
+            config = from_dict(facts["config"])
+            names, counts = tuple(facts["label_names"]), tuple(map(int, facts.get("label_images", ())))
+            if counts and len(counts) != len(names) + 1:
+                raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
+            step, phase, sha256 = int(facts["step"]), str(facts["phase"]), str(facts.get("weights_sha256", ""))
+            return Facts(config, names, step, phase, counts, sha256)
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, ready for the tasks; modules in eval mode on the runtime's device."""
+
+    config: RunConfig
+    vae: VAE
+    flow: LatentFlow | None
+    label_names: tuple[str, ...]
+    step: int
+    phase: str
+    path: Path
+    runtime: Runtime
+    label_images: tuple[int, ...] = ()
+    """As in `Facts`."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.vae.image_size
+
+    @property
+    def channels(self) -> int:
+        return self.vae.channels
+
+    @property
+    def num_parameters(self) -> int:
+        """Of VAE and flow together."""
+        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, Tensor]:
+    """One flat dictionary on the CPU, names prefixed `vae.` and `flow.`; a copy."""
+    tensors = {f"vae.{name}": value for name, value in vae.state_dict().items()}
+    if flow is not None:
+        tensors |= {f"flow.{name}": value for name, value in flow.state_dict().items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, kinds, shapes and values: a single bit that turns over in a file is noticed."""
+    sha256 = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha256.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()
+
+
+def write_checkpoint(
+    folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
+) -> None:
+    """Write a checkpoint folder atomically: temporary name, fsync, rename. Raises WriteError.
+
+    An older folder of the same name is replaced only after the new one is complete.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        facts = replace(facts, weights_sha256=digest(weights))
+        _write_synced(temporary / FACTS, facts.as_json().encode())
+        _write_synced(temporary / WEIGHTS, weights_file(facts, weights))
+        if trainer is not None:
+            with (temporary / TRAINER).open("wb") as file:
+                torch.save(dict(trainer), file)
+                file.flush()
+                os.fsync(file.fileno())
+        _replace_folder(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WriteError(f"{folder}: cannot be written ({error.strerror}); free some space or choose --out") from error
+    except RuntimeError as error:  # torch.save reports a full disk this way
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WriteError(f"{folder}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
+    """What `model.safetensors` holds; the facts tell the digest of the weights already."""
+    return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename over whatever is there; folders cannot be replaced in one step, so the old one steps aside first."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        folder.rename(aside)
+    temporary.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    if os.name != "posix":  # elsewhere folders cannot be opened, nor need they be
+        return
+    descriptor = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checkpoints_in(run: Path) -> list[Path]:
+    """Complete step checkpoints of a run folder, oldest first."""
+    found = [(int(match[1]), path) for path in (run / "checkpoints").glob("step-*")
+             if (match := STEP_NAME.fullmatch(path.name)) and (path / WEIGHTS).exists()]  # fmt: skip
+    return [path for _, path in sorted(found)]
+
+
+def prune(run: Path) -> None:
+    """Keep the newest step checkpoints, and clear what killed writers left behind."""
+    for path in checkpoints_in(run)[:-NUM_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (run / "checkpoints").glob(".*"):
+        if not path.name.endswith(f".{os.getpid()}.tmp") and time.time() - path.stat().st_mtime > 60:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def resolve_run(run: Path) -> Path:
+    """The weights file of a run folder (best, else newest), checkpoint folder or weights file.
+
+    Raises ConfigError when the path does not exist, CheckpointError when nothing is loadable there.
+    """
+    if not run.exists():
+        raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
+    if run.is_file():
+        return run
+    candidates = [run / WEIGHTS, run / "checkpoints" / "best" / WEIGHTS]
+    candidates += [path / WEIGHTS for path in reversed(checkpoints_in(run))]
+    for path in candidates:
+        if path.exists():
+            return path
+    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
+
+
+def read_facts(weights_path: Path) -> Facts:
+    """Configuration and labels from the header of a weights file. Raises CheckpointError."""
+    try:
+        with safe_open(weights_path, framework="pt") as file:
+            return _facts_in(file.metadata(), weights_path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{weights_path}: not a readable weights file ({error}); {_INSTEAD}") from error
+
+
+def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
+    if header is None or HEADER_KEY not in header:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
+    return Facts.from_json(header[HEADER_KEY], path)
+
+
+def load_model(run: Path, runtime: Runtime) -> Model:
+    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
+    path = resolve_run(run)
+    facts, tensors = read_weights(path)
+    return assemble(facts, tensors, path, runtime)
+
+
+def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
+    """What a weights file says about itself, and its tensors. Raises CheckpointError unless they are as written."""
+    try:
+        with safe_open(path, framework="pt") as file:  # once: a training beside us may be about to replace it
+            facts = _facts_in(file.metadata(), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); {_INSTEAD}") from error
+    is_as_written = facts.weights_sha256 in ("", digest(tensors))
+    if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
+    return facts, tensors
+
+
+def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> Model:
+    """Modules built from the facts and filled with the tensors. Raises CheckpointError when they do not fit."""
+    with torch.random.fork_rng(devices=[]):  # building draws weights; nobody's random numbers shall move by that
+        vae = build_vae(facts.config)
+        has_flow = any(name.startswith("flow.") for name in tensors)
+        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    try:
+        vae.load_state_dict(_under("vae.", tensors))
+        if flow is not None:
+            flow.load_state_dict(_under("flow.", tensors))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the weights do not fit the model described in the file") from error
+    for module in (vae, flow):
+        if module is not None:
+            runtime.place(module.eval().requires_grad_(False))
+    return Model(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, runtime, facts.label_images)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """The newest complete checkpoint of a run, with everything that training needs to go on."""
+
+    facts: Facts
+    weights: dict[str, Tensor]
+    trainer: dict[str, Any]
+    path: Path
+
+
+def load_resumable(run: Path) -> Resumable:
+    """The newest step checkpoint that loads whole; damaged ones are passed over. Raises CheckpointError."""
+    problem = "no complete checkpoint; start again with --overwrite"
+    for folder in reversed(checkpoints_in(run)):
+        try:
+            facts, weights = read_weights(folder / WEIGHTS)
+            trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+            return Resumable(facts, weights, trainer, folder)
+        except CheckpointError as error:
+            problem = str(error)
+        except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files
+            problem = f"{folder.name} is damaged ({type(error).__name__})"
+    raise CheckpointError(f"{run}: cannot be resumed: {problem}")

@@ -1,1 +1,0 @@
-"""From the user's files to batches: scan, decode, cache, batches, masks and damage."""

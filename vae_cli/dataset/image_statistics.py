@@ -1,0 +1,67 @@
+"""A look at a set of images: at its files before they are decoded, and at its pixels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
+from vae_cli.errors import DataError
+from vae_cli.images.colours import WHITE, Colour
+from vae_cli.images.decode import is_grey, open_image, probe
+from vae_cli.images.image_ref import ImageRef, Skipped
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Facts about a set: how many images of each (H, W) as displayed and of each Pillow mode, and whether all are grey.
+
+    common_size is None unless all images share one size; skipped names the files whose header cannot be read.
+    """
+
+    sizes: dict[tuple[int, int], int]
+    modes: dict[str, int]
+    grey: bool
+    common_size: tuple[int, int] | None
+    skipped: tuple[Skipped, ...]
+
+
+def image_statistics(
+    refs: Sequence[ImageRef], *, background: Colour = WHITE, workers: int = 2, on_progress: OnProgress | None = None
+) -> ImageStatistics:
+    """Sizes and modes from the headers; colour files are decoded only until the first one that shows colour."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    modes: Counter[str] = Counter()
+    skipped: list[Skipped] = []
+    unsure: list[ImageRef] = []
+    for position, facts in enumerate(ordered_map(probe, refs, workers)):
+        if isinstance(facts, DataError):
+            skipped.append(Skipped(refs[position].id, str(facts)))
+        else:
+            modes[facts[0]] += 1
+            sizes[facts[1]] += 1
+            if facts[0] not in ("1", "L") and not facts[0].startswith("I"):
+                unsure.append(refs[position])
+        if on_progress is not None:
+            on_progress(position + 1, len(refs))
+    answers = ordered_map(lambda ref: is_grey(open_image(ref), background), unsure, workers)
+    grey = bool(sizes) and all(answer is not False for answer in answers)
+    common_size = next(iter(sizes)) if len(sizes) == 1 else None
+    return ImageStatistics(dict(sizes), dict(modes), grey, common_size, tuple(skipped))
+
+
+def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int, int] | None]:
+    """(H, W) of each image as displayed, from its header; None where that cannot be read."""
+    found = ordered_map(probe, refs, workers)
+    return [None if isinstance(facts, DataError) else facts[1] for facts in found]
+
+
+def binary_share(pixels: np.ndarray) -> float:
+    """Share of the values of a uint8 array that are 0 or 255."""
+    if pixels.size == 0:
+        return 0.0
+    rows = max(1, (16 << 20) // max(1, pixels[0].size))
+    chunks = (pixels[start : start + rows] for start in range(0, len(pixels), rows))
+    num_binary = sum(int(np.count_nonzero((chunk == 0) | (chunk == 255))) for chunk in chunks)
+    return num_binary / pixels.size

@@ -1,0 +1,219 @@
+"""What the latents mean, as pictures: traversals, the sheet of a two-dimensional model, a map of the data."""
+
+import colorsys
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from vae_cli.checkpoint import Model
+from vae_cli.metrics.latents import principal_directions
+from vae_cli.model.vae import Latents
+from vae_cli.tasks.encode import Encoded, decode
+
+NUM_ROWS, NUM_FRAMES, REACH = 10, 11, 3.0
+"""Of the traversals: the directions shown, the frames of each, and how many standard deviations to either side."""
+SHEET_SIDE = 20
+"""Images along a side of the manifold sheet."""
+MAP_PIXELS, LEGEND_PIXELS, DOT_PIXELS, THUMBNAIL_PIXELS = 640, 160, 7, 32
+MAX_POINTS, MAX_NAMES = 5000, 20
+CAPTION_POINTS, LEGEND_POINTS = 10, 14
+_SHARPNESS = 2
+"""Points are drawn so many times larger and reduced, which rounds them."""
+_GAP_PIXELS = 2
+_NEGLIGIBLE = 1e-9
+"""Share of the largest variance below which a direction is one of rounding."""
+_INK = (40, 40, 40)
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """One way through the latents."""
+
+    layer: int
+    number: int
+    """Which unit of a vector; of a grid, which of its principal directions."""
+    is_direction: bool
+    kl_nats: float
+    """What the posteriors say along this direction, on average."""
+    frames: np.ndarray
+    """uint8 [F, H, W, C], from -REACH to REACH standard deviations."""
+
+    def caption(self, *, is_only_layer: bool) -> str:
+        """What is moved, numbered as in the arrays of `encode`, and what it carries."""
+        kind = "direction" if self.is_direction else "unit"
+        layer = "" if is_only_layer else f"layer {self.layer + 1} "
+        return f"{layer}{kind} {self.number}: {self.kl_nats:.1f} nats"
+
+
+def is_plane(model: Model) -> bool:
+    """Whether two numbers are all that the model knows of an image."""
+    return [math.prod(shape) for shape in model.vae.latent_shapes] == [2]
+
+
+# ---- traversals
+
+
+def traversals(model: Model, encoded: Encoded) -> list[Traversal]:
+    """Walks along the directions that carry the most nats, through the image whose latents are the most ordinary.
+
+    A direction is a unit of a vector of latents or a principal direction of a grid's posterior means. Its KL is that of
+    the posteriors' projections from N(0, 1), which is the prior along any direction; the standard deviation that a walk
+    counts in is that of the posteriors taken together (for a unit that follows its prior: 1).
+    """
+    means = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.means]
+    stds = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.stds]
+    candidates = [
+        (_kl_nats(mean, std, direction), layer, number, direction)
+        for layer, (mean, std) in enumerate(zip(means, stds, strict=True))
+        for number, direction in enumerate(_directions(mean, model.vae.latent_shapes[layer]))
+    ]
+    chosen = sorted(candidates, key=lambda candidate: candidate[:3], reverse=True)[:NUM_ROWS]
+    start = _most_ordinary(means)
+    rows = []
+    for kl_nats, layer, number, direction in chosen:
+        moved = [mean[start].expand(NUM_FRAMES, -1) for mean in means]
+        moved[layer] = _walk(means[layer], stds[layer], direction, start)
+        latents = [part.float().reshape(-1, *shape) for part, shape in zip(moved, model.vae.latent_shapes, strict=True)]
+        frames = np.stack(list(decode(model, Latents(tuple(latents)))))
+        rows.append(Traversal(layer, number, not _is_vector(model.vae.latent_shapes[layer]), kl_nats, frames))
+    return rows
+
+
+def _is_vector(shape: tuple[int, ...]) -> bool:
+    return shape[1:] == (1, 1)
+
+
+def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """A picture uint8 [H, W, C] of equally high rows, with a line of text to the left of each."""
+    font = ImageFont.load_default(CAPTION_POINTS)
+    margin = math.ceil(max(font.getlength(caption) for caption in captions)) + 8
+    wider = np.pad(sheet, ((0, 0), (margin, 0), (0, 0)), constant_values=255)
+    canvas = Image.fromarray(wider[:, :, 0] if wider.shape[2] == 1 else wider)
+    pen, height = ImageDraw.Draw(canvas), len(sheet) / len(captions)
+    for number, caption in enumerate(captions):
+        pen.text((margin - 6, (number + 0.5) * height), caption, "black", font, anchor="rm")
+    return np.array(canvas).reshape(wider.shape)
+
+
+def _directions(mean: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """[K, D] orthonormal directions of a layer worth a look, one at least."""
+    axes = torch.eye(len(mean[0]), dtype=torch.float64)
+    if _is_vector(shape):
+        return axes
+    directions, variances = principal_directions(mean, NUM_ROWS)
+    is_real = variances > _NEGLIGIBLE * variances.max()  # N images differ along N - 1 directions at most
+    return directions[is_real] if is_real.any() else axes[:NUM_ROWS]
+
+
+def _kl_nats(mean: Tensor, std: Tensor, direction: Tensor) -> float:
+    """KL of the posteriors' projections on the direction from N(0, 1), mean over the images."""
+    place, variance = mean @ direction, std.square() @ direction.square()
+    return (0.5 * (place.square() + variance - 1 - variance.log())).mean().item()
+
+
+def _most_ordinary(means: Sequence[Tensor]) -> int:
+    """The image that is nearest to the mean of all."""
+    points = torch.cat(list(means), dim=1)
+    return int((points - points.mean(0)).square().sum(1).argmin())
+
+
+def _walk(mean: Tensor, std: Tensor, direction: Tensor, start: int) -> Tensor:
+    """[NUM_FRAMES, D] latents that differ along the direction only."""
+    places = mean @ direction
+    spread = (places.var(correction=0) + (std.square() @ direction.square()).mean()).sqrt()
+    wanted = places.mean() + spread * torch.linspace(-REACH, REACH, NUM_FRAMES, dtype=torch.float64)
+    return mean[start] + (wanted - places[start])[:, None] * direction
+
+
+# ---- manifold
+
+
+def manifold(model: Model) -> list[np.ndarray]:
+    """uint8 [H, W, C] images, SHEET_SIDE rows of as many: at the quantiles of N(0, 1) of both latents, the first one
+    to the right, the second one upwards (Kingma & Welling 2014, fig. 4). For models of two latents."""
+    quantiles = [NormalDist().inv_cdf((number + 0.5) / SHEET_SIDE) for number in range(SHEET_SIDE)]
+    places = torch.tensor([(x, y) for y in reversed(quantiles) for x in quantiles])
+    return list(decode(model, Latents((places[:, :, None, None],))))
+
+
+# ---- map
+
+
+def latent_map(model: Model, encoded: Encoded, labels: Sequence[str]) -> np.ndarray:
+    """uint8 [H, W, 3]: where images lie in the plane in which their posterior means vary most (PCA).
+
+    Points in their labels' colours with a legend; where no image has a label, small pictures of what the latents
+    decode to. The two latents of a model that has no more are the plane themselves.
+    """
+    points = torch.from_numpy(encoded.flat_means())
+    shown = np.unique(np.linspace(0, len(points) - 1, min(MAX_POINTS, len(points))).astype(int))
+    axes = torch.eye(2, dtype=torch.float64) if is_plane(model) else principal_directions(points, 2)[0]
+    plane = (points.double() @ axes.T).numpy()[shown]
+    if plane.shape[1] == 1:  # a single image or a single latent
+        plane = np.concatenate([plane, np.zeros_like(plane)], axis=1)
+    if not any(labels):
+        return _pinned(model, encoded, plane, shown)
+    return _dotted(plane, [labels[number] for number in shown])
+
+
+def _pixels_of(plane: np.ndarray, margin: int) -> np.ndarray:
+    """float [N, 2] x and y on the map, `margin` away from its edges; one scale for both axes, y upwards."""
+    low, high = plane.min(0), plane.max(0)
+    scale = (MAP_PIXELS - 1 - 2 * margin) / max((high - low).max(), 1e-9)
+    return (MAP_PIXELS - 1) / 2 + (plane - (low + high) / 2) * scale * (1, -1)
+
+
+def _pinned(model: Model, encoded: Encoded, plane: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """A small picture in each cell of the map that a point lies in, of the first such point."""
+    cells: dict[tuple[int, int], int] = {}
+    for number, place in zip(shown, _pixels_of(plane, THUMBNAIL_PIXELS // 2), strict=True):
+        column, row = (int(place[axis]) // THUMBNAIL_PIXELS for axis in (0, 1))
+        cells.setdefault((column, row), int(number))
+    chosen = list(cells.values())
+    pictures = decode(model, Latents(tuple(torch.from_numpy(layer[chosen]) for layer in encoded.means)))
+    canvas = Image.new("RGB", (MAP_PIXELS, MAP_PIXELS), "white")
+    for (column, row), pixels in zip(cells, pictures, strict=True):
+        small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
+        small.thumbnail((THUMBNAIL_PIXELS - _GAP_PIXELS, THUMBNAIL_PIXELS - _GAP_PIXELS))
+        canvas.paste(small, (column * THUMBNAIL_PIXELS, row * THUMBNAIL_PIXELS))
+    return np.array(canvas)
+
+
+def _dotted(plane: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Coloured points, and the names of the most frequent labels beside them."""
+    names = [name for name, _ in Counter(filter(None, labels)).most_common()]
+    colours = {name: _colour(number, len(names)) for number, name in enumerate(sorted(names))} | {"": (190, 190, 190)}
+    points = Image.new("RGB", (MAP_PIXELS * _SHARPNESS, MAP_PIXELS * _SHARPNESS), "white")
+    pen, radius = ImageDraw.Draw(points), DOT_PIXELS * _SHARPNESS / 2
+    places = (_pixels_of(plane, DOT_PIXELS) + 0.5) * _SHARPNESS
+    for number in np.random.default_rng(0).permutation(len(places)):  # else the last label would lie on top
+        x, y = places[number]
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), colours[labels[number]])
+    canvas = Image.new("RGB", (MAP_PIXELS + LEGEND_PIXELS, MAP_PIXELS), "white")
+    canvas.paste(points.resize((MAP_PIXELS, MAP_PIXELS), Image.Resampling.LANCZOS))
+    _write_legend(ImageDraw.Draw(canvas), {name: colours[name] for name in sorted(names[:MAX_NAMES])}, len(names))
+    return np.array(canvas)
+
+
+def _colour(number: int, count: int) -> tuple[int, int, int]:
+    """Hues around the circle, every other one darker."""
+    red, green, blue = colorsys.hsv_to_rgb(number / count, 0.85, 0.9 if number % 2 == 0 else 0.6)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _write_legend(pen: ImageDraw.ImageDraw, colours: dict[str, tuple[int, int, int]], num_names: int) -> None:
+    font = ImageFont.load_default(LEGEND_POINTS)
+    left, line = MAP_PIXELS + 8, 22
+    for number, (name, colour) in enumerate(colours.items()):
+        top = 12 + number * line
+        pen.ellipse((left, top + 4, left + DOT_PIXELS, top + 4 + DOT_PIXELS), colour)
+        pen.text((left + 16, top), "".join(letter if letter.isprintable() else "?" for letter in name), _INK, font)
+    if num_names > len(colours):
+        pen.text((left, 12 + len(colours) * line), f"and {num_names - len(colours)} more", _INK, font)

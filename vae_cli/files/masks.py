@@ -1,0 +1,116 @@
+"""The user's masks: white is the hole. Everything here says `hole` (True = to fill); inside it becomes `observed`."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vae_cli.errors import DataError
+from vae_cli.images.colours import parse_color
+from vae_cli.images.decode import open_image, to_array
+from vae_cli.images.image_ref import ImageRef
+
+_WHITE_FROM = 128
+_MAX_ASPECT_DIFFERENCE = 0.01
+
+
+def read_hole(
+    mask: ImageRef | Path | Image.Image, size: tuple[int, int], *, invert: bool = False, dilate_pixels: int = 0
+) -> np.ndarray:
+    """bool [H, W], True = hole, from a mask image of the same size as the image as displayed, or the same shape.
+
+    Raises DataError for unreadable, ill-fitting, empty and full masks.
+    """
+    values = _mask_values(mask) if isinstance(mask, Image.Image) else _values_in_file(mask)
+    height, width = values.shape
+    if (height, width) != size:
+        if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_DIFFERENCE:
+            raise DataError(
+                f"the mask has {width}x{height} pixels, the image {size[1]}x{size[0]}; make their aspect ratios agree"
+            )
+        values = np.array(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    hint = f"its brightest pixel is {values.max()}, white ({_WHITE_FROM} or more) marks the hole"
+    return _finished(np.asarray(values >= _WHITE_FROM), invert, dilate_pixels, hint)
+
+
+def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
+    """bool [H, W]: the pixels of that colour, whatever their transparency."""
+    # Laid on nothing: what a transparent pixel hides is its colour.
+    has_alpha = image.has_transparency_data
+    pixels = np.array(_straight(image).convert("RGB")) if has_alpha else to_array(image, channels=3)
+    hole = np.ones(pixels.shape[:2], bool)
+    for channel, value in enumerate(parse_color(color)):
+        hole &= pixels[..., channel] == value
+    hint = f"no pixel has the colour {color} (lossy formats change colours)"
+    return _finished(hole, invert, dilate_pixels, hint)
+
+
+def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
+    """bool [H, W]: the pixels that are more transparent than opaque (alpha below 128)."""
+    if not image.has_transparency_data:
+        raise DataError("the image has no transparency; give a mask file")
+    return _finished(_alpha(image) < _WHITE_FROM, invert, dilate_pixels, "no pixel is transparent")
+
+
+def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
+    """The hole grown by a square of `num_pixels` to each side; the input is left alone."""
+    grown = hole
+    for _ in range(2):  # rows, then columns
+        grown = (_grown_down(grown, num_pixels) | _grown_down(grown[::-1], num_pixels)[::-1]).T
+    return np.ascontiguousarray(grown)
+
+
+def _grown_down(hole: np.ndarray, num_pixels: int) -> np.ndarray:
+    """Each True also sets the `num_pixels` rows below it; the reach doubles a step, so wide brushes stay cheap."""
+    grown, reach = hole.copy(order="K"), 0
+    while reach < num_pixels:
+        shift = min(reach + 1, num_pixels - reach)
+        grown[shift:] |= grown[:-shift].copy(order="K")
+        reach += shift
+    return grown
+
+
+def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: str) -> np.ndarray:
+    """Inverted, dilated, and neither empty nor full."""
+    grown = dilate(~hole if invert else hole, dilate_pixels)
+    if not grown.any():
+        raise DataError("the mask is empty after inversion" if invert else f"the mask is empty: {empty_hint}")
+    if grown.all():
+        raise DataError("the mask covers the whole image; nothing would be left to go by")
+    return grown
+
+
+def _values_in_file(mask: ImageRef | Path) -> np.ndarray:
+    """uint8 [H, W] brightness. Raises DataError that blames the mask, not the image that it belongs to."""
+    try:
+        return _mask_values(open_image(mask))
+    except DataError as error:
+        raise DataError(f"its mask {mask.id if isinstance(mask, ImageRef) else mask}: {error}") from error
+
+
+def _mask_values(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W] brightness. Alpha counts where the visible ink has one brightness, as in masks drawn on a layer;
+    otherwise transparent pixels count as black."""
+    if not image.has_transparency_data:
+        return to_array(image, channels=1)[..., 0]
+    alpha, luma = _alpha(image), np.array(_straight(image).convert("RGB").convert("L"))
+    visible = luma[alpha > 0]
+    is_drawn_in_alpha = visible.size > 0 and bool(np.ptp(alpha)) and not np.ptp(visible)
+    if is_drawn_in_alpha:
+        return alpha
+    return np.asarray(luma.astype(np.uint16) * alpha // 255, np.uint8)
+
+
+def _alpha(image: Image.Image) -> np.ndarray:
+    return np.array(_straight(image).getchannel("A"))
+
+
+def _straight(image: Image.Image) -> Image.Image:
+    """The image in mode RGBA, with the colours that its transparency hides."""
+    if image.mode.startswith("I"):  # which Pillow clips to 8 bits instead of reducing it
+        opaque = image.copy()
+        key = opaque.info.pop("transparency", None)
+        grey = Image.fromarray(to_array(opaque, channels=1)[..., 0])
+        alpha = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+        return Image.merge("RGBA", (grey, grey, grey, alpha))
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")

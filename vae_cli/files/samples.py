@@ -1,0 +1,115 @@
+"""A picture of 16-bit colour, of which Pillow would keep 8 bits: what it shows, and how a fill goes into it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from vae_cli.files.stored_values import LUMA, as_grey, as_rgb, keep_key_colour
+from vae_cli.images.orientation import as_displayed, as_stored
+
+_ROWS_AT_ONCE = 128  # never more of a large scan as floats
+
+
+@dataclass(frozen=True, eq=False)
+class DeepPicture:
+    """The samples as stored, uint16 [H, W, S]: 1 or 3 colours, then the alpha if any, then what else the file has."""
+
+    pixels: np.ndarray
+    num_colours: int
+    orientation: int = 1
+    alpha: Literal["straight", "premultiplied"] | None = None
+    key_colour: tuple[int, ...] | None = None
+    """The one colour that counts as transparent (PNG)."""
+    icc_profile: bytes | None = None
+    dots_per_inch: tuple[float, float] | None = None
+    """Along a row and along a column."""
+
+    @property
+    def has_transparency(self) -> bool:
+        """Whether alpha or a key colour lets a background show."""
+        return self.alpha is not None or self.key_colour is not None
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(height, width) as displayed."""
+        height, width = as_displayed(self.pixels, self.orientation).shape[:2]
+        return height, width
+
+    def display_array(self, channels: int, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+        """uint16 [H, W, channels] as displayed; a view where nothing has to be converted."""
+        shown = as_displayed(self.pixels, self.orientation)
+        if channels == self.num_colours and not self.has_transparency:
+            return shown[..., :channels]
+        result = np.empty((*shown.shape[:2], channels), np.uint16)
+        for rows in _blocks(len(shown)):
+            result[rows] = self._composited(shown[rows], channels, np.array([background], np.float32) * 257)
+        return result
+
+    def reduced(self) -> Image.Image:
+        """The picture as displayed with 8 bits a sample, in mode L, LA, RGB or RGBA."""
+        shown = as_displayed(self.pixels, self.orientation)
+        result = np.empty((*shown.shape[:2], self.num_colours + self.has_transparency), np.uint8)
+        for rows in _blocks(len(shown)):
+            result[rows, :, : self.num_colours] = _to_8_bit(shown[rows, :, : self.num_colours])
+            if self.has_transparency:
+                result[rows, :, -1:] = _to_8_bit(self._alpha(shown[rows]))
+        return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
+
+    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> "DeepPicture":
+        """A copy whose hole pixels show `fill`, at 16 bits; every other pixel and sample keeps its stored value.
+
+        fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
+        hole. Raises ValueError when sizes differ.
+        """
+        if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
+            raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
+        stored_fill, stored_hole = as_stored(fill, self.orientation), as_stored(hole, self.orientation)
+        pixels = self.pixels.copy()
+        for rows in _blocks(len(pixels)):
+            chosen = stored_hole[rows]
+            if chosen.any():
+                colours = stored_fill[rows][chosen].astype(np.float32)
+                pixels[rows][chosen] = self._filled(colours, pixels[rows][chosen], opaque_hole)
+        return replace(self, pixels=pixels)
+
+    def _composited(self, part: np.ndarray, channels: int, background: np.ndarray) -> np.ndarray:
+        """uint16 [R, W, channels] of rows [R, W, S], laid on the background, float32 [1, 3] in 0..65535."""
+        colours: np.ndarray = part[..., : self.num_colours].reshape(-1, self.num_colours).astype(np.float32)
+        if channels != self.num_colours:
+            colours = as_rgb(colours) if channels == 3 else as_grey(colours)[:, None]
+        if self.has_transparency:
+            share = self._alpha(part).reshape(-1, 1) / np.float32(65535)
+            below = background if channels == 3 else background @ LUMA[:, None]
+            colours = colours * (1 if self.alpha == "premultiplied" else share) + below * (1 - share)
+        return np.rint(colours).clip(0, 65535).astype(np.uint16).reshape(*part.shape[:2], channels)
+
+    def _alpha(self, part: np.ndarray) -> np.ndarray:
+        """uint16 [R, W, 1], 65535 = opaque."""
+        if self.key_colour is None:
+            return part[..., self.num_colours : self.num_colours + 1]
+        is_clear = (part[..., : self.num_colours] == self.key_colour).all(axis=-1, keepdims=True)
+        return np.where(is_clear, np.uint16(0), np.uint16(65535))
+
+    def _filled(self, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
+        """uint16 [N, S]: the samples that show `colours`, float32 [N, 1 or 3] in 0..255, in the place of `stored`."""
+        wanted = (as_rgb(colours) if self.num_colours == 3 else as_grey(colours)[:, None]) * 257
+        if self.alpha == "premultiplied" and not opaque_hole:
+            wanted *= stored[:, self.num_colours : self.num_colours + 1] / np.float32(65535)
+        values = stored.copy()
+        values[:, : self.num_colours] = np.rint(wanted).clip(0, 65535)
+        if self.alpha is not None and opaque_hole:
+            values[:, self.num_colours] = 65535
+        if self.key_colour is not None:
+            keep_key_colour(values, stored, self.key_colour, opaque_hole)
+        return values
+
+
+def _blocks(num_rows: int) -> Iterator[slice]:
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, num_rows, _ROWS_AT_ONCE))
+
+
+def _to_8_bit(samples: np.ndarray) -> np.ndarray:
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,41 @@
+"""What names an image, and which names are images'."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2",
+})  # fmt: skip
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})
+HEIF_REASON = "HEIC images need one more package: pip install pillow-heif"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One image: `member` names it inside a zip, `label` is its class, `split` its part where the folders say so."""
+
+    id: str
+    path: Path
+    member: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+def suffix_of(name: str) -> str:
+    """The extension in lower case with its dot; '' when there is none."""
+    return os.path.splitext(name)[1].lower()
+
+
+def can_read_heif() -> bool:
+    """Whether the optional package pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None

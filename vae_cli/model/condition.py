@@ -1,0 +1,69 @@
+"""What is known of images before they are sampled, filled or denoised: the condition of the latent flow."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+SIGMA_UNIT = 127.5
+"""Noise levels come on the 0-255 scale; images live in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is known of each image: pixels where observed, how noisy they are, and a label."""
+
+    pixels: Tensor
+    """[B, C, H, W] in [-1, 1], zero where unknown, noise already added."""
+    observed: Tensor
+    """[B, 1, H, W], 1 = known."""
+    noise_sigma: Tensor
+    """[B] standard deviation of the noise on the known pixels, on the 0-255 scale."""
+    label: Tensor
+    """[B] class number; -1 = none."""
+    cluster: Tensor
+    """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
+    zoom: Tensor
+    """[B] binary logarithm of how much closer than the whole picture this is; 0 = the whole."""
+
+    @staticmethod
+    def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "Condition":
+        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x.
+
+        What noise makes of x is cut to [-1, 1], as files cut it.
+        """
+        if noise is not None:
+            x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
+        return Condition(
+            x * observed, observed, noise_sigma, label, torch.full_like(label, -1), torch.zeros_like(noise_sigma)
+        )
+
+    @staticmethod
+    def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "Condition":
+        """A view in which nothing is known: what the prior is conditioned on."""
+        return Condition(
+            torch.zeros(batch, channels, *size, device=device),
+            torch.zeros(batch, 1, *size, device=device),
+            torch.zeros(batch, device=device),
+            torch.full((batch,), -1, device=device),
+            torch.full((batch,), -1, device=device),
+            torch.zeros(batch, device=device),
+        )
+
+    def with_label(self, label: Tensor) -> "Condition":
+        return replace(self, label=label)
+
+    def with_cluster(self, cluster: Tensor) -> "Condition":
+        return replace(self, cluster=cluster)
+
+    def with_zoom(self, zoom: Tensor) -> "Condition":
+        return replace(self, zoom=zoom)
+
+    def rows(self, chosen: Tensor) -> "Condition":
+        """The views of some of the images, by their numbers."""
+        return Condition(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def as_image(self) -> Tensor:
+        """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""
+        level = self.observed * (self.noise_sigma / SIGMA_UNIT)[:, None, None, None]
+        return torch.cat([self.pixels, self.observed, level], dim=1)

@@ -1,0 +1,26 @@
+"""Names and texts made safe to print, and to copy into a shell."""
+
+import shlex
+import unicodedata
+from pathlib import Path
+
+_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(path: Path | str) -> str:
+    """A file name safe to print: control characters and undecodable bytes escaped, every script left as it is."""
+
+    def escaped(character: str) -> str:
+        hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS
+        return character.encode("unicode_escape").decode("ascii") if hidden else character
+
+    return "".join(map(escaped, str(path)))
+
+
+def shell_quoted(word: Path | str) -> str:
+    """A file name, or any other text, as a word of a command that can be copied into a shell.
+
+    A Path becomes no option there, whatever it begins with.
+    """
+    text = printable(word)
+    return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)

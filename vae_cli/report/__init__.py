@@ -1,1 +1,0 @@
-"""HTML pages that open without a network: one self-contained file each."""

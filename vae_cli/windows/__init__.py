@@ -1,0 +1,1 @@
+"""Where a model looks at a picture of any size, and how its answer comes back."""
