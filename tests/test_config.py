@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-from vae_cli.config import (
-    RunConfig,
-    dump_yaml,
-    from_dict,
-    known_keys,
-    merge,
-    parse_assignment,
-    parse_yaml,
-    resolve_config,
-)
+from vae_cli.config import RunConfig, from_dict, known_keys, merge
+from vae_cli.config_layers import dump_yaml, parse_assignment, parse_yaml, resolve_config
 from vae_cli.errors import ConfigError
 from vae_cli.presets import PRESETS
 
@@ -25,8 +17,8 @@ SAMPLES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
 def test_defaults_to_dict_to_yaml_to_the_same_object(preset: str, tmp_path: Path) -> None:
     config = resolve_config(preset=preset)
     assert config.preset == preset
-    assert from_dict(config.as_dict()) == config
-    assert from_dict(parse_yaml(dump_yaml(config))) == config
+    assert from_dict(config.as_dict(), RunConfig) == config
+    assert from_dict(parse_yaml(dump_yaml(config)), RunConfig) == config
     path = tmp_path / "config.yaml"
     path.write_text(dump_yaml(config))
     assert resolve_config(file=path) == config

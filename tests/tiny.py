@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from vae_cli.checkpoint import Model
-from vae_cli.config import Layer, RunConfig, merge, resolve_config
+from vae_cli.checkpoint import Facts, Model
+from vae_cli.config import CompleteConfig, Layer, from_dict, merge
+from vae_cli.config_layers import resolve_config
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
@@ -39,12 +40,12 @@ BASE: Layer = {
 }  # fmt: skip
 
 
-def tiny_config(*layers: Layer) -> RunConfig:
+def tiny_config(*layers: Layer) -> CompleteConfig:
     """A complete configuration: 8×8 grey, one 2×2×2 grid, 3 + 3 steps, with the given differences."""
     settings = BASE
     for layer in layers:
         settings = merge(settings, layer)
-    return resolve_config(preset="tiny", options=settings)
+    return from_dict(resolve_config(preset="tiny", options=settings).as_dict(), CompleteConfig)
 
 
 def pictures(num: int, size: tuple[int, int] = (8, 8), channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -66,10 +67,9 @@ def image_set(num: int, size: tuple[int, int] = (8, 8), channels: int = 1, *, nu
     return ImageSet(pixels, tuple(f"{number:03d}.png" for number in range(num)), labels.astype(np.int64))
 
 
-def tiny_inputs(config: RunConfig, *, num_labels: int = 0, runtime: Runtime = CPU) -> TrainingInputs:
+def tiny_inputs(config: CompleteConfig, *, num_labels: int = 0, runtime: Runtime = CPU) -> TrainingInputs:
     """Ten images to train on, three held out."""
     size, channels = config.data.image_size, config.data.channels
-    assert size is not None and channels != "auto"
     train, held_out = (image_set(num, size, channels, num_labels=num_labels) for num in (10, 3))
     return TrainingInputs(config, train, held_out, tuple("abcdefgh"[:num_labels]), runtime)
 
@@ -106,10 +106,9 @@ def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> Mo
     vae, flow = tiny_flow(*layers, num_labels=num_labels)
     for module in (vae, flow):
         module.requires_grad_(False)
-    names = tuple("abcdefgh"[:num_labels])
-    return Model(
-        tiny_config(*layers), vae, flow if has_flow else None, names, 6, "flow" if has_flow else "vae", Path("run"), CPU
-    )
+    phase = "flow" if has_flow else "vae"
+    facts = Facts(tiny_config(*layers), tuple("abcdefgh"[:num_labels]), (1,) * num_labels + (0,), 6, phase)
+    return Model(facts, vae, flow if has_flow else None, Path("run"), CPU)
 
 
 def vivid(model: Model) -> Model:

@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vae_cli.config import RunConfig, from_dict
+from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
@@ -39,15 +39,15 @@ _INSTEAD = "give a run folder, or another of its checkpoints/"
 class Facts:
     """What a checkpoint says about itself."""
 
-    config: RunConfig
+    config: CompleteConfig
     label_names: tuple[str, ...]
+    label_images: tuple[int, ...]
+    """Training images of each label, and last those without one."""
     step: int
     phase: str
     """`vae` or `flow`: what was being trained."""
-    label_images: tuple[int, ...] = ()
-    """Training images of each label, and last those without one; () where an older version wrote the file."""
     weights_sha256: str = ""
-    """`digest` of the weights beside it; empty where an older version wrote the file."""
+    """`digest` of the weights beside it; set when they are written."""
 
     def as_json(self) -> str:
         facts = {
@@ -72,12 +72,12 @@ class Facts:
                     f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
                     "use the version of vae that made it, or train it again"
                 )
-            config = from_dict(facts["config"])
-            names, counts = tuple(facts["label_names"]), tuple(map(int, facts.get("label_images", ())))
-            if counts and len(counts) != len(names) + 1:
+            config = from_dict(facts["config"], CompleteConfig)
+            names, counts = tuple(facts["label_names"]), tuple(map(int, facts["label_images"]))
+            if len(counts) != len(names) + 1:
                 raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
-            step, phase, sha256 = int(facts["step"]), str(facts["phase"]), str(facts.get("weights_sha256", ""))
-            return Facts(config, names, step, phase, counts, sha256)
+            step, phase, sha256 = int(facts["step"]), str(facts["phase"]), str(facts["weights_sha256"])
+            return Facts(config, names, counts, step, phase, sha256)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
 
@@ -86,16 +86,19 @@ class Facts:
 class Model:
     """A trained model, ready for the tasks; modules in eval mode on the runtime's device."""
 
-    config: RunConfig
+    facts: Facts
     vae: VAE
     flow: LatentFlow | None
-    label_names: tuple[str, ...]
-    step: int
-    phase: str
     path: Path
     runtime: Runtime
-    label_images: tuple[int, ...] = ()
-    """As in `Facts`."""
+
+    @property
+    def config(self) -> CompleteConfig:
+        return self.facts.config
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.facts.label_names
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -250,7 +253,7 @@ def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); {_INSTEAD}") from error
-    is_as_written = facts.weights_sha256 in ("", digest(tensors))
+    is_as_written = facts.weights_sha256 == digest(tensors)
     if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
     return facts, tensors
@@ -258,10 +261,7 @@ def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
 
 def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> Model:
     """Modules built from the facts and filled with the tensors. Raises CheckpointError when they do not fit."""
-    with torch.random.fork_rng(devices=[]):  # building draws weights; nobody's random numbers shall move by that
-        vae = build_vae(facts.config)
-        has_flow = any(name.startswith("flow.") for name in tensors)
-        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in tensors))
     try:
         vae.load_state_dict(_under("vae.", tensors))
         if flow is not None:
@@ -271,7 +271,28 @@ def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: R
     for module in (vae, flow):
         if module is not None:
             runtime.place(module.eval().requires_grad_(False))
-    return Model(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, runtime, facts.label_images)
+    return Model(facts, vae, flow, path, runtime)
+
+
+def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | None]:
+    """The modules that the facts describe, with random weights that move nobody else's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        vae = build_vae(facts.config)
+        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    return vae, flow
+
+
+def outline(path: Path) -> Model:
+    """The model of a weights file without its weights, to count and to measure: modules on the meta device.
+
+    Raises CheckpointError.
+    """
+    facts = read_facts(path)
+    with safe_open(path, framework="pt") as file:
+        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
+    device = torch.device("meta")
+    with device:
+        return Model(facts, *build_modules(facts, has_flow=has_flow), path, Runtime(device))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

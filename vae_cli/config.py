@@ -1,20 +1,17 @@
-"""The whole configuration of a run: one frozen, typed object, resolved from presets, files and options.
+"""The whole configuration of a run: one frozen, typed object.
 
-`resolve_config` merges the layers in the order of the command line's contract. What depends on the data (image size,
-channels, latent grid, likelihood) may stay `auto` here; `training.prepare` completes it before anything is built.
+What depends on the data (image size, channels, latent grid, width, likelihood) may be left open in a `RunConfig`.
+`training.prepare` settles it, and from there on everything takes a `CompleteConfig`.
 """
 
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vae_cli.errors import ConfigError
-from vae_cli.presets import PRESETS
 
 Layer = dict[str, Any]
 """Nested settings that override earlier ones; holds differences only."""
@@ -111,14 +108,9 @@ class LogisticMixtureLikelihood(Section):
     components: int = Field(10, ge=1, le=100)
 
 
-LikelihoodConfig = Annotated[
-    AutoLikelihood
-    | BernoulliLikelihood
-    | GaussianLikelihood
-    | DiscretizedLogisticLikelihood
-    | LogisticMixtureLikelihood,
-    Field(discriminator="kind"),
-]
+_Known = BernoulliLikelihood | GaussianLikelihood | DiscretizedLogisticLikelihood | LogisticMixtureLikelihood
+KnownLikelihood = Annotated[_Known, Field(discriminator="kind")]
+LikelihoodConfig = Annotated[AutoLikelihood | _Known, Field(discriminator="kind")]
 
 
 class FlowConfig(Section):
@@ -236,57 +228,31 @@ class RunConfig(Section):
         """Plain containers only, ready for JSON or YAML; `from_dict` inverts it."""
         return self.model_dump(mode="json")
 
-    def updated(self, layer: Layer) -> "RunConfig":
-        """A copy with some settings replaced. Raises ConfigError as `resolve_config` does."""
-        return from_dict(merge(self.as_dict(), layer))
+    def updated(self, layer: Layer) -> Self:
+        """A copy with some settings replaced. Raises ConfigError as `from_dict` does."""
+        return from_dict(merge(self.as_dict(), layer), type(self))
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads numbers as YAML 1.2 does: `1e-3` is a float (YAML 1.1 made it a string)."""
+class CompleteData(DataConfig):
+    """How images become pixels, with nothing left open."""
+
+    image_size: ImageSize
+    channels: Literal[1, 3]
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
+class CompleteModel(ModelConfig):
+    """The model, with nothing left open."""
+
+    latents: Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
+    width: Annotated[int, Field(ge=8, multiple_of=8)]
+    likelihood: KnownLikelihood
 
 
-def parse_yaml(text: str) -> Any:
-    """YAML as plain data; never runs code. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+class CompleteConfig(RunConfig):
+    """A configuration in which everything that depends on the data is settled: what a model is built from."""
 
-
-def read_layer(path: Path) -> Layer:
-    """Settings of a YAML file. Raises ConfigError when it cannot be read or is not a mapping."""
-    try:
-        layer = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
-    if layer is None:
-        return {}
-    if not isinstance(layer, dict):
-        found = type(layer).__name__
-        raise ConfigError(f"{path}: expected settings such as `training: {{steps: 1000}}`, found {found}")
-    return layer
-
-
-def parse_assignment(text: str) -> Layer:
-    """Layer of one `a.b=value`; the value is read as YAML. Raises ConfigError."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: expected key=value, for instance --set training.batch_size=64")
-    try:
-        parsed = parse_yaml(value)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
-        raise ConfigError(f"--set {text}: {value!r} is not valid YAML") from error
-    for name in reversed(key.strip().split(".")):
-        parsed = {name: parsed}
-    return dict(parsed)
+    data: CompleteData
+    model: CompleteModel
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
@@ -302,41 +268,15 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
     return merged
 
 
-def from_dict(settings: Mapping[str, Any]) -> RunConfig:
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     """The typed configuration. Raises ConfigError naming the dotted key and, for unknown ones, the nearest."""
     try:
-        return RunConfig.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(error.errors())[:3])) from error
-
-
-def resolve_config(
-    *, preset: str | None = None, file: Path | None = None, sets: Sequence[str] = (), options: Layer | None = None
-) -> RunConfig:
-    """Built-in defaults < preset < file < `key=value` < named options. Raises ConfigError.
-
-    `preset` None takes the file's `preset` where it names one, else `small`.
-    """
-    in_file = read_layer(file) if file else {}
-    name = preset or in_file.get("preset") or "small"
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ConfigError(f"--preset {name}: no such preset{_nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
-    settings = merge(RunConfig().as_dict(), PRESETS[name])
-    layers = [in_file, *map(parse_assignment, sets), options or {}]
-    if any("preset" in layer for layer in layers[1:]):
-        raise ConfigError("preset: --set cannot choose it, since it comes before all settings; use --preset")
-    layers.append({"preset": name})
-    for layer in layers:
-        settings = merge(settings, layer)
-    config = from_dict(settings)
-    if all(getattr(config.training, name) is None for name in BUDGETS):
-        raise ConfigError("training: no budget; give one of --steps, --epochs or --time")
-    return config
-
-
-def dump_yaml(config: RunConfig) -> str:
-    """The configuration as YAML that `--config` reads back to the same object."""
-    return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
 
 
 def _explain(details: Sequence[Any]) -> list[str]:
@@ -365,13 +305,14 @@ def _dotted(detail: Any) -> str:
 
 def _explain_one(dotted: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
-        return f"{dotted}: unknown setting{_nearest(dotted, known_keys())}"
+        return f"{dotted}: unknown setting{nearest(dotted, known_keys())}"
     message = detail["msg"].removeprefix("Value error, ")
     given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
     return f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
 
 
-def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """The end of a message about an unknown name: which of the known ones was probably meant."""
     (closest,) = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f"; did you mean {closest}?"
 

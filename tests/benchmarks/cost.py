@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_cli.config import RunConfig, resolve_config
+from vae_cli.config import RunConfig
+from vae_cli.config_layers import resolve_config
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import AUTO_WIDTH, auto_latents, build_vae

@@ -113,7 +113,7 @@ def our_coverage(model: Model, yardstick: Yardstick, args: Namespace) -> dict[st
         drawn = np.stack(list(sample(model, args.num_samples, seed=args.seed)))
         return {**yardstick.of(drawn), "real": yardstick.ceilings(), "classifier_accuracy": yardstick.accuracy}
 
-    key = [args.num_samples, args.seed, model.step]
+    key = [args.num_samples, args.seed, model.facts.step]
     return common.part(args.work, f"emoji-{args.minutes:g}m-coverage", key, make)
 
 
@@ -191,7 +191,7 @@ def hole_psnr(model: Model, images: np.ndarray, args: Namespace) -> dict[str, An
             for family in FAMILIES
         }
 
-    key = [args.num, args.fills, args.seed, model.step]
+    key = [args.num, args.fills, args.seed, model.facts.step]
     return common.part(args.work, f"emoji-{args.minutes:g}m-holes", key, make)
 
 

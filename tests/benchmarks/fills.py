@@ -58,7 +58,7 @@ OTHER_TARGETS = {
 
 def kept(name: str, subject: sets.Subject, images: np.ndarray, args: Namespace, make: Any) -> dict[str, Any]:
     """Of a part that uses the model: made once for each run, number of solver steps and set of images."""
-    key = [str(subject.run), subject.model.step, zlib.crc32(images.tobytes()), len(images), args.fills, args.seed]
+    key = [str(subject.run), subject.model.facts.step, zlib.crc32(images.tobytes()), len(images), args.fills, args.seed]
     return common.part(args.work, f"fills-{subject.label}-{name}-{steps(subject, args)}-steps", key, make)
 
 
@@ -204,7 +204,7 @@ def main() -> None:
         name = SUBJECTS.get(part, part)
         subjects[name] = subjects.get(name) or sets.subject(name, args)
         figures |= measure(part, subjects[name], args)
-    runs = {name: {"run": str(subject.run), "minutes": sets.minutes_of(name, args), "step": subject.model.step,
+    runs = {name: {"run": str(subject.run), "minutes": sets.minutes_of(name, args), "step": subject.model.facts.step,
                    "held_out_images": len(subject.images), "solver_steps": steps(subject, args),
                    "precision": subject.model.runtime.precision}
             for name, subject in subjects.items()}  # fmt: skip

@@ -95,7 +95,15 @@ def of_guidance(
         return distances | {"accuracy": float(np.mean(list(of_labels.values()))), "worst": min(of_labels.values()),
                             "of_labels": of_labels, "sheet": str(path)}  # fmt: skip
 
-    key = [str(args.run), args.minutes, model.step, args.per_label, args.fd_per_label, args.seed, str(args.features)]
+    key = [
+        str(args.run),
+        args.minutes,
+        model.facts.step,
+        args.per_label,
+        args.fd_per_label,
+        args.seed,
+        str(args.features),
+    ]
     return common.part(args.work, f"fashion-labels-{guidance:g}", key, make)
 
 
@@ -107,7 +115,7 @@ def of_unlabelled(model: Model, features: ModuleType, real: dict[str, np.ndarray
         truth = torch.cat([as_features_want(real[name][: args.fd_per_label]) for name in CLASSES])
         return dict(features.compare(truth, as_features_want(drawn)))
 
-    key = [str(args.run), args.minutes, model.step, args.fd_per_label, args.seed, str(args.features)]
+    key = [str(args.run), args.minutes, model.facts.step, args.fd_per_label, args.seed, str(args.features)]
     return float(common.part(args.work, "fashion-labels-none", key, make)["fd"])
 
 

@@ -60,7 +60,7 @@ def of_samples(model: Model, features: ModuleType, args: Namespace, minutes: flo
         compared = features.compare(held_out_images(args), as_features_want(drawn))
         return {**compared, "samples_per_second": args.num / seconds, "sheet": str(sheet)}
 
-    key = [args.num, args.seed, str(args.features), model.step]
+    key = [args.num, args.seed, str(args.features), model.facts.step]
     return common.part(args.work, f"fashion-{minutes:g}m-samples-{steps}", key, make)
 
 
@@ -72,7 +72,7 @@ def of_reconstructions(model: Model, features: ModuleType, args: Namespace, minu
         rebuilt = np.stack(list(reconstruct(model, held_out)))
         return dict(features.compare(as_features_want(held_out), as_features_want(rebuilt)))
 
-    key = [args.num, str(args.features), model.step]
+    key = [args.num, str(args.features), model.facts.step]
     return common.part(args.work, f"fashion-{minutes:g}m-reconstructions", key, make)
 
 

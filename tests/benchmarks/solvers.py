@@ -53,7 +53,7 @@ def measure(args: Namespace, run: Path, solver: str, steps: int) -> dict[str, An
         return {"evaluations": evaluations, "fd": compared["fd"], "coverage": compared["coverage"]}
 
     model = common.load(run, args.device)
-    key = [str(run), model.step, args.num, args.seed, str(args.features)]
+    key = [str(run), model.facts.step, args.num, args.seed, str(args.features)]
     return common.part(args.work, f"solvers-{solver}-{steps}", key, make)
 
 

@@ -131,8 +131,8 @@ def main() -> None:
         "style",
         {**figures, "all": {f"{'->'.join(pair)} at {strength:g}": of for (pair, strength), of in found.items()}},
         targets=targets,
-        protocol={"run": args.run, "minutes": args.minutes, "step": model.step, "images": args.num, "seed": args.seed,
-                  "strengths": args.strengths},
+        protocol={"run": args.run, "minutes": args.minutes, "step": model.facts.step, "images": args.num,
+                  "seed": args.seed, "strengths": args.strengths},
         precision=model.runtime.precision,
     )  # fmt: skip
 

@@ -123,7 +123,7 @@ def of_pictures(model: Model, images: np.ndarray, features: ModuleType, args: Na
         made[name] = lambda make=make: middles(
             model, make(model, ends_of_images(model, a), ends_of_images(model, b)), args.num
         )
-    key = [args.num, args.seed, str(args.features), str(model.path), model.step]
+    key = [args.num, args.seed, str(args.features), str(model.path), model.facts.step]
     return {
         name: common.part(
             args.work, f"walks-{name}", key, lambda get=get: dict(features.compare(real, as_features_want(get())))
@@ -134,7 +134,7 @@ def of_pictures(model: Model, images: np.ndarray, features: ModuleType, args: Na
 
 def of_steps(model: Model, images: np.ndarray, labels: np.ndarray, args: Namespace) -> dict[str, Any]:
     """Figures of the steps by way, of pairs at random and of one class."""
-    key = [args.walks, args.seed, str(model.path), model.step]
+    key = [args.walks, args.seed, str(model.path), model.facts.step]
     return {
         f"{name}_{kind}": common.part(
             args.work,

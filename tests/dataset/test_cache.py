@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_cli.dataset import cache as cache_module
 from vae_cli.dataset.cache import ImageSet, cache_folder, load_images
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
+from vae_cli.images.colours import WHITE
+from vae_cli.images.recipe import ImageRecipe
 
 Draw = Callable[..., Path]
 
@@ -31,15 +32,17 @@ def folder(tmp_path: Path, draw: Draw) -> Path:
 
 def load(folder: Path, **changes: object) -> ImageSet:
     found = scan(folder)
-    settings = {"size": (8, 8), "channels": 3, "fit": "crop", "label_names": found.label_names, **changes}
-    return load_images(found.images, **settings)  # type: ignore[arg-type]
+    settings = {"size": (8, 8), "channels": 3, "fit": "crop", "background": WHITE, "label_names": found.label_names,
+                "on_progress": None, "workers": 2, **changes}  # fmt: skip
+    recipe = ImageRecipe(*(settings.pop(name) for name in ("size", "channels", "fit", "background")))  # type: ignore[arg-type]
+    return load_images(found.images, recipe, **settings)  # type: ignore[arg-type]
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(ref: object, **settings: object) -> np.ndarray:
-        raise AssertionError(f"{ref} decoded again")
+    def decode(recipe: ImageRecipe, source: object) -> np.ndarray:
+        raise AssertionError(f"{source} decoded again")
 
-    monkeypatch.setattr(cache_module, "decode", decode)
+    monkeypatch.setattr(ImageRecipe, "decode", decode)
 
 
 def test_decoded_once_and_compacted(folder: Path, cache: Path) -> None:
@@ -168,7 +171,7 @@ def test_nothing_decodable_is_a_data_error(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(DataError, match="empty file"):
         load(tmp_path)
     with pytest.raises(DataError):
-        load_images([], size=(8, 8), channels=1, fit="crop")
+        load_images([], ImageRecipe((8, 8), 1, "crop", WHITE))
     assert list(cache.iterdir()) == []
 
 

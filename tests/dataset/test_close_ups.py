@@ -13,10 +13,16 @@ from vae_cli.dataset.cache import load_patches
 from vae_cli.dataset.close_ups import LEAST_ZOOM, decode_patches, patch_boxes, sources, zoom_of
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.dataset.scan import scan
+from vae_cli.images.colours import WHITE
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.recipe import ImageRecipe
 
 Draw = Callable[..., Path]
 sides = st.integers(1, 3000)
+
+
+def recipe(side: int, channels: int) -> ImageRecipe:
+    return ImageRecipe((side, side), channels, "crop", WHITE)
 
 
 def ramp(path: Path, size: tuple[int, int], **saving: object) -> ImageRef:
@@ -61,7 +67,7 @@ def test_patches_follow_from_the_id_and_cover_all_scales() -> None:
 
 def test_patches_show_what_the_file_shows_there(tmp_path: Path) -> None:
     ref = ramp(tmp_path / "a.png", (200, 250))
-    patches = decode_patches(ref, size=(16, 16), channels=3, num=6)
+    patches = decode_patches(ref, recipe(16, 3), 6)
     boxes, _ = patch_boxes("a.png", (200, 250), (16, 16), 6)
     assert patches.shape == (6, 16, 16, 3) and patches.dtype == np.uint8
     for patch, (left, top, right, bottom) in zip(patches, boxes, strict=True):
@@ -74,7 +80,7 @@ def test_patches_are_cut_from_the_picture_as_displayed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # a quarter turn
     ref = ramp(tmp_path / "turned.png", (100, 200), exif=exif)
-    loaded = load_patches([ref], picture_sizes([ref]), 4, size=(16, 16), channels=3)
+    loaded = load_patches([ref], picture_sizes([ref]), 4, recipe(16, 3))
     upright = np.rot90(np.asarray(Image.open(ref.path)), -1)
     boxes, zooms = patch_boxes("turned.png", (200, 100), (16, 16), 4)
     for patch, (left, top, right, bottom) in zip(loaded.pixels, boxes, strict=True):
@@ -90,22 +96,20 @@ def test_loaded_patches_know_their_image_and_come_from_the_cache(tmp_path: Path,
     refs = scan(tmp_path / "data").images
     sizes = picture_sizes(refs)
     assert sizes == [(64, 64), (8, 8), (40, 40), None]
-    first = load_patches(refs, sizes, 3, size=(8, 8), channels=1)
+    first = load_patches(refs, sizes, 3, recipe(8, 1))
     assert first.pixels.shape == (9, 8, 8, 1) and first.labels.tolist() == [-1] * 9
     assert first.ids == ("0.png",) * 3 + ("1.png",) * 3 + ("2.png",) * 3
     assert first.zooms is not None and (first.zooms > 0).tolist() == [True] * 3 + [False] * 3 + [True] * 3
     stamps = {path: path.stat().st_ino for path in cache.iterdir()}
-    again = load_patches(refs, sizes, 3, size=(8, 8), channels=1)
+    again = load_patches(refs, sizes, 3, recipe(8, 1))
     np.testing.assert_array_equal(again.pixels, first.pixels)
     assert {path: path.stat().st_ino for path in cache.iterdir()} == stamps
-    assert len(load_patches(refs, sizes, 2, size=(8, 8), channels=1).pixels) == 6
+    assert len(load_patches(refs, sizes, 2, recipe(8, 1)).pixels) == 6
 
 
 def test_the_same_file_under_another_id_is_cut_elsewhere(tmp_path: Path, draw: Draw, cache: Path) -> None:
     path = draw(tmp_path / "data/sub/a.png", (64, 64))
-    one, other = (
-        load_patches([ImageRef(name, path)], [(64, 64)], 2, size=(8, 8), channels=3) for name in ("a.png", "sub/a.png")
-    )
+    one, other = (load_patches([ImageRef(name, path)], [(64, 64)], 2, recipe(8, 3)) for name in ("a.png", "sub/a.png"))
     assert not np.array_equal(one.pixels, other.pixels)
 
 

@@ -1,6 +1,7 @@
 """Each command on fixed models and drawn pictures, and every array that it leaves behind."""
 
 import json
+import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,9 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"torch {torch.__version__}, numpy {np.__version__}, {torch.backends.cpu.get_cpu_capability()}, {model}"
+    threads = os.environ.get("OMP_NUM_THREADS", "any")
+    kernels = f"{torch.backends.cpu.get_cpu_capability()} with {threads} threads"
+    return f"torch {torch.__version__}, numpy {np.__version__}, {kernels}, {model}"
 
 
 def all_arrays(folder: Path) -> Iterator[tuple[str, Callable[[], Arrays]]]:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from vae_cli.checkpoint import WEIGHTS, Facts, weights_of, write_checkpoint
-from vae_cli.config import Layer, resolve_config
+from vae_cli.config import CompleteConfig, Layer, from_dict
+from vae_cli.config_layers import resolve_config
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import build_vae
 
@@ -29,7 +30,8 @@ SETTINGS: dict[str, Layer] = {
 def write_model(preset: str, folder: Path) -> Path:
     """A checkpoint of the preset's model with labels and a flow; returns its weights file."""
     fixed = {"model": {"likelihood": {"kind": "gaussian"}}, "training": {"precision": "float32", "threads": 1}}
-    config = resolve_config(preset=preset, options=SETTINGS[preset]).updated(fixed)
+    settings = resolve_config(preset=preset, options=SETTINGS[preset]).updated(fixed)
+    config = from_dict(settings.as_dict(), CompleteConfig)
     torch.manual_seed(0)
     vae = build_vae(config)
     flow = build_flow(config, vae.latent_shapes[0], len(LABELS))
@@ -39,7 +41,7 @@ def write_model(preset: str, folder: Path) -> Path:
     with torch.no_grad():
         vae.last_weight.mul_(20)  # pictures so rich in contrast that every difference of latents shows
     _draw_buffers(flow, random)
-    facts = Facts(config, LABELS, 7, "flow", IMAGES_OF_LABELS)
+    facts = Facts(config, LABELS, IMAGES_OF_LABELS, 7, "flow")
     write_checkpoint(folder / preset, facts, weights_of(vae, flow), None)
     return folder / preset / WEIGHTS
 

@@ -15,8 +15,9 @@ from PIL import Image, ImageCms
 
 from vae_cli.errors import DataError
 from vae_cli.images import decode as decode_module
-from vae_cli.images.decode import decode, is_grey, open_image, probe, to_array
+from vae_cli.images.decode import is_grey, open_image, probe, to_array
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.recipe import ImageRecipe
 
 WHITE = (255, 255, 255)
 
@@ -361,7 +362,7 @@ def test_any_bytes_decode_or_raise_data_error(
     if data.draw(st.booleans()):
         del content[data.draw(st.integers(0, len(content))) :]
     path = saved(tmp_path_factory.getbasetemp() / "fuzz.img", bytes(content))
-    for job in (probe, lambda p: decode(p, size=(4, 4), channels=3, fit="crop", background=WHITE)):
+    for job in (probe, ImageRecipe((4, 4), 3, "crop", WHITE).decode):
         try:
             job(path)
         except DataError as error:
@@ -370,5 +371,5 @@ def test_any_bytes_decode_or_raise_data_error(
 
 @pytest.mark.parametrize("kind", VALID)
 def test_the_unharmed_files_decode(tmp_path: Path, kind: str) -> None:
-    array = decode(saved(tmp_path / "a.img", VALID[kind]), size=(4, 5), channels=1, fit="stretch", background=WHITE)
+    array = ImageRecipe((4, 5), 1, "stretch", WHITE).decode(saved(tmp_path / "a.img", VALID[kind]))
     assert array.shape == (4, 5, 1)

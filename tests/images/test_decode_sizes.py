@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_cli.images.decode import decode, fit_to, open_image, to_array
+from vae_cli.images.decode import fit_to, open_image, to_array
+from vae_cli.images.recipe import ImageRecipe
 
 WHITE = (255, 255, 255)
 
@@ -59,6 +60,6 @@ def test_big_jpegs_are_decoded_reduced_and_look_the_same(tmp_path: Path) -> None
     exif[0x0112] = 6
     Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95, exif=exif)
     assert max(open_image(tmp_path / "a.jpg", at_least=(32, 32)).size) < 400
-    reduced = decode(tmp_path / "a.jpg", size=(32, 32), channels=3, fit="crop", background=WHITE)
+    reduced = ImageRecipe((32, 32), 3, "crop", WHITE).decode(tmp_path / "a.jpg")
     exact = fit_to(to_array(open_image(tmp_path / "a.jpg"), channels=3), (32, 32), "crop")
     assert np.abs(reduced.astype(int) - exact).max() <= 6

@@ -28,7 +28,8 @@ def model() -> Model:
 
 
 def named(model: Model, *names: str, counts: tuple[int, ...] = ()) -> Model:
-    return replace(model, label_names=names, label_images=counts)
+    counts = counts or (1,) * len(names) + (0,)
+    return replace(model, facts=replace(model.facts, label_names=names, label_images=counts))
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])

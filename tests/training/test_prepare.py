@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from tiny import image_set, pictures, tiny_config, tiny_inputs
 
-from vae_cli.config import Layer, resolve_config
+from vae_cli.config import Layer
+from vae_cli.config_layers import resolve_config
 from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import estimate

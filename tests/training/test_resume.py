@@ -328,7 +328,7 @@ def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch
     inputs = tiny_inputs(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
     begin(tmp_path / "run", inputs)
     model = load_model(tmp_path / "run", CPU)
-    assert model.flow is not None and model.step == 5
+    assert model.flow is not None and model.facts.step == 5
     assert model.flow.noise_scale.item() == pytest.approx(mark(model.flow)) and model.flow.noise_scale > 1
 
 

@@ -11,6 +11,7 @@ from tiny import CPU, image_set, tiny_config, tiny_vae
 
 from vae_cli.checkpoint import Facts, load_model
 from vae_cli.dataset.cache import ImageSet
+from vae_cli.errors import CheckpointError
 from vae_cli.model.flow import build_flow
 from vae_cli.training import flow_phase
 from vae_cli.training.flow_phase import FlowPhase
@@ -56,7 +57,7 @@ def test_clusters_of_labels(inputs: TrainingInputs, monkeypatch: pytest.MonkeyPa
 def test_a_run_remembers_its_labels(inputs: TrainingInputs, tmp_path: Path) -> None:
     for _ in Trainer(inputs, tmp_path, started=0.0).run():
         pass
-    assert load_model(tmp_path, CPU).label_images == (1, 99, 0, 100)
+    assert load_model(tmp_path, CPU).facts.label_images == (1, 99, 0, 100)
 
 
 def test_unlabelled_images_teach_no_label(inputs: TrainingInputs, tmp_path: Path) -> None:
@@ -75,8 +76,8 @@ def test_unlabelled_images_teach_no_label(inputs: TrainingInputs, tmp_path: Path
 
 def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
     names = (os.fsdecode(b"\xff\xe9"), "日本", "none")
-    facts = Facts(tiny_config(), names, 12, "vae", (1, 2, 3, 4))
+    facts = Facts(tiny_config(), names, (1, 2, 3, 4), 12, "vae")
     facts.as_json().encode("ascii")
     assert Facts.from_json(facts.as_json(), tmp_path) == facts
-    older = facts.as_json().replace('"label_images"', '"something_else"')
-    assert Facts.from_json(older, tmp_path).label_images == ()
+    with pytest.raises(CheckpointError, match="label_images"):
+        Facts.from_json(facts.as_json().replace('"label_images"', '"something_else"'), tmp_path)

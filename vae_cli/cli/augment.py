@@ -183,11 +183,7 @@ def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[lis
 def _note_unknown_labels(names: Sequence[str], model: "Model", messages: Messages) -> None:
     unknown = [name for name in names if name not in model.label_names]
     if unknown:
-        which = (
-            "the classes"
-            if len(unknown) == len(names)
-            else f"{len(unknown)} classes ({printable(unknown[0])} …)"
-        )
+        which = "the classes" if len(unknown) == len(names) else f"{len(unknown)} classes ({printable(unknown[0])} …)"
         messages.note(f"this model has not learned {which} of these images: what it makes is not guided by them")
 
 

@@ -81,16 +81,11 @@ def read_split(data: Path, folder: Path, model: "Model", results: Results) -> Sp
 def _decoded(refs: "Sequence[ImageRef]", found: "Scan", model: "Model", results: Results) -> "ImageSet":
     """The images at the model's size. Raises DataError when none is left."""
     from vae_cli.dataset.cache import load_images
-    from vae_cli.images.colours import parse_color
+    from vae_cli.images.recipe import ImageRecipe
 
-    settings = model.config.data
-    assert settings.image_size is not None and settings.channels != "auto", "training.prepare completes both"
     return load_images(
         refs,
-        size=settings.image_size,
-        channels=settings.channels,
-        fit=settings.fit,
-        background=parse_color(settings.background),
+        ImageRecipe.of(model.config.data),
         label_names=found.label_names,
         on_progress=lambda done, total: results.messages.status(f"decoding images: {done}/{total}"),
     )

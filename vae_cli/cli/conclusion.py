@@ -35,7 +35,7 @@ def conclude(
     last_step, figures = progress.step, _measured(model, prepared)
     log = MetricsLog(folder, first_step=last_step)
     plain = {name: value for name, value in figures.items() if _is_plain(value)}
-    log.write(last_step, MEASURED, {"weights_step": model.step, **plain})
+    log.write(last_step, MEASURED, {"weights_step": model.facts.step, **plain})
     log.close()
     pictures = previews.draw_final(model, prepared.validation, folder / "previews")
     messages.note(f"pictures: {', '.join(printable(path) for path in pictures)}")

@@ -334,7 +334,7 @@ def _images_of(data: Path, limit: int | None, sheet: Path | None, model: "Model"
     """DATA's test split where its folders name one, else validation, else everything; never the sheet."""
     from vae_cli.dataset.cache import load_images
     from vae_cli.dataset.split import lowest_hashes
-    from vae_cli.images.colours import parse_color
+    from vae_cli.images.recipe import ImageRecipe
 
     found = _scanned(data, model, [sheet] if sheet else [])
     refs: Sequence[ImageRef] = found.images
@@ -344,16 +344,8 @@ def _images_of(data: Path, limit: int | None, sheet: Path | None, model: "Model"
             refs = part
             messages.note(f"{printable(data)}: measuring its {split} split, {len(part)} of {len(found.images)} images")
             break
-    settings = model.config.data
-    assert settings.image_size is not None and settings.channels != "auto", "training.prepare completes both"
-    images = load_images(
-        lowest_hashes(refs, limit) if limit else refs,
-        size=settings.image_size,
-        channels=settings.channels,
-        fit=settings.fit,
-        background=parse_color(settings.background),
-        label_names=model.label_names,
-    )
+    chosen = lowest_hashes(refs, limit) if limit else refs
+    images = load_images(chosen, ImageRecipe.of(model.config.data), label_names=model.label_names)
     images = replace(images, skipped=(*found.skipped, *images.skipped))
     for skipped in images.skipped:
         messages.warn(f"{printable(skipped.id)}: {printable(skipped.reason)}")

@@ -52,33 +52,23 @@ def info(
 
 def run_facts(run: Path) -> dict[str, Any]:
     """From the header of the weights; the modules are built without memory, to count and measure them."""
-    import torch
-    from safetensors import safe_open
+    from vae_cli.checkpoint import FORMAT_VERSION, outline, resolve_run
 
-    from vae_cli.checkpoint import FORMAT_VERSION, read_facts, resolve_run
-    from vae_cli.model.flow import build_flow
-    from vae_cli.model.vae import build_vae
-
-    path = resolve_run(run)
-    facts = read_facts(path)
-    with safe_open(path, framework="pt") as file:
-        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
-    with torch.device("meta"):
-        vae = build_vae(facts.config)
-        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+    model = outline(resolve_run(run))
+    facts = model.facts
     return {
-        "path": str(path),
+        "path": str(model.path),
         "format_version": FORMAT_VERSION,
         "step": facts.step,
         "phase": facts.phase,
-        "has_flow": has_flow,
-        "image_size": list(vae.image_size),
-        "channels": vae.channels,
+        "has_flow": model.flow is not None,
+        "image_size": list(model.image_size),
+        "channels": model.channels,
         "labels": list(facts.label_names),
         "label_images": dict(zip(facts.label_names, facts.label_images, strict=False)) or None,
-        "unlabelled_images": facts.label_images[-1] if facts.label_images else None,
-        "parameters": sum(parameter.numel() for module in (vae, flow) if module for parameter in module.parameters()),
-        "latent_shapes": [list(shape) for shape in vae.latent_shapes],
+        "unlabelled_images": facts.label_images[-1],
+        "parameters": model.num_parameters,
+        "latent_shapes": [list(shape) for shape in model.vae.latent_shapes],
         "config": facts.config.as_dict(),
     }
 
@@ -96,9 +86,10 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
         f"preset      {facts['config']['preset']}",
     ]
     if verbose:
-        from vae_cli.config import dump_yaml, from_dict
+        from vae_cli.config import CompleteConfig, from_dict
+        from vae_cli.config_layers import dump_yaml
 
-        lines += ["", dump_yaml(from_dict(facts["config"])).rstrip()]
+        lines += ["", dump_yaml(from_dict(facts["config"], CompleteConfig)).rstrip()]
     return lines
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vae_cli.checkpoint import Model
     from vae_cli.cli.results import Results
-    from vae_cli.config import DataConfig
+    from vae_cli.config import CompleteData
     from vae_cli.dataset.scan import Scan
     from vae_cli.images.image_ref import ImageRef
 
@@ -80,7 +80,9 @@ def scan_as_trained(data: Path, model: "Model", *, exclude: Sequence[Path] = ())
     return scan(data, exclude=exclude)
 
 
-def decoded(inputs: Sequence[Input], config: "DataConfig", results: "Results") -> Iterator[tuple[Input, "np.ndarray"]]:
+def decoded(
+    inputs: Sequence[Input], config: "CompleteData", results: "Results"
+) -> Iterator[tuple[Input, "np.ndarray"]]:
     """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are recorded as failed."""
     for item in inputs:
         try:
@@ -91,11 +93,8 @@ def decoded(inputs: Sequence[Input], config: "DataConfig", results: "Results") -
         yield item, pixels
 
 
-def decode_for(config: "DataConfig", ref: "ImageRef") -> "np.ndarray":
+def decode_for(config: "CompleteData", ref: "ImageRef") -> "np.ndarray":
     """uint8 [H, W, C] as a model with this finished configuration takes it. Raises DataError."""
-    from vae_cli.images.colours import parse_color
-    from vae_cli.images.decode import decode
+    from vae_cli.images.recipe import ImageRecipe
 
-    assert config.image_size is not None and config.channels != "auto", "training.prepare completes both"
-    background = parse_color(config.background)
-    return decode(ref, size=config.image_size, channels=config.channels, fit=config.fit, background=background)
+    return ImageRecipe.of(config).decode(ref)

@@ -24,7 +24,7 @@ def load(run: Path, device: str, messages: Messages) -> "Model":
     trained_in = read_facts(resolve_run(run)).config.training.precision
     runtime = make_runtime(target, trained_in if multiplies_bfloat16(target) else "float32")
     model = load_model(run, runtime)
-    messages.note(f"{printable(model.path)} at step {model.step} on {runtime.device} ({runtime.precision})")
+    messages.note(f"{printable(model.path)} at step {model.facts.step} on {runtime.device} ({runtime.precision})")
     return model
 
 

@@ -55,7 +55,8 @@ def report(
 def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
     """The page of a run folder, about the model that `run` names. Raises ConfigError, CheckpointError, WriteError."""
     from vae_cli.atomic import writing
-    from vae_cli.config import dump_yaml, from_dict
+    from vae_cli.config import CompleteConfig, from_dict
+    from vae_cli.config_layers import dump_yaml
     from vae_cli.drawing.run_page import run_page
     from vae_cli.training.run_folder import is_run
 
@@ -64,7 +65,7 @@ def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
             f"{run or folder}: no run folder, which is what a report is about; give the one that train wrote"
         )
     facts = info.run_facts(run or folder)
-    config_yaml = dump_yaml(from_dict(facts["config"]))
+    config_yaml = dump_yaml(from_dict(facts["config"], CompleteConfig))
     with writing(path) as file:
         for piece in run_page(folder, facts, config_yaml, __version__):
             file.write(piece.encode("utf-8", "backslashreplace"))

@@ -71,7 +71,7 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
         training = model.config.training
         is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
         if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
-            steps = max(model.step + 1, round(model.step / (1 - _FLOW_SHARE)))
+            steps = max(model.facts.step + 1, round(model.facts.step / (1 - _FLOW_SHARE)))
             command += f" --set training.flow_share={_FLOW_SHARE} --steps {steps}"
         raise ConfigError(
             f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}"

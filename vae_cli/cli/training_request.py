@@ -31,13 +31,14 @@ class Request:
 
     def new_config(self) -> "RunConfig":
         """The configuration of a new run. Raises ConfigError."""
-        from vae_cli.config import resolve_config
+        from vae_cli.config_layers import resolve_config
 
         return resolve_config(preset=self.preset, file=self.config_path, sets=self.sets, options=self.options)
 
     def resumed_config(self, stored: "RunConfig") -> "RunConfig":
         """The stored configuration with what may change in a run's life. Raises ConfigError for the rest."""
-        from vae_cli.config import merge, parse_assignment, read_layer
+        from vae_cli.config import merge
+        from vae_cli.config_layers import parse_assignment, read_layer
 
         if self.preset not in (None, stored.preset):
             raise ConfigError(f"--preset {self.preset}: the run was made with {stored.preset}; leave --preset out")
@@ -54,7 +55,8 @@ class Request:
 
     @property
     def budget_given(self) -> bool:
-        from vae_cli.config import BUDGETS, parse_assignment
+        from vae_cli.config import BUDGETS
+        from vae_cli.config_layers import parse_assignment
 
         named = self.options.get("training", {})
         in_sets = [parse_assignment(text).get("training", {}) for text in self.sets]

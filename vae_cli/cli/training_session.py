@@ -80,7 +80,7 @@ class Session:
 
     def dry_run(self, *, as_json: bool) -> None:
         """Print the resolved configuration and what it would cost."""
-        from vae_cli.config import dump_yaml
+        from vae_cli.config_layers import dump_yaml
         from vae_cli.training.estimate import estimate
 
         config, _, _ = self._plan()

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -24,9 +24,8 @@ import numpy as np
 from vae_cli.dataset.close_ups import decode_patches, patch_boxes
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
 from vae_cli.errors import DataError
-from vae_cli.images.colours import WHITE, Colour
-from vae_cli.images.decode import decode
 from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.recipe import ImageRecipe
 
 _FORMAT = 1  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
@@ -51,15 +50,12 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """How to decode, which is part of an entry's key."""
+class _Decoding:
+    """What is made of each image, which is part of an entry's key."""
 
-    size: tuple[int, int]
-    channels: int
-    fit: str
-    background: Colour
-    num_patches: int = field(default=0, repr=False)  # keys of whole images do not know it
-    """Of each image; 0 = it is seen whole."""
+    recipe: ImageRecipe
+    num_patches: int = 0
+    """Close-ups of each image; 0 = it is seen whole."""
 
     @property
     def num_bytes(self) -> int:
@@ -67,15 +63,11 @@ class _Recipe:
         return math.prod(self.shape(1))
 
     def shape(self, num_images: int) -> tuple[int, int, int, int]:
-        return (num_images * max(1, self.num_patches), *self.size, self.channels)
+        return (num_images * max(1, self.num_patches), *self.recipe.size, self.recipe.channels)
 
     def decoded(self, ref: ImageRef) -> np.ndarray:
         """uint8 [H, W, C], or [num_patches, H, W, C]. Raises DataError."""
-        if self.num_patches:
-            return decode_patches(
-                ref, size=self.size, channels=self.channels, num=self.num_patches, background=self.background
-            )
-        return decode(ref, size=self.size, channels=self.channels, fit=self.fit, background=self.background)
+        return decode_patches(ref, self.recipe, self.num_patches) if self.num_patches else self.recipe.decode(ref)
 
 
 @dataclass(frozen=True)
@@ -93,21 +85,18 @@ class _StorageError(Exception):
 
 def load_images(
     refs: Sequence[ImageRef],
+    recipe: ImageRecipe,
     *,
-    size: tuple[int, int],
-    channels: int,
-    fit: str,
-    background: Colour = WHITE,
     label_names: Sequence[str] = (),
     workers: int = 2,
     on_progress: OnProgress | None = None,
 ) -> ImageSet:
-    """Every image that can be decoded, at model size `size` (H, W); from the cache where nothing has changed.
+    """Every image that can be decoded, as the recipe says; from the cache where nothing has changed.
 
     Without a usable cache folder the pixels go to a nameless temporary file or to memory, which the notes say.
     Raises DataError when no image is left.
     """
-    decoded, notes = _load(refs, _Recipe(size, channels, fit, background), workers, on_progress)
+    decoded, notes = _load(refs, _Decoding(recipe), workers, on_progress)
     skipped = tuple(Skipped(refs[position].id, reason) for position, reason in decoded.failed)
     numbers = {name: number for number, name in enumerate(label_names)}
     labels = [numbers.get(refs[position].label or "", -1) for position in decoded.kept]
@@ -119,10 +108,8 @@ def load_patches(
     refs: Sequence[ImageRef],
     sizes: Sequence[tuple[int, int]],
     num_patches: int,
+    recipe: ImageRecipe,
     *,
-    size: tuple[int, int],
-    channels: int,
-    background: Colour = WHITE,
     workers: int = 2,
     on_progress: OnProgress | None = None,
 ) -> ImageSet:
@@ -130,26 +117,26 @@ def load_patches(
 
     sizes: (H, W) of each image, as of `picture_sizes`.
     """
-    decoded, notes = _load(refs, _Recipe(size, channels, "crop", background, num_patches), workers, on_progress)
-    zooms = [patch_boxes(refs[position].id, sizes[position], size, num_patches)[1] for position in decoded.kept]
+    decoded, notes = _load(refs, _Decoding(recipe, num_patches), workers, on_progress)
+    zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in decoded.kept]
     ids = tuple(refs[position].id for position in decoded.kept for _ in range(num_patches))
     no_labels = np.full(len(ids), -1, np.int64)
     return ImageSet(decoded.pixels, ids, no_labels, (), tuple(notes), np.array(zooms, np.float32).reshape(-1))
 
 
 def _load(
-    refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: OnProgress | None
+    refs: Sequence[ImageRef], decoding: _Decoding, workers: int, on_progress: OnProgress | None
 ) -> tuple[_Decoded, list[str]]:
     """From the cache, or decoded and, where that is possible, cached; and what to tell about that."""
-    folder, key, notes = cache_folder(), _entry_key(refs, recipe), []
-    decoded = _read_entry(folder, key, len(refs), recipe) if folder else None
-    if decoded is None or _retry_finds_one(refs, decoded, recipe):
+    folder, key, notes = cache_folder(), _entry_key(refs, decoding), []
+    decoded = _read_entry(folder, key, len(refs), decoding) if folder else None
+    if decoded is None or _retry_finds_one(refs, decoded, decoding):
         try:
-            results = _decode_all(refs, recipe, workers, on_progress)
-            decoded = _write_entry(folder, key, results, refs, recipe)
+            results = _decode_all(refs, decoding, workers, on_progress)
+            decoded = _write_entry(folder, key, results, refs, decoding)
         except _StorageError as error:
             notes.append(f"decoded images are not cached: {error}")
-            decoded = _decode_uncached(lambda: _decode_all(refs, recipe, workers, on_progress), refs, recipe)
+            decoded = _decode_uncached(lambda: _decode_all(refs, decoding, workers, on_progress), refs, decoding)
     return decoded, notes
 
 
@@ -169,18 +156,18 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _decode_all(refs: Sequence[ImageRef], recipe: _Recipe, workers: int, on_progress: OnProgress | None) -> Results:
-    results = ordered_map(recipe.decoded, refs, workers)
+def _decode_all(refs: Sequence[ImageRef], decoding: _Decoding, workers: int, on_progress: OnProgress | None) -> Results:
+    results = ordered_map(decoding.decoded, refs, workers)
     for done, result in enumerate(results, start=1):
         yield result
         if on_progress is not None:
             on_progress(done, len(refs))
 
 
-def _retry_finds_one(refs: Sequence[ImageRef], decoded: _Decoded, recipe: _Recipe) -> bool:
+def _retry_finds_one(refs: Sequence[ImageRef], decoded: _Decoded, decoding: _Decoding) -> bool:
     """Whether a file that failed can be read by now: a permission or a missing decoder does not change its date."""
     failed = [refs[position] for position, _ in decoded.failed]
-    return any(isinstance(result, np.ndarray) for result in _decode_all(failed, recipe, 1, None))
+    return any(isinstance(result, np.ndarray) for result in _decode_all(failed, decoding, 1, None))
 
 
 def _write_pixels(stream: IO[bytes], results: Results, refs: Sequence[ImageRef]) -> tuple[list[int], list[_Failure]]:
@@ -202,29 +189,29 @@ def _write_pixels(stream: IO[bytes], results: Results, refs: Sequence[ImageRef])
     return kept, failed
 
 
-def _decode_uncached(results: Callable[[], Results], refs: Sequence[ImageRef], recipe: _Recipe) -> _Decoded:
+def _decode_uncached(results: Callable[[], Results], refs: Sequence[ImageRef], decoding: _Decoding) -> _Decoded:
     """The same in a nameless temporary file, or in memory where that has no room either."""
     try:
         with _storage_errors("temporary folder"):
             temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-            has_room = shutil.disk_usage(tempfile.gettempdir()).free >= len(refs) * recipe.num_bytes
-        with _storage_errors("temporary folder"), temporary, closing(results()) as decoding:
+            has_room = shutil.disk_usage(tempfile.gettempdir()).free >= len(refs) * decoding.num_bytes
+        with _storage_errors("temporary folder"), temporary, closing(results()) as decoded:
             if has_room:
-                kept, failed = _write_pixels(temporary, decoding, refs)
-                return _Decoded(np.memmap(temporary, np.uint8, "r", 0, recipe.shape(len(kept))), kept, failed)
+                kept, failed = _write_pixels(temporary, decoded, refs)
+                return _Decoded(np.memmap(temporary, np.uint8, "r", 0, decoding.shape(len(kept))), kept, failed)
     except _StorageError:
         pass  # filled up meanwhile
     memory = BytesIO()
     kept, failed = _write_pixels(memory, results(), refs)
-    return _Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(recipe.shape(len(kept))), kept, failed)
+    return _Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(decoding.shape(len(kept))), kept, failed)
 
 
 # ---- entries
 
 
-def _entry_key(refs: Sequence[ImageRef], recipe: _Recipe) -> str:
+def _entry_key(refs: Sequence[ImageRef], decoding: _Decoding) -> str:
     """Changes with the settings and with the path, size or time of any file."""
-    digest = hashlib.blake2b(repr((_FORMAT, recipe)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((_FORMAT, decoding)).encode(), digest_size=16)
     facts: dict[Path, tuple[int, int]] = {}
     for ref in refs:
         if ref.path not in facts:
@@ -234,8 +221,8 @@ def _entry_key(refs: Sequence[ImageRef], recipe: _Recipe) -> str:
             except (OSError, ValueError):
                 facts[ref.path] = (-1, -1)
         line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path]))  # repr escapes odd names
-        if recipe.num_patches:
-            line += repr((recipe.num_patches, ref.id))  # which decide where patches are cut
+        if decoding.num_patches:
+            line += repr((decoding.num_patches, ref.id))  # which decide where patches are cut
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
@@ -249,7 +236,7 @@ def _checksum(pixels: np.ndarray) -> int:
 
 
 def _write_entry(
-    folder: Path | None, key: str, results: Results, refs: Sequence[ImageRef], recipe: _Recipe
+    folder: Path | None, key: str, results: Results, refs: Sequence[ImageRef], decoding: _Decoding
 ) -> _Decoded:
     """Decode into a new entry; pixels first, then the description that makes it valid."""
     if folder is None:
@@ -257,28 +244,28 @@ def _write_entry(
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _prune(folder)
-        if shutil.disk_usage(folder).free < len(refs) * recipe.num_bytes:
+        if shutil.disk_usage(folder).free < len(refs) * decoding.num_bytes:
             raise _StorageError(f"{folder}: too little space")
     with closing(results), _renamed_into_place(folder / f"{key}.u8") as stream:
         kept, failed = _write_pixels(stream, results, refs)
     with _storage_errors(folder):
-        pixels = np.memmap(folder / f"{key}.u8", np.uint8, "r", 0, recipe.shape(len(kept)))
+        pixels = np.memmap(folder / f"{key}.u8", np.uint8, "r", 0, decoding.shape(len(kept)))
     facts = {"format": _FORMAT, "kept": kept, "failed": failed, "checksum": _checksum(pixels)}
     with _renamed_into_place(folder / f"{key}.json") as stream:
         stream.write(json.dumps(facts).encode())
     return _Decoded(pixels, kept, failed)
 
 
-def _read_entry(folder: Path, key: str, num_images: int, recipe: _Recipe) -> _Decoded | None:
+def _read_entry(folder: Path, key: str, num_images: int, decoding: _Decoding) -> _Decoded | None:
     """The entry, None when there is none or it is damaged."""
     try:
         facts = json.loads((folder / f"{key}.json").read_bytes())
         kept, failed = list(map(int, facts["kept"])), [(int(position), str(why)) for position, why in facts["failed"]]
         positions = sorted(kept + [position for position, _ in failed])
         path = folder / f"{key}.u8"
-        if positions != list(range(num_images)) or path.stat().st_size != len(kept) * recipe.num_bytes:
+        if positions != list(range(num_images)) or path.stat().st_size != len(kept) * decoding.num_bytes:
             return None
-        pixels = np.memmap(path, np.uint8, "r", 0, recipe.shape(len(kept)))
+        pixels = np.memmap(path, np.uint8, "r", 0, decoding.shape(len(kept)))
         if _checksum(pixels) != facts["checksum"]:
             return None
     except (OSError, ValueError, TypeError, LookupError):

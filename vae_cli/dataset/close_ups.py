@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import open_image, resized, to_array
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.recipe import ImageRecipe
 
 LEAST_ZOOM = 0.5
 """Less is nearly the whole picture."""
@@ -72,14 +72,12 @@ def patch_boxes(
     return boxes, zooms
 
 
-def decode_patches(
-    ref: ImageRef, *, size: tuple[int, int], channels: int, num: int, background: Colour = WHITE
-) -> np.ndarray:
-    """uint8 [num, H, W, C]: the patches of `patch_boxes` at model size. Raises DataError."""
-    pixels = to_array(open_image(ref), channels=channels, background=background)
-    boxes, _ = patch_boxes(ref.id, pixels.shape[:2], size, num)
-    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    return np.stack([resized(picture, size, box) for box in boxes])
+def decode_patches(ref: ImageRef, recipe: ImageRecipe, num: int) -> np.ndarray:
+    """uint8 [num, H, W, C]: the patches of `patch_boxes` at the recipe's size. Raises DataError."""
+    pixels = to_array(open_image(ref), channels=recipe.channels, background=recipe.background)
+    boxes, _ = patch_boxes(ref.id, pixels.shape[:2], recipe.size, num)
+    picture = Image.fromarray(pixels[..., 0] if recipe.channels == 1 else pixels)
+    return np.stack([resized(picture, recipe.size, box) for box in boxes])
 
 
 def _uniform(image_id: str, number: int) -> Iterator[float]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_cli.config import RunConfig
+from vae_cli.config import CompleteConfig
 from vae_cli.dataset.cache import ImageSet, load_patches
 from vae_cli.dataset.close_ups import sources, zoom_of
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.errors import DataError
-from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.recipe import ImageRecipe
 
 AUTO_PATCHES, AUTO_ZOOM = 8000, 1.5
 """So many, where half of the images are at least 2.8 times as large as the model."""
@@ -27,25 +27,24 @@ Sizes = list[tuple[int, int] | None]
 class CloseUps:
     """Of training images and of held-out ones, and the configuration with their number settled."""
 
-    config: RunConfig
+    config: CompleteConfig
     train: ImageSet | None = None
     validation: ImageSet | None = None
     notes: tuple[str, ...] = ()
 
 
 def cut_close_ups(
-    config: RunConfig,
+    config: CompleteConfig,
     train: tuple[ImageSet, Sequence[ImageRef]],
     validation: tuple[ImageSet, Sequence[ImageRef]],
     *,
     workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CloseUps:
-    """What a configuration of settled size and channels asks for; both sets come with the files that they were read
+    """What a configuration asks for; both sets come with the files that they were read
     from. `auto` asks for some where images are far larger than the model and there is a flow to be told how close they
     are."""
     size, total = config.data.image_size, config.data.patches
-    assert size is not None, "settled before"
     if total == 0 or (total == "auto" and config.training.flow_share == 0):
         return CloseUps(config.updated({"data": {"patches": 0}}))
     refs, sizes = _looked_at(*train, workers)
@@ -73,7 +72,7 @@ def _looked_at(images: ImageSet, refs: Sequence[ImageRef], workers: int) -> tupl
 
 
 def _cut(
-    config: RunConfig,
+    config: CompleteConfig,
     refs: Sequence[ImageRef],
     sizes: Sizes,
     total: int,
@@ -81,8 +80,8 @@ def _cut(
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageSet | None:
     """None where no image is large enough, or can be read any more."""
-    assert config.data.image_size is not None and config.data.channels != "auto"
-    chosen, num = sources(sizes, config.data.image_size, total)
+    recipe = ImageRecipe.of(config.data)
+    chosen, num = sources(sizes, recipe.size, total)
     if not chosen:
         return None
     try:
@@ -90,9 +89,7 @@ def _cut(
             [refs[number] for number in chosen],
             [sizes[number] or (0, 0) for number in chosen],
             num,
-            size=config.data.image_size,
-            channels=config.data.channels,
-            background=parse_color(config.data.background),
+            recipe,
             workers=workers,
             on_progress=on_progress,
         )

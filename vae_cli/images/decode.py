@@ -86,12 +86,6 @@ def inverted(image: Image.Image) -> Image.Image:
     return copy
 
 
-def decode(ref: ImageRef | Path, *, size: tuple[int, int], channels: int, fit: str, background: Colour) -> np.ndarray:
-    """uint8 [H, W, C] at model size. Raises DataError."""
-    image = open_image(ref, at_least=size)
-    return fit_to(to_array(image, channels=channels, background=background), size, fit, background)
-
-
 def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -> np.ndarray:
     """uint8 [H, W, C] of any Pillow mode: 16-bit grey scaled to 8 bit, alpha composited. ICC profiles are ignored."""
     if channels not in (1, 3):

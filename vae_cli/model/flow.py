@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_cli.config import RunConfig
+from vae_cli.config import CompleteConfig
 from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS
 from vae_cli.model.clusters import k_means_by_label
 from vae_cli.model.condition import Condition
@@ -300,11 +300,9 @@ def _trust_fills_of_old_models(module: nn.Module, tensors: dict[str, Tensor], pr
     tensors.setdefault(f"{prefix}fill_weight", torch.ones_like(module.fill_weight))
 
 
-def build_flow(config: RunConfig, shape: tuple[int, int, int], num_labels: int) -> LatentFlow:
-    """The flow of a completed configuration for first-layer latents of `shape` (C, h, w)."""
+def build_flow(config: CompleteConfig, shape: tuple[int, int, int], num_labels: int) -> LatentFlow:
+    """The flow of a configuration for first-layer latents of `shape` (C, h, w)."""
     image_size, channels = config.data.image_size, config.data.channels
-    if image_size is None or channels == "auto" or config.model.width == "auto":
-        raise ValueError("the configuration is not complete")
     # Half the VAE's width: what is known matters less often than what is not, and this net runs at every update.
     condition_width = max(NORM_GROUPS, config.model.width // 2)
     levels = pyramid(image_size, condition_width, _stride_of(image_size, shape))

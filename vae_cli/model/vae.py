@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vae_cli.config import LatentSpec, ModelConfig, RunConfig
+from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec
 from vae_cli.model import likelihoods
 from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, Level, pyramid
@@ -201,8 +201,8 @@ def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) 
     return max(stride, 2)
 
 
-def build_likelihood(config: ModelConfig, channels: int) -> Likelihood:
-    """The likelihood that the configuration names; `auto` has to be settled before."""
+def build_likelihood(config: CompleteModel, channels: int) -> Likelihood:
+    """The likelihood that the configuration names."""
     match config.likelihood.kind:
         case "bernoulli":
             return likelihoods.Bernoulli(channels)
@@ -212,15 +212,11 @@ def build_likelihood(config: ModelConfig, channels: int) -> Likelihood:
             return likelihoods.DiscretizedLogistic(channels)
         case "logistic_mixture":
             return likelihoods.LogisticMixture(channels, config.likelihood.components)
-        case _:
-            raise ValueError("model.likelihood.kind is still auto: complete the configuration first")
 
 
-def build_vae(config: RunConfig) -> VAE:
-    """The VAE of a completed configuration, its weights drawn from torch's global generator."""
+def build_vae(config: CompleteConfig) -> VAE:
+    """The VAE of a configuration, its weights drawn from torch's global generator."""
     image_size, channels, model = config.data.image_size, config.data.channels, config.model
-    if image_size is None or channels == "auto" or model.latents == "auto" or model.width == "auto":
-        raise ValueError("the configuration is not complete")
     levels = pyramid(image_size, model.width, coarsest_stride(model.latents, image_size))
     numbers = {level.stride: number for number, level in enumerate(levels)}
     latents = [

@@ -91,7 +91,7 @@ def _exported(
         )  # fmt: skip
     assert program is not None, "the exporter of torch.export returns its program"
     proto = program.model_proto
-    proto.metadata_props.add(key="vae", value=json.dumps({"step": model.step, "labels": list(model.label_names)}))
+    proto.metadata_props.add(key="vae", value=json.dumps({"step": model.facts.step, "labels": list(model.label_names)}))
     return bytes(proto.SerializeToString())
 
 

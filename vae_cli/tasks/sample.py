@@ -66,8 +66,8 @@ def learned_labels(model: Model) -> list[str]:
 
 
 def is_learned(model: Model, number: int) -> bool:
-    """Whether training images had this label, as far as the model remembers."""
-    return not model.label_images or model.label_images[number] > 0
+    """Whether training images had this label."""
+    return model.facts.label_images[number] > 0
 
 
 def _composed(name: str) -> str:

@@ -263,7 +263,7 @@ class Trainer:
 
     def _facts(self, step: int) -> Facts:
         inputs = self.inputs
-        return Facts(inputs.config, inputs.label_names, step, self.progress.phase, inputs.label_images)
+        return Facts(inputs.config, inputs.label_names, inputs.label_images, step, self.progress.phase)
 
     def _weights(self, phase: Phase, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights to store: the phase's tensors, and the frozen VAE's beside a flow."""
@@ -353,8 +353,7 @@ class Trainer:
         facts, path = self._facts(self.progress.step), self.run_path
         vae, flow = (module, None) if phase.name == "vae" else (self.vae, module)
         assert isinstance(vae, VAE) and (flow is None or isinstance(flow, LatentFlow))
-        return Model(facts.config, vae, flow, facts.label_names, facts.step, facts.phase, path, self.runtime,
-                           facts.label_images)  # fmt: skip
+        return Model(facts, vae, flow, path, self.runtime)
 
     # Ranks
 

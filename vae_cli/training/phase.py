@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vae_cli.config import RunConfig
+from vae_cli.config import CompleteConfig
 from vae_cli.dataset.batches import PATCH_EVERY, Batch
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.images.pixels import to_unit
@@ -72,7 +72,7 @@ class Phase(Protocol):
 class TrainingInputs:
     """What both phases share."""
 
-    config: RunConfig
+    config: CompleteConfig
     train: ImageSet
     validation: ImageSet
     label_names: tuple[str, ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_cli.config import LatentSpec, RunConfig
+from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, RunConfig, from_dict
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.cut_close_ups import cut_close_ups
@@ -18,6 +18,7 @@ from vae_cli.dataset.split import split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import Skipped
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
 from vae_cli.training.phase import TrainingInputs
@@ -34,7 +35,7 @@ OnProgress = Callable[[str, int, int], None]
 class Prepared:
     """Everything that training reads: the completed configuration and the two image sets."""
 
-    config: RunConfig
+    config: CompleteConfig
     train: ImageSet
     validation: ImageSet
     label_names: tuple[str, ...]
@@ -71,14 +72,12 @@ def prepare(
     parts = split_images(found.images)
     config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress)
 
+    recipe = ImageRecipe.of(CompleteData.model_validate(config.data.model_dump()))
+
     def load(refs: Any, name: str) -> ImageSet:
-        assert config.data.image_size is not None and config.data.channels != "auto"
         return load_images(
             refs,
-            size=config.data.image_size,
-            channels=config.data.channels,
-            fit=config.data.fit,
-            background=parse_color(config.data.background),
+            recipe,
             label_names=found.label_names,
             workers=workers,
             on_progress=(lambda done, total: on_progress(name, done, total)) if on_progress else None,
@@ -93,13 +92,13 @@ def prepare(
     if len(parts.train) == 1 and parts.train == parts.validation:
         notes.append("a single image: it is learned from and measured alike")
     failed = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
-    config, likelihood_note = _complete_likelihood(config, train.pixels)
+    complete, likelihood_note = _complete_likelihood(config, train.pixels)
     notes += [*likelihood_note, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
-    prepared = Prepared(config, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
+    prepared = Prepared(complete, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
     if not with_patches:
         return prepared
     cut = cut_close_ups(
-        config,
+        complete,
         (train, parts.train),
         (validation, parts.validation),
         workers=workers,
@@ -142,8 +141,8 @@ def _prepare_builtin(config: RunConfig) -> Prepared:
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
     config = _settled(config.updated({"data": {"patches": 0}}), (28, 28), 1)
-    config, notes = _complete_likelihood(config, train.pixels)
-    return Prepared(config, train, validation, label_names, notes=tuple(notes))
+    complete, notes = _complete_likelihood(config, train.pixels)
+    return Prepared(complete, train, validation, label_names, notes=tuple(notes))
 
 
 def _complete_geometry(
@@ -207,14 +206,18 @@ def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:
     return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
 
 
-def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[RunConfig, list[str]]:
-    """`auto`: Bernoulli for binary pixels, Gaussian for all others. Raises ConfigError for Bernoulli on grey data."""
+def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[CompleteConfig, list[str]]:
+    """Settles the last open setting: Bernoulli for binary pixels, Gaussian for all others, unless one was asked for.
+
+    Raises ConfigError for Bernoulli on grey data.
+    """
     kind, dynamic = config.model.likelihood.kind, config.data.binarize == "dynamic"
     if kind == "auto":
         is_binary = dynamic or binary_share(pixels) >= BINARY_SHARE
         kind = "bernoulli" if is_binary else "gaussian"
         why = "pixels are black or white" if is_binary else "pixels have grey levels"
-        return config.updated({"model": {"likelihood": {"kind": kind}}}), [f"likelihood: {kind} ({why})"]
+        settled = config.updated({"model": {"likelihood": {"kind": kind}}})
+        return from_dict(settled.as_dict(), CompleteConfig), [f"likelihood: {kind} ({why})"]
     if dynamic and kind != "bernoulli":
         raise ConfigError(
             f"model.likelihood.kind: {kind} with data.binarize dynamic; binarised pixels need bernoulli (or auto)"
@@ -224,4 +227,4 @@ def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[RunConf
             "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"
             "set data.binarize=dynamic to draw them as black and white, or use gaussian"
         )
-    return config, []
+    return from_dict(config.as_dict(), CompleteConfig), []

@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 from vae_cli.atomic import is_partial, write_atomically
 from vae_cli.checkpoint import checkpoints_in
-from vae_cli.config import RunConfig, dump_yaml, from_dict, read_layer
+from vae_cli.config import CompleteConfig, from_dict
+from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.training.prepare import Prepared
 
@@ -85,12 +86,12 @@ def describe(folder: Path, prepared: Prepared) -> None:
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
 
-def stored_config(folder: Path) -> RunConfig:
+def stored_config(folder: Path) -> CompleteConfig:
     """The configuration of a run. Raises ConfigError when there is no run, CheckpointError when it is damaged."""
     if not is_run(folder):
         raise ConfigError(f"--resume: {folder} is not a run folder; give the run with --out, or leave --resume out")
     try:
-        return from_dict(read_layer(folder / "config.yaml"))
+        return from_dict(read_layer(folder / "config.yaml"), CompleteConfig)
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({error})") from error
 

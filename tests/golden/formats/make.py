@@ -15,7 +15,7 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 def main() -> None:
     from tiny import filled, pictures, tiny_model
 
-    from vae_cli.checkpoint import FORMAT_VERSION, Facts, weights_of, write_checkpoint
+    from vae_cli.checkpoint import FORMAT_VERSION, weights_of, write_checkpoint
     from vae_cli.tasks.reconstruct import reconstruct
     from vae_cli.tasks.sample import sample
 
@@ -24,8 +24,7 @@ def main() -> None:
     small = {"model": {"latents": ladder, "flow": {"width": 8}}}
     model = tiny_model(small, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
-        facts = Facts(model.config, model.label_names, 6, "flow")
-        write_checkpoint(Path(folder) / "step", facts, weights_of(model.vae, model.flow), None)
+        write_checkpoint(Path(folder) / "step", model.facts, weights_of(model.vae, model.flow), None)
         shutil.copy(Path(folder) / "step" / "model.safetensors", FOLDER / f"format-{FORMAT_VERSION}.safetensors")
     answers = {
         "normal": next(sample(model, 1, seed=3, prior="normal", solver_steps=3)),
