@@ -66,10 +66,11 @@ class Request:
 def _as_settled(stored: "RunConfig", layer: "Layer") -> "RunConfig":
     """The stored configuration with what was asked for, except where the run has settled that by itself: what is
     `auto`, and a size that it has rounded for its latents or for those that the size asked for would have."""
+    from vae_cli.config import RunConfig, from_dict, merge
     from vae_cli.model.vae import auto_latents
     from vae_cli.training.prepare import rounded_size
 
-    config = stored.updated(layer)
+    config = from_dict(merge(stored.as_dict(), layer), RunConfig)  # in which things may be open again
     asked, settled = config.as_dict(), stored.as_dict()
     for section, names in _SETTLED.items():
         for name in names:
