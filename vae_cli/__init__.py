@@ -1,3 +1,45 @@
-"""vae: learn a variational autoencoder from a folder of images and put it to work."""
+"""vae: learn a variational autoencoder from a folder of images and put it to work.
+
+    import vae_cli
+
+    vae_cli.train("photos", out="runs/photos", time="10m").run()
+    model = vae_cli.load("runs/photos")
+    model.sample(16).grid().show()
+
+What is heavy (torch, NumPy) is imported when a name is first used, not by importing this package.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from vae_cli.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    OutOfMemoryError,
+    VaeError,
+    WriteError,
+)
+
+if TYPE_CHECKING:
+    from vae_cli.api.images import Images
+    from vae_cli.api.model import Model, load
 
 __version__ = "0.1.0"
+__all__ = ["CheckpointError", "ConfigError", "DataError", "DivergedError", "Images", "Model", "OutOfMemoryError",
+           "VaeError", "WriteError", "load"]  # fmt: skip
+
+_HOMES = {"Images": "vae_cli.api.images", "Model": "vae_cli.api.model", "load": "vae_cli.api.model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

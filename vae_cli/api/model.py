@@ -1,0 +1,203 @@
+"""A trained model as a Python object: every job that the commands do, on pictures in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vae_cli import checkpoint
+from vae_cli.api.images import Images, Pictures, hole_in, pictures_in, reduced
+from vae_cli.errors import ConfigError, DataError
+from vae_cli.files.stored_values import as_grey
+from vae_cli.images.colours import parse_color
+from vae_cli.images.decode import fit_to
+from vae_cli.tasks import denoise as denoising
+from vae_cli.tasks import encode as encoding
+from vae_cli.tasks import inpaint as inpainting
+from vae_cli.tasks import interpolate as interpolating
+from vae_cli.tasks import reconstruct as reconstructing
+from vae_cli.tasks import sample as sampling
+from vae_cli.tasks import style as styling
+from vae_cli.tasks.conditional_draws import Method
+from vae_cli.tasks.encode import Encoded
+from vae_cli.windows.picture_noise import estimate_sigma
+
+IMAGE_ID = "0"
+"""Stands for the name of a file, on which the noise of an image depends: equal calls give equal pictures."""
+
+
+class Model(checkpoint.Model):
+    """A trained model. Pictures are given as paths, PIL images, NumPy arrays (uint8, or float in 0..1) or tensors
+    [N, C, H, W], one or many, and come back as `Images`.
+
+    Every method raises DataError for pictures that cannot be used and ConfigError for an argument that cannot be met,
+    such as an unknown label.
+    """
+
+    def sample(
+        self,
+        num: int = 1,
+        *,
+        seed: int = 0,
+        label: str | None = None,
+        guidance: float | None = None,
+        temperature: float = 1.0,
+        prior: Literal["auto", "flow", "normal"] = "auto",
+        solver_steps: int | None = None,
+    ) -> Images:
+        """New pictures [num, H, W, C]; picture i depends on (seed, i), the label and the model alone.
+
+        guidance: how strictly the label is followed; 1 = off, by default 2 where a label is given.
+        """
+        strictness = guidance if guidance is not None else sampling.DEFAULT_GUIDANCE if label else 1.0
+        drawn = sampling.sample(self, num, seed=seed, temperature=temperature, prior=prior, solver_steps=solver_steps,
+                                label=label, guidance=strictness)  # fmt: skip
+        return Images(list(drawn))
+
+    def reconstruct(self, images: Pictures) -> Images:
+        """The pictures encoded and decoded again, [N, H, W, C] at the model's size."""
+        return Images(list(reconstructing.reconstruct(self, self._at_model_size(images))))
+
+    def inpaint(
+        self,
+        image: Pictures,
+        mask: Any,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        method: Method = "auto",
+        feather: float = 0.0,
+        solver_steps: int | None = None,
+    ) -> Images:
+        """Fills the hole of one picture of any size: [samples, H, W, C], different fills of the same hole.
+
+        mask: white (or True) marks the hole, in the size of the picture or of the same shape. Every pixel outside the
+        hole stays as it is, bit for bit. feather: pixels inside the hole over which the fill is blended in.
+        """
+        picture = self._one(image)
+        hole = hole_in(mask, picture.shape[:2])
+        channels = picture.shape[2]
+        as_model = pictures_in(picture, channels=self.channels, background=self._background)[0]
+        job = inpainting.Picture(IMAGE_ID, as_model, hole)
+        fills = inpainting.inpaint(self, [job], seed=seed, samples=samples, solver_steps=solver_steps,
+                                   feather=feather, method=method)  # fmt: skip
+        filled = []
+        for fill in fills:
+            pixels = as_grey(fill.pixels.reshape(-1, self.channels)).reshape(*hole.shape, 1)
+            pixels = fill.pixels if self.channels == channels else np.repeat(pixels, channels, axis=2)
+            filled.append(np.where(hole[:, :, None], _stored(pixels, picture.dtype), picture))
+        return Images(filled)
+
+    def denoise(self, images: Pictures, *, sigma: float | None = None, seed: int = 0, samples: int = 0) -> Images:
+        """Pictures without their noise, [N, H, W, C] as large as they are, in the model's channels.
+
+        sigma: standard deviation of the noise on the 0-255 scale, None = estimated for each picture. By default the
+        mean of all that may lie under the noise; with `samples`, that many different answers to each picture.
+        """
+        pictures = pictures_in(images, channels=self.channels, background=self._background)
+        return Images([
+            _stored(clean, picture.dtype)
+            for number, picture in enumerate(pictures)
+            for clean in denoising.denoise(
+                self, picture, sigma=estimate_sigma(picture) if sigma is None else sigma, image_id=str(number),
+                seed=seed, samples=samples,
+            )
+        ])  # fmt: skip
+
+    def style(
+        self,
+        images: Pictures,
+        *,
+        to: str | None = None,
+        like: Pictures | None = None,
+        unlike: Pictures | None = None,
+        strength: float | None = None,
+        seed: int = 0,
+    ) -> Images:
+        """Pictures with another look, [N, H, W, C] as large as they are, in the model's channels.
+
+        to: the label that they are carried to. like: pictures whose look they take on instead; unlike: those whose
+        look they give up, by default each one's own. strength: 0 keeps all of the content, 1 the least.
+        """
+        if (to is None) == (like is None) or (unlike is not None and like is None):
+            raise ConfigError("style: give either to=LABEL, or like=PICTURES and perhaps unlike=PICTURES")
+        pictures = pictures_in(images, channels=self.channels, background=self._background)
+        contents = [styling.Content(picture, str(number)) for number, picture in enumerate(pictures)]
+        styled = styling.restyle(contents, self._change(to, like, unlike, strength, seed))
+        return Images([_stored(each.pixels, picture.dtype) for each, picture in zip(styled, pictures, strict=True)])
+
+    def interpolate(
+        self,
+        *images: Pictures,
+        steps: int = 9,
+        mode: Literal["slerp", "lerp"] = "slerp",
+        loop: bool = False,
+    ) -> Images:
+        """A walk from each picture to the next, [N, H, W, C] at the model's size.
+
+        steps: frames a segment, both ends counted. loop: back to the first picture at the end.
+        """
+        ends = np.concatenate([self._at_model_size(image) for image in images]) if images else np.empty(0)
+        if len(ends) < 2 or steps < 2:
+            raise ConfigError("interpolate: give two pictures or more, and at least two steps")
+        latents = interpolating.ends_of_images(self, ends)
+        return Images(list(interpolating.interpolate(self, latents, steps=steps, mode=mode, loop=loop)))
+
+    def encode(self, images: Pictures) -> Encoded:
+        """The latents of pictures: for each layer, coarse to fine, means and standard deviations [N, C, h, w]."""
+        return encoding.encode_all(self, self._at_model_size(images))
+
+    def decode(self, latents: Encoded | np.ndarray | Sequence[np.ndarray]) -> Images:
+        """The pictures of latents, [N, H, W, C]: of `encode`'s, or of an array a layer [N, C, h, w] or [N, C · h · w].
+
+        An array [N, D] may hold all layers, one after another. Raises DataError for other shapes.
+        """
+        arrays = latents.means if isinstance(latents, Encoded) else latents
+        arrays = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
+        return Images(list(encoding.decode(self, encoding.latents_from(arrays, self.vae.latent_shapes))))
+
+    @property
+    def _background(self) -> tuple[int, int, int]:
+        return parse_color(self.config.data.background)
+
+    def _one(self, image: Pictures) -> np.ndarray:
+        """The only picture that is given, with the channels that it has."""
+        pictures = pictures_in(image, channels=None, background=self._background)
+        if len(pictures) != 1:
+            raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
+        return pictures[0]
+
+    def _at_model_size(self, images: Pictures) -> np.ndarray:
+        """uint8 [N, H, W, C] as training would have read them."""
+        pictures = pictures_in(images, channels=self.channels, background=self._background)
+        fit = self.config.data.fit
+        return np.stack([fit_to(reduced(picture), self.image_size, fit, self._background) for picture in pictures])
+
+    def _change(
+        self, to: str | None, like: Pictures | None, unlike: Pictures | None, strength: float | None, seed: int
+    ) -> styling.Change:
+        if to is not None:
+            chosen = styling.LABEL_STRENGTH if strength is None else strength
+            return styling.ToLabel.of(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
+        pictures = [None if given is None else pictures_in(given, channels=self.channels, background=self._background)
+                    for given in (like, unlike)]  # fmt: skip
+        assert pictures[0] is not None
+        chosen = styling.LIKE_STRENGTH if strength is None else strength
+        return styling.LikeLook.of(self, pictures[0], pictures[1], strength=chosen)
+
+
+def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """uint8 or uint16 of float pictures in 0..255."""
+    return np.rint(pixels * np.float32(np.iinfo(dtype).max / 255)).clip(0, np.iinfo(dtype).max).astype(dtype)
+
+
+def load(run: str | Path, *, device: str = "auto") -> Model:
+    """The model of a run folder, a checkpoint folder or a weights file, ready on a device.
+
+    device: auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. Raises ConfigError for a path that does not
+    exist or a device that this machine lacks, CheckpointError for a model that is damaged or of another format.
+    """
+    from vae_cli.jobs.open_model import open_model
+
+    return Model(**vars(open_model(Path(run), device)))
