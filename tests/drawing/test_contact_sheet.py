@@ -7,7 +7,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from vae_cli.drawing.contact_sheet import THUMBNAIL_SIDE, Row, Shown, contact_sheet, thumbnail, with_hole
+from vae_cli.drawing.contact_sheet import THUMBNAIL_SIDE, Figure, Row, contact_sheet, thumbnail, with_hole
 
 
 def page(*rows: Row) -> str:
@@ -16,7 +16,7 @@ def page(*rows: Row) -> str:
 
 def test_a_row_shows_its_pictures_and_links_to_the_files() -> None:
     red = thumbnail(np.full((400, 200, 3), (250, 0, 0), np.uint8))
-    text = page(Row("a.png", "ok", "ok", (Shown("before", red, "scans/a%20b.png"), Shown("hole", red))))
+    text = page(Row("a.png", "ok", "ok", (Figure("before", red, "scans/a%20b.png"), Figure("hole", red))))
     assert text.count("<img") == 2 and text.count("<a href=") == 1 and 'href="scans/a%20b.png"' in text
     found = re.search(r"data:image/jpeg;base64,([^\"]+)", text)
     assert found is not None

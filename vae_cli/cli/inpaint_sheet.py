@@ -13,7 +13,7 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.drawing.contact_sheet import Row, Shown
+    from vae_cli.drawing.contact_sheet import Figure, Row
 
 
 _TITLE, _HEAD_BYTES = "vae inpaint", 4096
@@ -68,19 +68,19 @@ def _rows(
         yield Row(printable(name), status, printable("; ".join(reasons) or status), pictures)
 
 
-def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: MaskSource) -> "Iterator[Shown]":
-    from vae_cli.drawing.contact_sheet import Shown, thumbnail, with_hole
+def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: MaskSource) -> "Iterator[Figure]":
+    from vae_cli.drawing.contact_sheet import Figure, thumbnail, with_hole
     from vae_cli.files.originals import open_original
 
     white = (255, 255, 255)
     original = open_original(damaged.item.ref.path)
     before = thumbnail(original.display_array(3, white))
-    yield Shown("before", before, _link(page, damaged.item.ref.path))
-    yield Shown("hole", with_hole(before, read_hole_of(damaged, original.display_size, masks)))
+    yield Figure("before", before, _link(page, damaged.item.ref.path))
+    yield Figure("hole", with_hole(before, read_hole_of(damaged, original.display_size, masks)))
     for number, target in enumerate(targets, start=1):
         if output.is_there(target):
             after = thumbnail(open_original(target).display_array(3, white))
-            yield Shown("after" if len(targets) == 1 else f"fill {number}", after, _link(page, target))
+            yield Figure("after" if len(targets) == 1 else f"fill {number}", after, _link(page, target))
 
 
 def _link(page: Path, path: Path) -> str:

@@ -1,36 +1,24 @@
-"""What all pages share: the frame around their content, and pictures that lie in the page itself."""
+"""HTML pages from the templates beside this file. They open without a network: pictures lie in the page itself."""
 
 import base64
-import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
-figure { display: inline-block; margin: 0 .75rem .5rem 0; vertical-align: top; }
-figcaption, .note { color: #888; font-size: 12px; }
-img { display: block; }
-"""
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("vae_cli.drawing"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters["base64"] = lambda content: base64.b64encode(content).decode()
 
 
-def page(title: str, content: Iterable[str], *, style: str = "") -> Iterator[str]:
-    """The whole document, piece by piece, so that thousands of pictures never lie in memory at once.
+def page(template: str, **values: Any) -> Iterator[str]:
+    """The page piece by piece, so that the pictures of a long one are never all in memory.
 
-    content: HTML; title: plain text.
+    Iterators among the values are read as the page gets to them. Text is escaped.
     """
-    yield (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
-    )
-    yield from content
-    yield "</body></html>\n"
-
-
-def img(content: bytes, kind: str, size: tuple[int, int], caption: str) -> str:
-    """An `img` of an encoded picture (kind: `png`, `jpeg`) shown with this width and height, pixels."""
-    source = base64.b64encode(content).decode()
-    return (
-        f'<img loading="lazy" width="{size[0]}" height="{size[1]}" alt="{html.escape(caption)}" '
-        f'src="data:image/{kind};base64,{source}">'
-    )
+    return _ENVIRONMENT.get_template(template).generate(values)
