@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,21 @@ def test_names_are_text_and_nothing_else() -> None:
     text = page(Row('<script>alert("x")</script>', "failed", "a < b & c"))
     assert "<script>" not in text and "&lt;script&gt;" in text and "a &lt; b &amp; c" in text
     assert "<title>a &lt;job&gt;</title>" in text
+
+
+def test_rows_are_taken_one_by_one_as_the_page_is_written() -> None:
+    """Thousands of rows of pictures must never be in memory together."""
+    taken: list[int] = []
+
+    def rows() -> Iterator[Row]:
+        for number in range(50):
+            taken.append(number)
+            yield Row(f"file-{number:02d}", "ok", "ok")
+
+    pieces = contact_sheet("job", rows())
+    for number in range(50):
+        assert any(piece == f"file-{number:02d}" for piece in pieces)
+        assert len(taken) == number + 1
 
 
 def test_small_pictures_are_not_enlarged_and_deep_ones_become_eight_bits() -> None:

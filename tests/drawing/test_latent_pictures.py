@@ -1,5 +1,6 @@
 """Pictures of latents: the directions that carry most come first, and what is drawn lies where it should."""
 
+import re
 from statistics import NormalDist
 
 import numpy as np
@@ -40,8 +41,10 @@ def test_units_are_ordered_by_what_they_carry() -> None:
     wanted = [0.5 * (np.square(means[:, unit]).mean() + stds[0, unit] ** 2 - 1) - np.log(stds[0, unit])
               for unit in (2, 0, 1)]  # fmt: skip
     np.testing.assert_allclose([row.kl_nats for row in rows], wanted, atol=1e-5)
-    assert rows[0].caption(is_only_layer=True) == f"unit 2: {wanted[0]:.1f} nats"
-    assert rows[0].caption(is_only_layer=False).startswith("layer 1 unit 2: ")
+    assert rows[0].caption == f"unit 2: {wanted[0]:.1f} nats"
+    ladder = tiny_model({"model": {"latents": list(LADDER)}})
+    captions = [row.caption for row in traversals(ladder, encode_all(ladder, pictures(5)))]
+    assert all(re.fullmatch(r"layer (1 unit|[2-4] direction) \d+: \d+\.\d nats", caption) for caption in captions)
 
 
 def test_a_walk_moves_one_unit_from_minus_three_to_three() -> None:

@@ -10,7 +10,6 @@ from vae_cli.cli import latent_files, loading, options, output
 from vae_cli.cli.inputs import Input, decoded, find_inputs
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
-from vae_cli.drawing import previews
 from vae_cli.errors import ConfigError
 from vae_cli.printable import shell_quoted
 
@@ -59,6 +58,8 @@ def encode(
     items = find_inputs(inputs, results, exclude=[pictures] if pictures else [], labels="auto")
     output.refuse_existing([path], overwrite=overwrite)
     model = loading.load(run, device, results.messages)
+    from vae_cli.drawing import previews
+
     drawn = [pictures / f"{name}.png" for name in previews.names_of_latents(model)] if pictures else []
     output.refuse_existing(drawn, overwrite=overwrite)
     found = list(results.messages.track(_encoded(model, items, results), "encode", len(items)))
@@ -103,6 +104,8 @@ def _write(
     latent_files.write(path, encoded, names, labels)
     results.gathered(names, path)
     if drawn:
+        from vae_cli.drawing import previews
+
         pictures = previews.latents(model, encoded, labels)
         for target in drawn:
             output.save_picture(pictures[target.stem], target)

@@ -9,7 +9,6 @@ import typer
 from vae_cli.cli import latent_files, loading, options, output
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.results import Results
-from vae_cli.drawing import label_sheet
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.printable import shell_quoted
 
@@ -80,6 +79,7 @@ def sample(
     if guidance is not None and not asked:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     model = loading.load(run, device, results.messages)
+    from vae_cli.drawing import label_sheet
     from vae_cli.tasks import sample as task
 
     used_prior = task.resolve_prior(model, prior)
@@ -167,6 +167,8 @@ def _write(
 ) -> None:
     """A grid, which of several labels is a sheet of named rows, or a file an image."""
     if as_grid:
+        from vae_cli.drawing import label_sheet
+
         drawn = list(images)
         count = len(drawn) // max(1, len(labels))
         rows = [drawn[start : start + count] for start in range(0, len(drawn), count)]

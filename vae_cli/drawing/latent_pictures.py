@@ -13,43 +13,37 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vae_cli.checkpoint import Model
+from vae_cli.files.new_pictures import to_image
 from vae_cli.metrics.latents import principal_directions
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import Encoded, decode
 
 NUM_ROWS, NUM_FRAMES, REACH = 10, 11, 3.0
-"""Of the traversals: the directions shown, the frames of each, and how many standard deviations to either side."""
+"""Of the traversals: the directions drawn, the frames of each, and how many standard deviations to either side."""
 SHEET_SIDE = 20
 """Images along a side of the manifold sheet."""
-MAP_PIXELS, LEGEND_PIXELS, DOT_PIXELS, THUMBNAIL_PIXELS = 640, 160, 7, 32
+MAP_PIXELS, LEGEND_PIXELS, DOT_PIXELS, THUMBNAIL_PIXELS, THUMBNAIL_GAP = 640, 160, 7, 32, 2
 MAX_POINTS, MAX_NAMES = 5000, 20
 CAPTION_POINTS, LEGEND_POINTS = 10, 14
-_SHARPNESS = 2
-"""Points are drawn so many times larger and reduced, which rounds them."""
-_GAP_PIXELS = 2
-_NEGLIGIBLE = 1e-9
-"""Share of the largest variance below which a direction is one of rounding."""
-_INK = (40, 40, 40)
+_OVERSAMPLING = 2
+"""Dots are drawn this much larger and then reduced, which smooths their edges."""
+_NEGLIGIBLE_SHARE = 1e-9
+"""Share of the largest variance below which a direction comes from rounding alone."""
 
 
 @dataclass(frozen=True)
 class Traversal:
-    """One way through the latents."""
+    """One walk through the latents."""
 
     layer: int
     number: int
     """Which unit of a vector; of a grid, which of its principal directions."""
-    is_direction: bool
     kl_nats: float
-    """What the posteriors say along this direction, on average."""
+    """How much the posteriors say along this direction, on average."""
+    caption: str
+    """What varies, numbered as in the arrays of `encode`, and how much it says."""
     frames: np.ndarray
     """uint8 [F, H, W, C], from -REACH to REACH standard deviations."""
-
-    def caption(self, *, is_only_layer: bool) -> str:
-        """What is moved, numbered as in the arrays of `encode`, and what it carries."""
-        kind = "direction" if self.is_direction else "unit"
-        layer = "" if is_only_layer else f"layer {self.layer + 1} "
-        return f"{layer}{kind} {self.number}: {self.kl_nats:.1f} nats"
 
 
 def is_plane(model: Model) -> bool:
@@ -67,27 +61,27 @@ def traversals(model: Model, encoded: Encoded) -> list[Traversal]:
     the posteriors' projections from N(0, 1), which is the prior along any direction; the standard deviation that a walk
     counts in is that of the posteriors taken together (for a unit that follows its prior: 1).
     """
+    shapes = model.vae.latent_shapes
     means = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.means]
     stds = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.stds]
     candidates = [
-        (_kl_nats(mean, std, direction), layer, number, direction)
-        for layer, (mean, std) in enumerate(zip(means, stds, strict=True))
-        for number, direction in enumerate(_directions(mean, model.vae.latent_shapes[layer]))
+        (_kl_nats(means[layer], stds[layer], direction), layer, number, direction)
+        for layer, shape in enumerate(shapes)
+        for number, direction in enumerate(_directions(means[layer], shape))
     ]
-    chosen = sorted(candidates, key=lambda candidate: candidate[:3], reverse=True)[:NUM_ROWS]
-    start = _most_ordinary(means)
+    candidates.sort(key=lambda candidate: candidate[:3], reverse=True)
+    points = torch.cat(means, dim=1)
+    start = int((points - points.mean(0)).square().sum(1).argmin())
     rows = []
-    for kl_nats, layer, number, direction in chosen:
-        moved = [mean[start].expand(NUM_FRAMES, -1) for mean in means]
-        moved[layer] = _walk(means[layer], stds[layer], direction, start)
-        latents = [part.float().reshape(-1, *shape) for part, shape in zip(moved, model.vae.latent_shapes, strict=True)]
+    for kl_nats, layer, number, direction in candidates[:NUM_ROWS]:
+        walk = [mean[start].expand(NUM_FRAMES, -1) for mean in means]
+        walk[layer] = _walk(means[layer], stds[layer], direction, start)
+        latents = [part.float().reshape(-1, *shape) for part, shape in zip(walk, shapes, strict=True)]
         frames = np.stack(list(decode(model, Latents(tuple(latents)))))
-        rows.append(Traversal(layer, number, not _is_vector(model.vae.latent_shapes[layer]), kl_nats, frames))
+        of_layer = f"layer {layer + 1} " if len(shapes) > 1 else ""
+        caption = f"{of_layer}{'unit' if _is_vector(shapes[layer]) else 'direction'} {number}: {kl_nats:.1f} nats"
+        rows.append(Traversal(layer, number, kl_nats, caption, frames))
     return rows
-
-
-def _is_vector(shape: tuple[int, ...]) -> bool:
-    return shape[1:] == (1, 1)
 
 
 def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
@@ -95,20 +89,24 @@ def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     font = ImageFont.load_default(CAPTION_POINTS)
     margin = math.ceil(max(font.getlength(caption) for caption in captions)) + 8
     wider = np.pad(sheet, ((0, 0), (margin, 0), (0, 0)), constant_values=255)
-    canvas = Image.fromarray(wider[:, :, 0] if wider.shape[2] == 1 else wider)
-    pen, height = ImageDraw.Draw(canvas), len(sheet) / len(captions)
+    image = to_image(wider)
+    pen, height = ImageDraw.Draw(image), len(sheet) / len(captions)
     for number, caption in enumerate(captions):
         pen.text((margin - 6, (number + 0.5) * height), caption, "black", font, anchor="rm")
-    return np.array(canvas).reshape(wider.shape)
+    return np.array(image).reshape(wider.shape)
+
+
+def _is_vector(shape: tuple[int, ...]) -> bool:
+    return shape[1:] == (1, 1)
 
 
 def _directions(mean: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[K, D] orthonormal directions of a layer worth a look, one at least."""
+    """[K, D] orthonormal directions of a layer that are worth a look, at least one."""
     axes = torch.eye(len(mean[0]), dtype=torch.float64)
     if _is_vector(shape):
         return axes
     directions, variances = principal_directions(mean, NUM_ROWS)
-    is_real = variances > _NEGLIGIBLE * variances.max()  # N images differ along N - 1 directions at most
+    is_real = variances > _NEGLIGIBLE_SHARE * variances.max()  # N images differ along N - 1 directions at most
     return directions[is_real] if is_real.any() else axes[:NUM_ROWS]
 
 
@@ -118,17 +116,11 @@ def _kl_nats(mean: Tensor, std: Tensor, direction: Tensor) -> float:
     return (0.5 * (place.square() + variance - 1 - variance.log())).mean().item()
 
 
-def _most_ordinary(means: Sequence[Tensor]) -> int:
-    """The image that is nearest to the mean of all."""
-    points = torch.cat(list(means), dim=1)
-    return int((points - points.mean(0)).square().sum(1).argmin())
-
-
 def _walk(mean: Tensor, std: Tensor, direction: Tensor, start: int) -> Tensor:
-    """[NUM_FRAMES, D] latents that differ along the direction only."""
+    """[NUM_FRAMES, D]: the latents of image `start`, changed along the direction only."""
     places = mean @ direction
-    spread = (places.var(correction=0) + (std.square() @ direction.square()).mean()).sqrt()
-    wanted = places.mean() + spread * torch.linspace(-REACH, REACH, NUM_FRAMES, dtype=torch.float64)
+    deviation = (places.var(correction=0) + (std.square() @ direction.square()).mean()).sqrt()
+    wanted = places.mean() + deviation * torch.linspace(-REACH, REACH, NUM_FRAMES, dtype=torch.float64)
     return mean[start] + (wanted - places[start])[:, None] * direction
 
 
@@ -153,14 +145,14 @@ def latent_map(model: Model, encoded: Encoded, labels: Sequence[str]) -> np.ndar
     decode to. The two latents of a model that has no more are the plane themselves.
     """
     points = torch.from_numpy(encoded.flat_means())
-    shown = np.unique(np.linspace(0, len(points) - 1, min(MAX_POINTS, len(points))).astype(int))
+    some = np.unique(np.linspace(0, len(points) - 1, min(MAX_POINTS, len(points))).astype(int))
     axes = torch.eye(2, dtype=torch.float64) if is_plane(model) else principal_directions(points, 2)[0]
-    plane = (points.double() @ axes.T).numpy()[shown]
+    plane = (points.double() @ axes.T).numpy()[some]
     if plane.shape[1] == 1:  # a single image or a single latent
-        plane = np.concatenate([plane, np.zeros_like(plane)], axis=1)
-    if not any(labels):
-        return _pinned(model, encoded, plane, shown)
-    return _dotted(plane, [labels[number] for number in shown])
+        plane = np.pad(plane, ((0, 0), (0, 1)))
+    return (
+        _map_of_dots(plane, [labels[i] for i in some]) if any(labels) else _map_of_pictures(model, encoded, plane, some)
+    )
 
 
 def _pixels_of(plane: np.ndarray, margin: int) -> np.ndarray:
@@ -170,30 +162,29 @@ def _pixels_of(plane: np.ndarray, margin: int) -> np.ndarray:
     return (MAP_PIXELS - 1) / 2 + (plane - (low + high) / 2) * scale * (1, -1)
 
 
-def _pinned(model: Model, encoded: Encoded, plane: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """A small picture in each cell of the map that a point lies in, of the first such point."""
+def _map_of_pictures(model: Model, encoded: Encoded, plane: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """A small picture in each cell of the map that an image lies in, of the first such image."""
     cells: dict[tuple[int, int], int] = {}
-    for number, place in zip(shown, _pixels_of(plane, THUMBNAIL_PIXELS // 2), strict=True):
-        column, row = (int(place[axis]) // THUMBNAIL_PIXELS for axis in (0, 1))
-        cells.setdefault((column, row), int(number))
+    for number, (x, y) in zip(numbers, _pixels_of(plane, THUMBNAIL_PIXELS // 2).astype(int), strict=True):
+        cells.setdefault((x // THUMBNAIL_PIXELS * THUMBNAIL_PIXELS, y // THUMBNAIL_PIXELS * THUMBNAIL_PIXELS), number)
     chosen = list(cells.values())
     pictures = decode(model, Latents(tuple(torch.from_numpy(layer[chosen]) for layer in encoded.means)))
     canvas = Image.new("RGB", (MAP_PIXELS, MAP_PIXELS), "white")
-    for (column, row), pixels in zip(cells, pictures, strict=True):
-        small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
-        small.thumbnail((THUMBNAIL_PIXELS - _GAP_PIXELS, THUMBNAIL_PIXELS - _GAP_PIXELS))
-        canvas.paste(small, (column * THUMBNAIL_PIXELS, row * THUMBNAIL_PIXELS))
+    for corner, pixels in zip(cells, pictures, strict=True):
+        small = to_image(pixels).convert("RGB")
+        small.thumbnail((THUMBNAIL_PIXELS - THUMBNAIL_GAP, THUMBNAIL_PIXELS - THUMBNAIL_GAP))
+        canvas.paste(small, corner)
     return np.array(canvas)
 
 
-def _dotted(plane: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+def _map_of_dots(plane: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Coloured points, and the names of the most frequent labels beside them."""
     names = [name for name, _ in Counter(filter(None, labels)).most_common()]
     colours = {name: _colour(number, len(names)) for number, name in enumerate(sorted(names))} | {"": (190, 190, 190)}
-    points = Image.new("RGB", (MAP_PIXELS * _SHARPNESS, MAP_PIXELS * _SHARPNESS), "white")
-    pen, radius = ImageDraw.Draw(points), DOT_PIXELS * _SHARPNESS / 2
-    places = (_pixels_of(plane, DOT_PIXELS) + 0.5) * _SHARPNESS
-    for number in np.random.default_rng(0).permutation(len(places)):  # else the last label would lie on top
+    points = Image.new("RGB", (MAP_PIXELS * _OVERSAMPLING, MAP_PIXELS * _OVERSAMPLING), "white")
+    pen, radius = ImageDraw.Draw(points), DOT_PIXELS * _OVERSAMPLING / 2
+    places = (_pixels_of(plane, DOT_PIXELS) + 0.5) * _OVERSAMPLING
+    for number in np.random.default_rng(0).permutation(len(places)):  # in order, the last label would lie on top
         x, y = places[number]
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), colours[labels[number]])
     canvas = Image.new("RGB", (MAP_PIXELS + LEGEND_PIXELS, MAP_PIXELS), "white")
@@ -209,11 +200,11 @@ def _colour(number: int, count: int) -> tuple[int, int, int]:
 
 
 def _write_legend(pen: ImageDraw.ImageDraw, colours: dict[str, tuple[int, int, int]], num_names: int) -> None:
-    font = ImageFont.load_default(LEGEND_POINTS)
+    font, ink = ImageFont.load_default(LEGEND_POINTS), (40, 40, 40)
     left, line = MAP_PIXELS + 8, 22
     for number, (name, colour) in enumerate(colours.items()):
         top = 12 + number * line
         pen.ellipse((left, top + 4, left + DOT_PIXELS, top + 4 + DOT_PIXELS), colour)
-        pen.text((left + 16, top), "".join(letter if letter.isprintable() else "?" for letter in name), _INK, font)
+        pen.text((left + 16, top), "".join(letter if letter.isprintable() else "?" for letter in name), ink, font)
     if num_names > len(colours):
-        pen.text((left, 12 + len(colours) * line), f"and {num_names - len(colours)} more", _INK, font)
+        pen.text((left, 12 + len(colours) * line), f"and {num_names - len(colours)} more", ink, font)
