@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from vae_cli.drawing.label_sheet import folder_names, sheet
 from vae_cli.metrics import classifier
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE
 
@@ -142,21 +140,3 @@ def test_samples_named_by_a_classifier(vae, run: Path, photos: Path, monkeypatch
     assert facts["label_accuracy"] == pytest.approx(sum(shares) / 2) and 0 <= facts["classifier_accuracy"] <= 1
     text = vae(*words).stdout
     assert "samples named so" in text and "samples of labels named rightly" in text
-
-
-def test_a_sheet_of_names_in_any_script() -> None:
-    names = ["plain", "käse", "日本", "\udcff", "line\nbreak", "x" * 300, "🐈", ""]
-    image = np.full((8, 8, 3), 200, np.uint8)
-    made = sheet(names, [[image] * 2] * len(names))
-    assert made.shape[2] == 3 and made.shape[0] >= 8 * len(names) and made.shape[1] < 500
-    assert (made[:, -18:] == 200).all(axis=2).sum() == 2 * 64 * len(names)
-    Image.fromarray(made)
-
-
-def test_folders_named_by_labels() -> None:
-    labels = ["Cat", "cat", "../../etc", "a/b", "a:b", "..", "", "x" * 300, "文" * 300, "cat-2"]
-    found = folder_names(labels)
-    assert found[:2] == ["Cat", "cat-2"]
-    assert len({name.casefold() for name in found}) == len(labels)
-    for name in found:
-        assert Path(name).name == name and name.strip(".") and len(name.encode()) <= 255
