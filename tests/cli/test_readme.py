@@ -124,6 +124,6 @@ def test_every_file_in_the_readme_exists_and_every_sample_is_shown() -> None:
 def test_the_tree_names_every_room() -> None:
     tree = re.search(r"^vae_cli/\n(.*?)^tests/", README, re.DOTALL | re.MULTILINE)
     assert tree is not None
-    named = set(re.findall(r"^  ([\w.]+(?: [\w.]+\.py)*)", tree[1], re.MULTILINE))
-    rooms = {path.name for path in (ROOT / "vae_cli").iterdir() if path.is_dir() and path.name[0] != "_"}
-    assert rooms <= {name for words in named for name in words.split()}
+    named = {name.rstrip("/") for name in re.findall(r"(?<=[ \n])[a-z_]+(?:/|\.py)", "\n" + tree[1])}
+    present = {path.name for path in (ROOT / "vae_cli").iterdir() if path.name[0] != "_"}
+    assert named <= present and {name for name in present if not name.endswith(".py")} <= named
