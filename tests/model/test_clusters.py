@@ -1,12 +1,14 @@
 """k-means, the clusters that a flow finds in its latents, and how samples are spread over them."""
 
+from collections.abc import Sequence
+
 import torch
 from tiny import tiny_flow, tiny_vae
 from torch import Tensor
 
-from vae_cli.model.clusters import k_means, k_means_by_label, nearest
+from vae_cli.model.clusters import MIN_CLUSTER_SIZE, k_means, k_means_by_label, nearest
 from vae_cli.model.condition import Condition
-from vae_cli.model.flow import MIN_CLUSTER_SIZE, LatentFlow
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import clusters_of_images, latents_of_images
 
 CENTERS = torch.tensor([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
@@ -81,6 +83,13 @@ def clustered(num: int = 400) -> tuple[LatentFlow, Tensor]:
     return flow, z
 
 
+def drawn_clusters(
+    flow: LatentFlow, numbers: Sequence[int], label: int = -1, guidance: float = 1.0, seed: int = 7
+) -> Tensor:
+    """Of images of one label."""
+    return clusters_of_images(flow, seed, numbers, [label] * len(numbers), guidance)
+
+
 def test_counts_of_all_and_of_each_label() -> None:
     flow, z = clustered()
     member = flow.cluster_of(z, torch.full((len(z),), -1))
@@ -95,15 +104,15 @@ def test_few_images_make_few_clusters_or_none() -> None:
     assert (flow.cluster_counts[-1] > 0).sum() <= 3
     none, z = clustered(MIN_CLUSTER_SIZE - 1)
     assert none.cluster_of(z, torch.zeros(len(z), dtype=torch.int64)).tolist() == [-1] * len(z)
-    assert clusters_of_images(none, 0, [0, 1]).tolist() == [-1, -1]
+    assert drawn_clusters(none, [0, 1]).tolist() == [-1, -1]
 
 
 def test_samples_take_clusters_as_often_as_images_do() -> None:
     flow, _ = clustered()
-    drawn = clusters_of_images(flow, 7, list(range(3000)))
+    drawn = drawn_clusters(flow, range(3000))
     share = torch.bincount(drawn, minlength=8) / 3000
     torch.testing.assert_close(share, flow.cluster_counts[-1] / 400, rtol=0, atol=0.04)
-    of_label = set(clusters_of_images(flow, 7, list(range(300)), 1).tolist())
+    of_label = set(drawn_clusters(flow, range(300), 1).tolist())
     assert of_label <= set(flow.cluster_counts[1].nonzero().flatten().tolist())
 
 
@@ -111,7 +120,7 @@ def test_guidance_weighs_clusters_by_how_much_they_are_the_labels_own() -> None:
     flow, _ = clustered()
     flow.cluster_counts[:] = torch.tensor([[0.0] * 8, [30, 10, 10] + [0] * 5, [30, 20, 40, 60] + [0] * 4])
     plain, none, twice, huge = (
-        torch.bincount(clusters_of_images(flow, 7, list(range(3000)), 1, guidance), minlength=8) / 3000
+        torch.bincount(drawn_clusters(flow, range(3000), 1, guidance), minlength=8) / 3000
         for guidance in (1.0, 0.0, 2.0, 500.0)
     )
     tolerance = {"rtol": 0, "atol": 0.04}
@@ -124,17 +133,15 @@ def test_guidance_weighs_clusters_by_how_much_they_are_the_labels_own() -> None:
 def test_each_image_may_have_its_own_label() -> None:
     flow, _ = clustered()
     mixed = clusters_of_images(flow, 7, [5, 5, 5], [0, 1, -1])
-    assert mixed.tolist() == [clusters_of_images(flow, 7, [5], label).item() for label in (0, 1, -1)]
+    assert mixed.tolist() == [drawn_clusters(flow, [5], label).item() for label in (0, 1, -1)]
 
 
 def test_an_images_cluster_depends_on_seed_and_number_alone() -> None:
     flow, _ = clustered()
-    many = clusters_of_images(flow, 7, [0, 1, 2, 3, 4])
-    assert clusters_of_images(flow, 7, [3]).item() == many[3]
-    assert clusters_of_images(flow, 7, [4, 0]).tolist() == [many[4], many[0]]
-    assert (
-        clusters_of_images(flow, 8, list(range(50))).tolist() != clusters_of_images(flow, 7, list(range(50))).tolist()
-    )
+    many = drawn_clusters(flow, range(5))
+    assert drawn_clusters(flow, [3]).item() == many[3]
+    assert drawn_clusters(flow, [4, 0]).tolist() == [many[4], many[0]]
+    assert drawn_clusters(flow, range(50), seed=8).tolist() != drawn_clusters(flow, range(50)).tolist()
 
 
 @torch.inference_mode()

@@ -29,7 +29,10 @@ def test_seeds_images_and_layers_differ() -> None:
 
 def test_noise_is_standard_normal_times_the_temperature() -> None:
     vae = tiny_vae()
-    cold, warm = (noise_of_images(vae, 0, list(range(1500)), temperature).noise[0] for temperature in (0.5, 1.0))
+    cold, warm = (
+        latents_of_images(vae, None, 0, range(1500), device=torch.device("cpu"), temperature=temperature).noise[0]
+        for temperature in (0.5, 1.0)
+    )
     torch.testing.assert_close(cold, 0.5 * warm)
     assert abs(warm.mean()) < 0.03 and abs(warm.std() - 1) < 0.03
 

@@ -116,7 +116,8 @@ def test_the_bound_is_the_mean_of_the_log_weights(form: str) -> None:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_repeated_rows_keep_their_memory_format(memory_format: torch.memory_format) -> None:
     rows = torch.rand(3, 4, 5, 6).contiguous(memory_format=memory_format)
-    many = repeated(rows, 2)
+    many, again, other = repeated([rows, rows, rows + 1], 2)
+    assert many is again and torch.equal(other, many + 1), "layers that share a tensor share its copy"
     assert many.is_contiguous(memory_format=memory_format)
     assert torch.equal(many, rows[torch.tensor([0, 0, 1, 1, 2, 2])])
 

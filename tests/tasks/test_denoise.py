@@ -68,7 +68,7 @@ def test_any_size_comes_back_in_its_size(model: Model, size: tuple[int, int]) ->
 def test_windows_are_put_back_where_they_came_from(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a refiner that returns what it sees, the picture is what it was, however many windows it takes."""
     assert model.flow is not None
-    monkeypatch.setattr(type(model.flow), "refine", lambda self, decoded, view, time: view.pixels)
+    monkeypatch.setattr(type(model.flow), "refine", lambda self, decoded, known, time: known.pixels)
     image = np.random.default_rng(0).integers(0, 256, (31, 22, 1), dtype=np.uint8)
     np.testing.assert_allclose(one(model, image), image, atol=1e-3)
     wide = image.astype(np.uint16) * 257
@@ -98,13 +98,13 @@ def test_all_pixels_are_told_with_their_noise(model: Model, monkeypatch: pytest.
     seen: list[Condition] = []
     real = type(model.flow).refine
 
-    def refine(self, decoded, view, time):  # type: ignore[no-untyped-def]
-        seen.append(view)
-        return real(self, decoded, view, time)
+    def refine(self, decoded, known, time):  # type: ignore[no-untyped-def]
+        seen.append(known)
+        return real(self, decoded, known, time)
 
     monkeypatch.setattr(type(model.flow), "refine", refine)
     one(model, pictures(1)[0], sigma=12.5)
-    assert all((view.observed == 1).all() and (view.noise_sigma == 12.5).all() for view in seen) and seen
+    assert all((known.observed == 1).all() and (known.noise_sigma == 12.5).all() for known in seen) and seen
 
 
 @pytest.mark.parametrize("samples", [0, 2])

@@ -13,7 +13,13 @@ from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
-from vae_cli.tasks.latent_statistics import FEW_PICTURES, MAX_RATIO, Look, look_of, moved, stacked, towards
+from vae_cli.tasks.latent_statistics import (
+    FEW_PICTURES,
+    MAX_RATIO,
+    LatentStatistics,
+    towards_statistics,
+    with_statistics,
+)
 from vae_cli.tasks.style import (
     CONTRAST,
     MAX_GUIDANCE,
@@ -237,17 +243,17 @@ def latents(model: Model, images: Sequence[np.ndarray]) -> Latents:
         return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
 
 
-def look(model: Model, images: Sequence[np.ndarray]) -> Look:
-    return look_of(model, (Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)) for image in images))
+def statistics(model: Model, images: Sequence[np.ndarray]) -> LatentStatistics:
+    return LatentStatistics.of(model, (Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)) for image in images))
 
 
 @pytest.mark.parametrize("layers", [(), LADDER, VECTOR], ids=["grid", "ladder", "vector"])
-def test_a_look_is_moved_onto_another(layers: tuple[Any, ...]) -> None:
+def test_statistics_are_matched(layers: tuple[Any, ...]) -> None:
     """Of any kind of latents: afterwards mean and scale of every channel are the target's."""
     model = tiny_model({"model": {"latents": list(layers)}} if layers else {})
     contents, styles = pictures(6, seed=1), pictures(9, seed=2)
-    source, target = look(model, contents), look(model, styles)
-    after = moved(latents(model, contents), source, target, 1.0, by_place=False)
+    source, target = statistics(model, contents), statistics(model, styles)
+    after = with_statistics(latents(model, contents), source, target, 1.0, by_place=False)
     for number, z in enumerate(after.noise):
         torch.testing.assert_close(z.mean((0, 2, 3)), target.means[number].flatten(), atol=1e-4, rtol=1e-4)
         ratio = target.scales[number] / source.scales[number]
@@ -258,24 +264,24 @@ def test_a_look_is_moved_onto_another(layers: tuple[Any, ...]) -> None:
 
 
 def test_what_never_varies_is_not_scaled() -> None:
-    flat = Look(
+    flat = LatentStatistics(
         (torch.zeros(1, 2, 1, 1),), (torch.zeros(1, 2, 1, 1),), (torch.tensor([0.0, 1.0])[None, :, None, None],)
     )
-    wild = Look((torch.ones(1, 2, 1, 1),), (torch.ones(1, 2, 1, 1),), (torch.full((1, 2, 1, 1), 50.0),))
+    wild = LatentStatistics((torch.ones(1, 2, 1, 1),), (torch.ones(1, 2, 1, 1),), (torch.full((1, 2, 1, 1), 50.0),))
     z = Latents((torch.full((1, 2, 1, 1), 2.0),))
-    found = moved(z, flat, wild, 1.0, by_place=False).noise[0].flatten()
+    found = with_statistics(z, flat, wild, 1.0, by_place=False).noise[0].flatten()
     assert found.tolist() == [3.0, 1 + 2 * MAX_RATIO]
 
 
 def test_strength_is_the_share_of_the_way(model: Model) -> None:
     z = latents(model, pictures(2))
-    source, target = look(model, pictures(2)), look(model, pictures(4, seed=3))
-    whole, half = (moved(z, source, target, strength, by_place=False).noise[0] for strength in (1.0, 0.5))
+    source, target = statistics(model, pictures(2)), statistics(model, pictures(4, seed=3))
+    whole, half = (with_statistics(z, source, target, strength, by_place=False).noise[0] for strength in (1.0, 0.5))
     torch.testing.assert_close(half, (z.noise[0] + whole) / 2)
 
 
 def test_places_count_the_more_the_more_pictures_there_are(model: Model) -> None:
-    few, many = look(model, pictures(1)), look(model, list(pictures(1)) * (3 * FEW_PICTURES))
+    few, many = statistics(model, pictures(1)), statistics(model, list(pictures(1)) * (3 * FEW_PICTURES))
     trust = [((found.places[0] - found.means[0]).norm() / z).item()
              for found in (few, many)
              for z in [(latents(model, pictures(1)).noise[0] - found.means[0]).norm()]]  # fmt: skip
@@ -285,22 +291,24 @@ def test_places_count_the_more_the_more_pictures_there_are(model: Model) -> None
 def test_each_picture_of_a_set_counts_alike(model: Model) -> None:
     """However large it is."""
     small, large = np.full((8, 8, 1), 20, np.uint8), np.full((40, 8, 1), 220, np.uint8)
-    alone = [look(model, [image]).means[0] for image in (small, large)]
-    torch.testing.assert_close(look(model, [small, large]).means[0], (alone[0] + alone[1]) / 2)
+    alone = [statistics(model, [image]).means[0] for image in (small, large)]
+    torch.testing.assert_close(statistics(model, [small, large]).means[0], (alone[0] + alone[1]) / 2)
 
 
 def test_rows_keep_their_own_look(model: Model) -> None:
     z = latents(model, pictures(2))
-    looks, target = [look(model, [image]) for image in pictures(2)], look(model, pictures(4, seed=3))
-    together = moved(z, stacked(looks), target, 1.0, by_place=False).noise[0]
+    looks, target = [statistics(model, [image]) for image in pictures(2)], statistics(model, pictures(4, seed=3))
+    together = with_statistics(z, LatentStatistics.joined(looks), target, 1.0, by_place=False).noise[0]
     for row, own in enumerate(looks):
         one = Latents(tuple(layer[row : row + 1] for layer in z.noise))
-        torch.testing.assert_close(together[row : row + 1], moved(one, own, target, 1.0, by_place=False).noise[0])
+        torch.testing.assert_close(
+            together[row : row + 1], with_statistics(one, own, target, 1.0, by_place=False).noise[0]
+        )
 
 
 def test_a_look_needs_pictures(model: Model) -> None:
     with pytest.raises(ValueError, match="no picture"):
-        look_of(model, [])
+        LatentStatistics.of(model, [])
 
 
 def test_one_pictures_look_goes_to_another_whose_content_stays() -> None:
@@ -310,7 +318,7 @@ def test_one_pictures_look_goes_to_another_whose_content_stays() -> None:
     sizes = torch.tensor([0.1, 0.5, 2.0, 8.0]).reshape(1, 4, 1, 1)
     others = Latents((torch.randn(6, 3, 1, 1), 2 + sizes * torch.randn(6, 4, 5, 5)))
     shares = torch.tensor([0, 0.3, 0.6, 1, 1.5, 3])
-    vector, new = towards(z, others, shares).noise
+    vector, new = towards_statistics(z, others, shares).noise
     assert torch.equal(vector, z.noise[0]), "there is nothing else to tell its picture by"
     own, new, other = (layer.flatten(2) for layer in (z.noise[1], new, others.noise[1]))
     way = shares[:, None]

@@ -16,14 +16,14 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.flow import FILL_TEMPERATURE
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import conditional_draws
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
 from vae_cli.tasks.encode import expected_images
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, even_shares, interpolate, way_between
 from vae_cli.tasks.reconstruct import reconstruct, reconstruct_draws
 from vae_cli.tasks.sample import resolve_prior, sample
-from vae_cli.windows.around_holes import windows
+from vae_cli.windows.around_holes import windows_around
 
 DEEP: Layer = {"model": {"latents": list(LADDER)}}
 
@@ -123,7 +123,7 @@ def test_steps_are_even(model: Model, mode: str) -> None:
     def ratio(shares: torch.Tensor) -> float:
         """Largest over smallest step."""
         latents = way(torch.zeros(len(shares), dtype=torch.long), shares)
-        steps = torch.cat(list(expected_images(model, latents))).diff(dim=0).square().mean((1, 2, 3)).sqrt()
+        steps = torch.stack(list(expected_images(model, latents))).diff(dim=0).square().mean((1, 2, 3)).sqrt()
         return (steps.max() / steps.min()).item()
 
     shares, plain = even_shares(model, way, 17), torch.linspace(0, 1, 17)
@@ -170,7 +170,7 @@ def test_a_fill_does_not_depend_on_what_else_is_filled(model: Model) -> None:
     jobs = [Picture(f"{number}.png", image, scratches_of(image)) for number, image in enumerate(images)]
     together = list(inpaint(model, jobs, samples=3))
     assert [(fill.picture.id, fill.number) for fill in together] == [(job.id, k) for job in jobs for k in range(3)]
-    assert len(windows(jobs[-1].hole, model.image_size)) > 1
+    assert len(windows_around(jobs[-1].hole, model.image_size)) > 1
     for number, job in enumerate(jobs):
         for alone, same in zip(inpaint(model, [job], samples=3), together[3 * number :], strict=False):
             assert np.array_equal(alone.pixels, same.pixels)
@@ -230,7 +230,7 @@ def test_fills_are_weighed_by_what_the_model_holds(model: Model) -> None:
 def test_a_fill_keeps_what_is_known_as_it_is(model: Model, method: Method) -> None:
     """Else an enlarged fill would mix with what the model makes of known pixels."""
     x, observed = torch.rand(CHUNK, 1, 8, 8) * 2 - 1, (torch.rand(CHUNK, 1, 8, 8) > 0.5).float()
-    noise = noise_chunk([paired_noise(model.vae, number, 1) for number in range(CHUNK)])
+    noise = Latents.joined([paired_noise(model.vae, number, 1) for number in range(CHUNK)])
     filled = fill_pictures(model, x, observed, noise, method=method)
     torch.testing.assert_close(filled * observed, x * observed, atol=1e-6, rtol=0)
     assert not torch.equal(filled, x)

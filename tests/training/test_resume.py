@@ -361,7 +361,7 @@ def test_large_images_are_looked_at_in_smaller_chunks(monkeypatch: pytest.Monkey
 
 def test_large_grids_are_calibrated_with_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, (vae, flow), drawn = tiny_inputs(tiny_config()), tiny_flow(), []
-    monkeypatch.setattr(flow, "calibrate", lambda z, *_, **__: drawn.append(len(z)))
+    monkeypatch.setattr(flow_phase, "calibrate_noise", lambda flow, z, *_, **__: drawn.append(len(z)))
     positions = flow.shape[1] * flow.shape[2]
     for full_grid in (positions, positions // 4, 0):
         monkeypatch.setattr(flow_phase, "FULL_GRID", full_grid)

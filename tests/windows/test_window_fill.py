@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_cli.model.continuation import membrane
 from vae_cli.windows import around_holes as windows_module
-from vae_cli.windows.around_holes import Box, Window, windows
+from vae_cli.windows.around_holes import Box, Window, windows_around
 from vae_cli.windows.window_fill import Filling, blend, from_window, to_window
 
 SIDES = st.integers(1, 70)
@@ -39,11 +39,12 @@ def fill_picture(
     *,
     feather: float = 0.0,
 ) -> np.ndarray:
-    """The pixels of a filling whose every window is answered by a function of its view and its number."""
-    filling = Filling(image, hole, windows(hole, model_size), model_size, feather=feather)
+    """The pixels of a filling whose every window is answered by a function of x, observed and its number."""
+    filling = Filling(image, hole, windows_around(hole, model_size), model_size, feather=feather)
     for index in range(len(filling.windows)):
         assert not filling.is_complete
-        filling.answer(index, fill_window(*filling.view(index), index))
+        x, observed, _ = filling.inputs(index)
+        filling.answer(index, fill_window(x[None], observed[None], index)[0])
     assert filling.is_complete
     return filling.pixels
 
@@ -56,7 +57,7 @@ def random_image(size: tuple[int, int], channels: int = 3, seed: int = 0) -> np.
 @given(holes(), MODEL_SIZES)
 def test_windows_cover_every_hole_pixel(hole: np.ndarray, model_size: tuple[int, int]) -> None:
     covered = np.zeros(hole.shape, int)
-    for window in windows(hole, model_size):
+    for window in windows_around(hole, model_size):
         for target in window.targets:
             assert target.inside(hole.shape) == target
             assert window.top <= target.top and target.top + target.height <= window.top + window.height
@@ -68,7 +69,7 @@ def test_windows_cover_every_hole_pixel(hole: np.ndarray, model_size: tuple[int,
 @settings(max_examples=150)
 @given(holes(), MODEL_SIZES)
 def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_size: tuple[int, int]) -> None:
-    for window in windows(hole, model_size):
+    for window in windows_around(hole, model_size):
         scale = window.height / model_size[0]
         assert abs(window.width - scale * model_size[1]) <= max(1, model_size[1] / model_size[0]) + 1e-6
         for start, length, side in (
@@ -88,7 +89,7 @@ def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_s
 def test_picture_of_model_size_is_seen_whole_and_exactly(size: tuple[int, int], data: st.DataObject) -> None:
     hole = np.random.default_rng(data.draw(st.integers(0, 999))).random(size) < data.draw(st.floats(0.01, 0.99))
     hole[0, 0] = True
-    (window,) = windows(hole, size)
+    (window,) = windows_around(hole, size)
     assert (window.top, window.left, window.height, window.width) == (0, 0, *size)
     image = random_image(size)
     x, observed = to_window(image, hole, window, size)
@@ -107,7 +108,7 @@ def test_picture_of_model_size_is_seen_whole_and_exactly(size: tuple[int, int], 
 def test_values_under_the_hole_are_never_seen(hole: np.ndarray, model_size: tuple[int, int], seed: int) -> None:
     image, other = random_image(hole.shape, 1), random_image(hole.shape, 1)
     other[hole] = random_image(hole.shape, 1, seed + 1)[hole]
-    for window in windows(hole, model_size):
+    for window in windows_around(hole, model_size):
         x, observed = to_window(image, hole, window, model_size)
         other_x, other_observed = to_window(other, hole, window, model_size)
         assert torch.equal(x, other_x) and torch.equal(observed, other_observed)
@@ -126,7 +127,7 @@ def test_a_scratch_across_a_picture_is_seen_at_its_own_resolution() -> None:
     hole = np.zeros((300, 400), bool)
     hole[np.arange(300), np.arange(300)] = hole[np.arange(300), np.arange(300) + 1] = True
     hole[150:152] = True
-    found = windows(hole, (32, 32))
+    found = windows_around(hole, (32, 32))
     assert {(window.height, window.width) for window in found} == {(32, 32)} and len(found) > 20
     covered = np.zeros(hole.shape, int)
     for window in found:
@@ -138,9 +139,9 @@ def test_a_scratch_across_a_picture_is_seen_at_its_own_resolution() -> None:
 def test_a_thick_stroke_is_seen_less_closely_and_a_blot_as_a_whole() -> None:
     hole = np.zeros((300, 400), bool)
     hole[140:152, 20:380] = True
-    assert {window.height for window in windows(hole, (32, 32))} == {64}
+    assert {window.height for window in windows_around(hole, (32, 32))} == {64}
     hole[90:200, 100:200] = True
-    assert len(windows(hole, (32, 32))) == 1
+    assert len(windows_around(hole, (32, 32))) == 1
 
 
 def test_known_colour_does_not_mix_with_the_hole() -> None:
@@ -177,7 +178,7 @@ def test_sixteen_bits_keep_fractions() -> None:
     image = np.full((16, 16, 1), 25_765, np.uint16)  # 100.25 of 255
     x, _ = to_window(image, np.zeros((16, 16), bool), Box(0, 0, 16, 16), (16, 16))
     torch.testing.assert_close(x, torch.full_like(x, 25_765 / 32_767.5 - 1))
-    patch = from_window(x, Window(0, 0, 16, 16), Box(0, 0, 16, 16))
+    patch = from_window(x[0], Window(0, 0, 16, 16), Box(0, 0, 16, 16))
     np.testing.assert_allclose(patch, 25_765 / 257, atol=1e-4)
 
 
@@ -188,12 +189,12 @@ def test_there_and_back_keeps_a_ramp(size: tuple[int, int]) -> None:
     x, observed = to_window(ramp, np.zeros(size, bool), window, (16, 16))
     x = membrane(x, observed)  # beyond the picture's border
     region = Box(2, 2, size[0] - 4, size[1] - 4)
-    back = from_window(x, window, region)
+    back = from_window(x[0], window, region)
     np.testing.assert_allclose(back, ramp[region.slices], atol=3)
 
 
 def test_part_of_a_window_is_the_part() -> None:
-    answer, window = torch.rand(1, 3, 8, 8) * 2 - 1, Window(-3, 10, 40, 40)
+    answer, window = torch.rand(3, 8, 8) * 2 - 1, Window(-3, 10, 40, 40)
     whole = from_window(answer, window, Box(0, 10, 30, 40))
     part = from_window(answer, window, Box(5, 20, 10, 7))
     np.testing.assert_allclose(part, whole[5:15, 10:17], atol=1e-3)
@@ -202,7 +203,7 @@ def test_part_of_a_window_is_the_part() -> None:
 def test_large_picture_with_small_holes_is_seen_at_full_scale() -> None:
     hole = np.zeros((3000, 4000), bool)
     hole[100:110, 200:220] = hole[2990:, 3990:] = True
-    assert [(w.top, w.left, w.height, w.width) for w in windows(hole, (64, 64))] == [
+    assert [(w.top, w.left, w.height, w.width) for w in windows_around(hole, (64, 64))] == [
         (73, 178, 64, 64),
         (2936, 3936, 64, 64),
     ]
@@ -211,7 +212,7 @@ def test_large_picture_with_small_holes_is_seen_at_full_scale() -> None:
 def test_window_leaves_room_around_a_large_hole() -> None:
     hole = np.zeros((1000, 1000), bool)
     hole[300:500, 400:700] = True
-    (window,) = windows(hole, (64, 64))
+    (window,) = windows_around(hole, (64, 64))
     assert (window.height, window.width) == (600, 600)
     assert window.top <= 200 and window.top + window.height >= 600
     assert window.left == 250
@@ -220,14 +221,14 @@ def test_window_leaves_room_around_a_large_hole() -> None:
 def test_half_of_a_picture_of_the_models_shape_is_one_whole_window() -> None:
     hole = np.zeros((300, 450), bool)
     hole[:, :225] = True
-    (window,) = windows(hole, (32, 48))
+    (window,) = windows_around(hole, (32, 48))
     assert (window.top, window.left, window.height, window.width) == (0, 0, 300, 450)
 
 
 def test_scattered_pixels_are_seen_closely_where_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     def heights(share: float) -> set[int]:
         hole = np.random.default_rng(0).random((500, 700)) < share
-        return {window.height for window in windows(hole, (64, 64))}
+        return {window.height for window in windows_around(hole, (64, 64))}
 
     assert heights(0.01) == heights(0.1) == {64}
     assert min(heights(0.75)) >= 500, "nearly all is missing: the picture is seen whole"
@@ -248,12 +249,12 @@ def test_many_megapixels_are_quick() -> None:
     hole = np.zeros((5000, 7000), bool)
     hole[10:40, 10:40] = hole[4000:4100, 6000:6100] = True
     start = time.process_time()
-    assert len(windows(hole, (64, 64))) == 2
+    assert len(windows_around(hole, (64, 64))) == 2
     assert time.process_time() - start < 3
 
 
 def test_empty_hole_has_no_window() -> None:
-    assert windows(np.zeros((20, 30), bool), (8, 8)) == []
+    assert windows_around(np.zeros((20, 30), bool), (8, 8)) == []
     assert not fill_picture(random_image((20, 30)), np.zeros((20, 30), bool), (8, 8), _never).any()
 
 
@@ -330,15 +331,15 @@ def test_each_window_is_asked_once_and_fills_its_own_hole() -> None:
     np.testing.assert_allclose(filled[250:260, 240:250], 191.25)
 
 
-def test_an_enlarged_fill_has_the_grain_of_its_surroundings_and_another_none() -> None:
+def test_an_enlarged_fill_has_the_noise_of_its_surroundings_and_another_none() -> None:
     noisy = (128 + 12 * np.random.default_rng(0).standard_normal((64, 64, 3))).astype(np.uint8)
     hole = np.zeros((64, 64), bool)
     hole[20:44, 20:44] = True
 
-    def filled(model_size: tuple[int, int], grain_seed: tuple[int, ...] | None = (1, 2)) -> np.ndarray:
-        filling = Filling(noisy, hole, windows(hole, model_size), model_size, grain_seed=grain_seed)
+    def filled(model_size: tuple[int, int], noise_seed: tuple[int, ...] | None = (1, 2)) -> np.ndarray:
+        filling = Filling(noisy, hole, windows_around(hole, model_size), model_size, noise_seed=noise_seed)
         for index in range(len(filling.windows)):
-            filling.answer(index, torch.zeros(1, 3, *model_size))
+            filling.answer(index, torch.zeros(3, *model_size))
         return filling.pixels[26:38, 26:38]
 
     assert filled((16, 16)).std() == pytest.approx(12, abs=2.5)

@@ -12,10 +12,9 @@ from vae_cli.cli.augment_data import SplitData, read_split
 from vae_cli.cli.augment_writer import MANIFEST, Writer, facts_of, open_manifest, report
 from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages
-from vae_cli.cli.restored import require_flow
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.printable import printable, shell_quoted
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
@@ -32,18 +31,8 @@ class _Request:
     method: str
     candidates: int | None
     include_originals: bool
-    solver_steps: int | None
     seed: int
     overwrite: bool
-
-    def check(self) -> None:
-        """Raises ConfigError for a setting that would be ignored or make no images."""
-        if self.solver_steps == 1:
-            raise ConfigError("--solver-steps 1: makes means of images rather than images; give 2 or more")
-        if self.method == "sample" and self.strength is not None:
-            raise ConfigError("--strength: means nothing to --method sample, which starts from no image; leave one out")
-        if self.method not in ("auto", "style", "extrapolate") and self.candidates is not None:
-            raise ConfigError(f"--candidates: for --method style or extrapolate, not {self.method}; leave one out")
 
 
 def augment(
@@ -73,7 +62,7 @@ def augment(
         bool, typer.Option("--balance", help="More for small classes, up to the size of the largest.")
     ] = False,
     method: Annotated[
-        Literal["auto", "style", "extrapolate", "mix", "renoise", "posterior", "sample"],
+        Literal["auto", "style", "extrapolate"],
         typer.Option(help="How images are made; auto = style, with models of one vector extrapolate."),
     ] = "auto",
     candidates: Annotated[
@@ -81,14 +70,13 @@ def augment(
         typer.Option(
             min=1,
             metavar="N",
-            help="With classes, style and extrapolate: make N, keep the hardest to tell; 8.",
+            help="With classes: make N of each, keep the hardest to tell; 8.",
             show_default=False,
         ),
     ] = None,
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
     ] = False,
-    solver_steps: options.SolverSteps = None,
     out: options.Out = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
@@ -112,18 +100,12 @@ def augment(
     Example: vae augment runs/photos photos --balance --out larger
     """
     results = Results("augment", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    request = _Request(
-        per_image, strength, balance, method, candidates, include_originals, solver_steps, seed, overwrite
-    )
-    request.check()
+    request = _Request(per_image, strength, balance, method, candidates, include_originals, seed, overwrite)
     loading.require_run(run)
     require(data)
     folder = _folder(data, out, overwrite=overwrite)
     model = loading.load(run, device, results.messages)
-    if method in ("renoise", "sample"):
-        require_flow(model, run, f"--method {method} needs")
     images = read_split(data, folder, model, results)
-    _note_unknown_labels(images.found.label_names, model, results.messages)
     _require_usable(model, images, request)
     counts = _counts(images, request)
     targets = _targets(images, counts, folder)
@@ -148,7 +130,7 @@ def _require_usable(model: "Model", images: SplitData, request: _Request) -> Non
     from vae_cli.tasks.augment import require_usable
     from vae_cli.tasks.augment_checks import has_classes
 
-    require_usable(model, images.train, images.found.label_names, request.method)
+    require_usable(model, images.train, request.method)
     if (request.candidates or 1) > 1 and not has_classes(images.train):
         raise ConfigError(
             f"--candidates {request.candidates}: without two classes nothing tells which is the hardest; leave it out"
@@ -180,13 +162,6 @@ def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[lis
     ]
 
 
-def _note_unknown_labels(names: Sequence[str], model: "Model", messages: Messages) -> None:
-    unknown = [name for name in names if name not in model.label_names]
-    if unknown:
-        which = "the classes" if len(unknown) == len(names) else f"{len(unknown)} classes ({printable(unknown[0])} …)"
-        messages.note(f"this model has not learned {which} of these images: what it makes is not guided by them")
-
-
 def _make_all(
     model: "Model", images: SplitData, counts: list[int], targets: list[list[Path]], folder: Path,
     request: _Request, results: Results,
@@ -197,9 +172,8 @@ def _make_all(
     checks = _checks(model, images, request.seed, results.messages)
     strength = task.STRENGTH if request.strength is None else request.strength
     candidates = request.candidates or task.CANDIDATES
-    made = task.augment(model, images.train, counts, checks, label_names=images.found.label_names,
-                        method=request.method, strength=strength, candidates=candidates,
-                        solver_steps=request.solver_steps, seed=request.seed)  # fmt: skip
+    made = task.augment(model, images.train, counts, checks, method=request.method,
+                        strength=strength, candidates=candidates, seed=request.seed)  # fmt: skip
     with open_manifest(folder) as write_row:
         writer = Writer(images, folder, request.seed, strength, write_row, results)
         for position, place in enumerate(images.places if request.include_originals else ()):

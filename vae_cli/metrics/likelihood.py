@@ -1,12 +1,11 @@
 """How probable images are under a VAE: the bound, the importance-weighted estimate, and their unit."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from vae_cli.model.vae import VAE, draw_noise
+from vae_cli.model.vae import VAE, draw_noise, repeated
 
 
 def binarized(x: Tensor, uniform: Tensor) -> Tensor:
@@ -28,29 +27,18 @@ def importance_log_likelihood(log_weights: Tensor) -> Tensor:
 def importance_weights(vae: VAE, x: Tensor, num_samples: int, generator: torch.Generator, *, rows: int = 128) -> Tensor:
     """[K, B] nats, log p(x, z_k) - log q(z_k | x).
 
-    Encodes once and decodes about `rows` latents at a time, never fewer than the images. Noise is drawn one sample
-    after another, so that `rows` changes none of it.
+    Encodes once and decodes about `rows` latents at a time, but at least one for each image. Noise is drawn one sample
+    after another, so it does not depend on `rows`.
     """
     at_once = max(1, min(num_samples, rows // len(x)))
-    features, targets = _repeated(vae.features(x), at_once), torch.cat([x] * at_once)
-    done: list[Tensor] = []
+    features, found = vae.features(x), []
     for start in range(0, num_samples, at_once):
         count = min(at_once, num_samples - start)
         drawn = [draw_noise(vae.latent_shapes, len(x), generator) for _ in range(count)]
-        noise = [torch.cat(layer).to(x.device, non_blocking=True) for layer in zip(*drawn, strict=True)]
-        seen = [feature[: count * len(x)] for feature in features]
-        log_weights = vae.terms(seen, targets[: count * len(x)], noise, kl_at_draw=True).elbo
-        done.append(log_weights.unflatten(0, (count, len(x))))
-    return torch.cat(done)
-
-
-def _repeated(features: Sequence[Tensor], times: int) -> list[Tensor]:
-    """Each tensor `times` over; layers that look at the same one share its copy, which keeps its memory format."""
-    if times == 1:
-        return list(features)
-    different = {id(feature): feature for feature in features}
-    copies = {key: torch.cat([feature] * times) for key, feature in different.items()}
-    return [copies[id(feature)] for feature in features]
+        noise = [torch.stack(layer, 1).flatten(0, 1).to(x.device) for layer in zip(*drawn, strict=True)]
+        terms = vae.terms(repeated(features, count), repeated([x], count)[0], noise, kl_at_draw=True)
+        found.append(terms.elbo.unflatten(0, (len(x), count)).T)
+    return torch.cat(found)
 
 
 def bits_per_dim(nll_nats: float, num_dims: int) -> float:

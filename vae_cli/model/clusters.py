@@ -1,10 +1,97 @@
-"""k-means: the groups of alike images, found within each label where there are labels."""
+"""What is known of the training images' latents: their mean and scale, and the clusters that they fall into."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 ITERATIONS = 15
+MIN_CLUSTER_SIZE = 16
+"""Least number of images per cluster on average: with fewer, a cluster would copy single images."""
+CLOSE = 2 / 3
+"""Clusters nearer to each other than this share of the median distance between two clusters count as alike."""
+
+
+class ClusteredLatents(nn.Module):
+    """Mean, scale and clusters of first-layer latents [N, C, h, w], kept as buffers beside the weights."""
+
+    mean: Tensor
+    scale: Tensor
+    centroids: Tensor
+    """[K, *shape] of standardised latents."""
+    cluster_counts: Tensor
+    """[labels + 1, K] how many training images of each label fall into each cluster; the last row counts all images."""
+
+    def __init__(self, shape: tuple[int, int, int], *, num_labels: int, num_clusters: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
+        self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
+        self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
+        self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))
+
+    def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
+        """Set the mean and standard deviation [C] of the latents over the training images."""
+        self.mean.copy_(mean.reshape(1, -1, 1, 1))
+        self.scale.copy_(scale.reshape(1, -1, 1, 1))
+
+    def standardise(self, z: Tensor) -> Tensor:
+        """The VAE's first-layer latents with zero mean and unit scale per channel, as the flow works on them."""
+        return (z - self.mean) / self.scale
+
+    def restore(self, u: Tensor) -> Tensor:
+        """Inverse of `standardise`."""
+        return u * self.scale + self.mean
+
+    def set_clusters(self, z: Tensor, label: Tensor, generator: torch.Generator) -> None:
+        """Find the clusters of latents z [N, C, h, w] and count them, overall and under each label [N] (-1 = none).
+
+        Clusters are searched within each label. If labels shared a cluster, only the velocity could tell them apart,
+        and it learns that late. With few images there are fewer clusters than there is room for; the spare ones have
+        a count of zero and are never drawn.
+        """
+        points = self.standardise(z).flatten(1)
+        num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
+        if num_clusters == 0:
+            return
+        centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
+        self.centroids[: len(centroids)] = centroids.unflatten(1, self.shape)
+        self.cluster_counts.zero_()
+        self._add_counts(label, member)
+        self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
+
+    def count_labels(self, z: Tensor, label: Tensor) -> None:
+        """Add latents z [N, C, h, w] to the counts of their labels [N]; for labels that few images have."""
+        member = self.cluster_of(z, label)
+        self._add_counts(label[member >= 0], member[member >= 0])
+
+    def _add_counts(self, label: Tensor, member: Tensor) -> None:
+        ones = torch.ones(len(member), device=member.device)
+        self.cluster_counts.index_put_((label, member), ones, accumulate=True)
+
+    def cluster_of(self, z: Tensor, label: Tensor) -> Tensor:
+        """[B] the nearest cluster to latents z [B, C, h, w] among those of their labels [B]; -1 if none were found.
+
+        A label without clusters of its own, and the label -1, may take any cluster.
+        """
+        counts = self.cluster_counts
+        if counts[-1].sum() == 0:
+            return torch.full((len(z),), -1, device=z.device)
+        has_own = counts.sum(1, keepdim=True) > 0
+        is_allowed = torch.where(has_own, counts, counts[-1])[label] > 0  # [B, K]; label -1 takes the last row
+        distance = torch.cdist(self.standardise(z).flatten(1), self.centroids.flatten(1))
+        return distance.masked_fill(~is_allowed, torch.inf).argmin(1)
+
+    def centroid_of(self, cluster: Tensor) -> Tensor:
+        """[B, C, h, w] centroids of clusters [B]; zero for the unknown cluster -1."""
+        return self.centroids[cluster.clamp(min=0)] * (cluster >= 0)[:, None, None, None]
+
+    def are_close(self, cluster: Tensor, other: Tensor) -> Tensor:
+        """[B] whether clusters [B] are so alike that points between their centroids look real, too."""
+        used = self.centroids[self.cluster_counts[-1] > 0].flatten(1)
+        if len(used) < 2:
+            return torch.full_like(cluster, True, dtype=torch.bool)
+        distance = (self.centroid_of(cluster) - self.centroid_of(other)).flatten(1).norm(dim=1)
+        return distance < CLOSE * torch.pdist(used.cpu()).median().to(distance.device)
 
 
 def k_means(points: Tensor, num_clusters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -23,10 +110,11 @@ def k_means(points: Tensor, num_clusters: int, generator: torch.Generator) -> tu
 def k_means_by_label(
     points: Tensor, label: Tensor, num_clusters: int, generator: torch.Generator, *, least: int
 ) -> tuple[Tensor, Tensor]:
-    """At most K centroids [K, D] of points [N, D] and the cluster [N] of each point, found within each label [N].
+    """At most K centroids [K, D] of points [N, D], found within each label [N], and the cluster [N] of each point.
 
-    A label has its share of the clusters if it has `least` points; those of all others, and points without a label
-    (-1), are grouped together and belong to the nearest cluster of all. Without such labels this is `k_means`.
+    A label with at least `least` points gets a share of the clusters in proportion to them. All other points, among
+    them those without a label (-1), are clustered together and then assigned to the nearest cluster of any label.
+    If no label is large enough, or there are too many of them, this is `k_means` of all points.
     """
     own = [label == number for number in label.unique() if number >= 0 and (label == number).sum() >= least]
     if not own or len(own) >= num_clusters:

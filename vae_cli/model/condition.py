@@ -1,4 +1,4 @@
-"""What is known of images before they are sampled, filled or denoised: the condition of the latent flow."""
+"""What is known of an image before it is sampled, filled or denoised: the condition of the latent flow."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SIGMA_UNIT = 127.5
-"""Noise levels come on the 0-255 scale; images live in [-1, 1]."""
+"""Noise levels are given on the 0-255 scale; images lie in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +24,26 @@ class Condition:
     cluster: Tensor
     """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
     zoom: Tensor
-    """[B] binary logarithm of how much closer than the whole picture this is; 0 = the whole."""
+    """[B] binary logarithm of how much closer than the whole picture the image is; 0 = the whole picture."""
 
     @staticmethod
     def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "Condition":
-        """The view of x [B, C, H, W] through `observed`; `noise` is standard normal, in the shape of x.
+        """The condition in which x [B, C, H, W] is known where `observed` is 1.
 
-        What noise makes of x is cut to [-1, 1], as files cut it.
+        noise: standard normal, in the shape of x, added at the strength of `noise_sigma`; the sum is cut to [-1, 1],
+        as it would be in a file. None = x already holds its noise.
         """
         if noise is not None:
             x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
-        return Condition(
-            x * observed, observed, noise_sigma, label, torch.full_like(label, -1), torch.zeros_like(noise_sigma)
-        )
+        unknown = torch.full_like(label, -1)
+        return Condition(x * observed, observed, noise_sigma, label, unknown, torch.zeros_like(noise_sigma))
 
     @staticmethod
     def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "Condition":
-        """A view in which nothing is known: what the prior is conditioned on."""
-        return Condition(
-            torch.zeros(batch, channels, *size, device=device),
-            torch.zeros(batch, 1, *size, device=device),
-            torch.zeros(batch, device=device),
-            torch.full((batch,), -1, device=device),
-            torch.full((batch,), -1, device=device),
-            torch.zeros(batch, device=device),
-        )
+        """The condition in which nothing is known: that of the prior."""
+        pixels = torch.zeros(batch, channels, *size, device=device)
+        no_label = torch.full((batch,), -1, device=device)
+        return Condition.of(pixels, torch.zeros_like(pixels[:, :1]), torch.zeros(batch, device=device), no_label)
 
     def with_label(self, label: Tensor) -> "Condition":
         return replace(self, label=label)
@@ -60,7 +55,7 @@ class Condition:
         return replace(self, zoom=zoom)
 
     def rows(self, chosen: Tensor) -> "Condition":
-        """The views of some of the images, by their numbers."""
+        """The conditions of some of the images, by their numbers."""
         return Condition(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def as_image(self) -> Tensor:

@@ -1,6 +1,6 @@
-"""Smooth continuations of known pixels into unknown ones: what can be said of a hole without having learned anything.
+"""Smooth continuations of known pixels into holes, which need no model.
 
-They are what a model's fills have to beat, and what takes their place where they do not.
+They are what a model's fills have to beat, and what replaces them where they do not.
 """
 
 import torch
@@ -9,13 +9,12 @@ from torch import Tensor
 
 _MEMBRANE_SWEEPS = 2
 PLATE_STEPS = 30
-"""Of the conjugate gradients on each resolution."""
+"""Steps of conjugate gradients at each resolution."""
 _TENSION = 0.1
-"""Against bending, in units of one over a pixel squared. A plate without any swings far out in wide holes, with much it
-is a membrane. From 0.05 to 0.2 figures hardly differ; at 0 holes of photographs lose 0.1 (strokes) to 0.8 dB (boxes of
-half the side), at 0.3 strokes on icons 0.1 dB."""
+"""Against bending, in units of one over a pixel squared: without tension a plate overshoots in wide holes, with much
+of it the plate becomes a membrane."""
 _COARSEST = 8
-"""Pixels of the shorter side at which a membrane is the beginning."""
+"""Pixels of the shorter side at which the plate starts from a membrane instead of a coarser plate."""
 _LEAST_ENERGY = 1e-20
 
 
@@ -45,8 +44,8 @@ def plate(x: Tensor, observed: Tensor) -> Tensor:
 
 
 def _plate(values: Tensor, observed: Tensor, tension: float) -> Tensor:
-    """By conjugate gradients (Hestenes & Stiefel 1952) from the plate at half the resolution on (Bornemann & Deuflhard
-    1996): far from known pixels they alone would need hundreds of steps."""
+    """By conjugate gradients (Hestenes & Stiefel 1952), starting from the plate at half the resolution (Bornemann &
+    Deuflhard 1996): from scratch, pixels far from known ones would need hundreds of steps."""
     if bool((observed > 0).all()):
         return values
     if min(values.shape[-2:]) <= _COARSEST:
@@ -73,7 +72,7 @@ def _plate(values: Tensor, observed: Tensor, tension: float) -> Tensor:
 
 
 def _halved(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the resolution, rounded up: means of the pixels of weight 1, and 1 where there was any."""
+    """Values and weights at half the resolution, rounded up: means of the pixels of weight 1; 1 where there are any."""
     padding = (0, values.shape[-1] % 2, 0, values.shape[-2] % 2)
     shares = F.avg_pool2d(F.pad(weight, padding), 2)
     coarse = F.avg_pool2d(F.pad(values, padding), 2) / shares.clamp(min=0.25)
@@ -94,5 +93,5 @@ def _laplacian(values: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """[B, C, 1, 1]: each channel of each picture is solved by itself."""
+    """[B, C, 1, 1] sums over pixels: each channel of each picture is a system of its own."""
     return (a * b).sum((2, 3), keepdim=True)

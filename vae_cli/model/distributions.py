@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 MAX_NARROWING, MAX_WIDENING = 8.0, 1.0
-"""A correction changes a log-scale by -8 to +1. No latent needs a wide scale, as what reads it can multiply; and in a
-ladder without normalisation wide ones let a state that is somewhat too large grow from layer to layer exponentially."""
+"""A correction changes a log-scale by -8 to +1. No latent needs a wide scale, as the layer that reads it can multiply;
+and in a ladder without normalisation, wide scales let a state that is too large grow exponentially from layer to layer.
+"""
 
 
 @dataclass(frozen=True)

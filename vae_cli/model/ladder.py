@@ -17,7 +17,7 @@ from vae_cli.model.nets import Conv3x3, GridToVector, ResBlock, Upsample, Vector
 MAX_GATHERED_SIDE = 8
 """A vector of latents is read from, and spread over, a grid of at most this many positions a side."""
 OUTPUT_WIDTH = 16
-"""Channels at full resolution; few, because every one of them is paid for at each pixel."""
+"""Channels at full resolution; few, because each costs as much as the picture has pixels."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Encoder(nn.Module):
 
 
 class LatentLayer(nn.Module):
-    """One layer of latents: its prior given the state, its posterior given state and features, and its way in.
+    """One layer of latents: its prior given the state, its posterior given state and features, and the state after it.
 
-    Only the block after it looks at neighbours: state and features have seen them already, and 1×1 convolutions are
-    an eighth of the price.
+    All but the last block are 1×1 convolutions, at an eighth of the cost of 3×3 ones: state and features have seen
+    neighbouring positions already.
     """
 
     def __init__(self, width: int, channels: int, *, is_first: bool, kernel: int, dropout: float) -> None:
@@ -84,10 +84,10 @@ class LatentLayer(nn.Module):
         self.prior_net = None
         if not is_first:  # the first layer's prior is N(0, I)
             self.prior_net = nn.Sequential(nn.SiLU(), zero_init(nn.Conv2d(width, 2 * channels, 1)))
-        seen_width = width if is_first else 2 * width  # the first state is the same for every image
+        input_width = width if is_first else 2 * width  # the first state is the same for every image
         self.posterior_net = nn.Sequential(
             nn.SiLU(),
-            nn.Conv2d(seen_width, width, 1), nn.SiLU(),
+            nn.Conv2d(input_width, width, 1), nn.SiLU(),
             nn.Conv2d(width, 2 * channels, 1),
         )  # fmt: skip
         self.absorb_net = nn.Conv2d(channels, width, 1)
@@ -100,8 +100,8 @@ class LatentLayer(nn.Module):
 
     def posterior(self, prior: DiagonalGaussian, h: Tensor, features: Tensor) -> DiagonalGaussian:
         """q(z | h, features), written as a correction of the prior."""
-        seen = features if self.prior_net is None else torch.cat([h, features], dim=1)
-        return DiagonalGaussian.corrected(prior, self.posterior_net(seen))
+        inputs = features if self.prior_net is None else torch.cat([h, features], dim=1)
+        return DiagonalGaussian.corrected(prior, self.posterior_net(inputs))
 
     def absorb(self, h: Tensor, z: Tensor) -> Tensor:
         """The state after z has become known."""
@@ -113,7 +113,7 @@ Choose = Callable[[int, LatentLayer, DiagonalGaussian, Tensor], Tensor]
 
 
 class Stage(nn.Module):
-    """One resolution of the way down: grow to it, meet its latent layers, think."""
+    """One resolution of the way down: `grow` leads to it, then come its latent layers, then residual blocks."""
 
     def __init__(self, grow: nn.Module, layers: Sequence[LatentLayer], blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Stage(nn.Module):
 
 
 class Ladder(nn.Module):
-    """From a learned constant to the decoder's output, latents joining on the way, coarse to fine."""
+    """From a learned constant to the decoder's output; latents join on the way, coarse to fine."""
 
     def __init__(
         self,

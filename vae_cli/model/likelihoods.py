@@ -45,11 +45,12 @@ class Gaussian(nn.Module):
 
     is_density = True
     GAIN = 10.0
-    """The scale's parameter moves this much faster than a weight would under the same learning rate."""
+    """How much faster the scale moves than a weight does under the same learning rate."""
     FIRST_SCALE = 0.15
-    """About where it ends: from a wider one, pixels weigh so little at first that latents fall silent for good."""
+    """About where it ends. From a wider scale, pixels count so little at first that the latents collapse to the prior
+    and stay there."""
     MIN_SCALE = 1 / 255
-    """Half a grey level: below it a density of 8-bit values only rewards memory."""
+    """Half a grey level: a narrower density of 8-bit values only rewards memorising them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

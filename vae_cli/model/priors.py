@@ -1,4 +1,4 @@
-"""Where new latents come from: the VAE's own N(0, I) or the latent flow."""
+"""Latents of new images: from the VAE's own prior N(0, I) or from the latent flow."""
 
 from collections.abc import Sequence
 
@@ -7,82 +7,68 @@ from torch import Tensor
 
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.vae import VAE, Latents
+from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.randomness import CLUSTER_OF_SAMPLE, image_generator
 
 
-def noise_of_images(vae: VAE, seed: int, indices: list[int], temperature: float = 1.0) -> Latents:
-    """Latents of images by their numbers: image i's noise depends on (seed, i) alone; drawn on the CPU."""
-    layers: list[list[Tensor]] = [[] for _ in vae.latent_shapes]
-    for index in indices:
-        generator = image_generator(seed, index)
-        for layer, shape in zip(layers, vae.latent_shapes, strict=True):
-            layer.append(temperature * torch.randn(shape, generator=generator))
-    return Latents(tuple(torch.stack(layer) for layer in layers))
+def noise_of_images(vae: VAE, seed: int, indices: Sequence[int]) -> Latents:
+    """Standard normal latents of images by their numbers, drawn on the CPU; image i's depend on (seed, i) alone."""
+    return Latents.joined([Latents(tuple(draw_noise(vae.latent_shapes, 1, image_generator(seed, index))))
+                           for index in indices])  # fmt: skip
 
 
 def clusters_of_images(
-    flow: LatentFlow, seed: int, indices: list[int], label: int | Sequence[int] = -1, guidance: float = 1.0
+    flow: LatentFlow, seed: int, indices: Sequence[int], labels: Sequence[int], guidance: float = 1.0
 ) -> Tensor:
-    """[B] the cluster that each image starts from, as often as training images of its label (-1 = any) belong to it.
+    """[B] the cluster that each image starts from, drawn as often as training images of its label (-1 = any) have it.
 
-    Like the noise, image i's cluster depends on (seed, i) alone; -1 for a flow or a label without clusters. Guidance g
-    weighs a cluster c by p(c | label)^g p(c)^(1 - g), as it does what follows inside a cluster.
+    Image i's choice depends on (seed, i) and its label alone; -1 for a flow or a label without clusters. Guidance g
+    weighs a cluster c by p(c | label)^g p(c)^(1 - g), as it does with everything that follows inside the cluster.
     """
-    labels = [label] * len(indices) if isinstance(label, int) else label
-    shares = {number: _cluster_shares(flow.cluster_counts.cpu().double(), number, guidance) for number in set(labels)}
-    return torch.tensor([_drawn_cluster(shares[number], seed, index)
-                         for number, index in zip(labels, indices, strict=True)])  # fmt: skip
+    counts = flow.cluster_counts.cpu().double()
+    shares = {label: _cumulative_shares(counts, label, guidance) for label in set(labels)}
+    drawn = []
+    for label, index in zip(labels, indices, strict=True):
+        share, generator = shares[label], image_generator(seed, index, CLUSTER_OF_SAMPLE)
+        place = torch.rand((), generator=generator, dtype=torch.float64)
+        found = torch.searchsorted(share, place, right=True).clamp(max=len(share) - 1)
+        drawn.append(int(found) if share[-1] > 0 else -1)
+    return torch.tensor(drawn)
 
 
-def _cluster_shares(counts: Tensor, label: int, guidance: float) -> Tensor | None:
-    """[K] cumulative shares of the clusters under a label; None where it has none. counts: [labels + 1, K]."""
+def _cumulative_shares(counts: Tensor, label: int, guidance: float) -> Tensor:
+    """[K] cumulative shares of the clusters under a label, zeros where it has none; counts: [labels + 1, K]."""
     weights = counts[label]  # row -1 counts all images
-    if weights.sum() == 0:
-        return None
+    if not weights.any():
+        return weights
     if guidance != 1.0:
         of_label = weights / counts[-1].clamp(min=1)  # p(label | c)
         weights = (of_label / of_label.max()) ** guidance * counts[-1]
     return weights.cumsum(0) / weights.sum()
 
 
-def _drawn_cluster(share: Tensor | None, seed: int, index: int) -> int:
-    if share is None:
-        return -1
-    drawn = torch.rand((), generator=image_generator(seed, index, CLUSTER_OF_SAMPLE), dtype=torch.float64)
-    return int(torch.searchsorted(share, drawn, right=True).clamp(max=len(share) - 1))
-
-
-def to_device(latents: Latents, device: torch.device) -> Latents:
-    return Latents(tuple(noise.to(device) for noise in latents.noise))
-
-
 def latents_of_images(
     vae: VAE,
     flow: LatentFlow | None,
     seed: int,
-    indices: list[int],
+    indices: Sequence[int],
     *,
     device: torch.device,
     steps: int = 1,
     temperature: float = 1.0,
-    label: int | Sequence[int] = -1,
+    labels: Sequence[int] | None = None,
     guidance: float = 1.0,
 ) -> Latents:
-    """Latents of sampled images by their numbers, under the flow or, where it is None, under the VAE's own N(0, I).
+    """Latents of new images by their numbers, from the flow or, where it is None, from the VAE's own N(0, I).
 
-    label: of all images or of each; an image's noise does not depend on it.
+    labels: one for each image, None = no labels; an image's noise does not depend on its label.
     """
-    latents = to_device(noise_of_images(vae, seed, indices, temperature), device)
+    latents = noise_of_images(vae, seed, indices).map(lambda noise: (temperature * noise).to(device))
     if flow is None:
         return latents
-    latents = latents.with_first(flow.noise_scale * latents.noise[0])
-    view = Condition.nothing(len(indices), vae.channels, vae.image_size, device)
-    view = view.with_label(torch.tensor(label, device=device).expand(len(indices)))
-    view = view.with_cluster(clusters_of_images(flow, seed, indices, label, guidance).to(device))
-    return through_flow(flow, latents, view, steps=steps, guidance=guidance)
-
-
-def through_flow(flow: LatentFlow, latents: Latents, view: Condition, *, steps: int, guidance: float = 1.0) -> Latents:
-    """The same latents with the first layer's noise carried by the flow to where the data lie."""
-    return latents.with_first(flow.solve(latents.noise[0], view, steps=steps, guidance=guidance))
+    labels = [-1] * len(indices) if labels is None else labels
+    known = Condition.nothing(len(indices), vae.channels, vae.image_size, device)
+    known = known.with_label(torch.tensor(labels, device=device))
+    known = known.with_cluster(clusters_of_images(flow, seed, indices, labels, guidance).to(device))
+    noise = flow.noise_scale * latents.noise[0]
+    return latents.with_first(flow.solve(noise, known, steps=steps, guidance=guidance))

@@ -1,7 +1,7 @@
-"""What known pixels tell beyond the latents: a network that looks at a decoded picture and at the damaged view at once.
+"""The refiner corrects a picture decoded from latents by the pixels that are known.
 
 A fill that is only decoded from latents can be no better than the VAE's reconstructions, and it does not quite meet the
-pixels around it. The refiner corrects it; it starts as the identity, and the VAE stays as it is.
+pixels around it. The refiner starts as the identity, and training it leaves the VAE as it is.
 """
 
 import torch
@@ -12,11 +12,11 @@ from vae_cli.model.nets import ResBlock, Upsample, conv, zero_init
 
 
 class Refiner(nn.Module):
-    """Decoded picture + correction, from the picture, the view and how far the latents' flow had come.
+    """Decoded picture + correction, from the picture, the condition and the flow's time.
 
     A two-level UNet. Pixels are regrouped into channels first (Shi et al. 2016), so that nothing runs at full
-    resolution. The flow's time says how much of the decoded picture is still a guess: at 1 it comes from finished
-    latents, at 0 from what noise tells about them, which is nothing.
+    resolution. The flow's time says how much of the decoded picture is a guess: at 1 it comes from finished latents, at
+    0 from pure noise.
     """
 
     def __init__(self, channels: int, image_size: tuple[int, int], *, width: int) -> None:
@@ -31,13 +31,14 @@ class Refiner(nn.Module):
         self.up = ResBlock(width)
         self.conv_out = zero_init(conv(width, 4 * channels, 3))
 
-    def forward(self, decoded: Tensor, view: Tensor, t: Tensor) -> Tensor:
-        """decoded [B, C, H, W] in [-1, 1], view [B, C + 2, H, W] as of `Condition.as_image`, t [B] -> [B, C, H, W]."""
-        known, observed = view[:, : decoded.shape[1]], view[:, decoded.shape[1] : decoded.shape[1] + 1]
-        # What the decoded picture got wrong is told as such: convolutions cannot multiply by a mask themselves.
+    def forward(self, decoded: Tensor, condition: Tensor, t: Tensor) -> Tensor:
+        """Corrected [B, C, H, W] of decoded [B, C, H, W] in [-1, 1]; condition: from `Condition.as_image`, t [B]."""
+        channels = decoded.shape[1]
+        known, observed = condition[:, :channels], condition[:, channels : channels + 1]
+        # The error on known pixels is an input of its own: convolutions cannot multiply by a mask themselves.
         error = known - observed * decoded
-        seen = F.pixel_unshuffle(torch.cat([decoded, error, view[:, decoded.shape[1] :]], dim=1), 2)
-        level = t[:, None, None, None].expand(-1, 1, *seen.shape[2:])
-        h = self.down(self.conv_in(torch.cat([seen, level], dim=1)))
+        inputs = F.pixel_unshuffle(torch.cat([decoded, error, condition[:, channels:]], dim=1), 2)
+        level = t[:, None, None, None].expand(-1, 1, *inputs.shape[2:])
+        h = self.down(self.conv_in(torch.cat([inputs, level], dim=1)))
         h = self.up(h + self.grow(self.low(self.shrink(h))))
         return decoded + F.pixel_shuffle(self.conv_out(F.silu(h)), 2).float()

@@ -15,8 +15,7 @@ from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer
 from vae_cli.model.likelihoods import Likelihood
 
 AUTO_WIDTH = 32
-"""Channels at half resolution that keep an update affordable on a CPU. On clothes of 28 px, after 8 minutes of one
-core, 64 made less than half as many updates: samples' FD 12.5 instead of 9.0, PSNR 27.9 dB instead of 28.6."""
+"""Channels at half resolution that keep an update affordable on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ElboTerms:
     kl: Tensor
     """[B, L] KL(q || p) of each latent layer; or log q(z | x) - log p(z) at the drawn z, whose expectation it is."""
     params: Tensor
-    """[B, num_params, H, W] of p(x | z), for terms that look at the picture itself."""
+    """[B, num_params, H, W] of p(x | z), for terms of the loss that need the picture itself."""
 
     @property
     def elbo(self) -> Tensor:
@@ -49,12 +48,25 @@ class Latents:
         return len(self.noise[0])
 
     def with_first(self, first: Tensor) -> "Latents":
-        """The same below, with another first layer."""
+        """The same latents with another first layer."""
         return Latents((first, *self.noise[1:]))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Latents":
+        """The function applied to each layer."""
+        return Latents(tuple(map(function, self.noise)))
+
+    def rows(self) -> list["Latents"]:
+        """The latents of each image by itself, with a batch of one."""
+        return [Latents(layers) for layers in zip(*(noise.split(1) for noise in self.noise), strict=True)]
+
+    @staticmethod
+    def joined(parts: Sequence["Latents"]) -> "Latents":
+        """The rows of several latents one after another."""
+        return Latents(tuple(torch.cat(layer) for layer in zip(*(part.noise for part in parts), strict=True)))
 
 
 Draw = Callable[[DiagonalGaussian, DiagonalGaussian, Tensor], Tensor]
-"""(prior, posterior, noise) -> z: what a pass down the ladder that sees the image does at each layer."""
+"""(prior, posterior, noise) -> z: how a pass down the ladder with an image draws each layer."""
 
 
 class VAE(nn.Module):
@@ -83,34 +95,30 @@ class VAE(nn.Module):
         """(C, H, W) of each latent layer, coarse to fine."""
 
     def forward(self, x: Tensor, noise: Sequence[Tensor], *, num_draws: int = 1) -> ElboTerms:
-        """The bound's terms; noise: [B · num_draws, C, H, W] standard normal a layer.
+        """The bound's terms; noise: [B · num_draws, C, H, W] standard normal for each layer.
 
-        Several draws of the posterior give an image as many rows, one after another; `elbo` then is the log weight of
-        each, log p(x, z) - log q(z | x) (Burda et al. 2016, eq. 8).
+        With several draws of the posterior an image has as many rows, one after another; `elbo` then is the log weight
+        of each, log p(x, z) - log q(z | x) (Burda et al. 2016, eq. 8).
         """
-        features = self.features(x)
-        if num_draws == 1:
-            return self.terms(features, x, noise)
-        several = {id(seen): repeated(seen, num_draws) for seen in features}  # layers that share one go on doing so
-        features, x = [several[id(seen)] for seen in features], repeated(x, num_draws)
-        return self.terms(features, x, noise, kl_at_draw=True)
+        features = repeated(self.features(x), num_draws)
+        return self.terms(features, repeated([x], num_draws)[0], noise, kl_at_draw=num_draws > 1)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """What each latent layer's posterior sees of x; computed once however many samples follow."""
+        """The features of x for each latent layer's posterior; computed once however many draws follow."""
         return self.ladder.features_of_layers(self.encoder(x))
 
     def _descend(self, features: Sequence[Tensor], noise: Sequence[Tensor], choose: Draw) -> Tensor:
-        """Parameters of p(x | z), with each z = choose(prior, posterior, noise) met on the way down."""
+        """Parameters of p(x | z), where each layer's z is choose(prior, posterior, noise)."""
 
         def at_layer(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
             return choose(prior, layer.posterior(prior, h, features[number]), noise[number])
 
-        return self.ladder(features[0].shape[0], at_layer)  # not len(): an exporter follows it
+        return self.ladder(features[0].shape[0], at_layer)  # not len(), which an exporter cannot follow
 
     def terms(
         self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool = False
     ) -> ElboTerms:
-        """As `forward`, one row each, of images whose features are known."""
+        """As `forward`, for images x [B, C, H, W] whose features are known, one row each."""
         kls: list[Tensor] = []
 
         def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
@@ -175,15 +183,25 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
 
 
-def repeated(rows: Tensor, times: int) -> Tensor:
-    """[B, C, H, W] -> [B · times, C, H, W], copies one after another, in the memory format that they have."""
-    channels_last = rows.is_contiguous(memory_format=torch.channels_last)
-    many = rows.repeat_interleave(times, dim=0)
-    return many.contiguous(memory_format=torch.channels_last) if channels_last else many
+def repeated(tensors: Sequence[Tensor], times: int) -> list[Tensor]:
+    """Each [B, C, H, W] as [B · times, C, H, W], an image's copies one after another, in the same memory format.
+
+    Layers that share a tensor share its copy.
+    """
+    if times == 1:
+        return list(tensors)
+
+    def copies(rows: Tensor) -> Tensor:
+        channels_last = rows.is_contiguous(memory_format=torch.channels_last)
+        many = rows.repeat_interleave(times, dim=0)
+        return many.contiguous(memory_format=torch.channels_last) if channels_last else many
+
+    different = {id(tensor): copies(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()}
+    return [different[id(tensor)] for tensor in tensors]
 
 
 def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.Generator) -> list[Tensor]:
-    """[batch, *shape] standard normal a layer, drawn on the CPU: the same for every device."""
+    """[batch, *shape] standard normal for each layer, drawn on the CPU so that it is the same for every device."""
     return [torch.randn((batch, *shape), generator=generator) for shape in shapes]
 
 

@@ -64,7 +64,7 @@ class VelocityNet(nn.Module):
 
 
 class ConditionEncoder(nn.Module):
-    """The VAE's encoder shape on a damaged view, down to the first latent layer's grid."""
+    """An encoder like the VAE's for the image of a `Condition`, down to the first latent layer's grid."""
 
     def __init__(self, encoder: Encoder, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -84,11 +84,10 @@ def even_times(start: float, end: float, steps: int) -> list[float]:
 def integrate(velocity: Callable[[Tensor, float], Tensor], u: Tensor, times: Sequence[float]) -> Tensor:
     """u carried along du/dt = velocity(u, t) through the times, one evaluation a step.
 
-    In coordinates in which N(0, I) data stand still, so that only what the network adds has to be followed (an
+    The coordinates are such that N(0, I) data stand still, and only what the network adds has to be followed (an
     exponential integrator, as in Lu et al. 2022): with s = √(t² + (1 - t)²), w = u / s and φ = atan2(t, 1 - t),
-    dw/dφ = s · velocity - (2t - 1) / s · u. The slope at the last two times is continued (Adams and Bashforth's
-    second-order method); the first step is Euler's. On clothes, four steps come as near to the data as ten of Heun's
-    method in u and t, which cost nineteen evaluations.
+    dw/dφ = s · velocity - (2t - 1) / s · u. Each step continues the slopes at the last two times (the second-order
+    method of Adams and Bashforth); the first step is Euler's.
     """
     before: tuple[Tensor, float] | None = None
     w = u / _size(times[0])

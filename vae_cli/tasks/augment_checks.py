@@ -16,14 +16,14 @@ from vae_cli.metrics.features import nearest_distance
 MIN_CONFIDENCE = 0.5
 """Probability of its class below which a new image is not kept."""
 THUMBNAIL_SIDE = 16
-"""Distances to held-out images are taken at this size at most, where noise and small shifts count for little."""
+"""Distances to held-out images are measured at this size at most, where noise and small shifts matter little."""
 MIN_DISTANCE = 2.0
 """Root mean square grey levels between thumbnails below which two images are one."""
 NEAR_SHARE, NUM_MEASURED = 0.01, 2000
 """A new image may come as near to a held-out one as all but this share of (so many) training images do."""
 NUM_PASSES, MAX_STEPS = 8, 6000
-"""How long the classifier learns: so often through the images, up to so many steps. Of MNIST's 50,000 it has to know
-the odd ones, too, lest it refuse what is made of those: 400 steps tell 97.2 % of test images, 6,000 steps 99.2 %."""
+"""How long the classifier learns: so many passes over the images, up to so many steps. It has to know unusual images,
+too, or it would refuse what is made of them."""
 CHUNK = 256
 UNSURE, NEAR_HELD_OUT = "unsure", "near_held_out"
 
@@ -49,8 +49,8 @@ class Checks:
     held_out: Tensor
     """float64 [M, D] thumbnails."""
     least_distance: float
-    """To the nearest of them, root mean square grey levels. What is nearer has to be nearer still to its own source:
-    a blurred picture is near to many, and no copy of any."""
+    """To the nearest held-out image, root mean square grey levels. What is nearer is kept only if it is nearer still to
+    its own source: a blurred picture is near to many images, and a copy of none."""
 
     def verdicts(self, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
         """One for each image uint8 [N, H, W, C], made from the image `sources` of label int64 [N] (-1 = none)."""
@@ -65,8 +65,8 @@ class Checks:
         if len(self.held_out):
             small = thumbnails(pixels)
             found = nearest_distance(small, self.held_out)
-            moved = (small - thumbnails(sources)).norm(dim=1)
-            is_near = (found < MIN_DISTANCE) | ((found < self.least_distance) & (found < moved))
+            from_source = (small - thumbnails(sources)).norm(dim=1)
+            is_near = (found < MIN_DISTANCE) | ((found < self.least_distance) & (found < from_source))
             distances = list(found.tolist())
             problems = [NEAR_HELD_OUT if near else other for near, other in zip(is_near, problems, strict=True)]
         return [Verdict(*facts) for facts in zip(problems, confidences, distances, strict=True)]
@@ -108,7 +108,7 @@ def has_classes(images: ImageSet) -> bool:
 
 
 def num_steps(images: ImageSet) -> int:
-    """Of the classifier that such images teach."""
+    """Training steps of the classifier of these images."""
     passes = NUM_PASSES * len(images.ids) // classifier.BATCH_SIZE
     return min(MAX_STEPS, max(classifier.NUM_STEPS, passes))
 

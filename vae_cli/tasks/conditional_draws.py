@@ -1,6 +1,5 @@
-"""Pictures that may lie behind a damaged view: what `inpaint` and `denoise` have in common."""
+"""Pictures that agree with what is known of them: what `inpaint` and `denoise` have in common."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,44 +11,44 @@ from vae_cli.model.blending import blended
 from vae_cli.model.condition import Condition
 from vae_cli.model.continuation import plate
 from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, REFINEMENT_TIME
-from vae_cli.model.priors import through_flow, to_device
 from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.randomness import image_generator
-from vae_cli.windows.chunks import whole_chunk
 
 Method = Literal["auto", "model", "classical"]
 CHUNK = 16
-"""Views are computed in chunks of this size."""
+"""Pictures that are computed together."""
+
+
+def known_pixels(
+    model: Model, x: Tensor, observed: Tensor, *, zoom: Tensor | None = None, sigma: float = 0.0
+) -> Condition:
+    """What is known of pictures: x [B, C, h, w] in [-1, 1] where observed [B, 1, h, w] is 1; on the model's device.
+
+    zoom: [B] how close each picture is (see dataset.close_ups), None = whole pictures; sigma: standard deviation of the
+    noise that x has, 0-255 scale.
+    """
+    device, move = model.runtime.device, model.runtime.move
+    sigmas, no_label = torch.full((len(x),), sigma, device=device), torch.full((len(x),), -1, device=device)
+    known = Condition.of(move(x), move(observed), sigmas, no_label)
+    return known if zoom is None else known.with_zoom(move(zoom))
 
 
 @torch.inference_mode()
-def posterior_pictures(
-    model: Model,
-    x: Tensor,
-    observed: Tensor,
-    noise: Latents,
-    *,
-    zoom: Tensor | None = None,
-    sigma: float = 0.0,
-    solver_steps: int | None = None,
-    time: float = REFINEMENT_TIME,
+def draw_pictures(
+    model: Model, known: Condition, noise: Latents, *, steps: int, time: float = REFINEMENT_TIME
 ) -> Tensor:
-    """[B, C, h, w] in [-1, 1]: whole pictures that agree with x [B, C, h, w] where observed [B, 1, h, w] is 1.
+    """[B, C, h, w] in [-1, 1] on the CPU: whole pictures that agree with what is known.
 
-    What x holds elsewhere has no influence. zoom: [B] how close each view is (data/patches.py), None = whole pictures;
-    sigma: standard deviation of the noise on x, 0-255 scale; time: what the refiner is told, see `LatentFlow.refine`.
-    Raises ConfigError for a model without a flow.
+    noise: standard normal; steps: of the solver; time: see `LatentFlow.refine`. Raises ConfigError for a model without
+    a flow.
     """
-    if model.flow is None:
+    flow = model.flow
+    if flow is None:
         raise ConfigError(f"{model.path}: this model has no latent flow, which is what finds such pictures")
-    device, steps = model.runtime.device, solver_steps or model.config.model.flow.solver_steps
-    no_label = torch.full((len(x),), -1, device=device)
-    sigmas = torch.full((len(x),), sigma, device=device)
-    view = Condition.of(model.runtime.move(x), model.runtime.move(observed), sigmas, no_label)
-    view = view if zoom is None else view.with_zoom(model.runtime.move(zoom))
+    latents = noise.map(lambda layer: layer.to(model.runtime.device))
     with model.runtime.autocast():
-        latents = through_flow(model.flow, to_device(noise, device), view, steps=steps)
-        return model.flow.refine(model.vae.decode_mean(latents), view, time).cpu()
+        latents = latents.with_first(flow.solve(latents.noise[0], known, steps=steps))
+        return flow.refine(model.vae.decode_mean(latents), known, time).cpu()
 
 
 @torch.inference_mode()
@@ -63,35 +62,30 @@ def fill_pictures(
     method: Method = "auto",
     solver_steps: int | None = None,
 ) -> Tensor:
-    """[B, C, h, w] in [-1, 1]: x [B, C, h, w] with answers for what is not observed, [B, 1, h, w].
+    """[B, C, h, w] in [-1, 1]: x [B, C, h, w] where observed [B, 1, h, w] is 1, a fill elsewhere.
 
-    `model` asks the flow, `classical` continues what is known as a thin plate, `auto` weighs the two by what was
-    measured at the end of training. noise: standard normal; fills take FILL_TEMPERATURE of it. zoom: as for
-    `posterior_pictures`. Raises ConfigError for a model without a flow, except for `classical`.
+    `model` asks the flow, `classical` continues what is known as a thin plate, `auto` blends the two by the weights
+    measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
+    `known_pixels`. Raises ConfigError for a model without a flow, except for `classical`.
     """
     if method == "classical":
         return plate(x * observed, observed)
     steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
-    cooler = Latents(tuple(FILL_TEMPERATURE * layer for layer in noise.noise))
-    pictures = posterior_pictures(model, x, observed, cooler, zoom=zoom, solver_steps=steps)
-    assert model.flow is not None, "else there were no pictures"
+    cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
+    pictures = draw_pictures(model, known_pixels(model, x, observed, zoom=zoom), cooler, steps=steps)
+    assert model.flow is not None, "draw_pictures has raised an error without one"
     weight = model.flow.trust(torch.zeros(len(x)) if zoom is None else zoom).cpu()
     if method == "auto" and bool((weight < 1).any()):
         pictures = blended(pictures, plate(x * observed, observed), observed, weight)
-    # A fill that is enlarged mixes with what is beside it, and there the model may be far from what is known.
+    # Known pixels are put back because an enlarged fill mixes with those beside it.
     return torch.where(observed > 0, x, pictures)
 
 
 def paired_noise(vae: VAE, number: int, *place: int) -> Latents:
-    """Noise of one picture: draw `number` of those that belong to a place (seed, image, window).
+    """Noise of one picture: number `number` of those drawn for a place (seed, image, window).
 
-    Each odd draw mirrors the one before it (antithetic variates, Hammersley & Morton 1956): two fills then differ as
-    much as they can, and the mean of a few comes nearer to the posterior's.
+    Each odd one mirrors the one before it (antithetic variates, Hammersley & Morton 1956): two fills then differ as
+    much as they can, and the mean of a few comes nearer to the posterior's mean.
     """
-    noise = draw_noise(vae.latent_shapes, 1, image_generator(*place, number // 2))
-    return Latents(tuple(-layer if number % 2 else layer for layer in noise))
-
-
-def noise_chunk(drawn: Sequence[Latents]) -> Latents:
-    """The noise of at most CHUNK pictures as one whole chunk."""
-    return Latents(tuple(whole_chunk(layers, CHUNK) for layers in zip(*(each.noise for each in drawn), strict=True)))
+    noise = Latents(tuple(draw_noise(vae.latent_shapes, 1, image_generator(*place, number // 2))))
+    return noise.map(torch.neg) if number % 2 else noise

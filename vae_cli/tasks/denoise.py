@@ -1,28 +1,26 @@
-"""Remove noise: the flow, told all pixels and how noisy they are, says what the picture may have been.
+"""Remove noise: the flow is given all pixels and how noisy they are, and draws what the picture may have been.
 
 The model sees windows of its own size at the picture's resolution; they overlap, and fade into one another.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.close_ups import zoom_of
+from vae_cli.images.pixels import grey_levels, to_unit
 from vae_cli.model.flow import REFINEMENT_TIME
 from vae_cli.model.vae import Latents
 from vae_cli.randomness import place_of
-from vae_cli.tasks.conditional_draws import CHUNK, noise_chunk, paired_noise, posterior_pictures
-from vae_cli.windows.chunks import filled_up
+from vae_cli.tasks.conditional_draws import CHUNK, draw_pictures, known_pixels, paired_noise
+from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.tiles import Tiles
 
 MEAN_OF, MEAN_STEPS, MEAN_TIME = 8, 2, 0.05
-"""The mean is estimated by the average of so many pictures, each of so few solver steps that it is nearly the mean
-itself, refined as if the latents told nothing: on clothes, 8 of 2 steps are 0.1 dB better than 8 of 10, single ones by
-1 dB."""
+"""The posterior's mean is estimated by the mean of so many pictures. Each takes so few solver steps that it is nearly a
+mean itself, and is refined as if its latents said nothing."""
 
 
 def denoise(
@@ -43,50 +41,24 @@ def denoise(
 
     Raises ConfigError for a model without a flow.
     """
-    place = place_of(image_id)
-    if sigma == 0:  # there is nothing to remove, and models have seen no such view
+    if sigma == 0:  # there is nothing to remove, and models have not learned from such pictures
         for _ in range(samples or 1):
-            yield image.astype(np.float32) * (255 / np.iinfo(image.dtype).max)
-    elif samples:
-        sampling = _Sampling(model, sigma, solver_steps or model.config.model.flow.solver_steps, REFINEMENT_TIME)
-        for number in range(samples):
-            yield _mean(image, sampling, (seed, place), range(number, number + 1))
-    else:
-        yield _mean(image, _Sampling(model, sigma, MEAN_STEPS, MEAN_TIME), (seed, place), range(MEAN_OF))
+            yield grey_levels(image)
+        return
+    steps = (solver_steps or model.config.model.flow.solver_steps) if samples else MEAN_STEPS
+    time = REFINEMENT_TIME if samples else MEAN_TIME
+    place, tiles = place_of(image_id), Tiles.of(image, model.image_size)
+    zoom = torch.full((CHUNK,), zoom_of(1.0, image.shape[:2], model.image_size))
 
+    def drawn(chunk: Sequence[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+        """Windows by their numbers, each with a draw's number -> the window's number, float32 [h, w, C] in -1..1."""
+        numbers = [window for window, _ in chunk]
+        x = to_unit(tiles.cut(numbers))
+        noise = Latents.joined([paired_noise(model.vae, number, seed, place, window) for window, number in chunk])
+        known = known_pixels(model, x, torch.ones_like(x[:, :1]), zoom=zoom, sigma=sigma)
+        pictures = draw_pictures(model, known, noise, steps=steps, time=time)
+        return zip(numbers, pictures.float().permute(0, 2, 3, 1).numpy(), strict=True)
 
-@dataclass(frozen=True)
-class _Sampling:
-    """How a window's picture is drawn."""
-
-    model: Model
-    sigma: float
-    steps: int
-    time: float
-    """The flow's time that the refiner is told."""
-
-    def pictures(self, x: Tensor, noise: Latents, zoom: float) -> np.ndarray:
-        """float32 [B, h, w, C] in -1..1 for noisy windows x [B, C, h, w] in the same range."""
-        drawn = posterior_pictures(
-            self.model, x, torch.ones_like(x[:, :1]), noise, zoom=torch.full((len(x),), zoom), sigma=self.sigma,
-            solver_steps=self.steps, time=self.time,
-        )  # fmt: skip
-        return drawn.float().permute(0, 2, 3, 1).numpy()
-
-
-def _mean(image: np.ndarray, sampling: _Sampling, place: tuple[int, int], numbers: range) -> np.ndarray:
-    """float32 [H, W, C] in 0..255: the mean of the pictures of these numbers, put together from windows."""
-    tiles = Tiles.of(image, sampling.model.image_size)
-    zoom = zoom_of(1.0, image.shape[:2], sampling.model.image_size)
-    drawn = [(window, number) for window in range(len(tiles.corners)) for number in numbers]
-
-    def pictures() -> Iterator[tuple[int, np.ndarray]]:
-        for start in range(0, len(drawn), CHUNK):
-            chunk = drawn[start : start + CHUNK]
-            windows = tiles.cut(filled_up([window for window, _ in chunk], CHUNK)).astype(np.float32)
-            x = torch.from_numpy(windows).permute(0, 3, 1, 2) * (2 / np.iinfo(image.dtype).max) - 1
-            noise = [paired_noise(sampling.model.vae, number, *place, window) for window, number in chunk]
-            answers = sampling.pictures(x, noise_chunk(noise), zoom)
-            yield from zip((window for window, _ in chunk), answers, strict=False)  # the chunk may be filled up
-
-    return ((tiles.join(pictures()) + 1) * 127.5).clip(0, 255)
+    for draws in [range(number, number + 1) for number in range(samples)] or [range(MEAN_OF)]:
+        rows = ((window, number) for window in range(len(tiles.corners)) for number in draws)
+        yield ((tiles.join(in_chunks(drawn, rows, CHUNK)) + 1) * 127.5).clip(0, 255)

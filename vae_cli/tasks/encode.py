@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -12,12 +11,11 @@ from torch import Tensor
 from vae_cli.checkpoint import Model
 from vae_cli.errors import DataError
 from vae_cli.images.pixels import to_pixels, to_unit
-from vae_cli.model.priors import to_device
 from vae_cli.model.vae import Latents
-from vae_cli.windows.chunks import whole_chunk
+from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 32
-"""Images are computed in chunks of this size whatever the batch size, the last one filled up."""
+"""Images that are computed together."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,28 @@ def numbered(name: str, layer: int) -> str:
 
 def encode(model: Model, images: Iterable[np.ndarray]) -> Iterator[Encoded]:
     """The posterior of each image uint8 [H, W, C] at the model's size."""
-    remaining = iter(images)
-    while chunk := list(islice(remaining, CHUNK)):
-        means, stds = _posteriors(model, np.stack(chunk))
-        for row in range(len(chunk)):
-            yield Encoded(tuple(layer[row] for layer in means), tuple(layer[row] for layer in stds))
+
+    @torch.inference_mode()
+    def encoded(chunk: Sequence[np.ndarray]) -> Iterator[Encoded]:
+        with model.runtime.autocast():
+            layers = model.vae.posterior_noise(inputs_of(model, chunk))
+        means = zip(*(layer.mean.float().cpu().numpy() for layer in layers), strict=True)
+        stds = zip(*(layer.log_scale.exp().float().cpu().numpy() for layer in layers), strict=True)
+        return map(Encoded, means, stds)
+
+    return in_chunks(encoded, images, CHUNK)
+
+
+def inputs_of(model: Model, images: Sequence[np.ndarray]) -> Tensor:
+    """float32 [B, C, H, W] in [-1, 1] on the model's device, of images uint8 [H, W, C].
+
+    Grey images count as laid out in either way; cloning settles on one, as the two are rounded differently.
+    """
+    return model.runtime.move(to_unit(np.stack(images)).clone(memory_format=torch.contiguous_format))
 
 
 def stacked(each: Sequence[Encoded]) -> Encoded:
-    """One record of several images from a record an image."""
+    """One record of several images from a record for each."""
     means = zip(*(one.means for one in each), strict=True)
     stds = zip(*(one.stds for one in each), strict=True)
     return Encoded(tuple(map(np.stack, means)), tuple(map(np.stack, stds)))
@@ -61,41 +72,27 @@ def encode_all(model: Model, images: np.ndarray) -> Encoded:
     return stacked(list(encode(model, images)))
 
 
-@torch.inference_mode()
-def _posteriors(model: Model, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Means and standard deviations [B, C, h, w] a layer of at most a chunk of images uint8 [B, H, W, C]."""
-    with model.runtime.autocast():
-        layers = model.vae.posterior_noise(model.runtime.move(whole_chunk(to_unit(images).split(1), CHUNK)))
-
-    def rows(values: Tensor) -> np.ndarray:
-        return values[: len(images)].float().cpu().numpy()
-
-    return [rows(layer.mean) for layer in layers], [rows(layer.log_scale.exp()) for layer in layers]
-
-
 def decode(model: Model, latents: Latents) -> Iterator[np.ndarray]:
     """The expected image uint8 [H, W, C] of each row. Raises DataError where latents are too large to be decoded."""
-    for x in expected_images(model, latents):
-        yield from to_pixels(x)
+    return (to_pixels(x[None])[0] for x in expected_images(model, latents))
 
 
 def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
-    """float32 [B, C, H, W] in [-1, 1] of a chunk of rows after another. Raises DataError as `decode` does."""
-    for start in range(0, len(latents), CHUNK):
-        chunk = [layer[start : start + CHUNK] for layer in latents.noise]
-        x = _expected(model, chunk)
+    """float32 [C, H, W] in [-1, 1] on the CPU of each row. Raises DataError as `decode` does."""
+
+    @torch.inference_mode()
+    def decoded(chunk: Sequence[tuple[int, Latents]]) -> Tensor:
+        numbers, rows = zip(*chunk, strict=True)
+        with model.runtime.autocast():
+            latents = Latents.joined(rows).map(lambda layer: layer.to(model.runtime.device))
+            x = model.vae.decode_mean(latents).float().cpu()
         is_broken = ~x.isfinite().flatten(1).all(1)
         if is_broken.any():
-            row = start + int(is_broken.nonzero()[0])
+            row = numbers[int(is_broken.nonzero()[0])]
             raise DataError(f"row {row} (the first is 0): too large for a picture; most latents lie between -4 and 4")
-        yield x
+        return x
 
-
-@torch.inference_mode()
-def _expected(model: Model, chunk: list[Tensor]) -> Tensor:
-    rows = to_device(Latents(tuple(whole_chunk(layer.split(1), CHUNK) for layer in chunk)), model.runtime.device)
-    with model.runtime.autocast():
-        return model.vae.decode_mean(rows)[: len(chunk[0])].float()
+    return in_chunks(decoded, enumerate(latents.rows()), CHUNK)
 
 
 def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Latents:
@@ -123,7 +120,7 @@ def _numbers(array: np.ndarray) -> Tensor:
     """float32. Raises DataError for other things than finite real numbers."""
     if array.dtype.kind not in "fiu":
         raise DataError(f"an array of type {array.dtype}; latents are real numbers")
-    with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite and is told below
+    with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite and is refused below
         values = np.ascontiguousarray(array, dtype=np.float32)
     is_broken = ~np.isfinite(values.reshape(len(values), -1)).all(1)
     if is_broken.any():

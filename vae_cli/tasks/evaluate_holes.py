@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import tee
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from vae_cli.checkpoint import Model
 from vae_cli.dataset.random_masks import draw_observed
 from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.metrics.pictures import hole_psnr_db, ssim
+from vae_cli.model.vae import Latents
 from vae_cli.randomness import image_generator
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
-from vae_cli.windows.chunks import whole_chunk
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
+from vae_cli.windows.chunks import in_chunks
+from vae_cli.windows.window_fill import hole_of, observed_of
 
 NUM_FILLS = 10
-"""Whose mean is measured beside a single fill."""
+"""Fills of a hole; their mean is measured beside a single one."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,7 @@ def draw_holes(family: str, num: int, size: tuple[int, int], seed: int = 0) -> I
     family: one of vae_cli.dataset.random_masks.FAMILIES, else ValueError.
     """
     for number in range(num):
-        yield draw_observed(family, 1, *size, image_generator(seed, number))[0, 0].numpy() == 0
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One fill that is to be made."""
-
-    image: np.ndarray
-    hole: np.ndarray
-    number: int
-    fill: int
+        yield hole_of(draw_observed(family, 1, *size, image_generator(seed, number)))
 
 
 def fill_holes(
@@ -61,30 +53,23 @@ def fill_holes(
     solver_steps: int | None = None,
     method: Method = "auto",
 ) -> Iterator[Filled]:
-    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W], as `inpaint` makes
-    them.
+    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W], as by `inpaint`.
 
     Fill k of the i-th image depends on (seed, i, k), its known pixels and the model alone. Holds a chunk at a time.
     Raises ConfigError for a model without a flow.
     """
-    pairs = enumerate(zip(images, holes, strict=True))
-    places = (_Place(image, hole, number, fill) for number, (image, hole) in pairs for fill in range(fills))
-    done: list[np.ndarray] = []
-    while chunk := list(islice(places, CHUNK)):
-        answers = _pictures(model, chunk, seed, solver_steps, method)
-        for place, answer in zip(chunk, answers, strict=False):  # the chunk may be filled up
-            done.append(np.where(place.hole[:, :, None], answer, place.image))
-            if place.fill == fills - 1:
-                yield Filled(place.image, place.hole, np.stack(done))
-                done = []
 
+    def filled(chunk: Sequence[tuple[np.ndarray, np.ndarray, int, int]]) -> np.ndarray:
+        x = torch.cat([to_unit(image[None]) for image, *_ in chunk])
+        observed = torch.cat([observed_of(hole) for _, hole, *_ in chunk])
+        noise = Latents.joined([paired_noise(model.vae, fill, seed, number) for *_, number, fill in chunk])
+        return to_pixels(fill_pictures(model, x, observed, noise, method=method, solver_steps=solver_steps))
 
-def _pictures(model: Model, chunk: Sequence[_Place], seed: int, solver_steps: int | None, method: Method) -> np.ndarray:
-    """uint8 [CHUNK, H, W, C]: the pictures for at most a whole chunk."""
-    x = whole_chunk([to_unit(place.image[None]) for place in chunk], CHUNK)
-    observed = whole_chunk([torch.from_numpy(~place.hole).float()[None, None] for place in chunk], CHUNK)
-    noise = noise_chunk([paired_noise(model.vae, place.fill, seed, place.number) for place in chunk])
-    return to_pixels(fill_pictures(model, x, observed, noise, method=method, solver_steps=solver_steps))
+    for_fills, for_results = tee(zip(images, holes, strict=True))
+    rows = ((image, hole, number, fill) for number, (image, hole) in enumerate(for_fills) for fill in range(fills))
+    answers = in_chunks(filled, rows, CHUNK)
+    for image, hole in for_results:
+        yield Filled(image, hole, np.stack([np.where(hole[:, :, None], next(answers), image) for _ in range(fills)]))
 
 
 class HoleMeter:
@@ -103,8 +88,9 @@ class HoleMeter:
         self._sums["ssim"] += ssim(truth, one).item()
 
     def figures(self) -> dict[str, float]:
-        """PSNR in the hole of the first fill and of the mean of all, which is not rounded; SSIM of the first fill's
-        whole picture. Raises ValueError without images."""
+        """PSNR in the hole of the first fill and of the unrounded mean of all; SSIM of the first fill's whole picture.
+
+        Raises ValueError without images."""
         if not self.num_images:
             raise ValueError("no images to measure")
         return {name: total / self.num_images for name, total in self._sums.items()}

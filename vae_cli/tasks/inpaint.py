@@ -1,20 +1,26 @@
-"""Fill holes: the latent flow, told what is known, proposes latents; the decoder turns them into pixels."""
+"""Fill holes: the latent flow is given what is known and proposes latents; the decoder turns them into pixels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vae_cli.checkpoint import Model
+from vae_cli.model.vae import Latents
 from vae_cli.randomness import place_of
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, noise_chunk, paired_noise
-from vae_cli.windows.around_holes import windows
-from vae_cli.windows.chunks import whole_chunk
+from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
+from vae_cli.windows.around_holes import windows_around
+from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
-GRAIN = 1
+NOISE = 1
+"""Behind the number of a fill: the noise added to its pixels, not that of its latents."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,27 @@ class Fill:
     number: int
     pixels: np.ndarray
     scale: float
-    """How much the model saw the picture reduced where it did so most; 1 = not at all."""
+    """How many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced."""
+
+
+class _Job(NamedTuple):
+    """One fill of one picture."""
+
+    picture: Picture
+    number: int
+    filling: Filling
+    place: int
+    group: int
+    """Those of one group, which have PIXELS_AT_ONCE pixels together or are a single one, may be computed together."""
+
+
+class _Window(NamedTuple):
+    """One window of a fill: what the model is given for it."""
+
+    job: _Job
+    number: int
+    inputs: tuple[Tensor, Tensor, Tensor]
+    noise: Latents
 
 
 def inpaint(
@@ -49,65 +75,39 @@ def inpaint(
 ) -> Iterator[Fill]:
     """`samples` different fills of each picture, in order.
 
-    Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; what is read ahead
-    is bounded. Raises ConfigError for a model without a flow, except for the method `classical`.
+    Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; how many are read
+    ahead is bounded. feather: pixels inside a hole's edge that blend into its surroundings. Raises ConfigError for a
+    model without a flow, except for the method `classical`.
     """
-    jobs = _jobs(pictures, samples, model.image_size, feather, seed)
-    for chunk in _chunks(jobs):
-        views = [job.filling.view(index) for job, index in chunk]
-        noise = [paired_noise(model.vae, job.number, seed, job.place, index) for job, index in chunk]
-        x, observed = (whole_chunk(parts, CHUNK) for parts in zip(*views, strict=True))
-        zoom = whole_chunk([job.filling.zoom(index) for job, index in chunk], CHUNK)
-        answers = fill_pictures(
-            model, x, observed, noise_chunk(noise), zoom=zoom, method=method, solver_steps=solver_steps
-        )  # fmt: skip
-        for (job, index), answer in zip(chunk, answers.split(1), strict=False):  # the chunk may be filled up
-            job.filling.answer(index, answer)
+
+    def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, Tensor]]:
+        x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
+        noise = Latents.joined([window.noise for window in chunk])
+        answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
+        return zip(chunk, answers, strict=True)
+
+    for _, group in groupby(_jobs(pictures, samples, model.image_size, feather, seed), key=lambda job: job.group):
+        windows = (
+            _Window(job, index, job.filling.inputs(index), paired_noise(model.vae, job.number, seed, job.place, index))
+            for job in group
+            for index in range(len(job.filling.windows))
+        )
+        for (job, number, *_), answer in in_chunks(answered, windows, CHUNK):
+            job.filling.answer(number, answer)
             if job.filling.is_complete:
                 yield Fill(job.picture, job.number, job.filling.pixels, job.filling.scale)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One fill of one picture."""
-
-    picture: Picture
-    number: int
-    filling: Filling
-
-    place: int
 
 
 def _jobs(
     pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float, seed: int
 ) -> Iterator[_Job]:
+    group, num_pixels = 0, 0
     for picture in pictures:
-        places, place = windows(picture.hole, model_size), place_of(picture.id)
+        windows, place = windows_around(picture.hole, model_size), place_of(picture.id)
         for number in range(samples):
-            filling = Filling(
-                picture.image,
-                picture.hole,
-                places,
-                model_size,
-                feather=feather,
-                grain_seed=(seed, place, number, GRAIN),
-            )
-            yield _Job(picture, number, filling, place)
-
-
-def _chunks(jobs: Iterable[_Job]) -> Iterator[list[tuple[_Job, int]]]:
-    """The windows of all jobs, in order, CHUNK at a time, or fewer where their pictures are large."""
-    chunk: list[tuple[_Job, int]] = []
-    num_pixels = 0
-    for job in jobs:
-        if chunk and num_pixels + job.picture.hole.size > PIXELS_AT_ONCE:
-            yield chunk
-            chunk, num_pixels = [], 0
-        num_pixels += job.picture.hole.size
-        for index in range(len(job.filling.windows)):
-            chunk.append((job, index))
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk, num_pixels = [], job.picture.hole.size
-    if chunk:
-        yield chunk
+            if num_pixels and num_pixels + picture.hole.size > PIXELS_AT_ONCE:
+                group, num_pixels = group + 1, 0
+            num_pixels += picture.hole.size
+            noise_seed = (seed, place, number, NOISE)
+            filling = Filling(picture.image, picture.hole, windows, model_size, feather=feather, noise_seed=noise_seed)
+            yield _Job(picture, number, filling, place, group)

@@ -1,6 +1,6 @@
 """Walk between images through the latents."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from vae_cli.checkpoint import Model
-from vae_cli.model.priors import latents_of_images, to_device
+from vae_cli.model.priors import latents_of_images
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import decode, encode_all, expected_images, latents_from
 from vae_cli.tasks.noise_walk import NoiseWalk, slerp
 from vae_cli.tasks.sample import CHUNK, resolve_prior
-from vae_cli.windows.chunks import filled_up
+from vae_cli.windows.chunks import in_chunks
 
 FINENESS = 2
-"""A walk is looked at in steps so much smaller than its own, to make those even."""
+"""How many times finer than its own steps a walk is measured in order to make them even."""
 MAX_STEP = 3.0
-"""A step that is so much longer than the median counts as that long: a change of kind takes no frames of its own."""
+"""Measured steps longer than this many times their median count as that long: a sudden change of kind, which no step
+can make smooth, gets no frames of its own."""
 
 Way = Callable[[Tensor, Tensor], Latents]
 """(rows [S], shares [S]) -> the points at these shares of the ways of these rows."""
@@ -27,41 +28,36 @@ Way = Callable[[Tensor, Tensor], Latents]
 def ends_of_images(model: Model, images: np.ndarray) -> Latents:
     """The latents of images uint8 [M, H, W, C]: decoded again they are the reconstructions."""
     latents = latents_from(encode_all(model, images).means, model.vae.latent_shapes)
-    return to_device(latents, model.runtime.device)
+    return latents.map(lambda layer: layer.to(model.runtime.device))
 
 
-@torch.inference_mode()
 def ends_of_samples(model: Model, numbers: list[int], seed: int) -> Latents:
     """The latents of the images that `sample` draws under these numbers and this seed."""
     flow = model.flow if resolve_prior(model, "auto") == "flow" else None
     steps, device = model.config.model.flow.solver_steps, model.runtime.device
-    chunks = []
-    for start in range(0, len(numbers), CHUNK):  # as `sample` computes them, or they would be rounded differently
-        chosen = numbers[start : start + CHUNK]
+
+    @torch.inference_mode()
+    def drawn(chunk: Sequence[int]) -> list[Latents]:
         with model.runtime.autocast():
-            whole = latents_of_images(model.vae, flow, seed, filled_up(chosen, CHUNK), device=device, steps=steps)
-        chunks.append([layer[: len(chosen)] for layer in whole.noise])
-    return Latents(tuple(torch.cat(layers) for layers in zip(*chunks, strict=True)))
+            return latents_of_images(model.vae, flow, seed, chunk, device=device, steps=steps).rows()
+
+    return Latents.joined(list(in_chunks(drawn, numbers, CHUNK)))  # in chunks of `sample`'s size, to round as it does
 
 
 def interpolate(
     model: Model, ends: Latents, *, steps: int, mode: str = "slerp", loop: bool = False
 ) -> Iterator[np.ndarray]:
-    """uint8 [H, W, C] frames from each end to the next, `steps` a segment with both ends counted, shared ends once.
+    """uint8 [H, W, C] frames from each end to the next, `steps` for each pair with both ends counted, shared ends once.
 
     `slerp` and `lerp` are the ways of `way_between`; frames lie so that each differs from the one before by as much.
     `loop` returns to the first.
     """
-    order = [*range(len(ends)), *([0] if loop else [])]
-    for number, (first, last) in enumerate(pairwise(order)):
-        way = way_between(model, _row(ends, first), _row(ends, last), mode)
-        rows = torch.zeros(steps, dtype=torch.long, device=model.runtime.device)
-        frames = list(decode(model, way(rows, even_shares(model, way, steps))))
+    rows = ends.rows()
+    for number, (first, last) in enumerate(pairwise([*rows, *rows[: 1 if loop else 0]])):
+        way = way_between(model, first, last, mode)
+        only_row = torch.zeros(steps, dtype=torch.long, device=model.runtime.device)
+        frames = list(decode(model, way(only_row, even_shares(model, way, steps))))
         yield from frames if number == 0 else frames[1:]
-
-
-def _row(latents: Latents, index: int) -> Latents:
-    return Latents(tuple(noise[index : index + 1] for noise in latents.noise))
 
 
 def way_between(model: Model, a: Latents, b: Latents, mode: str) -> Way:
@@ -77,16 +73,12 @@ def way_between(model: Model, a: Latents, b: Latents, mode: str) -> Way:
 
     def way(rows: Tensor, shares: Tensor) -> Latents:
         at = shares.reshape(-1, 1, 1, 1)
-        ends = [(first[rows], last[rows]) for first, last in zip(a.noise, b.noise, strict=True)]
-        points = [curve(first, last, at) for first, last in ends]
-        if walk is not None:
-            points[0] = walk.at(rows, shares)
-        return Latents(
-            tuple(
-                torch.where(at == 0, first, torch.where(at == 1, last, point))
-                for (first, last), point in zip(ends, points, strict=True)
-            )
-        )
+        layers = []
+        for number, (first, last) in enumerate(zip(a.noise, b.noise, strict=True)):
+            first, last = first[rows], last[rows]
+            point = curve(first, last, at) if walk is None or number else walk.at(rows, shares)
+            layers.append(torch.where(at == 0, first, torch.where(at == 1, last, point)))
+        return Latents(tuple(layers))
 
     return way
 
@@ -94,18 +86,17 @@ def way_between(model: Model, a: Latents, b: Latents, mode: str) -> Way:
 def even_shares(model: Model, way: Way, num: int) -> Tensor:
     """[num] shares of the way of row 0, the outer ones 0 and 1, at which pictures are equally far apart.
 
-    How far a walk has come is measured along its pictures: the root mean square difference of pixels, summed over
-    small steps.
+    Distance along the way is the root mean square difference of pixels, summed over small steps.
     """
     device = model.runtime.device
     tried = torch.linspace(0, 1, FINENESS * (num - 1) + 1)
     latents = way(torch.zeros(len(tried), dtype=torch.long, device=device), tried.to(device))
-    pictures = torch.cat(list(expected_images(model, latents))).cpu().double()
+    pictures = torch.stack(list(expected_images(model, latents))).double()
     lengths = pictures.diff(dim=0).square().mean((1, 2, 3)).sqrt()
     lengths = lengths.clamp(max=MAX_STEP * lengths.median().item())
-    come = np.concatenate([[0.0], lengths.cumsum(0).numpy()])
-    if come[-1] == 0:  # every picture is the same
+    distances = np.concatenate([[0.0], lengths.cumsum(0).numpy()])
+    if distances[-1] == 0:  # every picture is the same
         return torch.linspace(0, 1, num, device=device)
-    shares = np.interp(np.linspace(0, come[-1], num), come, tried.numpy())
+    shares = np.interp(np.linspace(0, distances[-1], num), distances, tried.numpy())
     shares[[0, -1]] = 0, 1
     return torch.from_numpy(shares).float().to(device)

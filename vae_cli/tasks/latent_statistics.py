@@ -1,4 +1,4 @@
-"""What pictures have in common: statistics of their latents, and moving one picture's latents towards others'."""
+"""Statistics of pictures' latents, and moving one picture's latents towards those of others."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,107 +13,93 @@ from vae_cli.windows.tiles import Tiles
 
 CHUNK = 16
 MAX_WINDOWS = 256
-"""Windows of one picture that its statistics are taken from, spread evenly."""
-LEAST_SCALE, MAX_RATIO = 1e-3, 3.0
-"""A channel that varies less has no scale to speak of; and none is stretched or pressed further than this, as what
-hardly varies is mostly noise."""
+"""Windows of one picture that its statistics are taken from, evenly spread."""
+LEAST_SCALE = 1e-3
+"""A channel that varies less has no scale worth matching."""
+MAX_RATIO = 3.0
+"""No channel is stretched or pressed by more, as what hardly varies is mostly noise."""
 FEW_PICTURES = 16
-"""Of so many pictures, the mean at one place counts half, that of the whole channel half."""
+"""With so many pictures, the mean at one place counts half and that of the whole channel half."""
 
 
 @dataclass(frozen=True)
-class Look:
+class LatentStatistics:
     """Statistics of every latent layer over pictures, each of which counts alike."""
 
     places: tuple[Tensor, ...]
-    """[1, C, h, w] a layer: the mean at each place, drawn towards the channel's where pictures are few."""
+    """[1, C, h, w] for each layer: the mean at each place, drawn towards the channel's where pictures are few."""
     means: tuple[Tensor, ...]
-    """[1, C, 1, 1] a layer."""
+    """[1, C, 1, 1] for each layer."""
     scales: tuple[Tensor, ...]
-    """[1, C, 1, 1] a layer: the standard deviation over places and pictures."""
+    """[1, C, 1, 1] for each layer: the standard deviation over places and pictures."""
 
+    @staticmethod
+    def of(model: Model, pictures: Iterable[Tiles]) -> "LatentStatistics":
+        """Those of pictures, given as windows of the model's size with values in -1..1.
 
-def stacked(looks: Sequence[Look]) -> Look:
-    """One look a row: [B, C, h, w] where each of them has [1, C, h, w]."""
+        Raises ValueError where there is none.
+        """
+        totals, count = [torch.zeros(2, *shape) for shape in model.vae.latent_shapes], 0
+        for tiles in pictures:
+            totals = [total + found for total, found in zip(totals, _moments(model, tiles), strict=True)]
+            count += 1
+        if not count:
+            raise ValueError("no picture to look at")
+        places, means, scales = [], [], []
+        for total in totals:
+            place, square = (total / count).split(1)
+            mean = place.mean((2, 3), keepdim=True)
+            places.append(mean + count / (count + FEW_PICTURES) * (place - mean))
+            means.append(mean)
+            scales.append((square.mean((2, 3), keepdim=True) - mean.square()).clamp(min=0).sqrt())
+        return LatentStatistics(tuple(places), tuple(means), tuple(scales))
 
-    def rows(name: str) -> tuple[Tensor, ...]:
-        return tuple(torch.cat(layer) for layer in zip(*(getattr(look, name) for look in looks), strict=True))
+    @staticmethod
+    def joined(each: Sequence["LatentStatistics"]) -> "LatentStatistics":
+        """Those of several sets, a row for each: [B, C, h, w] where each of them has [1, C, h, w]."""
 
-    return Look(rows("places"), rows("means"), rows("scales"))
+        def rows(name: str) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(layer) for layer in zip(*(getattr(one, name) for one in each), strict=True))
 
-
-@dataclass
-class _Sums:
-    """Of one layer, over pictures."""
-
-    first: Tensor
-    second: Tensor
-
-    def add(self, first: Tensor, second: Tensor) -> None:
-        self.first, self.second = self.first + first, self.second + second
-
-
-def look_of(model: Model, pictures: Iterable[Tiles]) -> Look:
-    """The look of pictures, given as windows of the model's size with values in -1..1.
-
-    Raises ValueError where there is none.
-    """
-    sums = [_Sums(torch.zeros(1, *shape), torch.zeros(1, *shape)) for shape in model.vae.latent_shapes]
-    count = 0
-    for tiles in pictures:
-        count += 1
-        for layer, found in zip(sums, _moments(model, tiles), strict=True):
-            layer.add(*found)
-    if not count:
-        raise ValueError("no picture to look at")
-    places, means, scales = [], [], []
-    for layer in sums:
-        place, square = layer.first / count, layer.second / count
-        mean = place.mean((2, 3), keepdim=True)
-        trust = count / (count + FEW_PICTURES)
-        places.append(mean + trust * (place - mean))
-        means.append(mean)
-        scales.append((square.mean((2, 3), keepdim=True) - mean.square()).clamp(min=0).sqrt())
-    return Look(tuple(places), tuple(means), tuple(scales))
+        return LatentStatistics(rows("places"), rows("means"), rows("scales"))
 
 
 @torch.inference_mode()
-def _moments(model: Model, tiles: Tiles) -> list[tuple[Tensor, Tensor]]:
-    """[1, C, h, w] mean and mean square of each layer's latents over the windows of one picture."""
+def _moments(model: Model, tiles: Tiles) -> list[Tensor]:
+    """[2, C, h, w] mean and mean square of each layer's latents over the windows of one picture."""
     num_windows = len(tiles.corners)
     count = min(num_windows, MAX_WINDOWS)
     chosen = np.arange(count) * num_windows // count
-    found: list[list[Tensor]] = [[] for _ in model.vae.latent_shapes]
+    found = []
     for start in range(0, count, CHUNK):
         x = torch.from_numpy(tiles.cut(chosen[start : start + CHUNK].tolist())).permute(0, 3, 1, 2)
         with model.runtime.autocast():
-            latents = model.vae.encode(model.runtime.move(x))
-        for layer, noise in zip(found, latents.noise, strict=True):
-            layer.append(noise.float().cpu())
-    whole = [torch.cat(layer) for layer in found]
-    return [(z.mean(0, keepdim=True), z.square().mean(0, keepdim=True)) for z in whole]
+            found.append(model.vae.encode(model.runtime.move(x)).map(lambda layer: layer.float().cpu()))
+    return [torch.stack([z.mean(0), z.square().mean(0)]) for z in Latents.joined(found).noise]
 
 
-def moved(latents: Latents, source: Look, target: Look, strength: float, *, by_place: bool) -> Latents:
-    """Latents whose look changes from `source` to `target`, or part of the way there (strength 0..1).
+def with_statistics(
+    latents: Latents, source: LatentStatistics, target: LatentStatistics, strength: float, *, by_place: bool
+) -> Latents:
+    """Latents whose statistics change from `source` to `target`, or part of the way there (strength 0..1).
 
-    Channels are shifted and scaled (Huang & Belongie 2017, eq. 8); with `by_place` the shift is that of each place.
+    Channels are shifted and scaled (Huang & Belongie 2017, eq. 8); with `by_place` each place has its own shift.
     """
     layers = []
     for number, z in enumerate(latents.noise):
-        was, wanted = (look.places if by_place else look.means for look in (source, target))
+        before, after = (each.places if by_place else each.means for each in (source, target))
         ratio = _ratio(source.scales[number], target.scales[number])
-        goal = (z - was[number].to(z)) * ratio.to(z) + wanted[number].to(z)
+        goal = (z - before[number].to(z)) * ratio.to(z) + after[number].to(z)
         layers.append(torch.lerp(z, goal, strength))
     return Latents(tuple(layers))
 
 
-def towards(latents: Latents, others: Latents, shares: Tensor) -> Latents:
-    """Each row's latents with the look of the other's, or the shares [B] of the way there; above 1 beyond it.
+def towards_statistics(latents: Latents, others: Latents, shares: Tensor) -> Latents:
+    """Each row's latents with the statistics of the other's, or shares [B] of the way there; above 1 beyond it.
 
-    Layers are [B, C, h, w], `others` has as many rows. Channels are shifted and scaled, each picture's by statistics of
-    its own (Huang & Belongie 2017, eq. 8; here scales go along a geometric line, so that beyond the other's look no
-    channel turns upside down). Layers of one place hold content alone, and stay.
+    Layers are [B, C, h, w], `others` has as many rows. Channels are shifted and scaled by each picture's own statistics
+    (Huang & Belongie 2017, eq. 8). Scales go along a geometric line, so that beyond the other's statistics no channel
+    is turned upside down. Layers of one place have no statistics, and stay.
     """
     shares = shares.reshape(-1, 1, 1, 1)
     layers = []
@@ -126,8 +112,8 @@ def towards(latents: Latents, others: Latents, shares: Tensor) -> Latents:
     return Latents(tuple(layers))
 
 
-def _ratio(was: Tensor, wanted: Tensor) -> Tensor:
-    """As their arguments, [1 or B, C, 1, 1]; 1 where either side does not vary, as a single vector does not."""
-    varies = (was > LEAST_SCALE) & (wanted > LEAST_SCALE)
-    ratio = wanted / was.clamp(min=LEAST_SCALE)
+def _ratio(before: Tensor, after: Tensor) -> Tensor:
+    """Of scales [1 or B, C, 1, 1]; 1 where either side does not vary, as a single vector does not."""
+    varies = (before > LEAST_SCALE) & (after > LEAST_SCALE)
+    ratio = after / before.clamp(min=LEAST_SCALE)
     return torch.where(varies, ratio.clamp(1 / MAX_RATIO, MAX_RATIO), 1.0)

@@ -1,6 +1,6 @@
 """From image to image through the latent flow's noise, so that all that lies between looks as real as samples do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,27 +10,27 @@ from vae_cli.checkpoint import Model
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.velocity import even_times
-from vae_cli.windows.chunks import whole_chunk
+from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 8
-"""Rows are computed in chunks of this size; walks are short."""
+"""Rows that are computed together; walks are short."""
 STEPS = 10
-"""Of the solver: the ends are pinned, and what lies between is no better with more."""
+"""Solver steps. The ends of a walk are corrected to be exact, and what lies between gains nothing from more steps."""
 _TIMES = even_times(0, 1, STEPS)
 _LEAST_SINE = 1e-4
-"""Of the angle between directions that (nearly) agree or oppose one another: no arc leads from one to the other."""
+"""Directions at an angle of a smaller sine (nearly) agree or oppose one another: no arc leads from one to the other."""
 
 
 @dataclass(frozen=True)
 class Ends:
-    """One end of each walk, a row a walk."""
+    """One end of each walk, a row for each walk."""
 
     noise: Tensor
-    """[B, C, h, w] what flows to the latents, nearly."""
+    """[B, C, h, w] the noise that nearly flows to the latents."""
     condition: Tensor
-    """[B, width, h, w] what the flow is told: nothing but the latents' cluster."""
+    """[B, width, h, w] the flow's condition: nothing but the latents' cluster."""
     missing: Tensor
-    """[B, C, h, w] what the latents, standardised, have beyond those that the noise flows to."""
+    """[B, C, h, w] the standardised latents less those that the noise flows to."""
     cluster: Tensor
     """[B]"""
 
@@ -40,13 +40,12 @@ class Ends:
         cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
         nothing = Condition.nothing(CHUNK, model.channels, model.image_size, z.device)
 
-        def found(z: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def found(z: Tensor, cluster: Tensor) -> tuple[Tensor, ...]:
             u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
             noise = flow.carry(u, condition, _TIMES[::-1])
-            return noise, condition, u - flow.carry(noise, condition, _TIMES)
+            return noise, condition, u - flow.carry(noise, condition, _TIMES), cluster
 
-        noise, condition, missing = _in_chunks(model, found, z, cluster)
-        return Ends(noise, condition, missing, cluster)
+        return Ends(*_computed(model, found, z, cluster))
 
     def part(self, start: int, stop: int) -> "Ends":
         """Some of the rows."""
@@ -56,12 +55,12 @@ class Ends:
 
 @dataclass(frozen=True)
 class NoiseWalk:
-    """Walks along arcs between the noises of their ends, which for Gaussian noise is noise as likely as they are.
+    """Walks along arcs between the noises of their ends; points on an arc are as likely as its ends.
 
-    The flow is told the cluster of the nearer end: told a mixture of unlike clusters, it draws mixtures of unlike
-    things. Where the clusters are alike the one goes over into the other. So a walk between things of one kind is
-    smooth; between two kinds, it leads to a picture of the first one in which the noise is half the second one's, and
-    from there goes on in the second kind.
+    The flow is given the cluster of the nearer end, because for a mixture of unlike clusters it draws mixtures of
+    unlike things. Where the clusters are alike the condition changes gradually. So a walk between things of one kind is
+    smooth; between two kinds, it leads to a picture of the first kind in which half the noise is the second end's, and
+    goes on from there in the second kind.
     """
 
     model: Model
@@ -81,30 +80,29 @@ class NoiseWalk:
 
     @torch.inference_mode()
     def at(self, rows: Tensor, shares: Tensor) -> Tensor:
-        """[S, C, h, w] latents at the shares [S] of the ways of these rows [S]; at 0 and 1 the ends, but for rounding.
+        """[S, C, h, w] latents at shares [S] of the walks of rows [S]; at 0 and 1 the ends, up to rounding.
 
-        What the ends' noise does not flow to is added as far as they are near.
+        What the ends' noise does not flow to is added in proportion to how near they are.
         """
 
-        def points(rows: Tensor, share: Tensor) -> tuple[Tensor]:
+        def points(rows: Tensor, share: Tensor) -> tuple[Tensor, ...]:
             at = share.reshape(-1, 1, 1, 1)
-            told = torch.where(self.is_smooth[rows], share, (share >= 0.5).float()).reshape(-1, 1, 1, 1)
-            condition = torch.lerp(self.first.condition[rows], self.last.condition[rows], told)
+            kind = torch.where(self.is_smooth[rows], share, (share >= 0.5).float()).reshape(-1, 1, 1, 1)
+            condition = torch.lerp(self.first.condition[rows], self.last.condition[rows], kind)
             u = self.flow.carry(slerp(self.first.noise[rows], self.last.noise[rows], at), condition, _TIMES)
             return (self.flow.restore(u + torch.lerp(self.first.missing[rows], self.last.missing[rows], at)),)
 
-        return _in_chunks(self.model, points, rows, shares)[0]
+        return _computed(self.model, points, rows, shares)[0]
 
 
-def _in_chunks(model: Model, function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> list[Tensor]:
-    """What the function returns of all rows, computed in chunks of one size, so that rounding depends on no others."""
-    found = []
-    for start in range(0, len(rows[0]), CHUNK):
-        part = [each[start : start + CHUNK] for each in rows]
+def _computed(model: Model, function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> list[Tensor]:
+    """The tensors that the function returns for tensors of rows, computed in chunks."""
+
+    def of_chunk(chunk: Sequence[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
         with model.runtime.autocast():
-            answers = function(*(whole_chunk(values.split(1), CHUNK) for values in part))
-        found.append([values[: len(part[0])] for values in answers])
-    return [torch.cat(values) for values in zip(*found, strict=True)]
+            return zip(*function(*map(torch.stack, zip(*chunk, strict=True))), strict=True)
+
+    return [torch.stack(found) for found in zip(*in_chunks(of_chunk, zip(*rows, strict=True), CHUNK), strict=True)]
 
 
 def slerp(a: Tensor, b: Tensor, at: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import difflib
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,13 +12,13 @@ from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_pixels
 from vae_cli.model.priors import latents_of_images
+from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 64
-"""Images are computed in chunks of this size whatever the batch size, so that rounding cannot depend on it."""
+"""Images that are computed together."""
 ALL = "all"
 DEFAULT_GUIDANCE = 2.0
-"""What the program draws labels with. On clothes, more samples are recognised than with 1 and they lie nearer to real
-images; beyond 2 they are recognised still more often, but vary less (tests/benchmarks/labels.py)."""
+"""Guidance with which the program draws labels; more makes them clearer but less varied."""
 NUM_LISTED = 12
 """Labels that a message names at most."""
 
@@ -36,7 +37,7 @@ def label_number(model: Model, name: str, *, option: str = "--label") -> int:
     names = model.label_names
     if not names:
         raise ConfigError(f"{option} {name}: this model was trained without labels")
-    # The same text may be stored otherwise: macOS takes é apart in names of folders.
+    # The same text may be stored in another form: macOS decomposes é in names of folders.
     composed = [number for number, known in enumerate(names) if _composed(known) == _composed(name)]
     if name not in names and len(composed) != 1:
         raise ConfigError(f"{option} {name}: no such label; {_hint(name, names)}")
@@ -122,20 +123,16 @@ def sample_labels(
     numbers = [-1 if label is None else label_number(model, label) for label in labels]
     if max(numbers, default=-1) >= 0 and chosen != "flow":
         raise ConfigError("--label needs the flow: this model's own prior knows no labels")
-    total = len(numbers) * count
-    for start in range(0, total, CHUNK):
-        places = [_place(number, numbers, count) for number in range(start, start + CHUNK)]
-        with torch.inference_mode(), model.runtime.autocast():
+
+    @torch.inference_mode()
+    def drawn(chunk: Sequence[tuple[int, int]]) -> np.ndarray:
+        of_labels, indices = zip(*chunk, strict=True)
+        with model.runtime.autocast():
             latents = latents_of_images(
-                model.vae, model.flow if chosen == "flow" else None, seed, [index for _, index in places],
-                device=model.runtime.device, steps=solver_steps or model.config.model.flow.solver_steps,
-                temperature=temperature, label=[label for label, _ in places], guidance=guidance,
+                model.vae, model.flow if chosen == "flow" else None, seed, indices, device=model.runtime.device,
+                steps=solver_steps or model.config.model.flow.solver_steps, temperature=temperature, labels=of_labels,
+                guidance=guidance,
             )  # fmt: skip
-            x = model.vae.decode_mean(latents)
-        yield from to_pixels(x)[: total - start]
+            return to_pixels(model.vae.decode_mean(latents))
 
-
-def _place(position: int, labels: Sequence[int], count: int) -> tuple[int, int]:
-    """Label and number of the image at a position; behind the last one, more of the last label fill the chunk."""
-    row = min(position // count, len(labels) - 1)
-    return labels[row], position - row * count
+    yield from in_chunks(drawn, product(numbers, range(count)), CHUNK)

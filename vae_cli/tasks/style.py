@@ -1,13 +1,12 @@
-"""Carry a look over: pictures go to another label, or towards what other pictures have in common.
+"""Carry a look over: pictures are changed to another label, or towards what other pictures have in common.
 
-What changes in a picture, not what the model makes of it, is put back into it: detail that the model cannot draw stays,
-and so does everything at strength 0.
+Only the difference that the change makes is added to a picture. So detail that the model cannot draw stays, and at
+strength 0 everything does.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,28 +16,28 @@ from torch import Tensor
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.images.colours import parse_color
+from vae_cli.images.pixels import grey_levels
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import Latents
 from vae_cli.randomness import image_generator, place_of
-from vae_cli.tasks.latent_statistics import Look, look_of, moved, stacked
+from vae_cli.tasks.latent_statistics import LatentStatistics, with_statistics
 from vae_cli.tasks.sample import is_learned, label_number
-from vae_cli.windows.chunks import filled_up
+from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.tiles import Tiles
 from vae_cli.windows.working_scale import Canvas
 
 CHUNK = 16
-"""Windows are computed in chunks of this size."""
+"""Windows that are computed together."""
 LABEL_STRENGTH, LIKE_STRENGTH = 0.7, 1.0
 LABEL_STEPS = 8
-"""Of the solver; twice as many are no better."""
+"""Solver steps."""
 CONTRAST, MAX_GUIDANCE = 1.0, 12.0
-"""What tells two labels apart is enlarged until its root mean square is that of the latents themselves, but no further
-than so many times. Labels that differ little (pullover and coat: 6 to 12 times) need more than those that differ much
-(sneaker and boot: 3 to 10): with one guidance for all, boots lose their sneaker before coats are coats."""
+"""The difference between two labels' velocities is enlarged until its root mean square is that of the latents, but at
+most so many times: labels that are alike need more guidance than labels that differ much."""
 PROBE_TIMES = (0.3, 0.5, 0.7)
 PROBE_NOISES, MAX_PROBED_WINDOWS = 2, 4
-"""An image's label is read off so many noises at each time, in no more than so many of its windows."""
+"""An image's label is found with so many noises at each time, in at most so many of its windows."""
 
 
 @dataclass(frozen=True)
@@ -63,36 +62,17 @@ class Styled:
 
 
 class Change(Protocol):
-    """What happens to pictures: `about` is what is known of each one beside its latents, `places` say what its noise
-    depends on."""
+    """What happens to pictures. `source_of` says what a picture is changed from, its own label or statistics; `places`
+    (id, window) are what its noise depends on."""
 
     @property
     def model(self) -> Model: ...
 
     def canvas(self, picture: np.ndarray) -> Canvas: ...
 
-    def about(self, tiles: Tiles, label: int | None) -> Any: ...
+    def source_of(self, tiles: Tiles, label: int | None) -> Any: ...
 
-    def changed(self, latents: Latents, about: Sequence[Any], places: Sequence[tuple[int, int]]) -> Latents: ...
-
-
-def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
-    """Each picture, changed, in its order. A result depends on its picture, its id, the change and the model alone."""
-    waiting: deque[_Job] = deque()
-
-    def windows() -> Iterator[tuple[_Job, int]]:
-        for content in contents:
-            canvas = change.canvas(content.pixels)
-            tiles = Tiles.of(canvas.pixels, change.model.image_size)
-            waiting.append(_Job(content, canvas, tiles, change.about(tiles, content.label)))
-            yield from ((waiting[-1], number) for number in range(len(tiles.corners)))
-
-    remaining = windows()
-    while chunk := list(islice(remaining, CHUNK)):
-        for (job, number), difference in zip(chunk, _differences(change, chunk), strict=False):  # it may be filled up
-            job.differences.append((number, difference))
-        while waiting and waiting[0].is_complete:
-            yield waiting.popleft().result()
+    def changed(self, latents: Latents, sources: Sequence[Any], places: Sequence[tuple[int, int]]) -> Latents: ...
 
 
 @dataclass
@@ -102,32 +82,42 @@ class _Job:
     content: Content
     canvas: Canvas
     tiles: Tiles
-    about: Any
+    source: Any
     differences: list[tuple[int, np.ndarray]] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self.differences) == len(self.tiles.corners)
 
     def result(self) -> Styled:
         difference = self.canvas.in_picture(self.tiles.join(self.differences))
-        whole = self.content.pixels.astype(np.float32) * (255 / np.iinfo(self.content.pixels.dtype).max)
-        label = self.about if isinstance(self.about, int) else None
-        return Styled((whole + 127.5 * difference).clip(0, 255), label)
+        label = self.source if isinstance(self.source, int) else None
+        return Styled((grey_levels(self.content.pixels) + 127.5 * difference).clip(0, 255), label)
+
+
+def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
+    """Each picture, changed, in its order. A result depends on its picture, its id, the change and the model alone."""
+
+    def windows() -> Iterator[tuple[_Job, int]]:
+        for content in contents:
+            canvas = change.canvas(content.pixels)
+            tiles = Tiles.of(canvas.pixels, change.model.image_size)
+            job = _Job(content, canvas, tiles, change.source_of(tiles, content.label))
+            yield from ((job, number) for number in range(len(tiles.corners)))
+
+    for job, number, difference in in_chunks(lambda chunk: _differences(change, chunk), windows(), CHUNK):
+        job.differences.append((number, difference))
+        if len(job.differences) == len(job.tiles.corners):
+            yield job.result()
 
 
 @torch.inference_mode()
-def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> np.ndarray:
-    """float32 [CHUNK, h, w, C]: what changes in each window, -1..1."""
-    full = filled_up(chunk, CHUNK)
-    x = torch.from_numpy(np.concatenate([job.tiles.cut([number]) for job, number in full])).permute(0, 3, 1, 2)
-    model = change.model
+def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> Iterator[tuple[_Job, int, np.ndarray]]:
+    """What changes in each window, float32 [h, w, C] in -1..1, with the window's picture and number."""
+    jobs, numbers = zip(*chunk, strict=True)
+    model, places = change.model, [(place_of(job.content.id), number) for job, number in chunk]
+    x = torch.from_numpy(np.concatenate([job.tiles.cut([number]) for job, number in chunk])).permute(0, 3, 1, 2)
     with model.runtime.autocast():
         latents = model.vae.encode(model.runtime.move(x))
-        places = [(place_of(job.content.id), number) for job, number in full]
-        after = change.changed(latents, [job.about for job, _ in full], places)
+        after = change.changed(latents, [job.source for job in jobs], places)
         difference = model.vae.decode_mean(after).float() - model.vae.decode_mean(latents).float()
-    return difference.permute(0, 2, 3, 1).cpu().numpy()
+    return zip(jobs, numbers, difference.permute(0, 2, 3, 1).cpu().numpy(), strict=True)
 
 
 # ---- to a label
@@ -135,11 +125,11 @@ def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> np.ndarra
 
 @dataclass(frozen=True)
 class ToLabel:
-    """Pictures become what they would be under another label.
+    """Pictures become what they would be under another label (Kulikov et al. 2024, FlowEdit).
 
-    At times from 1 - strength to 1 the picture and what has become of it so far are blurred by the same noise, and what
-    has become of it goes where the target's velocity there and that of the picture's own label here differ (Kulikov et
-    al. 2024, FlowEdit). The picture itself is never carried through the flow, so that nothing of it is lost on the way.
+    At times from 1 - strength to 1 the picture and its changed version are mixed with the same noise. The changed
+    version moves by the difference between the velocity there under the target label and the velocity here under the
+    picture's own label. The picture itself is never carried through the flow, so nothing of it is lost on the way.
     """
 
     model: Model
@@ -168,17 +158,17 @@ class ToLabel:
         """At the model's scale: a label is about the whole picture."""
         return _canvas(self.model, picture, is_whole=True)
 
-    def about(self, tiles: Tiles, label: int | None) -> int:
-        """The picture's own label; where it is not known, the likeliest but the target, which it is to become."""
+    def source_of(self, tiles: Tiles, label: int | None) -> int:
+        """The picture's own label; where it is not known, the likeliest one other than the target."""
         return likeliest_label(self.model, self.flow, tiles, other_than=self.target) if label is None else label
 
-    def changed(self, latents: Latents, about: Sequence[int], places: Sequence[tuple[int, int]]) -> Latents:
+    def changed(self, latents: Latents, sources: Sequence[int], places: Sequence[tuple[int, int]]) -> Latents:
         flow = self.flow
         start = flow.standardise(latents.noise[0].float())
-        own = torch.tensor(about, device=start.device)
+        own = torch.tensor(sources, device=start.device)
         wanted = torch.full_like(own, self.target)
-        view = Condition.nothing(len(start), self.model.channels, self.model.image_size, start.device)
-        as_own, as_wanted = (flow.velocity_under(view.with_label(label)) for label in (own, wanted))
+        nothing = Condition.nothing(len(start), self.model.channels, self.model.image_size, start.device)
+        as_own, as_wanted = (flow.velocity_under(nothing.with_label(label)) for label in (own, wanted))
         u = start
         times = torch.linspace(1 - self.strength, 1, self.steps + 1).tolist()
         for (t, following), noise in zip(pairwise(times), self._noise(places), strict=True):
@@ -198,7 +188,7 @@ class ToLabel:
 
 
 def _enlarged(difference: Tensor) -> Tensor:
-    """What tells the velocities under two labels apart, [B, C, h, w], at the size that it needs; see CONTRAST."""
+    """The difference [B, C, h, w] between the velocities under two labels, enlarged as CONTRAST says."""
     size = difference.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=CONTRAST / MAX_GUIDANCE)
     return difference * (CONTRAST / size).clamp(min=1)
 
@@ -239,15 +229,16 @@ def likeliest_label(model: Model, flow: LatentFlow, tiles: Tiles, *, other_than:
 
 @dataclass(frozen=True)
 class LikeLook:
-    """Pictures take on the look of others: the statistics of their latents are moved.
+    """Pictures take on the look of others: the statistics of their latents.
 
-    Without `source` each picture gives up its own look, channel by channel and at its own scale. With it what makes the
-    difference between two sets is added, place by place, at the scale at which the model has learned whole pictures.
+    Without `source` each picture gives up its own statistics, channel by channel and at its own scale. With `source`
+    the difference between the statistics of two sets is added, place by place, at the scale of the model's whole
+    pictures.
     """
 
     model: Model
-    target: Look
-    source: Look | None = None
+    target: LatentStatistics
+    source: LatentStatistics | None = None
     strength: float = LIKE_STRENGTH
 
     @staticmethod
@@ -259,23 +250,25 @@ class LikeLook:
         strength: float = LIKE_STRENGTH,
     ) -> "LikeLook":
         """like, unlike: pictures uint8 or uint16 [H, W, C]. Raises ValueError where there is none."""
-        scaled = unlike is not None
 
-        def look(pictures: Iterable[np.ndarray]) -> Look:
-            canvases = (_canvas(model, picture, is_whole=scaled) for picture in pictures)
-            return look_of(model, (Tiles.of(canvas.pixels, model.image_size) for canvas in canvases))
+        def statistics(pictures: Iterable[np.ndarray]) -> LatentStatistics:
+            canvases = (_canvas(model, picture, is_whole=unlike is not None) for picture in pictures)
+            return LatentStatistics.of(model, (Tiles.of(canvas.pixels, model.image_size) for canvas in canvases))
 
-        return LikeLook(model, look(like), None if unlike is None else look(unlike), strength)
+        return LikeLook(model, statistics(like), None if unlike is None else statistics(unlike), strength)
 
     def canvas(self, picture: np.ndarray) -> Canvas:
         return _canvas(self.model, picture, is_whole=self.source is not None)
 
-    def about(self, tiles: Tiles, label: int | None) -> Look:
-        """The look that the picture gives up."""
-        return self.source or look_of(self.model, [tiles])
+    def source_of(self, tiles: Tiles, label: int | None) -> LatentStatistics:
+        """The statistics that the picture gives up."""
+        return self.source or LatentStatistics.of(self.model, [tiles])
 
-    def changed(self, latents: Latents, about: Sequence[Look], places: Sequence[tuple[int, int]]) -> Latents:
-        return moved(latents, stacked(about), self.target, self.strength, by_place=self.source is not None)
+    def changed(
+        self, latents: Latents, sources: Sequence[LatentStatistics], places: Sequence[tuple[int, int]]
+    ) -> Latents:
+        source, by_place = LatentStatistics.joined(sources), self.source is not None
+        return with_statistics(latents, source, self.target, self.strength, by_place=by_place)
 
 
 def _canvas(model: Model, picture: np.ndarray, *, is_whole: bool) -> Canvas:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli.dataset.batches import Batch
 from vae_cli.dataset.random_masks import FAMILIES, draw_observed, training_damage
-from vae_cli.model.blending import evidence, fitted_weight
+from vae_cli.model.calibration import calibrate_noise, evidence, fitted_weight
 from vae_cli.model.condition import Condition
 from vae_cli.model.continuation import plate
 from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, LatentFlow
@@ -171,7 +171,7 @@ class FlowPhase:
         nothing = Condition.nothing(len(mean), self.inputs.train.pixels.shape[3], (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
         cluster = flow.cluster_of(mean, labels)
-        flow.calibrate(z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, seen=self._seen_again)
+        calibrate_noise(flow, z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, reencoded=self._reencoded)
 
     def _weigh_fills(self, flow: LatentFlow) -> None:
         """On held-out images: fills of images that are known by heart would deserve too much trust."""
@@ -202,7 +202,7 @@ class FlowPhase:
         latents = flow.solve(self.inputs.runtime.move(noise), view, steps=FILL_STEPS)
         return flow.refine(self._decode(latents), view)
 
-    def _seen_again(self, z: Tensor) -> Tensor:
+    def _reencoded(self, z: Tensor) -> Tensor:
         """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
         return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.inputs.chunk_size)])
 

@@ -15,7 +15,8 @@ from vae_cli import checkpoint
 from vae_cli.checkpoint import Facts, Model, Resumable
 from vae_cli.dataset.batches import Batch, Batches
 from vae_cli.errors import DivergedError
-from vae_cli.model.flow import CALIBRATED, LatentFlow, build_flow
+from vae_cli.model.calibration import CALIBRATED
+from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.randomness import DROPOUT, INITIAL_WEIGHTS, image_generator
 from vae_cli.training.budget import Budget, total_steps, vae_steps

@@ -1,8 +1,8 @@
 """Where a model looks at a picture of any size: windows around its holes.
 
 For each hole (or group of near ones) there is a window of the model's aspect ratio, large enough to show the hole in
-its surroundings. A hole that is long but thin, or many small ones, are looked at piece by piece, closer: a scratch
-across a scan is mended at the scan's own resolution. A picture of exactly the model's size is one window.
+its surroundings. A hole that is long but thin, or many small ones, get several closer windows, so that a scratch across
+a scan is filled at the scan's own resolution. A picture of exactly the model's size is one window.
 """
 
 import math
@@ -10,16 +10,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-from vae_cli.files.components import roots
+from scipy import ndimage
 
 _LARGEST_HOLE_SHARE = 0.35
+"""Share of a window that its hole may take up; the window grows until it does."""
 _THIN_SHARE = 0.2
-"""Of a close window: a hole with no more of each is thin."""
+"""Share of a close window: a hole that takes up no more of any of them is thin."""
 _MOST_PIECES = 4096
-"""Of a hole; more are looked at less closely, since each takes about as long as a small picture."""
-_SHARE_STEP = 1.1  # windows grow by this factor until the hole is small enough in them
-_GRID_SIDE = 1024  # components are found on a grid of at most this many cells a side
+"""Close windows of one hole at most, since each costs about as much as a small picture; with more, all are wider."""
+_SHARE_STEP = 1.1
+"""Factor by which windows grow."""
+_GRID_SIDE = 1024
+"""Holes are searched for on a grid of at most this many cells a side."""
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +40,7 @@ class Box:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     def grown(self, margin: int) -> "Box":
+        """Larger by the margin on each side."""
         return Box(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
 
     def overlap(self, other: "Box") -> "Box":
@@ -49,6 +53,10 @@ class Box:
         """The part inside a picture of (height, width)."""
         return self.overlap(Box(0, 0, *picture_size))
 
+    def from_corner(self, other: "Box") -> "Box":
+        """This box in rows and columns counted from the other's corner."""
+        return Box(self.top - other.top, self.left - other.left, self.height, self.width)
+
 
 @dataclass(frozen=True, order=True)
 class Window(Box):
@@ -57,16 +65,17 @@ class Window(Box):
     targets: tuple[Box, ...] = ()
 
 
-def windows(hole: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
-    """Windows of the model's aspect ratio, ordered by place; each hole pixel lies in a target of at least one.
+def windows_around(hole: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
+    """Windows of the model's aspect ratio around the hole, bool [H, W], ordered by place.
 
-    Windows stay inside the picture where it is large enough, and leave room around the hole.
+    Each hole pixel lies in a target of at least one window. Windows stay inside the picture where it is large enough,
+    and leave room around the hole.
     """
-    by_place: dict[Window, list[Box]] = {}
+    targets: dict[Window, list[Box]] = {}
     for box in _hole_boxes(hole, model_size):
         for piece, window in _pieces(hole, box, model_size):
-            by_place.setdefault(window, []).append(piece)
-    return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in by_place.items())
+            targets.setdefault(window, []).append(piece)
+    return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in targets.items())
 
 
 def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tuple[Box, Window]]:
@@ -77,8 +86,8 @@ def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tup
         cut: list[tuple[Box, Window]] = []
         for piece in _cells(hole, box, [max(1, round(scale * side / 2)) for side in model_size]):
             window = _window_of(piece, scale, hole.shape, model_size)
-            seen = hole[window.inside(hole.shape).slices]
-            if np.count_nonzero(seen) > _THIN_SHARE * seen.size or len(cut) == _MOST_PIECES:
+            visible = hole[window.inside(hole.shape).slices]
+            if np.count_nonzero(visible) > _THIN_SHARE * visible.size or len(cut) == _MOST_PIECES:
                 break
             cut.append((piece, window))
         else:
@@ -88,15 +97,15 @@ def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tup
 
 
 def _cells(hole: np.ndarray, box: Box, sides: Sequence[int]) -> Iterator[Box]:
-    """Tight boxes of what lies in each cell, of (height, width), of a grid over the box."""
+    """Tight boxes around the hole in each cell of (height, width) of a grid over the box; empty cells are left out."""
     for top in range(box.top, box.top + box.height, sides[0]):
         for left in range(box.left, box.left + box.width, sides[1]):
             cell = Box(top, left, sides[0], sides[1]).overlap(box)
             if hole[cell.slices].any():
-                yield _tight(hole, cell.top, cell.left, cell.top + cell.height, cell.left + cell.width)
+                yield _tight(hole, cell)
 
 
-def _window_for(box: Box, count: int, picture_size: tuple[int, int], model_size: tuple[int, int]) -> Window:
+def _window_for(box: Box, count: int, picture_size: tuple[int, ...], model_size: tuple[int, int]) -> Window:
     """The smallest good window around a hole of `count` pixels in `box`."""
     sides = tuple(zip((box.height, box.width), picture_size, model_size, strict=True))
     whole = max(side / model for _, side, model in sides)  # this scale shows the whole picture
@@ -125,62 +134,34 @@ def _start(centre: float, length: int, side: int) -> int:
 
 
 def _hole_boxes(hole: np.ndarray, model_size: tuple[int, int]) -> list[Box]:
-    """Tight boxes of the hole's components; near ones are one, so that scattered holes make few boxes."""
+    """Tight boxes of the hole's components; near components share one, so that scattered holes make few boxes."""
     cell = max(1, math.ceil(max(hole.shape) / _GRID_SIDE))
     grid = hole
     if cell > 1:
         for axis in (0, 1):
             grid = np.logical_or.reduceat(grid, np.arange(0, grid.shape[axis], cell), axis=axis)
-    boxes = _united(*_runs(grid))
-    while len(merged := _merged(boxes, grid.shape, np.array(model_size) / 4 / cell)) < len(boxes):
+    boxes = ndimage.find_objects(ndimage.label(grid, _EIGHT_NEIGHBOURS)[0])
+    while True:  # boxes that overlap once grown become one, until none do
+        painted = np.zeros_like(grid)
+        for rows, columns in boxes:
+            painted[_grown(rows, model_size[0] / 4 / cell), _grown(columns, model_size[1] / 4 / cell)] = True
+        merged = ndimage.find_objects(ndimage.label(painted, _EIGHT_NEIGHBOURS)[0] * grid)
+        if len(merged) == len(boxes):
+            break
         boxes = merged
-    return [_tight(hole, *(int(edge) * cell for edge in box)) for box in boxes]
+    in_picture = (Box(*(cell * edge for edge in (y.start, x.start, y.stop - y.start, x.stop - x.start)))
+                  for y, x in boxes)  # fmt: skip
+    return [_tight(hole, box.inside(hole.shape)) for box in in_picture]
 
 
-def _merged(boxes: np.ndarray, grid_size: tuple[int, ...], least_margin: np.ndarray) -> np.ndarray:
-    """Boxes [K, 4] joined where they overlap once grown by half their sides, or by least_margin [2]."""
-    margin = np.ceil(np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, least_margin)).astype(np.int64)
-    top, left = (boxes[:, :2] - margin).clip(min=0).T
-    bottom, right = np.minimum(boxes[:, 2:] + margin, grid_size).T
-    corners = np.zeros((grid_size[0] + 1, grid_size[1] + 1), np.int32)
-    for rows, columns, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
-        np.add.at(corners, (rows, columns), sign)
-    painted = corners.cumsum(0).cumsum(1)[:-1, :-1] > 0
-    runs, numbers = _runs(painted)
-    places = runs[:, 0] * grid_size[1] + runs[:, 1]
-    return _united(boxes, numbers[np.searchsorted(places, top * grid_size[1] + left, side="right") - 1])
+def _grown(part: slice, least_margin: float) -> slice:
+    """With half its length more on either side, or the least margin, but not below 0."""
+    margin = math.ceil(max((part.stop - part.start) / 2, least_margin))
+    return slice(max(0, part.start - margin), part.stop + margin)
 
 
-def _united(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Boxes [K, 4] (top, left, bottom, right) joined by label [K]."""
-    found, labels = np.unique(labels, return_inverse=True)
-    joined = np.empty((len(found), 4), np.int64)
-    joined[:, :2], joined[:, 2:] = np.iinfo(np.int64).max, -1
-    np.minimum.at(joined[:, :2], labels, boxes[:, :2])
-    np.maximum.at(joined[:, 2:], labels, boxes[:, 2:])
-    return joined
-
-
-def _tight(hole: np.ndarray, top: int, left: int, bottom: int, right: int) -> Box:
-    part = hole[top:bottom, left:right]
-    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-    return Box(
-        top + int(rows[0]), left + int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-    )
-
-
-def _runs(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of each row of bool [H, W] as boxes int64 [R, 4], in reading order, and their components' numbers [R].
-
-    Runs that touch, also at corners, have the same number. All unions of a round are made at once.
-    """
-    width = grid.shape[1] + 2  # rows are laid end to end with a gap, so that runs never touch over row ends
-    change = np.diff(np.pad(grid, ((0, 0), (1, 1))).ravel().astype(np.int8))
-    starts, ends = np.flatnonzero(change == 1) + 1, np.flatnonzero(change == -1) + 1
-    first = np.searchsorted(ends, starts - width, side="left")  # the runs first..last of the row above touch this one
-    last = np.searchsorted(starts, ends - width, side="right")
-    num_touching = np.maximum(last - first, 0)
-    below = np.repeat(np.arange(len(starts)), num_touching)
-    above = np.arange(len(below)) + np.repeat(first - np.cumsum(num_touching) + num_touching, num_touching)
-    top, left = starts // width, starts % width - 1
-    return np.column_stack([top, left, top + 1, left + ends - starts]), roots(below, above, len(starts))
+def _tight(hole: np.ndarray, box: Box) -> Box:
+    """The tight box of the hole's pixels in a box."""
+    part = hole[box.slices]
+    rows, columns = (np.flatnonzero(part.any(axis)).tolist() for axis in (1, 0))
+    return Box(box.top + rows[0], box.left + columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)

@@ -1,20 +1,23 @@
-"""Chunks of one size: whatever is computed together has the same shape, so that rounding cannot depend on how much of
-it there is."""
+"""Computing in chunks of one size, so that an answer cannot depend on how many others are computed with it.
 
-from collections.abc import Sequence
+Sums over batches of different sizes are rounded differently.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
-import torch
-from torch import Tensor
-
 Row = TypeVar("Row")
+Answer = TypeVar("Answer")
 
 
-def filled_up(rows: Sequence[Row], size: int) -> list[Row]:
-    """`size` rows: those given, one at least, and the last of them again; what comes of the repetitions is left out."""
-    return [*rows, *[rows[-1]] * (size - len(rows))]
+def in_chunks(function: Callable[[list[Row]], Iterable[Answer]], rows: Iterable[Row], size: int) -> Iterator[Answer]:
+    """The function's answer to each row, in order; it gets `size` rows at a time and returns as many answers.
 
-
-def whole_chunk(rows: Sequence[Tensor], size: int) -> Tensor:
-    """[size, ...] of tensors [1, ...], filled up; in one memory layout whatever theirs: layouts round differently."""
-    return torch.cat(filled_up(rows, size), out=rows[0].new_empty(size, *rows[0].shape[1:]))
+    The last chunk is filled up with copies of its last row, and the answers to those are dropped. Rows are read, and
+    answers computed, only as answers are asked for.
+    """
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, size)):
+        answers = iter(function(chunk + chunk[-1:] * (size - len(chunk))))
+        yield from islice(answers, len(chunk))

@@ -1,4 +1,4 @@
-"""Noise in pictures: how strong it is, and the like of it for fills that would look too clean among grain."""
+"""The noise of a picture: how strong it is, and noise like it for fills, which would look too clean beside it."""
 
 import numpy as np
 import torch
@@ -6,14 +6,15 @@ import torch
 _GAUSSIAN_MAD = 0.6745
 """Median of |x| for x ~ N(0, 1)."""
 _LEAST_SHARE = 0.05
+"""Blocks that touch black or white are left out if at least this share of blocks remains."""
 
 
 def estimate_sigma(image: np.ndarray, known: np.ndarray | None = None) -> float:
     """Standard deviation of the noise on an image uint8 or uint16 [H, W, C], on the 0-255 scale.
 
-    The median of the finest diagonal Haar coefficients (Donoho & Johnstone 1994), which hold little but noise, where
-    all pixels are known (bool [H, W]; None = everywhere). Blocks that touch black or white are left out where others
-    are enough: what was clipped there was noise, too. 0 for images that are too small to tell.
+    From the median of the finest diagonal Haar coefficients (Donoho & Johnstone 1994), which hold little but noise, of
+    blocks whose pixels are all known (bool [H, W]; None = everywhere). Blocks that touch black or white are left out
+    where possible, because part of their noise was clipped. 0 for images that are too small to tell.
     """
     height, width = (side // 2 * 2 for side in image.shape[:2])
     blocks = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, image.shape[2])
@@ -28,6 +29,6 @@ def estimate_sigma(image: np.ndarray, known: np.ndarray | None = None) -> float:
     return float(np.median(np.abs(chosen)) / _GAUSSIAN_MAD * 255 / np.iinfo(image.dtype).max)
 
 
-def grain(size: tuple[int, int], sigma: float, generator: torch.Generator) -> np.ndarray:
-    """float32 [H, W, 1]: noise of that strength, the same in all channels, as that of film and of raised shadows."""
+def draw_noise(size: tuple[int, int], sigma: float, generator: torch.Generator) -> np.ndarray:
+    """float32 [H, W, 1] Gaussian noise, the same in all channels, as film grain and the noise of raised shadows are."""
     return sigma * torch.randn((*size, 1), generator=generator).numpy()

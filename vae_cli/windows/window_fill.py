@@ -4,26 +4,38 @@ A window is shrunk from its known pixels only, and the answer is fitted to the k
 picture of exactly the model's size is seen whole and without resampling.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from vae_cli.dataset.close_ups import zoom_of
+from vae_cli.images.pixels import grey_levels, to_unit
 from vae_cli.model.continuation import membrane
 from vae_cli.randomness import image_generator
 from vae_cli.windows.around_holes import Box, Window
-from vae_cli.windows.picture_noise import estimate_sigma, grain
+from vae_cli.windows.picture_noise import draw_noise, estimate_sigma
+from vae_cli.windows.resample import area_weights, cubic_weights
 
 _ROWS_AT_ONCE = 256
-_GRAIN_MARGIN = 64
-"""Pixels around a hole by whose noise its grain is measured."""
+_NOISE_MARGIN = 64
+"""Pixels around a hole in which the picture's noise is measured."""
+
+
+def observed_of(hole: np.ndarray) -> Tensor:
+    """float32 [1, 1, H, W], 1 = known, of a hole, bool [H, W], True = to fill: the one place where this is turned."""
+    return torch.from_numpy(~hole).float()[None, None]
+
+
+def hole_of(observed: Tensor) -> np.ndarray:
+    """Inverse of `observed_of`."""
+    return observed[0, 0].numpy() == 0
 
 
 class Filling:
-    """One fill of one picture in the making: a view and an answer for each of its windows."""
+    """One fill of one picture in the making: an input of the model and an answer for each of its windows."""
 
     def __init__(
         self,
@@ -33,36 +45,34 @@ class Filling:
         model_size: tuple[int, int],
         *,
         feather: float = 0.0,
-        grain_seed: tuple[int, ...] | None = None,
+        noise_seed: tuple[int, ...] | None = None,
     ) -> None:
         """image: uint8 or uint16 [H, W, C], hole: bool [H, W]; feather: pixels inside the hole's edge that blend into
-        its surroundings; grain_seed: numbers that fix the grain of enlarged answers, None = without."""
+        its surroundings; noise_seed: numbers that fix the noise on enlarged answers, None = add none."""
         self.image, self.hole, self.windows = image, hole, windows
-        self.model_size, self.feather, self.grain_seed = model_size, feather, grain_seed
+        self.model_size, self.feather, self.noise_seed = model_size, feather, noise_seed
         self.num_answered = 0
         self.pixels = np.zeros(image.shape, np.float32)
         """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
 
     @property
     def scale(self) -> float:
-        """How much the model sees the picture reduced where it does so most; 1 = not at all."""
+        """How many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced."""
         return max((window.height / self.model_size[0] for window in self.windows), default=1.0)
 
     @property
     def is_complete(self) -> bool:
         return self.num_answered == len(self.windows)
 
-    def zoom(self, index: int) -> Tensor:
-        """[1] how close a window is, see data/patches.py."""
+    def inputs(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x [C, h, w] in [-1, 1] and observed [1, h, w] of a window, as from `to_window`, and its zoom []."""
         window = self.windows[index]
-        return torch.tensor([zoom_of(window.height / self.model_size[0], self.hole.shape, self.model_size)])
-
-    def view(self, index: int) -> tuple[Tensor, Tensor]:
-        """x [1, C, h, w] in [-1, 1] and observed [1, 1, h, w] of a window, as of `to_window`."""
-        return to_window(self.image, self.hole, self.windows[index], self.model_size)
+        x, observed = to_window(self.image, self.hole, window, self.model_size)
+        zoom = zoom_of(window.height / self.model_size[0], self.hole.shape, self.model_size)
+        return x[0], observed[0], torch.tensor(zoom)
 
     def answer(self, index: int, picture: Tensor) -> None:
-        """Put the model's picture [1, C, h, w] of a window into the hole pixels that the window answers for."""
+        """Put the model's picture [C, h, w] of a window into the hole pixels that the window answers for."""
         window = self.windows[index]
         is_resampled = (window.height, window.width) != self.model_size
         for target in window.targets:
@@ -70,18 +80,17 @@ class Filling:
             known, hole = self.image[region.slices], self.hole[region.slices]
             patch = from_window(picture, window, region)
             patch = blend(known, patch, hole, feather=self.feather, is_resampled=is_resampled)
-            if is_resampled and self.grain_seed is not None:
-                patch = self._with_grain(patch, target, (*self.grain_seed, index, target.top, target.left))
-            inner = Box(target.top - region.top, target.left - region.left, target.height, target.width)
+            if is_resampled and self.noise_seed is not None:
+                patch = self._with_noise(patch, target, (*self.noise_seed, index, target.top, target.left))
             chosen = self.hole[target.slices]
-            self.pixels[target.slices][chosen] = patch[inner.slices][chosen]
+            self.pixels[target.slices][chosen] = patch[target.from_corner(region).slices][chosen]
         self.num_answered += 1
 
-    def _with_grain(self, patch: np.ndarray, target: Box, place: tuple[int, ...]) -> np.ndarray:
-        """The patch with as much noise as its surroundings have: the model's pixels, enlarged, are too clean."""
-        around = target.grown(_GRAIN_MARGIN).inside(self.hole.shape)
+    def _with_noise(self, patch: np.ndarray, target: Box, place: tuple[int, ...]) -> np.ndarray:
+        """The patch with as much noise as its surroundings have: enlarged pixels of the model are too clean."""
+        around = target.grown(_NOISE_MARGIN).inside(self.hole.shape)
         sigma = estimate_sigma(self.image[around.slices], ~self.hole[around.slices])
-        return (patch + grain(patch.shape[:2], sigma, image_generator(*place))).clip(0, 255)
+        return (patch + draw_noise(patch.shape[:2], sigma, image_generator(*place))).clip(0, 255)
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -90,45 +99,39 @@ def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tupl
     Averages known pixels only; a model pixel is observed when at least half of its area is known, and 0 in x
     otherwise. What lies outside the picture is unknown.
     """
-    seen = window.inside(hole.shape)
-    if (window.height, window.width) == (seen.height, seen.width) == model_size:
-        return _as_it_is(image[seen.slices], hole[seen.slices])
-    rows = _resampling(window.height, model_size[0], _linear)[:, seen.top - window.top :][:, : seen.height]
-    columns = _resampling(window.width, model_size[1], _linear)[:, seen.left - window.left :][:, : seen.width]
-    channels, half_range = image.shape[2], np.iinfo(image.dtype).max / 2
-    sums = torch.zeros(channels + 1, *model_size)
-    for start in range(0, seen.height, _ROWS_AT_ONCE):  # never more than some rows as floats
-        strip = Box(seen.top + start, seen.left, min(_ROWS_AT_ONCE, seen.height - start), seen.width)
-        known = torch.from_numpy(~hole[strip.slices]).float()
-        pixels = torch.from_numpy(image[strip.slices].astype(np.float32)).permute(2, 0, 1)
-        planes = torch.cat([pixels * known, known[None]])  # [C + 1, rows, columns]
+    visible = window.inside(hole.shape)
+    if (window.height, window.width) == (visible.height, visible.width) == model_size:
+        observed = observed_of(hole[visible.slices])
+        return torch.where(observed > 0, to_unit(image[visible.slices][None]), 0.0), observed
+    inner = visible.from_corner(window).slices
+    rows = area_weights(window.height, model_size[0])[:, inner[0]]
+    columns = area_weights(window.width, model_size[1])[:, inner[1]]
+    sums = torch.zeros(image.shape[2] + 1, *model_size)
+    for start in range(0, visible.height, _ROWS_AT_ONCE):  # so that few rows at a time are floats
+        strip = Box(visible.top + start, visible.left, min(_ROWS_AT_ONCE, visible.height - start), visible.width)
+        known = observed_of(hole[strip.slices])[0]
+        planes = torch.cat([_batch_of(image[strip.slices])[0] * known, known])  # [C + 1, rows, columns]
         sums += rows[:, start : start + strip.height] @ (planes @ columns.T)
-    values, share = sums[:-1], sums[-1:]
+    values, share, half_range = sums[:-1], sums[-1:], np.iinfo(image.dtype).max / 2
     observed = (share >= 0.5 - 1e-4).float()
     x = torch.where(observed > 0, values / share.clamp(min=1e-4) / half_range - 1, 0.0)
     return x[None], observed[None]
 
 
-def _as_it_is(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:
-    """`to_window` of a window whose pixels are the model's."""
-    observed = torch.from_numpy(~hole).float()[None, None]
-    pixels = _as_batch(image.astype(np.float32)) / (np.iinfo(image.dtype).max / 2) - 1
-    return torch.where(observed > 0, pixels, 0.0), observed
-
-
 def from_window(answer: Tensor, window: Box, region: Box) -> np.ndarray:
-    """float32 [region height, region width, C] in 0..255: that part of a model's picture [1, C, h, w] in [-1, 1].
+    """float32 [region height, region width, C] in 0..255: that part of a model's picture [C, h, w] in [-1, 1].
 
     region: a box inside the window, in pixels of the picture.
     """
-    picture = answer[0].detach().float().cpu()
-    _, height, width = picture.shape
-    if (height, width) == (window.height, window.width):
-        inner = Box(region.top - window.top, region.left - window.left, region.height, region.width)
-        patch = picture[:, *inner.slices]
+    picture = answer.detach().float().cpu()
+    size, inner = (window.height, window.width), region.from_corner(window).slices
+    if picture.shape[1:] == size:
+        patch = picture[:, *inner]
     else:
-        rows = _resampling(height, window.height, _catmull_rom)[region.top - window.top :][: region.height]
-        columns = _resampling(width, window.width, _catmull_rom)[region.left - window.left :][: region.width]
+        kernels = [area_weights if have > wanted else cubic_weights
+                   for have, wanted in zip(picture.shape[1:], size, strict=True)]  # fmt: skip
+        rows = kernels[0](picture.shape[1], size[0])[inner[0]]
+        columns = kernels[1](picture.shape[2], size[1])[inner[1]]
         patch = rows @ (picture @ columns.T)  # [C, region height, region width]
     return ((patch + 1) * 127.5).clamp(0, 255).permute(1, 2, 0).contiguous().numpy()
 
@@ -142,70 +145,20 @@ def blend(
     pixels along the edge is continued into the hole and added. Within `feather` pixels of the edge the patch fades
     into a smooth continuation of those pixels.
     """
-    ring = _beside(hole) & ~hole
-    if not ring.any() or not (is_resampled or feather > 0):
+    edge = ndimage.maximum_filter(hole, 3) & ~hole
+    if not edge.any() or not (is_resampled or feather > 0):
         return patch
-    scale = 255 / np.iinfo(image.dtype).max
-    weight = torch.from_numpy(ring).float()[None, None]
-    known = _as_batch(image.astype(np.float32) * np.float32(scale))
-    fitted = _as_batch(patch)
+    weight = torch.from_numpy(edge).float()[None, None]
+    known = _batch_of(grey_levels(image))
+    fitted = _batch_of(patch)
     if is_resampled:
         fitted = fitted + membrane(known - fitted, weight)
     if feather > 0:
-        inwards = torch.from_numpy((_depth(hole, feather) / feather).clip(0, 1))[None, None]
-        fitted = torch.lerp(membrane(known, weight), fitted, inwards)
+        depth = torch.from_numpy(ndimage.distance_transform_edt(hole)).float()
+        fitted = torch.lerp(membrane(known, weight), fitted, (depth / feather).clamp(0, 1))
     return fitted.clamp(0, 255)[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def _resampling(source: int, target: int, kernel: Callable[[Tensor], Tensor]) -> Tensor:
-    """float32 [target, source]: rows average areas when shrinking and interpolate with the kernel when growing."""
-    if source >= target:
-        edges = torch.arange(target + 1, dtype=torch.float64) * source / target
-        pixels = torch.arange(source, dtype=torch.float64)
-        overlap = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-        return (overlap.clamp(min=0) * target / source).float()
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
-    floor = centres.floor()
-    matrix = torch.zeros(target, source, dtype=torch.float64)
-    for tap in (-1, 0, 1, 2):
-        weights = kernel((centres - floor - tap).abs())
-        matrix.scatter_add_(1, (floor + tap).clamp(0, source - 1).long()[:, None], weights[:, None])
-    return matrix.float()
-
-
-def _linear(distance: Tensor) -> Tensor:
-    return (1 - distance).clamp(min=0)
-
-
-def _catmull_rom(distance: Tensor) -> Tensor:
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    return torch.where(distance <= 1, near, far)
-
-
-def _as_batch(array: np.ndarray) -> Tensor:
-    """float32 [H, W, C] -> [1, C, H, W]."""
-    return torch.from_numpy(array).permute(2, 0, 1)[None]
-
-
-def _beside(hole: np.ndarray) -> np.ndarray:
-    """The hole grown by one pixel in eight directions."""
-    padded = np.pad(hole, 1)
-    rows = padded[:-2] | padded[1:-1] | padded[2:]
-    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
-
-
-def _depth(hole: np.ndarray, limit: float) -> np.ndarray:
-    """float32 [H, W]: about how many pixels inside the hole a pixel lies, at most limit + 1; 0 outside.
-
-    The array's own border is no edge. Steps alternate between squares and crosses, which is nearly Euclidean.
-    """
-    depth, inner = hole.astype(np.float32), hole
-    for step in range(math.ceil(min(limit, sum(hole.shape)))):
-        padded = np.pad(inner, 1, mode="edge")
-        rows = padded[:-2] & padded[1:-1] & padded[2:]
-        columns = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
-        square = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
-        inner = square if step % 2 else rows[:, 1:-1] & columns[1:-1]
-        depth += inner
-    return depth
+def _batch_of(array: np.ndarray) -> Tensor:
+    """[H, W, C] -> float32 [1, C, H, W]."""
+    return torch.from_numpy(array.astype(np.float32, copy=False)).permute(2, 0, 1)[None]
