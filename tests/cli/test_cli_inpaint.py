@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deep_files import stored
 from PIL import Image
+from sixteen_bit_files import stored
 
-from vae_cli.files.samples import DeepPicture
+from vae_cli.files.samples import Samples
 from vae_cli.training.loop import Trainer
 
 from .conftest import SIDE, draw, draw_mask, pixels
@@ -82,7 +82,7 @@ def test_a_name_that_grows_too_long_fails_its_file_alone(vae, run: Path, tmp_pat
     longest = f"{'n' * 251}.png"  # 255 bytes, the most that a name may have on the usual disks
     for name in ("a.png", longest):
         draw(tmp_path / "scans" / name, 1)
-    deep = stored(tmp_path / "scans" / f"{'o' * 251}.png", DeepPicture(np.zeros((SIDE, SIDE, 3), np.uint16), 3)).name
+    deep = stored(tmp_path / "scans" / f"{'o' * 251}.png", Samples(np.zeros((SIDE, SIDE, 3), np.uint16), 3)).name
     draw_mask(tmp_path / "mask.png")
     words = ("inpaint", run, tmp_path / "scans", "--mask", tmp_path / "mask.png", "--samples", 2)
     outcome = vae(*words, "--out", tmp_path / "out", "--json")

@@ -4,22 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deep_files import opened, stored
+import tifffile
 from PIL import Image
+from sixteen_bit_files import opened, stored
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files import png_in_place, tiff_in_place
-from vae_cli.files.changed_in_place import DeepOriginal, deep_format
+from vae_cli.files.changed_in_place import InPlaceOriginal
 from vae_cli.files.originals import shown_image
-from vae_cli.files.samples import DeepPicture
+from vae_cli.files.samples import Samples
 
 SIZE = (37, 53)
 
 
-def picture(num_samples: int, **facts: object) -> DeepPicture:
+def picture(num_samples: int, **facts: object) -> Samples:
     pixels = np.random.default_rng(5).integers(0, 65536, (*SIZE, num_samples)).astype(np.uint16)
     alpha = "straight" if num_samples in (2, 4) else None
-    return DeepPicture(pixels, **{"num_colours": 3 if num_samples > 2 else 1, "alpha": alpha, **facts})  # type: ignore[arg-type]
+    return Samples(pixels, **{"num_colours": 3 if num_samples > 2 else 1, "alpha": alpha, **facts})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("num_samples", [2, 3, 4])
@@ -27,14 +28,13 @@ def picture(num_samples: int, **facts: object) -> DeepPicture:
 def test_one_format_becomes_the_other(tmp_path: Path, suffix: str, other: str, num_samples: int) -> None:
     described = {"orientation": 6, "icc_profile": b"a profile", "dots_per_inch": (300.0, 600.0)}
     path = stored(tmp_path / f"a.{suffix}", picture(num_samples, **described))
-    assert deep_format(path) == {"png": "PNG", "tif": "TIFF"}[suffix]
+    assert opened(path).format == {"png": "PNG", "tif": "TIFF"}[suffix]
     assert opened(path).with_text("seed", "1").save(tmp_path / f"b.{other}", format=other) == ()
-    before, after = opened(path).picture, opened(tmp_path / f"b.{other}").picture
+    before, after = opened(path).samples, opened(tmp_path / f"b.{other}").samples
     np.testing.assert_array_equal(before.pixels, after.pixels)
     assert (after.orientation, after.icc_profile, after.alpha) == (6, b"a profile", before.alpha)
     assert after.dots_per_inch == pytest.approx((300, 600), abs=0.02)
     if other == "tif":  # and another library agrees
-        tifffile = pytest.importorskip("tifffile")
         np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), before.pixels)
 
 
@@ -48,14 +48,14 @@ def test_one_format_becomes_the_other(tmp_path: Path, suffix: str, other: str, n
         (picture(3, key_colour=(1, 2, 3)), "tiff", "transparent"),
     ],
 )
-def test_what_a_format_cannot_hold(tmp_path: Path, shown: DeepPicture, wanted: str, reason: str) -> None:
+def test_what_a_format_cannot_hold(tmp_path: Path, shown: Samples, wanted: str, reason: str) -> None:
     source = (
-        png_in_place.PngChunks()
+        png_in_place.PngSource()
         if wanted == "tiff"
         else tiff_in_place.TiffSource(tmp_path / "a", shown.pixels, (0, 0), 1)
     )
     with pytest.raises(DataError, match=rf"a: .*{reason}.*--format"):
-        DeepOriginal(tmp_path / "a", shown, source).save(tmp_path / "b", format=wanted)
+        InPlaceOriginal(tmp_path / "a", shown, source).save(tmp_path / "b", format=wanted)
     assert not (tmp_path / "b").exists()
 
 

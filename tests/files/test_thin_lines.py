@@ -11,11 +11,11 @@ def labels_of(pixels: list[tuple[int, int]], directions: list[int]) -> list[int]
     ridges = np.zeros(len(pixels), thin_lines._RIDGE)
     ridges["row"], ridges["column"] = np.array(pixels).T
     ridges["direction"] = directions
-    return thin_lines._joined(ridges).tolist()
+    return thin_lines._line_of(ridges).tolist()
 
 
 def test_pixels_are_joined_over_gaps_where_directions_agree() -> None:
-    assert labels_of([(0, 0), (0, 2), (2, 4), (5, 4)], [3, 3, 4, 4]) == [0, 0, 0, 3]
+    assert labels_of([(0, 0), (0, 2), (2, 4), (5, 4)], [3, 3, 4, 4]) == [0, 0, 0, 1]
     assert labels_of([(0, 0), (0, 1), (1, 1)], [3, 5, 4]) == [0, 0, 0], "the third joins the others"
     assert labels_of([(0, 0), (0, 1)], [3, 5]) == [0, 1]
     assert labels_of([(0, 0), (0, 1)], [15, 0]) == [0, 0], "directions go round"

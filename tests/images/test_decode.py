@@ -15,8 +15,9 @@ from PIL import Image, ImageCms
 
 from vae_cli.errors import DataError
 from vae_cli.images import decode as decode_module
-from vae_cli.images.decode import is_grey, open_image, probe, to_array
+from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.modes import is_grey, to_array
 from vae_cli.images.recipe import ImageRecipe
 
 WHITE = (255, 255, 255)

@@ -15,9 +15,9 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.new_pictures import save_picture, to_image
 from vae_cli.files.originals import open_original
 from vae_cli.images.colours import Colour
-from vae_cli.images.decode import orientation_of, to_array
 from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef
-from vae_cli.images.orientation import displayed_image
+from vae_cli.images.modes import to_array
+from vae_cli.images.orientation import displayed_image, orientation_of
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 """A path (a folder stands for every image in it), a PIL image, an array [H, W], [H, W, C] or [N, H, W, C] (uint8,

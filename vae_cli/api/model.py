@@ -11,7 +11,7 @@ from vae_cli.api.images import Images, Pictures, hole_in, pictures_in, reduced
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.stored_values import as_grey
 from vae_cli.images.colours import parse_color
-from vae_cli.images.decode import fit_to
+from vae_cli.images.recipe import fit_to
 from vae_cli.tasks import denoise as denoising
 from vae_cli.tasks import encode as encoding
 from vae_cli.tasks import inpaint as inpainting

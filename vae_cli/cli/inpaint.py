@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.checkpoint import Model
-    from vae_cli.files.originals import AnyOriginal
+    from vae_cli.files.originals import Original
     from vae_cli.tasks.inpaint import Fill, Picture
 
 
@@ -262,7 +262,7 @@ class _Opened:
     """An image whose fills are being computed."""
 
     job: _Job
-    original: "AnyOriginal"
+    original: "Original"
     hole: "np.ndarray"
     background: tuple[int, int, int]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.checkpoint import Model
-    from vae_cli.files.originals import AnyOriginal
+    from vae_cli.files.originals import Original
 
 _FLOW_SHARE = 0.6
 _NUM_WRITERS, _MAX_WAITING_PIXELS = 2, 1 << 22
@@ -78,14 +78,14 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
         )
 
 
-def marked(original: "AnyOriginal", seed: int) -> "AnyOriginal":
+def marked(original: "Original", seed: int) -> "Original":
     """The same with the seed among its text chunks, for formats that have such."""
     return original.with_text("seed", str(seed))
 
 
 def with_changes(
-    original: "AnyOriginal", before: "np.ndarray", after: "np.ndarray", background: tuple[int, int, int]
-) -> "AnyOriginal":
+    original: "Original", before: "np.ndarray", after: "np.ndarray", background: tuple[int, int, int]
+) -> "Original":
     """The original with what has changed in the whole picture, and with nothing else touched.
 
     before: its `display_array` on that background; after: float32 [H, W, C] in 0..255. Half-transparent pixels stay:
@@ -104,7 +104,7 @@ def with_changes(
 
 
 def own_colours(
-    original: "AnyOriginal", fill: "np.ndarray", hole: "np.ndarray", background: tuple[int, int, int]
+    original: "Original", fill: "np.ndarray", hole: "np.ndarray", background: tuple[int, int, int]
 ) -> "np.ndarray":
     """A fill, float32 [H, W, 1 or 3] in 0..255 as it shall look on the background, as colours for the pixels of the
     hole, bool [H, W], that keep their alpha: what a half-transparent one shows is in part the background, which would
@@ -127,7 +127,7 @@ def own_colours(
     return result
 
 
-def has_colour(original: "AnyOriginal", hole: "np.ndarray | None" = None) -> bool:
+def has_colour(original: "Original", hole: "np.ndarray | None" = None) -> bool:
     """Whether any pixel, outside the hole where there is one, is shown in another colour than grey."""
     shown = original.display_array(3)
     coloured = (shown != shown[:, :, :1]).any(-1)
@@ -188,7 +188,7 @@ class Writers:
         self._remarks[name, text] = None
 
     def remark_on_grey(
-        self, model: "Model", name: str, original: "AnyOriginal", effect: str, hole: "np.ndarray | None" = None
+        self, model: "Model", name: str, original: "Original", effect: str, hole: "np.ndarray | None" = None
     ) -> None:
         """A remark on what it means that a grey model is given an image which has colours, looked at outside `hole`."""
         if model.channels == 1 and has_colour(original, hole):

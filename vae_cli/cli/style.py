@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.checkpoint import Model
-    from vae_cli.files.originals import AnyOriginal
+    from vae_cli.files.originals import Original
     from vae_cli.tasks.style import Change, Content
 
 _MAX_LIKE = 256
@@ -76,7 +76,7 @@ class _Sheet:
 
     def picture(self) -> "np.ndarray":
         """All rows on white, as large as the largest picture among them; larger ones are made smaller."""
-        from vae_cli.images.decode import fit_to
+        from vae_cli.images.recipe import fit_to
 
         cells = [cell for row in self.rows for cell in row]
         size = tuple(min(_SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1))
@@ -213,7 +213,7 @@ def _pictures(model: "Model", path: Path, results: Results, sheet: _Sheet | None
         raise DataError(f"{path}: no image in it can be used; give another one")
 
 
-def _opened(model: "Model", item: Input) -> tuple["AnyOriginal", "np.ndarray"]:
+def _opened(model: "Model", item: Input) -> tuple["Original", "np.ndarray"]:
     """The file as stored, and its picture as the model takes it. Raises DataError."""
     from vae_cli.files.originals import open_original
     from vae_cli.images.colours import parse_color
@@ -236,7 +236,7 @@ class _Pending:
 
     item: Input
     target: Path
-    original: "AnyOriginal"
+    original: "Original"
     picture: "np.ndarray"
 
 

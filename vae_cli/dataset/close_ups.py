@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from vae_cli.images.decode import open_image, resized, to_array
+from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.images.recipe import ImageRecipe
+from vae_cli.images.modes import to_array
+from vae_cli.images.recipe import ImageRecipe, resized
 
 LEAST_ZOOM = 0.5
 """Less is nearly the whole picture."""

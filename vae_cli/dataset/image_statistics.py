@@ -9,8 +9,9 @@ import numpy as np
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
 from vae_cli.errors import DataError
 from vae_cli.images.colours import WHITE, Colour
-from vae_cli.images.decode import is_grey, open_image, probe
+from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.modes import is_grey
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from vae_cli.errors import DataError
 from vae_cli.images.colours import parse_color
-from vae_cli.images.decode import open_image, to_array
+from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.modes import to_array
 
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
@@ -53,21 +55,10 @@ def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: 
 
 
 def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
-    """The hole grown by a square of `num_pixels` to each side; the input is left alone."""
-    grown = hole
-    for _ in range(2):  # rows, then columns
-        grown = (_grown_down(grown, num_pixels) | _grown_down(grown[::-1], num_pixels)[::-1]).T
-    return np.ascontiguousarray(grown)
-
-
-def _grown_down(hole: np.ndarray, num_pixels: int) -> np.ndarray:
-    """Each True also sets the `num_pixels` rows below it; the reach doubles a step, so wide brushes stay cheap."""
-    grown, reach = hole.copy(order="K"), 0
-    while reach < num_pixels:
-        shift = min(reach + 1, num_pixels - reach)
-        grown[shift:] |= grown[:-shift].copy(order="K")
-        reach += shift
-    return grown
+    """The hole, bool [H, W], grown by a square of `num_pixels` to each side; the input is left alone."""
+    reach = min(num_pixels, max(hole.shape))
+    # As fast for a wide brush as for a narrow one; binary_dilation is not.
+    return np.asarray(ndimage.maximum_filter(hole.view(np.uint8), 2 * reach + 1, mode="constant")).view(bool)
 
 
 def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A picture of 16-bit colour, of which Pillow would keep 8 bits: what it shows, and how a fill goes into it."""
+"""A picture as the numbers that its file stores, of 8 or 16 bits: what it shows, and how a fill goes into it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,14 +8,17 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.files.stored_values import LUMA, as_grey, as_rgb, keep_key_colour
+from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.orientation import as_displayed, as_stored
 
-_ROWS_AT_ONCE = 128  # never more of a large scan as floats
+_ROWS_AT_ONCE = 128
+"""So that a large scan is never held as floats all at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class DeepPicture:
-    """The samples as stored, uint16 [H, W, S]: 1 or 3 colours, then the alpha if any, then what else the file has."""
+class Samples:
+    """The samples as stored, uint8 or uint16 [H, W, S]: 1 or 3 colours, then the alpha if any, then whatever else there
+    is. 0 is black, and the largest number of the type is white or opaque."""
 
     pixels: np.ndarray
     num_colours: int
@@ -38,28 +41,28 @@ class DeepPicture:
         height, width = as_displayed(self.pixels, self.orientation).shape[:2]
         return height, width
 
-    def display_array(self, channels: int, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-        """uint16 [H, W, channels] as displayed; a view where nothing has to be converted."""
-        shown = as_displayed(self.pixels, self.orientation)
+    def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
+        """[H, W, channels] as displayed, of the samples' type; a view where nothing has to be converted."""
+        upright = as_displayed(self.pixels, self.orientation)
         if channels == self.num_colours and not self.has_transparency:
-            return shown[..., :channels]
-        result = np.empty((*shown.shape[:2], channels), np.uint16)
-        for rows in _blocks(len(shown)):
-            result[rows] = self._composited(shown[rows], channels, np.array([background], np.float32) * 257)
+            return upright[..., :channels]
+        result = np.empty((*upright.shape[:2], channels), self.pixels.dtype)
+        for rows in _blocks(len(upright)):
+            result[rows] = self._composited(upright[rows], channels, background)
         return result
 
     def reduced(self) -> Image.Image:
         """The picture as displayed with 8 bits a sample, in mode L, LA, RGB or RGBA."""
-        shown = as_displayed(self.pixels, self.orientation)
-        result = np.empty((*shown.shape[:2], self.num_colours + self.has_transparency), np.uint8)
-        for rows in _blocks(len(shown)):
-            result[rows, :, : self.num_colours] = _to_8_bit(shown[rows, :, : self.num_colours])
+        upright = as_displayed(self.pixels, self.orientation)
+        result = np.empty((*upright.shape[:2], self.num_colours + self.has_transparency), np.uint8)
+        for rows in _blocks(len(upright)):
+            result[rows, :, : self.num_colours] = _to_8_bit(upright[rows, :, : self.num_colours])
             if self.has_transparency:
-                result[rows, :, -1:] = _to_8_bit(self._alpha(shown[rows]))
+                result[rows, :, -1:] = _to_8_bit(self._alpha(upright[rows]))
         return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
 
-    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> "DeepPicture":
-        """A copy whose hole pixels show `fill`, at 16 bits; every other pixel and sample keeps its stored value.
+    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> "Samples":
+        """A copy whose hole pixels show `fill` at the samples' depth; every other pixel and sample keeps its value.
 
         fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
         hole. Raises ValueError when sizes differ.
@@ -75,33 +78,38 @@ class DeepPicture:
                 pixels[rows][chosen] = self._filled(colours, pixels[rows][chosen], opaque_hole)
         return replace(self, pixels=pixels)
 
-    def _composited(self, part: np.ndarray, channels: int, background: np.ndarray) -> np.ndarray:
-        """uint16 [R, W, channels] of rows [R, W, S], laid on the background, float32 [1, 3] in 0..65535."""
+    @property
+    def _white(self) -> int:
+        return int(np.iinfo(self.pixels.dtype).max)
+
+    def _composited(self, part: np.ndarray, channels: int, background: Colour) -> np.ndarray:
+        """[R, W, channels] of rows [R, W, S], laid on the background."""
         colours: np.ndarray = part[..., : self.num_colours].reshape(-1, self.num_colours).astype(np.float32)
         if channels != self.num_colours:
             colours = as_rgb(colours) if channels == 3 else as_grey(colours)[:, None]
         if self.has_transparency:
-            share = self._alpha(part).reshape(-1, 1) / np.float32(65535)
-            below = background if channels == 3 else background @ LUMA[:, None]
+            below = np.array([background], np.float32) * (self._white // 255)
+            below = below if channels == 3 else below @ LUMA[:, None]
+            share = self._alpha(part).reshape(-1, 1) / np.float32(self._white)
             colours = colours * (1 if self.alpha == "premultiplied" else share) + below * (1 - share)
-        return np.rint(colours).clip(0, 65535).astype(np.uint16).reshape(*part.shape[:2], channels)
+        return np.rint(colours).clip(0, self._white).astype(part.dtype).reshape(*part.shape[:2], channels)
 
     def _alpha(self, part: np.ndarray) -> np.ndarray:
-        """uint16 [R, W, 1], 65535 = opaque."""
+        """[R, W, 1] of rows [R, W, S]."""
         if self.key_colour is None:
             return part[..., self.num_colours : self.num_colours + 1]
         is_clear = (part[..., : self.num_colours] == self.key_colour).all(axis=-1, keepdims=True)
-        return np.where(is_clear, np.uint16(0), np.uint16(65535))
+        return np.where(is_clear, part.dtype.type(0), part.dtype.type(self._white))
 
     def _filled(self, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-        """uint16 [N, S]: the samples that show `colours`, float32 [N, 1 or 3] in 0..255, in the place of `stored`."""
-        wanted = (as_rgb(colours) if self.num_colours == 3 else as_grey(colours)[:, None]) * 257
+        """[N, S]: the samples that show `colours`, float32 [N, 1 or 3] in 0..255, in the place of `stored`."""
+        wanted = (as_rgb(colours) if self.num_colours == 3 else as_grey(colours)[:, None]) * (self._white // 255)
         if self.alpha == "premultiplied" and not opaque_hole:
-            wanted *= stored[:, self.num_colours : self.num_colours + 1] / np.float32(65535)
+            wanted *= stored[:, self.num_colours : self.num_colours + 1] / np.float32(self._white)
         values = stored.copy()
-        values[:, : self.num_colours] = np.rint(wanted).clip(0, 65535)
+        values[:, : self.num_colours] = np.rint(wanted).clip(0, self._white)
         if self.alpha is not None and opaque_hole:
-            values[:, self.num_colours] = 65535
+            values[:, self.num_colours] = self._white
         if self.key_colour is not None:
             keep_key_colour(values, stored, self.key_colour, opaque_hole)
         return values
@@ -112,4 +120,4 @@ def _blocks(num_rows: int) -> Iterator[slice]:
 
 
 def _to_8_bit(samples: np.ndarray) -> np.ndarray:
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return samples if samples.dtype == np.uint8 else ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

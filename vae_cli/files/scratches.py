@@ -1,15 +1,16 @@
 """Scratches, hairs and dust, found by their shape: thin or small, sharp, even, and unlike what lies around them.
 
-Lines (see `lines`) and specks (see `specks`) are searched for on the picture and, where it is large, on smaller copies
-of it, so that what counts as thin grows with the picture. Each gets the log-odds that it lies on top of the picture. A
-picture is left alone unless enough of it is beyond doubt; then less is asked of the rest, since a scratched picture has
-more scratches.
+Lines (see `thin_lines`) and specks (see `specks`) are searched for on the picture and, where it is large, on smaller
+copies of it, so that what counts as thin grows with the picture. Each gets the log-odds that it lies on top of the
+picture. A picture is left alone unless enough of it is beyond doubt; then less is asked of the rest, since a scratched
+picture has more scratches.
 """
 
 import math
 from collections.abc import Iterator
 
 import numpy as np
+from scipy import ndimage
 
 from vae_cli.files.masks import dilate
 from vae_cli.files.specks import speck_marks
@@ -17,12 +18,12 @@ from vae_cli.files.thin_lines import HALO, STEPS_A_GREY, find_ridges, highest_ri
 
 _LUMA = (77, 150, 29)  # of 256 parts: red, green, blue
 _CELL, _CELLS_AROUND = 32, 2
-"""Squares of so many pixels, and so many neighbours to each side, tell how lively a picture is."""
+"""How high ridges typically are is measured on squares of so many pixels, with so many neighbours to each side."""
 _PIXELS_AT_ONCE = 1 << 20
 _LEAST_PICTURE = 80
-"""Pixels: on a smaller picture, such as an icon, a stroke is a part of it."""
+"""Pixels: on a smaller picture, such as an icon, every thin stroke belongs to it."""
 _LEAST_COPY = 400
-"""Pixels on the shorter side of smaller copies: on a picture of 800 scratches may be 8 pixels wide, not 4."""
+"""Pixels on the shorter side of smaller copies: from 800 pixels on, scratches may be 8 pixels wide, not 4."""
 
 _CERTAIN_LINE, _LIKELY_LINE = 2.0, 0.0  # log-odds
 _CERTAIN_SPECK, _LIKELY_SPECK = 1.2, -1.0
@@ -33,12 +34,12 @@ def find_scratches(image: np.ndarray) -> np.ndarray:
     hole = np.zeros(image.shape[:2], bool)
     if min(hole.shape) < _LEAST_PICTURE:
         return hole
-    picture = level = _brightness(image)
-    found = [_marks_of(level)]
-    while min(level.shape) >= 2 * _LEAST_COPY:
-        level = _halved(level)
+    picture = copy = _brightness(image)
+    found = [_marks_of(copy)]
+    while min(copy.shape) >= 2 * _LEAST_COPY:
+        copy = _halved(copy)
         scale = 1 << len(found)
-        found.append([_enlarged(marks, scale) for marks in _marks_of(level)])
+        found.append([_enlarged(marks, scale) for marks in _marks_of(copy)])
     lines, specks = (np.concatenate(marks) for marks in zip(*found, strict=True))
     if _is_damaged(lines, specks, min(hole.shape)):
         _draw(hole, picture, np.concatenate([lines, specks]))
@@ -48,13 +49,13 @@ def find_scratches(image: np.ndarray) -> np.ndarray:
 def _is_damaged(lines: np.ndarray, specks: np.ndarray, side: int) -> bool:
     """Whether there is enough that is beyond doubt; more is asked of a large picture, where chance finds more.
 
-    side: pixels, the shorter one. Of 27 pictures without damage two pass: stars, and a building with a long dark beam.
+    side: pixels, the shorter one.
     """
     length, count = (lines["log_odds"] >= _CERTAIN_LINE).sum(), (specks["log_odds"] >= _CERTAIN_SPECK).sum()
     return bool(length / max(min(100, side // 2), side // 5) + count / max(5, side // 200) >= 1)
 
 
-# ---- levels
+# ---- brightness
 
 
 def _brightness(image: np.ndarray) -> np.ndarray:
@@ -68,10 +69,10 @@ def _brightness(image: np.ndarray) -> np.ndarray:
     return found
 
 
-def _halved(level: np.ndarray) -> np.ndarray:
+def _halved(picture: np.ndarray) -> np.ndarray:
     """Means of two by two pixels; an odd last row or column is left out."""
-    height, width = (side // 2 * 2 for side in level.shape)
-    upper, lower = level[:height:2, :width], level[1:height:2, :width]
+    height, width = (side // 2 * 2 for side in picture.shape)
+    upper, lower = picture[:height:2, :width], picture[1:height:2, :width]
     return (upper[:, ::2] + upper[:, 1::2] + lower[:, ::2] + lower[:, 1::2] + np.int16(2)) >> 2
 
 
@@ -85,12 +86,13 @@ def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
 # ---- marks
 
 
-def _marks_of(level: np.ndarray) -> list[np.ndarray]:
-    """Those of lines and those of specks that are likely to be damage: two tables."""
-    padded = np.pad(level, [(HALO, HALO + -side % _CELL) for side in level.shape], mode="edge")
+def _marks_of(picture: np.ndarray) -> list[np.ndarray]:
+    """MARK [M] of the lines, and of the specks, that are likely to be damage. picture: brightness [H, W]."""
+    padded = np.pad(picture, [(HALO, HALO + -side % _CELL) for side in picture.shape], mode="edge")
     whole = padded.shape[0] - 2 * HALO, padded.shape[1] - 2 * HALO
     strips = [(rows, padded[rows.start : rows.stop + 2 * HALO]) for rows in _strips(whole)]
-    typical = _averaged(np.concatenate([_medians(highest_ridges(pixels)) for _, pixels in strips]))
+    medians = np.concatenate([_medians(highest_ridges(pixels)) for _, pixels in strips])
+    typical = ndimage.uniform_filter(medians, 2 * _CELLS_AROUND + 1, mode="nearest")
     found = []
     for rows, pixels in strips:
         cells = typical[rows.start // _CELL : rows.stop // _CELL]
@@ -98,24 +100,18 @@ def _marks_of(level: np.ndarray) -> list[np.ndarray]:
         tables = *find_ridges(pixels, typical_here), speck_marks(pixels, typical_here)
         for table in tables:
             table["row"] += rows.start
-        found.append([table[(table["row"] < level.shape[0]) & (table["column"] < level.shape[1])] for table in tables])
+        height, width = picture.shape
+        found.append([table[(table["row"] < height) & (table["column"] < width)] for table in tables])
     bright, dark, specks = (np.concatenate(tables) for tables in zip(*found, strict=True))
     lines = np.concatenate([line_marks(bright, 1, _LIKELY_LINE), line_marks(dark, -1, _LIKELY_LINE)])
     return [lines, specks[specks["log_odds"] >= _LIKELY_SPECK]]
 
 
 def _medians(values: np.ndarray) -> np.ndarray:
-    """[H, W] / _CELL: of every other row and column, which tell enough."""
+    """The median of each cell of values [H, W], from every other row and column: [H, W] / _CELL."""
     rows, columns = (side // _CELL for side in values.shape)
     cells = values[::2, ::2].reshape(rows, _CELL // 2, columns, _CELL // 2).swapaxes(1, 2)
     return np.asarray(np.median(cells.reshape(rows, columns, -1), axis=2))
-
-
-def _averaged(cells: np.ndarray) -> np.ndarray:
-    """Each with its neighbours, of which there are copies beyond the border."""
-    side = 2 * _CELLS_AROUND + 1
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(cells, _CELLS_AROUND, mode="edge"), (side, side))
-    return np.asarray(around.mean((2, 3)))
 
 
 def _enlarged(marks: np.ndarray, scale: int) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Small blobs, bright or dark, and how much each of them looks like dust."""
+"""Small blobs, bright or dark, and how likely each of them is dust."""
 
 import functools
 import math
 
 import numpy as np
 
-from vae_cli.files.thin_lines import HALO, MARK, PART_OF_CONTRAST, STEPS_A_GREY, moved
+from vae_cli.files.thin_lines import HALO, MARK, PART_OF_CONTRAST, STEPS_A_GREY, shifted
 
 _UNIT = 9 * STEPS_A_GREY  # of a block of 3 x 3 pixels that is one grey level brighter
 _RING, _FAR_RING = 5, 9  # radii: a speck lies within the first, nothing of the kind within the second
@@ -15,13 +15,13 @@ _PEAK = 3  # pixels to the next speck
 
 
 def speck_marks(pixels: np.ndarray, typical: np.ndarray) -> np.ndarray:
-    """MARK [M]: the middles of blobs up to 9 pixels wide. For the arguments see `lines.find_ridges`.
+    """MARK [M]: the middles of blobs up to 9 pixels wide; see `thin_lines.find_ridges` for the arguments.
 
     They are blocks of 3 x 3 pixels that are brighter, or darker, than all blocks on a ring around them.
     """
     rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
     blocks = np.pad(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:], 1)  # as large as pixels
-    middle, ring = moved(blocks, (0, 0), _RING), [moved(blocks, offset, _RING) for offset in set(_ring(_RING))]
+    middle, ring = shifted(blocks, (0, 0), _RING), [shifted(blocks, offset, _RING) for offset in set(_ring(_RING))]
     heights = middle - functools.reduce(np.maximum, ring), functools.reduce(np.minimum, ring) - middle
     least = np.maximum(_LEAST_GREYS, _LEAST_TIMES * typical) * _UNIT
     found = []
@@ -43,7 +43,7 @@ def _peaks(height: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarra
     height: with a margin around the pixels that `least` is for.
     """
     margin = (height.shape[0] - least.shape[0]) // 2
-    row, column = np.nonzero(moved(height, (0, 0), margin) > least)
+    row, column = np.nonzero(shifted(height, (0, 0), margin) > least)
     value = height[row + margin, column + margin]
     is_peak = np.ones(len(row), bool)
     for down in range(-_PEAK, _PEAK + 1):
@@ -56,7 +56,7 @@ def _peaks(height: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _described(
     pixels: np.ndarray, blocks: np.ndarray, row: np.ndarray, column: np.ndarray, sign: int, typical: np.ndarray
 ) -> np.ndarray:
-    """MARK [N]. Dust is smooth, and lies on something that goes on and that it stands out of.
+    """MARK [N]. Dust is smooth, and lies on something that goes on below and around it.
 
     The constants are a logistic regression on dust drawn on photographs, rounded.
     """
@@ -69,8 +69,8 @@ def _described(
     middle, ring, far = on_ring(0)[0], on_ring(_RING), on_ring(_FAR_RING)
     ground = np.median(ring, 0)
     contrast = middle - ground
-    different = (ring.std(0) + far.std(0) / 2 + np.abs(np.median(far, 0) - ground)) / contrast
-    standing_out = (middle - ring.max(0)) / (typical + 1)
+    unevenness = (ring.std(0) + far.std(0) / 2 + np.abs(np.median(far, 0) - ground)) / contrast
+    height = (middle - ring.max(0)) / (typical + 1)
     rough, smooth = on_ring(2, pixels, STEPS_A_GREY).std(0) / contrast, on_ring(2).std(0) / contrast
     share = np.stack([(on_ring(radius).mean(0) - ground) / contrast for radius in _INNER_RINGS])
     marks = np.empty(len(row), MARK)
@@ -78,9 +78,6 @@ def _described(
     marks["least"] = np.maximum(ring.max(0), ground + PART_OF_CONTRAST * contrast)
     marks["reach"] = 1.5 + (share > PART_OF_CONTRAST).sum(0)
     marks["log_odds"] = (
-        -4.9
-        - 2.0 * np.log(different + 0.05)
-        + 1.1 * np.log(standing_out)
-        + 3.8 * np.log((smooth + 0.05) / (rough + 0.05))
+        -4.9 - 2.0 * np.log(unevenness + 0.05) + 1.1 * np.log(height) + 3.8 * np.log((smooth + 0.05) / (rough + 0.05))
     )
     return marks

@@ -1,4 +1,4 @@
-"""Thin lines, bright or dark, and how much each of them looks like a scratch or a hair.
+"""Thin lines, bright or dark, and how likely each of them is a scratch or a hair.
 
 A ridge is a short segment that is brighter, or darker, than both its sides. An opening by lines of 15 pixels in 16
 directions (Soille & Talbot 2001) keeps the ridges that go straight on. What then stands out of its surroundings is
@@ -9,11 +9,12 @@ import functools
 import math
 
 import numpy as np
-
-from vae_cli.files.components import roots
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 STEPS_A_GREY = 6
-"""Brightness is kept in sixths of a grey level of 0..255, int16: 0..1530, of which 21 still fit."""
+"""Brightness is kept in sixths of a grey level of 0..255 as int16: 0..1530, of which 21 still add up."""
 HALO = 18
 """Pixels of brightness that are needed around those that are searched."""
 PART_OF_CONTRAST = 1 / 3
@@ -28,7 +29,7 @@ _RIDGE = np.dtype(
         ("column", "i4"),
         ("direction", "i1"),  # in steps of a sixteenth of a half turn: 0 = along rows, 8 = along columns
         ("middle", "f4"),  # brightness in grey levels; as all of it, negated for dark lines
-        ("side", "f4"),  # of the side that is nearer to it
+        ("side", "f4"),  # of the side that is nearer to it in brightness
         ("height", "f4"),  # of the middle above the mean of both sides
         ("slope", "f4"),  # one side less the other
         ("beyond_one", "f4"),  # what lies beyond a side less that side
@@ -44,12 +45,12 @@ _AWAY = (0, 1, 2, 3, 4, 6)  # pixels off the middle, where profiles are taken
 _LINK = 5  # a line is three segments this far apart
 _UNIT = len(_SIDES) * len(_SEGMENT) * STEPS_A_GREY  # a ridge one grey level high
 _LEAST_GREYS, _LEAST_TIMES = 8.0, 1.5  # height of a ridge: grey levels, and times the typical one around
-_GAP = 2  # pixels so far apart may still touch: a thinned line has gaps
+_GAP = 2  # rows or columns so far apart may still touch: a thinned line has gaps
 _LEAST_LENGTH = 12  # pixels
 
 
-def moved(plane: np.ndarray, offset: tuple[int, int], trim: int) -> np.ndarray:
-    """A view of the plane [H, W] without `trim` pixels at each border, seen from (down, right) pixels away."""
+def shifted(plane: np.ndarray, offset: tuple[int, int], trim: int) -> np.ndarray:
+    """A view of what lies (down, right) of each pixel of a plane [H, W], without `trim` pixels at each border."""
     (height, width), (down, right) = plane.shape, offset
     return plane[trim + down : height - trim + down, trim + right : width - trim + right]
 
@@ -62,14 +63,17 @@ def highest_ridges(pixels: np.ndarray) -> np.ndarray:
 
     pixels: int16 [H + 2 * HALO, W + 2 * HALO].
     """
-    inner = moved(pixels, (0, 0), HALO - 6)
+    inner = shifted(pixels, (0, 0), HALO - 6)
     heights = [height for number in range(0, _NUM_DIRECTIONS, 4) for height in _heights(inner, number)]
     return functools.reduce(np.maximum, heights).clip(0) / np.float32(_UNIT)
 
 
 def find_ridges(pixels: np.ndarray, typical: np.ndarray) -> list[np.ndarray]:
-    """The bright ones and the dark ones, thinned: two tables. typical: [H, W] grey levels, pixels: as above."""
-    inner = moved(pixels, (0, 0), 1)
+    """_RIDGE [N] of the bright ones and of the dark ones, thinned.
+
+    pixels: as for `highest_ridges`; typical: [H, W] grey levels that ridges have around there.
+    """
+    inner = shifted(pixels, (0, 0), 1)
     shape = typical.shape[0] + 2, typical.shape[1] + 2  # one more around, for the thinning
     highest = [np.zeros(shape, np.int16) for _ in range(2)]
     direction_of = [np.zeros(shape, np.int8) for _ in range(2)]
@@ -94,20 +98,20 @@ def _step(direction: int, along: int, across: int) -> tuple[int, int]:
 
 def _heights(pixels: np.ndarray, direction: int) -> tuple[np.ndarray, np.ndarray]:
     """int16: how far segments are above, and below, both their sides; 6 pixels less at each border."""
-    segment = functools.reduce(np.add, (moved(pixels, _step(direction, along, 0), 2) for along in _SEGMENT))
+    segment = functools.reduce(np.add, (shifted(pixels, _step(direction, along, 0), 2) for along in _SEGMENT))
     one, other = (
-        functools.reduce(np.add, (moved(segment, _step(direction, 0, side * away), 4) for away in _SIDES))
+        functools.reduce(np.add, (shifted(segment, _step(direction, 0, side * away), 4) for away in _SIDES))
         for side in (-1, 1)
     )
-    middle = moved(segment, (0, 0), 4) * np.int16(len(_SIDES))
+    middle = shifted(segment, (0, 0), 4) * np.int16(len(_SIDES))
     return middle - np.maximum(one, other), np.minimum(one, other) - middle
 
 
 def _opened(height: np.ndarray, direction: int) -> np.ndarray:
     """What is left where a ridge does not go straight on; 10 pixels less at each border."""
     for extreme in (np.minimum, np.maximum):
-        before, after = (moved(height, _step(direction, along, 0), _LINK) for along in (-_LINK, _LINK))
-        height = extreme(extreme(before, after), moved(height, (0, 0), _LINK))
+        before, after = (shifted(height, _step(direction, along, 0), _LINK) for along in (-_LINK, _LINK))
+        height = extreme(extreme(before, after), shifted(height, (0, 0), _LINK))
     return height
 
 
@@ -125,7 +129,7 @@ def _thinned(heights: np.ndarray, direction_of: np.ndarray, least: np.ndarray) -
 
 
 def _profiled(pixels: np.ndarray, row: np.ndarray, column: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """_RIDGE [N]: what the lines through these pixels look like across. pixels: as above, negated for dark lines."""
+    """_RIDGE [N]: the profiles of the lines through these pixels. pixels: as above, negated for dark lines."""
     steps = np.array(
         [
             [[_step(number, along, side * away) for along in _SEGMENT] for side in (-1, 1) for away in _AWAY]
@@ -143,7 +147,7 @@ def _profiled(pixels: np.ndarray, row: np.ndarray, column: np.ndarray, direction
     ridges["row"], ridges["column"], ridges["direction"] = row, column, direction
     ridges["middle"], ridges["side"], ridges["height"] = middle, sides.max(0), middle - sides.mean(0)
     ridges["slope"] = sides[0] - sides[1]
-    ridges["beyond_one"], ridges["beyond_other"] = beyond[0] - sides[0], beyond[1] - sides[1]
+    ridges["beyond_one"], ridges["beyond_other"] = beyond - sides
     ridges["blur"] = (4 * share * (1 - share)).mean((0, 1))
     ridges["breadth"] = (share > PART_OF_CONTRAST).sum((0, 1)) / 2
     return ridges
@@ -153,67 +157,51 @@ def _profiled(pixels: np.ndarray, row: np.ndarray, column: np.ndarray, direction
 
 
 def line_marks(ridges: np.ndarray, sign: int, least_log_odds: float) -> np.ndarray:
-    """MARK [M]: the pixels of lines of one sign that are at least as likely to be scratches."""
-    labels = _joined(ridges)
+    """MARK [M]: the pixels of those lines that are at least as likely to be scratches. ridges: [N], all of one sign."""
+    labels = _line_of(ridges)
     order = np.argsort(labels, kind="stable")
     found = [np.empty(0, MARK)]
     for line in np.split(ridges[order], np.flatnonzero(np.diff(labels[order])) + 1):
         if len(line) >= _LEAST_LENGTH and (log_odds := _log_odds(line)) >= least_log_odds:
             marks = np.empty(len(line), MARK)
-            marks["row"], marks["column"], marks["sign"], marks["log_odds"] = (
-                line["row"],
-                line["column"],
-                sign,
-                log_odds,
-            )
-            height = np.maximum(line["middle"] - line["side"], _quantile(line["height"]))  # its blurred ends lack some
+            for name in ("row", "column"):
+                marks[name] = line[name]
+            height = np.maximum(line["middle"] - line["side"], _quantile(line["height"]))  # blurred ends lack some
             marks["least"] = line["side"] + PART_OF_CONTRAST * height
             marks["reach"] = _quantile(line["breadth"]) + 1
+            marks["sign"], marks["log_odds"] = sign, log_odds
             found.append(marks)
     return np.concatenate(found)
 
 
-def _joined(ridges: np.ndarray) -> np.ndarray:
-    """[N] line of each pixel, the number of its first member.
-
-    Two belong together when they are at most two rows and columns apart and their directions, which go round, differ
-    by at most one.
-    """
-    width = int(ridges["column"].max(initial=0)) + 1 + _GAP  # so that no step leads into the next row
-    places = ridges["row"].astype(np.int64) * width + ridges["column"]
-    order = np.argsort(places)
-    places = places[order]
-    ones, others = [], []
-    for down in range(_GAP + 1):
-        for right in range(-_GAP if down else 1, _GAP + 1):  # each pair once
-            wanted = places + (down * width + right)
-            found = np.searchsorted(places, wanted).clip(max=len(places) - 1)
-            is_there = places[found] == wanted
-            one, other = order[is_there], order[found[is_there]]
-            turn = np.abs(ridges["direction"][one] - ridges["direction"][other])
-            is_alike = np.minimum(turn, _NUM_DIRECTIONS - turn) <= 1
-            ones.append(one[is_alike])
-            others.append(other[is_alike])
-    return roots(np.concatenate(ones), np.concatenate(others), len(places))
+def _line_of(ridges: np.ndarray) -> np.ndarray:
+    """[N] number of the line of each ridge: near ones belong together where their directions nearly agree."""
+    count = len(ridges)
+    places = np.column_stack([ridges["row"], ridges["column"]])
+    pairs = cKDTree(places).query_pairs(_GAP, p=np.inf, output_type="ndarray")
+    turn = np.abs(np.diff(ridges["direction"][pairs], axis=1)[:, 0])
+    one, other = pairs[np.minimum(turn, _NUM_DIRECTIONS - turn) <= 1].T  # directions go round
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _log_odds(line: np.ndarray) -> float:
-    """That these ridges [N] are a scratch.
+    """That these ridges [N] are a scratch: a logistic regression on scratches drawn on photographs, rounded.
 
     What belongs to the picture (edges, folds, outlines) is brighter on one side, goes over into what lies beyond, is
     as blurred as the picture or changes on its way. A scratch lies on top of all that, and stays the same while what
-    it crosses changes. How much that tells is a logistic regression on scratches drawn on photographs, rounded.
+    it crosses changes.
     """
-    turned = np.abs(line["direction"] - line["direction"][0]) > _NUM_DIRECTIONS // 2
-    slope = np.where(turned, -line["slope"], line["slope"])  # directions go round, and take the sides with them
-    one = np.where(turned, line["beyond_other"], line["beyond_one"])
-    other = np.where(turned, line["beyond_one"], line["beyond_other"])
+    has_turned = np.abs(line["direction"] - line["direction"][0]) > _NUM_DIRECTIONS // 2
+    slope = np.where(has_turned, -line["slope"], line["slope"])  # directions go round, and take the sides with them
+    one = np.where(has_turned, line["beyond_other"], line["beyond_one"])
+    other = np.where(has_turned, line["beyond_one"], line["beyond_other"])
     height = max(_quantile(line["height"]), 1)
     # What differs all along the line counts more than what differs here and there, as where it crosses something.
     all_along = abs(_quantile(slope)) + (abs(_quantile(one)) + abs(_quantile(other))) / 2
     mostly = _quantile(np.abs(slope)) + _quantile(np.abs(one) + np.abs(other)) / 2
-    own_change = _spread(line["middle"]) / height
-    crossed = _spread(line["middle"] - line["height"]) / height
+    own_change = _deviation(line["middle"]) / height
+    crossed = _deviation(line["middle"] - line["height"]) / height
     widening = _quantile(line["breadth"], 0.8) - _quantile(line["breadth"], 0.2)
     return (
         -6.57
@@ -226,10 +214,10 @@ def _log_odds(line: np.ndarray) -> float:
 
 
 def _quantile(values: np.ndarray, share: float = 0.5) -> float:
-    """Of values [N] the one that about this share of them lies below; for short arrays faster than numpy's."""
+    """The one of values [N] that about this share of them lies below; faster than numpy's for short arrays."""
     return float(np.sort(values)[round(share * (len(values) - 1))])
 
 
-def _spread(values: np.ndarray) -> float:
+def _deviation(values: np.ndarray) -> float:
     """Median distance to the median."""
     return _quantile(np.abs(values - _quantile(values)))

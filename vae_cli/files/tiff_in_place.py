@@ -1,290 +1,280 @@
-"""The first page of TIFF files of 16-bit colour: read at full depth, and changed in place in a copy of the file.
+"""TIFF files of which only the changed pixels are written: the first page is read at full depth, and its changed strips
+or tiles go into a copy of the file, compressed as they were, while every other byte stays.
 
-TIFF 6.0: strips or tiles, samples together or in planes, either byte order, horizontal differencing.
+So far this is for 16-bit colour, and grey with alpha. tifffile finds the pages, tags, strips and tiles.
 """
 
+import importlib
+import importlib.util
+import itertools
+import lzma
 import math
 import os
 import shutil
-import struct
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
 
 from vae_cli.errors import DataError
-from vae_cli.files import tiff_codecs, tiff_directory
-from vae_cli.files.samples import DeepPicture
-from vae_cli.files.tiff_directory import LONG, RATIONAL, SHORT, UNDEFINED, Page
-from vae_cli.images.decode import bad_bytes_are_data_errors
+from vae_cli.files import tiff_pages
+from vae_cli.files.samples import Samples
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.bit_depth import open_tiff
 from vae_cli.images.orientation import ORIENTATION_TAG
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
-_SAMPLES, _ROWS_PER_STRIP, _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _RESOLUTION_UNIT = 277, 278, 282, 283, 284, 296
-_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _ICC_PROFILE = 317, 322, 323, 338, 339, 34675
-_COLOURS = {1: 1, 2: 3}  # by photometric interpretation: black is zero, RGB
-_DIFFERENCING = 2
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_COLOURS = {1: 1, 2: 3}  # by photometric interpretation: grey with black as 0, RGB
+_ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}  # by extra sample
+_UNSIGNED, _DIFFERENCING, _PLANAR = 1, 2, 2  # a sample format, a predictor, a planar configuration
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _MAX_SAMPLES = 8
-_ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}
-_INCHES = {2: 1.0, 3: 2.54}  # in a unit of resolution
+_NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTANDARD = 1, 5, 8, 32946, 32773, 34925, 50000
+_CODECS = {_LZW: ("LZW", "lzw"), _PACKBITS: ("PackBits", "packbits"), _ZSTANDARD: ("Zstandard", "zstd")}
+"""Our name and that of imagecodecs for the compressions that need it; Python has the others."""
+_MOST_TIMES = 1 << 16
+"""No compression makes data shorter by more."""
 _NEW_STRIP_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A strip or a tile: where its bytes lie and which samples it holds."""
-
-    number: int
-    offset: int
-    num_bytes: int
-    place: tuple[slice, slice, slice]
-    """Rows, columns and samples of the picture; tiles may be larger."""
-    shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the samples of a page lie in its file."""
-
-    order: str
-    size: tuple[int, int]
-    """(height, width) as stored."""
-    num_samples: int
-    compression: int
-    is_differenced: bool
-    segments: tuple[Segment, ...]
+Place = tuple[slice, slice, slice]
+"""The rows, columns and samples of a strip or tile; tiles may reach over the edges of the picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class TiffSource:
     """The file that a picture came from, as it was then."""
 
+    format: ClassVar = "TIFF"
     path: Path
     pixels: np.ndarray
     stamp: tuple[int, int]
     num_frames: int
 
 
-def is_deep(page: Page) -> bool:
-    """Whether a page holds 16-bit RGB or grey, with alpha or other samples beside it, as whole numbers."""
-    num_samples = page.number(_SAMPLES, 1)
-    num_colours = _COLOURS.get(page.number(_PHOTOMETRIC, -1), 0)
-    bits, formats = page.numbers(_BITS, (1,)), page.numbers(_SAMPLE_FORMAT, (1,))
+def is_in_place(page: "TiffPage") -> bool:
+    """Whether a file with this first page is changed in place."""
+    num_samples, num_colours = page.samplesperpixel, _COLOURS.get(page.photometric, 0)
     is_colour = num_colours > 0 and max(num_colours, 2) <= num_samples <= _MAX_SAMPLES
-    return is_colour and len(bits) in (1, num_samples) and set(bits) == {16} and set(formats) == {1}
+    return is_colour and page.bitspersample == 16 and page.sampleformat == _UNSIGNED
 
 
 def header_facts(path: Path) -> tuple[tuple[int, int], int]:
-    """((height, width) as stored, orientation) without the pixels. Raises DataError."""
+    """((height, width) as stored, orientation) without the pixels. Raises DataError, without the file's name."""
     with bad_bytes_are_data_errors(), path.open("rb") as file:
-        page = tiff_directory.read_page(file)
-        return layout_of(page).size, _orientation(page)
+        page = open_tiff(file).pages.first
+        _places(page)
+        return _shape(page)[:2], _orientation(page)
 
 
-def read(path: Path) -> tuple[DeepPicture, TiffSource]:
+def read(path: Path) -> tuple[Samples, TiffSource]:
     """Raises DataError, without the file's name."""
     with bad_bytes_are_data_errors(), path.open("rb") as file:
-        page = tiff_directory.read_page(file)
-        layout = layout_of(page)
-        pixels = np.empty((*layout.size, layout.num_samples), np.uint16)
-        for segment in layout.segments:
-            _read_segment(file, layout, segment, pixels)
-        profile = page.entries.get(_ICC_PROFILE)
-        num_colours = _COLOURS[page.number(_PHOTOMETRIC, 0)]
-        picture = DeepPicture(
+        tiff = open_tiff(file)
+        page = tiff.pages.first
+        places = _places(page)
+        _refuse_overclaims(page, places)
+        pixels = np.empty(_shape(page), _dtype(page).newbyteorder("="))
+        for place, position, num_bytes in zip(places, page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(position)
+            _decode(page, file.read(num_bytes), place, pixels)
+        num_colours = _COLOURS[page.photometric]
+        extra = page.extrasamples[0] if page.extrasamples else 2  # most programs take an unnamed one for alpha
+        samples = Samples(
             pixels,
             num_colours,
             _orientation(page),
-            alpha=_alpha(page, num_colours),
-            icc_profile=profile.data if profile else None,
+            alpha=_ALPHAS.get(extra) if page.samplesperpixel > num_colours else None,
+            icc_profile=page.iccprofile,
             dots_per_inch=_dots_per_inch(page),
         )
-        num_frames = _num_pages(file)
-        return picture, TiffSource(path, pixels, _stamp(file), num_frames)
+        return samples, TiffSource(path, pixels, _stamp(file), tiff_pages.count(tiff))
 
 
-def _num_pages(file: BinaryIO) -> int:
-    """As many as can be read: a damaged later page is no fault of the first one."""
-    count = 0
-    try:
-        for _ in tiff_directory.pages(file):
-            count += 1
-    except DataError:
-        pass
-    return max(count, 1)
-
-
-def write_changed(source: TiffSource, file: BinaryIO, original: BinaryIO, picture: DeepPicture) -> None:
-    """Copy the original file and put those strips or tiles into it that hold a changed pixel, compressed as they were.
-
-    All else stays byte for byte: tags, other pages, the strips between. Raises DataError.
-    """
+def write_changed(source: TiffSource, file: BinaryIO, original: BinaryIO, samples: Samples) -> None:
+    """Copies the original file and puts those strips or tiles into it that hold a changed pixel. Raises DataError."""
     shutil.copyfileobj(original, file, 1 << 20)
-    page = tiff_directory.read_page(file)
-    layout = layout_of(page)
-    if (*layout.size, layout.num_samples) != picture.pixels.shape:
+    tiff = open_tiff(file)
+    page = tiff.pages.first
+    with bad_bytes_are_data_errors():
+        places = _places(page)
+    if _shape(page) != samples.pixels.shape:
         raise DataError(f"{source.path}: has changed since it was read; try again")
     is_as_read = _stamp(original) == source.stamp  # else an --overwrite has put another result there
-    changed = [
-        segment for segment in layout.segments
-        if not is_as_read or _differ(picture.pixels[segment.place], source.pixels[segment.place])
-    ]  # fmt: skip
-    own = tiff_directory.own_extents(file)
-    given_up = [(segment.offset, own[segment.offset]) for segment in changed if segment.offset in own]
-    room = tiff_directory.Room(file, given_up, is_big=page.is_big)
-    extents = [(segment.offset, segment.num_bytes) for segment in layout.segments]
-    for segment in changed:
-        data = _encoded(picture.pixels, layout, segment)
-        extents[segment.number] = (room.put(data), len(data))
-    if extents != [(segment.offset, segment.num_bytes) for segment in layout.segments]:
-        tiff_directory.set_segments(file, page, extents)
+    positions, sizes = list(page.dataoffsets), list(page.databytecounts)
+    for number, (place, room) in enumerate(zip(places, tiff_pages.rooms(tiff), strict=True)):
+        new, old = samples.pixels[place], source.pixels[place]
+        if not is_as_read or not all(map(np.array_equal, new, old)):  # row by row, as a strip may hold a whole scan
+            data = _encoded(page, place, new)
+            positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], room), len(data)
+    if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
+        tiff_pages.set_segments(file, positions, sizes)
 
 
-def _differ(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two parts differ; row by row, since a single strip may be a whole scan."""
-    return any(not np.array_equal(row, old) for row, old in zip(one, other, strict=True))
+def write_new(file: BinaryIO, samples: Samples) -> None:
+    """Writes a picture that came from another format: strips, deflate with differencing."""
+    import tifffile
+
+    row_bytes = samples.pixels[0].nbytes
+    tifffile.imwrite(
+        file,
+        samples.pixels,
+        photometric="rgb" if samples.num_colours == 3 else "minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if samples.alpha else None,
+        rowsperstrip=max(1, _NEW_STRIP_BYTES // row_bytes),
+        compression="zlib",
+        predictor=True,
+        resolution=samples.dots_per_inch,
+        resolutionunit="inch" if samples.dots_per_inch else None,
+        iccprofile=samples.icc_profile,
+        extratags=[(ORIENTATION_TAG, "H", 1, samples.orientation, True)],
+        metadata=None,
+        software=False,
+    )
 
 
-def write_new(file: BinaryIO, picture: DeepPicture) -> None:
-    """Write a picture that came from another format: little-endian, strips, deflate with differencing."""
-    height, width, num_samples = picture.pixels.shape
-    rows = max(1, _NEW_STRIP_BYTES // (width * num_samples * 2))
-    file.write(b"II*\0" + bytes(4))
-    room = tiff_directory.Room(file, (), is_big=False)
-    extents = []
-    for start in range(0, height, rows):
-        place = (slice(start, min(start + rows, height)), slice(0, width), slice(0, num_samples))
-        segment = Segment(0, 0, 0, place, picture.pixels[place].shape)
-        layout = Layout("<", (height, width), num_samples, tiff_codecs.DEFLATE, True, ())
-        data = _encoded(picture.pixels, layout, segment)
-        extents.append((room.put(data), len(data)))
-    numbers = {
-        _WIDTH: [width], _HEIGHT: [height], _BITS: [16] * num_samples, _COMPRESSION: [tiff_codecs.DEFLATE],
-        _PHOTOMETRIC: [2 if picture.num_colours == 3 else 1], ORIENTATION_TAG: [picture.orientation],
-        _SAMPLES: [num_samples], _ROWS_PER_STRIP: [rows], _PLANAR: [1], _PREDICTOR: [_DIFFERENCING],
-    }  # fmt: skip
-    if picture.alpha:
-        numbers[_EXTRA_SAMPLES] = [2]
-    entries = {tag: _entry(LONG if max(found) > 65535 else SHORT, found) for tag, found in numbers.items()}
-    entries[tiff_directory.STRIP_OFFSETS] = _entry(LONG, [offset for offset, _ in extents])
-    entries[tiff_directory.STRIP_BYTE_COUNTS] = _entry(LONG, [size for _, size in extents])
-    if picture.dots_per_inch:
-        entries[_RESOLUTION_UNIT] = _entry(SHORT, [2])
-        for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), picture.dots_per_inch, strict=True):
-            entries[tag] = (RATIONAL, 1, struct.pack("<II", round(value * 10_000), 10_000))
-    if picture.icc_profile:
-        entries[_ICC_PROFILE] = (UNDEFINED, len(picture.icc_profile), picture.icc_profile)
-    tiff_directory.put_first_directory(file, "<", entries)
+# ---- strips and tiles
 
 
-# ---- where the samples lie
+def _places(page: "TiffPage") -> list[Place]:
+    """Of all strips or tiles, in the order of the file's tables.
 
-
-def layout_of(page: Page) -> Layout:
-    """Raises DataError for what is damaged or not supported."""
-    height, width, num_samples = page.number(_HEIGHT, 0), page.number(_WIDTH, 0), page.number(_SAMPLES, 1)
-    compression, predictor = page.number(_COMPRESSION, tiff_codecs.NONE), page.number(_PREDICTOR, 1)
-    if not is_deep(page) or height < 1 or width < 1 or page.number(_FILL_ORDER, 1) != 1:
+    Raises DataError for what is not supported, and many things on damaged pages.
+    """
+    height, width, num_samples = _shape(page)
+    if not is_in_place(page) or height < 1 or width < 1 or page.fillorder != 1:
         raise DataError("damaged TIFF (its directory)")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
-    if predictor not in (1, _DIFFERENCING) or compression not in tiff_codecs.SUPPORTED:
+    compressions = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_CODECS)
+    if page.predictor not in (1, _DIFFERENCING) or page.compression not in compressions:
         raise DataError(
-            f"16-bit colour in a TIFF of compression {compression} with predictor {predictor}, which cannot be read; "
-            "save it uncompressed, with LZW or with ZIP"
+            f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}, "
+            "which cannot be read; save it uncompressed, with LZW or with ZIP"
         )
-    segments = tuple(_segments(page, (height, width), num_samples))
-    return Layout(page.order, (height, width), num_samples, compression, predictor == _DIFFERENCING, segments)
-
-
-def _segments(page: Page, size: tuple[int, int], num_samples: int) -> Iterator[Segment]:
-    height, width = size
-    is_tiled = tiff_directory.TILE_OFFSETS in page.entries
-    rows = page.number(_TILE_HEIGHT, 0) if is_tiled else min(page.number(_ROWS_PER_STRIP, height), height)
-    columns = page.number(_TILE_WIDTH, 0) if is_tiled else width
-    if rows < 1 or columns < 1 or rows > height + 65535 or columns > width + 65535:
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    depth = 1 if page.planarconfig == _PLANAR else num_samples
+    grid = range(0, num_samples, depth), range(0, height, max(rows, 1)), range(0, width, max(columns, 1))
+    has_tables = all(tag in page.tags for tag in tiff_pages.segment_tags(page))
+    if not has_tables or not math.prod(map(len, grid)) == len(page.dataoffsets) == len(page.databytecounts):
         raise DataError("damaged TIFF (its strips or tiles)")
-    planes = [slice(0, num_samples)] if page.number(_PLANAR, 1) == 1 else [slice(s, s + 1) for s in range(num_samples)]
-    extents = page.segments()
-    num_down, num_across = math.ceil(height / rows), math.ceil(width / columns)
-    if len(extents) != len(planes) * num_down * num_across:
-        raise DataError("damaged TIFF (its strips or tiles)")
-    for number, (offset, num_bytes) in enumerate(extents):
-        plane, inside = divmod(number, num_down * num_across)
-        top, left = inside // num_across * rows, inside % num_across * columns
-        down, across = slice(top, min(top + rows, height)), slice(left, min(left + columns, width))
-        depth = planes[plane].stop - planes[plane].start
-        shape = (rows if is_tiled else down.stop - top, columns, depth)
-        yield Segment(number, offset, num_bytes, (down, across, planes[plane]), shape)
+    lowest = math.inf if page.is_tiled else height
+    return [
+        np.s_[top : min(top + rows, lowest), left : left + columns, sample : sample + depth]
+        for sample, top, left in itertools.product(*grid)
+    ]
 
 
-# ---- segments
+def _refuse_overclaims(page: "TiffPage", places: list[Place]) -> None:
+    """Raises DataError where the file cannot hold what its page claims to; before any memory is taken for it."""
+    most_times = 1 if page.compression == _NONE else _MOST_TIMES
+    for place, position, num_bytes in zip(places, page.dataoffsets, page.databytecounts, strict=True):
+        if position + num_bytes > page.parent.filehandle.size:
+            raise DataError("cut off (truncated file)")
+        if _num_bytes(page, place) > num_bytes * most_times:
+            raise DataError("cut off (a strip or tile of it)")
 
 
-def _read_segment(file: BinaryIO, layout: Layout, segment: Segment, pixels: np.ndarray) -> None:
-    """Puts a segment's samples where they belong in `pixels`, uint16 [H, W, S]."""
-    num_bytes = math.prod(segment.shape) * 2
-    end = file.seek(0, os.SEEK_END)
-    if not segment.num_bytes or segment.offset + segment.num_bytes > end:
-        raise DataError("cut off (truncated file)")
-    file.seek(segment.offset)
-    data = tiff_codecs.decompressed(file.read(segment.num_bytes), layout.compression, num_bytes)
+def _decode(page: "TiffPage", data: bytes, place: Place, pixels: np.ndarray) -> None:
+    """Puts the samples of a strip or tile where they belong in `pixels` [H, W, S]."""
+    num_bytes = _num_bytes(page, place)
+    data = _decompressed(data, page.compression, num_bytes)[:num_bytes]
     if len(data) < num_bytes:
         raise DataError("cut off (a strip or tile of it)")
-    samples = np.frombuffer(data, f"{layout.order}u2", num_bytes // 2).reshape(segment.shape)
-    target = pixels[segment.place]
-    samples = samples[: target.shape[0], : target.shape[1]]
-    if layout.is_differenced:
-        np.cumsum(samples, axis=1, dtype=np.uint16, out=target)
+    target = pixels[place]
+    samples = np.frombuffer(data, _dtype(page)).reshape(_extent(place))[: target.shape[0], : target.shape[1]]
+    if page.predictor == _DIFFERENCING:
+        np.cumsum(samples, axis=1, dtype=target.dtype, out=target)
     else:
         target[:] = samples
 
 
-def _encoded(pixels: np.ndarray, layout: Layout, segment: Segment) -> bytes | memoryview:
-    """The bytes of a segment with the samples that `pixels`, uint16 [H, W, S], has in its place."""
-    samples = pixels[segment.place]
-    missing = [(0, wanted - have) for wanted, have in zip(segment.shape, samples.shape, strict=True)]
+def _encoded(page: "TiffPage", place: Place, samples: np.ndarray) -> bytes | memoryview:
+    """The bytes of a strip or tile that holds these samples, uint8 or uint16 [H, W, S]."""
+    missing = [(0, wanted - have) for wanted, have in zip(_extent(place), samples.shape, strict=True)]
     if any(after for _, after in missing):
         samples = np.pad(samples, missing, mode="edge")
-    if layout.is_differenced:
-        differences = samples.copy()
-        differences[:, 1:] -= samples[:, :-1]
-        samples = differences
-    stored = np.ascontiguousarray(samples, f"{layout.order}u2")
-    return tiff_codecs.compressed(stored.reshape(len(stored), -1), layout.compression)
+    if page.predictor == _DIFFERENCING:
+        samples = np.concatenate([samples[:, :1], np.diff(samples, axis=1)], axis=1)
+    return _compressed(np.ascontiguousarray(samples, _dtype(page)), page.compression)
 
 
-# ---- what a directory says
+def _decompressed(data: bytes, compression: int, num_bytes: int) -> bytes:
+    """The first `num_bytes` or a little more, or fewer where the data end early; damaged ones raise many things."""
+    if compression == _NONE:
+        return data
+    if compression in (_DEFLATE, _OLD_DEFLATE):
+        return zlib.decompressobj().decompress(data, num_bytes)
+    if compression == _LZMA:
+        return lzma.LZMADecompressor().decompress(data, num_bytes)
+    return _codec(compression, "decode")(data, out=num_bytes)
 
 
-def _orientation(page: Page) -> int:
-    orientation = page.number(ORIENTATION_TAG, 1)
-    return orientation if orientation in range(1, 9) else 1
+def _compressed(samples: np.ndarray, compression: int) -> bytes | memoryview:
+    """The bytes of samples [H, W, S], contiguous."""
+    data = samples.reshape(-1).view(np.uint8).data
+    if compression == _NONE:
+        return data
+    if compression in (_DEFLATE, _OLD_DEFLATE):
+        return zlib.compress(data)
+    if compression == _LZMA:
+        return lzma.compress(data)
+    encode = _codec(compression, "encode")
+    if compression == _PACKBITS:  # whose runs never go on over the end of a row
+        return b"".join(encode(row.tobytes()) for row in samples)
+    return encode(data)
 
 
-def _alpha(page: Page, num_colours: int) -> Literal["straight", "premultiplied"] | None:
-    """A fourth sample without a word about it is alpha to most programs."""
-    if page.number(_SAMPLES, 1) == num_colours:
+def _codec(compression: int, way: str) -> Callable[..., bytes]:
+    title, name = _CODECS[compression]
+    if importlib.util.find_spec("imagecodecs") is None:
+        raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
+    codec: Callable[..., bytes] = getattr(importlib.import_module("imagecodecs"), f"{name}_{way}")
+    return codec
+
+
+# ---- facts about pages and files
+
+
+def _shape(page: "TiffPage") -> tuple[int, int, int]:
+    return page.imagelength, page.imagewidth, page.samplesperpixel
+
+
+def _dtype(page: "TiffPage") -> np.dtype:
+    """Of a sample in the file."""
+    return np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}")
+
+
+def _extent(place: Place) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in place)
+
+
+def _num_bytes(page: "TiffPage", place: Place) -> int:
+    """Of a strip or tile without compression."""
+    return math.prod(_extent(place)) * _dtype(page).itemsize
+
+
+def _orientation(page: "TiffPage") -> int:
+    orientation = page.tags.valueof(ORIENTATION_TAG, 1)
+    return int(orientation) if orientation in range(1, 9) else 1
+
+
+def _dots_per_inch(page: "TiffPage") -> tuple[float, float] | None:
+    has_unit = page.tags.valueof(_RESOLUTION_UNIT, 2) in (2, 3)  # inches, centimetres
+    if not has_unit or _X_RESOLUTION not in page.tags or _Y_RESOLUTION not in page.tags:
         return None
-    return _ALPHAS.get(page.number(_EXTRA_SAMPLES, 2))
-
-
-def _dots_per_inch(page: Page) -> tuple[float, float] | None:
-    inches = _INCHES.get(page.number(_RESOLUTION_UNIT, 2))
-    across, down = page.numbers(_X_RESOLUTION), page.numbers(_Y_RESOLUTION)
-    if inches is None or len(across) != 2 or len(down) != 2 or 0 in (*across, *down):
-        return None
-    return across[0] / across[1] * inches, down[0] / down[1] * inches
-
-
-def _entry(kind: int, numbers: Sequence[int]) -> tuple[int, int, bytes]:
-    return kind, len(numbers), struct.pack(f"<{len(numbers)}{'H' if kind == SHORT else 'I'}", *numbers)
+    across, down = page.get_resolution("INCH")
+    return (across, down) if across > 0 and down > 0 else None
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:
-    """Changes when the file does."""
+    """Size and time of change."""
     facts = os.fstat(file.fileno())
     return facts.st_size, facts.st_mtime_ns

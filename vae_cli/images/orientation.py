@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from vae_cli.images.bad_files import BAD_BYTES
+
 ORIENTATION_TAG = 274
 _INVERSE = {6: 8, 8: 6}
 _TRANSPOSES = {
@@ -10,6 +12,16 @@ _TRANSPOSES = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+
+
+def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
+    """EXIF orientation 1..8 of an opened image; 1 where its metadata cannot be read."""
+    try:
+        exif = Image.Image.getexif(image) if header_only else image.getexif()
+        value = int(exif.get(ORIENTATION_TAG, 1))
+    except BAD_BYTES:
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def inverse_of(orientation: int) -> int:

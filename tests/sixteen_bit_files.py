@@ -3,24 +3,24 @@
 from pathlib import Path
 
 from vae_cli.files import png_in_place, tiff_in_place
-from vae_cli.files.changed_in_place import DeepOriginal
+from vae_cli.files.changed_in_place import InPlaceOriginal
 from vae_cli.files.originals import open_original
-from vae_cli.files.samples import DeepPicture
+from vae_cli.files.samples import Samples
 
 
-def stored(path: Path, picture: DeepPicture) -> Path:
+def stored(path: Path, picture: Samples) -> Path:
     """A PNG or TIFF of the picture, by the path's extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w+b") as file:
         if path.suffix == ".png":
-            png_in_place.write(file, picture, png_in_place.new_chunks(picture), {})
+            png_in_place.write(file, picture, png_in_place.new_source(picture), {})
         else:
             tiff_in_place.write_new(file, picture)
     return path
 
 
-def opened(path: Path) -> DeepOriginal:
+def opened(path: Path) -> InPlaceOriginal:
     """The file, which has to be a scan of 16-bit colour."""
     original = open_original(path)
-    assert isinstance(original, DeepOriginal)
+    assert isinstance(original, InPlaceOriginal)
     return original

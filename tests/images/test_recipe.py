@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_cli.images.decode import fit_to, open_image, to_array
-from vae_cli.images.recipe import ImageRecipe
+from vae_cli.images.decode import open_image
+from vae_cli.images.modes import to_array
+from vae_cli.images.recipe import ImageRecipe, fit_to
 
 WHITE = (255, 255, 255)
 

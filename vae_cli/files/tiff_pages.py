@@ -1,0 +1,128 @@
+"""Changing one page of a TIFF file while everything else in it stays where it is, byte for byte."""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from itertools import pairwise
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+
+from vae_cli.errors import DataError
+from vae_cli.images.bad_files import BAD_BYTES
+from vae_cli.images.bit_depth import open_tiff
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+_LONG, _LONG8 = 4, 16
+
+
+def pages(tiff: "TiffFile") -> Iterator["TiffPage"]:
+    """All pages of a file. Raises DataError where they form a loop, and what tifffile raises on damaged ones."""
+    positions = set()
+    for page in tiff.pages:
+        if page.offset in positions:
+            raise DataError("damaged TIFF (its pages form a loop)")
+        positions.add(page.offset)
+        yield cast("TiffPage", page)
+
+
+def count(tiff: "TiffFile") -> int:
+    """How many pages can be read: a damaged later page is no fault of the first one."""
+    number = 0
+    with suppress(DataError, *BAD_BYTES):
+        for _ in pages(tiff):
+            number += 1
+    return max(number, 1)
+
+
+def rooms(tiff: "TiffFile") -> list[int]:
+    """How many bytes may be written over each strip or tile of the first page without touching anything else.
+
+    Two pages may show the same strip, and byte counts are sometimes too large.
+    """
+    first, starts = tiff.pages.first, [tiff.filehandle.size]
+    try:
+        for page in pages(tiff):
+            starts += [page.offset, *(tag.valueoffset for tag in page.tags.values()), *page.dataoffsets]
+    except (DataError, *BAD_BYTES):  # a damaged page: nobody knows what else it uses
+        return [0] * len(first.dataoffsets)
+    until_next: dict[int, int] = {}
+    for start, following in pairwise(sorted(starts)):
+        until_next.setdefault(start, following - start)  # 0 where several things begin
+    return [
+        min(num_bytes, until_next[start])
+        for start, num_bytes in zip(first.dataoffsets, first.databytecounts, strict=True)
+    ]
+
+
+def put(file: IO[bytes], data: bytes | memoryview, position: int = 0, room: int = 0) -> int:
+    """Writes data at `position` where there is room for them, or else at the end of the file; returns where."""
+    if len(data) > room:
+        position = file.seek(0, os.SEEK_END)
+        position += file.write(bytes(position % 2))  # values have to begin on even bytes
+    file.seek(position)
+    file.write(data)
+    return position
+
+
+@contextmanager
+def _within_4_gib() -> Iterator[None]:
+    try:
+        yield
+    except struct.error as error:
+        reason = "the result would have more than 4 GiB, which this TIFF cannot hold; use --format png"
+        raise DataError(reason) from error
+
+
+@_within_4_gib()
+def set_segments(file: IO[bytes], positions: Sequence[int], sizes: Sequence[int]) -> None:
+    """Says in a file's first directory where its strips or tiles are now. Raises DataError."""
+    for number, values in enumerate((positions, sizes)):
+        tiff = open_tiff(file)  # anew for each tag, since tifffile remembers how long the file was
+        tag = tiff.pages.first.tags[segment_tags(tiff.pages.first)[number]]
+        tag.overwrite(values, dtype=_LONG8 if tiff.is_bigtiff else _LONG, erase=False)
+
+
+@_within_4_gib()
+def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
+    """Makes the only page of another TIFF file the first page of this one, in place of the one that was there.
+
+    Raises DataError.
+    """
+    target = open_tiff(file)
+    old, new, form = target.pages.first, open_tiff(BytesIO(page_file)).pages.first, target.tiff
+    space = [*zip(old.dataoffsets, rooms(target), strict=True)]
+    space += [(0, 0)] * len(new.dataoffsets)
+    positions = [
+        put(file, page_file[start : start + num_bytes], *free)
+        for start, num_bytes, free in zip(new.dataoffsets, new.databytecounts, space, strict=False)
+    ]
+    entries = {}
+    for tag in new.tags.values():
+        data = bytes(page_file[tag.valueoffset : tag.valueoffset + tag.valuebytecount])
+        if new.parent.byteorder != form.byteorder:
+            data = np.frombuffer(data, f"u{struct.calcsize(tag.dataformat[-1])}").byteswap().tobytes()
+        entries[tag.code] = int(tag.dtype), tag.count, data
+    packed = struct.pack(f"{form.byteorder}{len(positions)}{form.offsetformat[-1]}", *positions)
+    entries[segment_tags(new)[0]] = _LONG8 if target.is_bigtiff else _LONG, len(positions), packed
+
+    directory = struct.pack(form.tagnoformat, len(entries))
+    for code, (dtype, count, data) in sorted(entries.items()):
+        field = data if len(data) <= form.offsetsize else struct.pack(form.offsetformat, put(file, data))
+        directory += struct.pack(form.tagheaderformat, code, dtype, count, field)
+    file.seek(old.offset)
+    (num_tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(num_tags * form.tagsize, os.SEEK_CUR)
+    directory += file.read(form.offsetsize)  # where the second page lies
+    pointer = struct.pack(form.offsetformat, put(file, directory))
+    file.seek(form.offsetsize)  # 4 bytes into the file, or 8 in a BigTIFF
+    file.write(pointer)
+
+
+def segment_tags(page: "TiffPage") -> tuple[int, int]:
+    """The tags with the positions and sizes of a page's strips or tiles."""
+    return (324, 325) if 324 in page.tags else (273, 279)
