@@ -12,10 +12,7 @@ def stored(path: Path, picture: Samples) -> Path:
     """A PNG or TIFF of the picture, by the path's extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w+b") as file:
-        if path.suffix == ".png":
-            png_in_place.write(file, picture, png_in_place.new_source(picture), {})
-        else:
-            tiff_in_place.write_new(file, picture)
+        (png_in_place if path.suffix == ".png" else tiff_in_place).write_new(file, picture, {})
     return path
 
 

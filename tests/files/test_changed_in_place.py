@@ -86,6 +86,24 @@ def test_fills_keep_sixteen_bits() -> None:
     np.testing.assert_array_equal(picture(4).with_fill(same, everywhere).pixels, picture(4).pixels)
 
 
+def test_samples_of_eight_bits() -> None:
+    """No file has them so far, but every depth is to go this way."""
+    deep = picture(4)
+    shown = Samples((deep.pixels >> 8).astype(np.uint8), 3, alpha="premultiplied")
+    assert shown.display_array(1).dtype == np.uint8
+    opaque = Samples(shown.pixels[..., :3], 3)
+    assert np.shares_memory(opaque.display_array(3), shown.pixels)
+    share = shown.pixels[..., 3:] / 255
+    wanted = (shown.pixels[..., :3] + np.array([0, 128, 255]) * (1 - share)).clip(0, 255)
+    np.testing.assert_allclose(shown.display_array(3, (0, 128, 255)), wanted, atol=0.51)
+    everywhere, fill = np.ones(SIZE, bool), np.random.default_rng(0).uniform(0, 255, (*SIZE, 3)).astype(np.float32)
+    np.testing.assert_array_equal(opaque.with_fill(fill, everywhere).pixels, np.rint(fill))
+    filled = shown.with_fill(fill, everywhere, opaque_hole=True).pixels
+    np.testing.assert_array_equal(filled[..., :3], np.rint(fill))
+    assert (filled[..., 3] == 255).all()
+    np.testing.assert_array_equal(np.asarray(opaque.reduced()), opaque.pixels)
+
+
 def test_what_a_model_sees() -> None:
     shown = picture(4)
     share = shown.pixels[..., 3:] / 65535

@@ -4,6 +4,9 @@ library writes them and reads what comes out."""
 import functools
 import importlib.util
 import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -251,18 +254,56 @@ def test_cut_off_files(tmp_path: Path, compression: str | None, tile: tuple[int,
 
 
 @pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317])
-def test_tags_without_values(tmp_path: Path, tag: int) -> None:
+@pytest.mark.parametrize(("place", "change"), [(4, bytes(4)), (0, b"\xff\xff")], ids=["without values", "missing"])
+def test_damaged_tags(tmp_path: Path, tag: int, place: int, change: bytes) -> None:
     path = scan(tmp_path / "a.tif", samples(3), compression="zlib", predictor=True)
     with tifffile.TiffFile(path) as file:
-        position = file.pages[0].tags[tag].offset + 4
+        position = file.pages[0].tags[tag].offset + place
     with path.open("r+b") as stream:
         stream.seek(position)
-        stream.write(bytes(4))
+        stream.write(change)
     for job in (size_of, refill):
         try:
             job(path)
         except DataError as error:
             assert "\n" not in str(error)
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+def test_memory_is_not_taken_for_what_the_file_cannot_hold(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, samples(3, (1, 13)), photometric="rgb", compression=compression)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("ImageLength", "RowsPerStrip"):
+            file.pages[0].tags[name].overwrite(13_000_000, dtype="I")
+    with little_memory(), pytest.raises(DataError, match="cut off"):
+        open_original(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma", "lzw"])
+def test_a_strip_may_hold_more_than_it_needs(tmp_path: Path, compression: str) -> None:
+    """Some writers fill up the last strip; and this one is a bomb."""
+    pixels = samples(3)
+    path = scan(tmp_path / "a.tif", pixels, compression=compression, rowsperstrip=16)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        page, end = file.pages[0], file.filehandle.size
+        data = tifffile.TIFF.COMPRESSORS[page.compression](pixels[64:].tobytes() + bytes(50_000_000))
+        file.filehandle.seek(end)
+        file.filehandle.write(data)
+        page.tags["StripOffsets"].overwrite([*page.dataoffsets[:-1], end], dtype="I")
+        page.tags["StripByteCounts"].overwrite([*page.databytecounts[:-1], len(data)], dtype="I")
+    with little_memory():
+        np.testing.assert_array_equal(open_original(path).display_array(3), pixels)
 
 
 FUZZED: list[dict[str, Any]] = [LAYOUTS[number] for number in (0, 3, 5, 7, 9, 10, 11, 13)]

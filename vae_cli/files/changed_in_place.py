@@ -1,21 +1,25 @@
 """PNG and TIFF files of which only the changed pixels are written anew, and everything else is kept as it was."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vae_cli.atomic import opened, writing
+from vae_cli.atomic import writing
 from vae_cli.errors import DataError
-from vae_cli.files import png_in_place, tiff_in_place
+from vae_cli.files import png_in_place
 from vae_cli.files.formats import refuse_existing, wanted_format
 from vae_cli.files.png_in_place import PngSource
 from vae_cli.files.samples import Samples
-from vae_cli.files.tiff_in_place import TiffSource
 from vae_cli.images.bit_depth import TIFF_MAGIC, open_tiff
 from vae_cli.images.colours import WHITE, Colour
+
+if TYPE_CHECKING:
+    from vae_cli.files.tiff_in_place import TiffSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class InPlaceOriginal:
 
     path: Path
     samples: Samples
-    source: PngSource | TiffSource
+    source: "PngSource | TiffSource"
     text: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -53,18 +57,13 @@ class InPlaceOriginal:
         refuse_existing(path, overwrite=overwrite)
         if reason := self._why_not(file_format):
             raise DataError(f"{self.path}: {reason}; use --format {'tiff' if file_format == 'PNG' else 'png'}")
-        source, samples = self.source, self.samples
-        if isinstance(source, TiffSource) and file_format == "TIFF":
-            with opened(self.path) as original, writing(path) as file:
-                tiff_in_place.write_changed(source, file, original, samples)
-            return ()
         with writing(path) as file:
-            if file_format == "TIFF":
-                tiff_in_place.write_new(file, samples)
+            if file_format == self.format:
+                self.source.write(file, self.samples, self.text)
             else:
-                chunks = source if isinstance(source, PngSource) else png_in_place.new_source(samples)
-                png_in_place.write(file, samples, chunks, self.text)
-        return ("only the first frame is kept",) if source.num_frames > 1 else ()
+                _module_of(file_format).write_new(file, self.samples, self.text)
+        keeps_pages = self.format == file_format == "TIFF"
+        return () if keeps_pages or self.source.num_frames == 1 else ("only the first frame is kept",)
 
     def _why_not(self, file_format: str) -> str | None:
         """Why the picture cannot be stored in a format; None where it can."""
@@ -83,28 +82,33 @@ class InPlaceOriginal:
 
 def open_in_place(path: Path) -> InPlaceOriginal | None:
     """The file, if it is one that is changed in place. Raises DataError, without the file's name."""
-    reader = _reader_of(path)
-    return InPlaceOriginal(path, *reader.read(path)) if reader else None
+    file_format = _format_of(path)
+    return InPlaceOriginal(path, *_module_of(file_format).read(path)) if file_format else None
 
 
 def size_in_place(path: Path) -> tuple[int, int] | None:
     """(height, width) as displayed of what `open_in_place` opens, from the header alone."""
-    reader = _reader_of(path)
-    if reader is None:
+    file_format = _format_of(path)
+    if file_format is None:
         return None
-    (height, width), orientation = reader.header_facts(path)
+    (height, width), orientation = _module_of(file_format).header_facts(path)
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def _reader_of(path: Path) -> ModuleType | None:
-    """The module that reads a file, if it is changed in place; from its header alone."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(png_in_place.HEAD_BYTES)
-            if png_in_place.is_in_place(head):
-                return png_in_place
-            if head[:4] in TIFF_MAGIC and tiff_in_place.is_in_place(open_tiff(file).pages.first):
-                return tiff_in_place
-    except (OSError, DataError, TypeError):  # whoever reads it will say what is wrong
-        pass
+def _format_of(path: Path) -> str | None:
+    """PNG or TIFF for a file that is changed in place, from its header alone."""
+    with suppress(OSError, DataError, TypeError), path.open("rb") as file:  # whoever reads it will say what is wrong
+        head = file.read(png_in_place.HEAD_BYTES)
+        if png_in_place.is_in_place(head):
+            return "PNG"
+        if head[:4] in TIFF_MAGIC and _module_of("TIFF").is_in_place(open_tiff(file).pages.first):
+            return "TIFF"
     return None
+
+
+def _module_of(file_format: str) -> ModuleType:
+    if file_format == "PNG":
+        return png_in_place
+    from vae_cli.files import tiff_in_place  # brings tifffile, which few need
+
+    return tiff_in_place

@@ -16,7 +16,6 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from vae_cli.atomic import opened, write_atomically, writing
 from vae_cli.errors import DataError
 from vae_cli.files.formats import refuse_existing, wanted_format
-from vae_cli.files.tiff_pages import replace_first_page
 from vae_cli.images.bit_depth import open_tiff, tiff_bits
 from vae_cli.images.orientation import ORIENTATION_TAG, displayed_image
 
@@ -119,6 +118,8 @@ def save(stored: StoredImage, path: Path, *, format: str, overwrite: bool) -> tu
     except (OSError, ValueError, SystemError) as error:  # the encoder's, nothing has touched the disk
         raise DataError(f"{path}: cannot be stored as {file_format} ({error}); try --format png") from error
     if keeps_pages:
+        from vae_cli.files.tiff_pages import replace_first_page  # brings tifffile, which few need
+
         with opened(stored.path) as source, writing(path) as file:
             shutil.copyfileobj(source, file)
             replace_first_page(file, buffer.getbuffer())

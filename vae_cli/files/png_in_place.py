@@ -47,6 +47,26 @@ class PngSource:
     def num_frames(self) -> int:
         return max(1, sum(name == b"fcTL" for name, _ in (*self.before, *self.after)))
 
+    def write(self, file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:
+        """Writes a picture with these chunks. `text` is added, replacing what has its keys."""
+        height, width, num_samples = samples.pixels.shape
+        bits = 8 * samples.pixels.itemsize
+        header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[num_samples], 0, 0, 0)
+        texts = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in text.items()]
+        keys = tuple(f"{key}\0".encode("latin-1") for key in text)
+        before, after = (
+            [
+                (name, data) for name, data in chunks
+                if name not in _ANIMATION and not (name == b"tEXt" and data.startswith(keys))
+            ]
+            for chunks in (self.before, self.after)
+        )  # fmt: skip
+        pixels = ((b"IDAT", data) for data in _compressed(samples.pixels))
+        file.write(_SIGNATURE)
+        for name, data in itertools.chain([(b"IHDR", header)], before, texts, pixels, after, [(b"IEND", b"")]):
+            checksum = zlib.crc32(data, zlib.crc32(name))
+            file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum))
+
 
 def is_in_place(head: bytes) -> bool:
     """Whether a file that begins with these bytes is changed in place."""
@@ -91,34 +111,14 @@ def _decoded(file: IO[bytes], raw_mode: str) -> Image.Image:
     return image
 
 
-def new_source(samples: Samples) -> PngSource:
-    """The chunks that describe a picture which came from another format."""
-    exif, file = Image.Exif(), BytesIO()
+def write_new(file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:
+    """Writes a picture that came from another format, with the chunks that describe it."""
+    exif, described = Image.Exif(), BytesIO()
     if samples.orientation != 1:
         exif[ORIENTATION_TAG] = samples.orientation
-    Image.new("L", (1, 1)).save(file, "PNG", exif=exif, icc_profile=samples.icc_profile, dpi=samples.dots_per_inch)
-    return _read_chunks(file)[1]
-
-
-def write(file: IO[bytes], samples: Samples, source: PngSource, text: Mapping[str, str]) -> None:
-    """Writes a picture with the chunks of its source. `text` is added, replacing what has its keys."""
-    height, width, num_samples = samples.pixels.shape
-    bits = 8 * samples.pixels.itemsize
-    header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[num_samples], 0, 0, 0)
-    texts = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in text.items()]
-    keys = tuple(f"{key}\0".encode("latin-1") for key in text)
-    before, after = (
-        [
-            (name, data) for name, data in chunks
-            if name not in _ANIMATION and not (name == b"tEXt" and data.startswith(keys))
-        ]
-        for chunks in (source.before, source.after)
-    )  # fmt: skip
-    pixels = ((b"IDAT", data) for data in _compressed(samples.pixels))
-    file.write(_SIGNATURE)
-    for name, data in itertools.chain([(b"IHDR", header)], before, texts, pixels, after, [(b"IEND", b"")]):
-        checksum = zlib.crc32(data, zlib.crc32(name))
-        file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum))
+    facts = {"exif": exif, "icc_profile": samples.icc_profile, "dpi": samples.dots_per_inch}
+    Image.new("L", (1, 1)).save(described, "PNG", **facts)
+    _read_chunks(described)[1].write(file, samples, text)
 
 
 def _read_chunks(file: IO[bytes]) -> tuple[int, PngSource]:

@@ -4,7 +4,6 @@ or tiles go into a copy of the file, compressed as they were, while every other 
 So far this is for 16-bit colour, and grey with alpha. tifffile finds the pages, tags, strips and tiles.
 """
 
-import importlib
 import importlib.util
 import itertools
 import lzma
@@ -12,14 +11,17 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
+from typing import BinaryIO, ClassVar, Literal
 
 import numpy as np
+import tifffile
 from PIL import Image
+from tifffile import TiffPage
 
+from vae_cli.atomic import opened
 from vae_cli.errors import DataError
 from vae_cli.files import tiff_pages
 from vae_cli.files.samples import Samples
@@ -27,17 +29,13 @@ from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import open_tiff
 from vae_cli.images.orientation import ORIENTATION_TAG
 
-if TYPE_CHECKING:
-    from tifffile import TiffPage
-
 _COLOURS = {1: 1, 2: 3}  # by photometric interpretation: grey with black as 0, RGB
 _ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}  # by extra sample
 _UNSIGNED, _DIFFERENCING, _PLANAR = 1, 2, 2  # a sample format, a predictor, a planar configuration
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _MAX_SAMPLES = 8
 _NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTANDARD = 1, 5, 8, 32946, 32773, 34925, 50000
-_CODECS = {_LZW: ("LZW", "lzw"), _PACKBITS: ("PackBits", "packbits"), _ZSTANDARD: ("Zstandard", "zstd")}
-"""Our name and that of imagecodecs for the compressions that need it; Python has the others."""
+_NEED_IMAGECODECS = {_LZW: "LZW", _PACKBITS: "PackBits", _ZSTANDARD: "Zstandard"}
 _MOST_TIMES = 1 << 16
 """No compression makes data shorter by more."""
 _NEW_STRIP_BYTES = 1 << 20
@@ -57,8 +55,28 @@ class TiffSource:
     stamp: tuple[int, int]
     num_frames: int
 
+    def write(self, file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
+        """Copies the file and puts those strips or tiles into the copy that hold a changed pixel. Raises DataError."""
+        with opened(self.path) as original:
+            shutil.copyfileobj(original, file, 1 << 20)
+            is_as_read = _stamp(original) == self.stamp  # else an --overwrite has put another result there
+        tiff = open_tiff(file)
+        page = tiff.pages.first
+        with bad_bytes_are_data_errors():
+            places = _places(page)
+        if _shape(page) != samples.pixels.shape:
+            raise DataError(f"{self.path}: has changed since it was read; try again")
+        positions, sizes = list(page.dataoffsets), list(page.databytecounts)
+        for number, (place, room) in enumerate(zip(places, tiff_pages.rooms(tiff), strict=True)):
+            new, old = samples.pixels[place], self.pixels[place]
+            if not is_as_read or not all(map(np.array_equal, new, old)):  # row by row, as a strip may hold a whole scan
+                data = _encoded(page, place, new)
+                positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], room), len(data)
+        if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
+            tiff_pages.set_segments(file, positions, sizes)
 
-def is_in_place(page: "TiffPage") -> bool:
+
+def is_in_place(page: TiffPage) -> bool:
     """Whether a file with this first page is changed in place."""
     num_samples, num_colours = page.samplesperpixel, _COLOURS.get(page.photometric, 0)
     is_colour = num_colours > 0 and max(num_colours, 2) <= num_samples <= _MAX_SAMPLES
@@ -97,30 +115,8 @@ def read(path: Path) -> tuple[Samples, TiffSource]:
         return samples, TiffSource(path, pixels, _stamp(file), tiff_pages.count(tiff))
 
 
-def write_changed(source: TiffSource, file: BinaryIO, original: BinaryIO, samples: Samples) -> None:
-    """Copies the original file and puts those strips or tiles into it that hold a changed pixel. Raises DataError."""
-    shutil.copyfileobj(original, file, 1 << 20)
-    tiff = open_tiff(file)
-    page = tiff.pages.first
-    with bad_bytes_are_data_errors():
-        places = _places(page)
-    if _shape(page) != samples.pixels.shape:
-        raise DataError(f"{source.path}: has changed since it was read; try again")
-    is_as_read = _stamp(original) == source.stamp  # else an --overwrite has put another result there
-    positions, sizes = list(page.dataoffsets), list(page.databytecounts)
-    for number, (place, room) in enumerate(zip(places, tiff_pages.rooms(tiff), strict=True)):
-        new, old = samples.pixels[place], source.pixels[place]
-        if not is_as_read or not all(map(np.array_equal, new, old)):  # row by row, as a strip may hold a whole scan
-            data = _encoded(page, place, new)
-            positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], room), len(data)
-    if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
-        tiff_pages.set_segments(file, positions, sizes)
-
-
-def write_new(file: BinaryIO, samples: Samples) -> None:
+def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
     """Writes a picture that came from another format: strips, deflate with differencing."""
-    import tifffile
-
     row_bytes = samples.pixels[0].nbytes
     tifffile.imwrite(
         file,
@@ -143,7 +139,7 @@ def write_new(file: BinaryIO, samples: Samples) -> None:
 # ---- strips and tiles
 
 
-def _places(page: "TiffPage") -> list[Place]:
+def _places(page: TiffPage) -> list[Place]:
     """Of all strips or tiles, in the order of the file's tables.
 
     Raises DataError for what is not supported, and many things on damaged pages.
@@ -153,7 +149,7 @@ def _places(page: "TiffPage") -> list[Place]:
         raise DataError("damaged TIFF (its directory)")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
-    compressions = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_CODECS)
+    compressions = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_NEED_IMAGECODECS)
     if page.predictor not in (1, _DIFFERENCING) or page.compression not in compressions:
         raise DataError(
             f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}, "
@@ -172,7 +168,7 @@ def _places(page: "TiffPage") -> list[Place]:
     ]
 
 
-def _refuse_overclaims(page: "TiffPage", places: list[Place]) -> None:
+def _refuse_overclaims(page: TiffPage, places: list[Place]) -> None:
     """Raises DataError where the file cannot hold what its page claims to; before any memory is taken for it."""
     most_times = 1 if page.compression == _NONE else _MOST_TIMES
     for place, position, num_bytes in zip(places, page.dataoffsets, page.databytecounts, strict=True):
@@ -182,7 +178,7 @@ def _refuse_overclaims(page: "TiffPage", places: list[Place]) -> None:
             raise DataError("cut off (a strip or tile of it)")
 
 
-def _decode(page: "TiffPage", data: bytes, place: Place, pixels: np.ndarray) -> None:
+def _decode(page: TiffPage, data: bytes, place: Place, pixels: np.ndarray) -> None:
     """Puts the samples of a strip or tile where they belong in `pixels` [H, W, S]."""
     num_bytes = _num_bytes(page, place)
     data = _decompressed(data, page.compression, num_bytes)[:num_bytes]
@@ -196,58 +192,40 @@ def _decode(page: "TiffPage", data: bytes, place: Place, pixels: np.ndarray) -> 
         target[:] = samples
 
 
-def _encoded(page: "TiffPage", place: Place, samples: np.ndarray) -> bytes | memoryview:
+def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
     """The bytes of a strip or tile that holds these samples, uint8 or uint16 [H, W, S]."""
     missing = [(0, wanted - have) for wanted, have in zip(_extent(place), samples.shape, strict=True)]
     if any(after for _, after in missing):
         samples = np.pad(samples, missing, mode="edge")
     if page.predictor == _DIFFERENCING:
         samples = np.concatenate([samples[:, :1], np.diff(samples, axis=1)], axis=1)
-    return _compressed(np.ascontiguousarray(samples, _dtype(page)), page.compression)
+    samples = np.ascontiguousarray(samples, _dtype(page))
+    encode = tifffile.TIFF.COMPRESSORS[page.compression]
+    if page.compression == _PACKBITS:  # whose runs never go on over the end of a row
+        return b"".join(encode(row.tobytes()) for row in samples)
+    return encode(samples.tobytes())
 
 
 def _decompressed(data: bytes, compression: int, num_bytes: int) -> bytes:
     """The first `num_bytes` or a little more, or fewer where the data end early; damaged ones raise many things."""
-    if compression == _NONE:
-        return data
     if compression in (_DEFLATE, _OLD_DEFLATE):
         return zlib.decompressobj().decompress(data, num_bytes)
     if compression == _LZMA:
         return lzma.LZMADecompressor().decompress(data, num_bytes)
-    return _codec(compression, "decode")(data, out=num_bytes)
-
-
-def _compressed(samples: np.ndarray, compression: int) -> bytes | memoryview:
-    """The bytes of samples [H, W, S], contiguous."""
-    data = samples.reshape(-1).view(np.uint8).data
-    if compression == _NONE:
-        return data
-    if compression in (_DEFLATE, _OLD_DEFLATE):
-        return zlib.compress(data)
-    if compression == _LZMA:
-        return lzma.compress(data)
-    encode = _codec(compression, "encode")
-    if compression == _PACKBITS:  # whose runs never go on over the end of a row
-        return b"".join(encode(row.tobytes()) for row in samples)
-    return encode(data)
-
-
-def _codec(compression: int, way: str) -> Callable[..., bytes]:
-    title, name = _CODECS[compression]
-    if importlib.util.find_spec("imagecodecs") is None:
+    if compression in _NEED_IMAGECODECS and importlib.util.find_spec("imagecodecs") is None:
+        title = _NEED_IMAGECODECS[compression]
         raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
-    codec: Callable[..., bytes] = getattr(importlib.import_module("imagecodecs"), f"{name}_{way}")
-    return codec
+    return tifffile.TIFF.DECOMPRESSORS[compression](data, out=num_bytes)
 
 
 # ---- facts about pages and files
 
 
-def _shape(page: "TiffPage") -> tuple[int, int, int]:
+def _shape(page: TiffPage) -> tuple[int, int, int]:
     return page.imagelength, page.imagewidth, page.samplesperpixel
 
 
-def _dtype(page: "TiffPage") -> np.dtype:
+def _dtype(page: TiffPage) -> np.dtype:
     """Of a sample in the file."""
     return np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}")
 
@@ -256,17 +234,17 @@ def _extent(place: Place) -> tuple[int, ...]:
     return tuple(part.stop - part.start for part in place)
 
 
-def _num_bytes(page: "TiffPage", place: Place) -> int:
+def _num_bytes(page: TiffPage, place: Place) -> int:
     """Of a strip or tile without compression."""
     return math.prod(_extent(place)) * _dtype(page).itemsize
 
 
-def _orientation(page: "TiffPage") -> int:
+def _orientation(page: TiffPage) -> int:
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
     return int(orientation) if orientation in range(1, 9) else 1
 
 
-def _dots_per_inch(page: "TiffPage") -> tuple[float, float] | None:
+def _dots_per_inch(page: TiffPage) -> tuple[float, float] | None:
     has_unit = page.tags.valueof(_RESOLUTION_UNIT, 2) in (2, 3)  # inches, centimetres
     if not has_unit or _X_RESOLUTION not in page.tags or _Y_RESOLUTION not in page.tags:
         return None

@@ -6,31 +6,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from itertools import pairwise
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import numpy as np
+from tifffile import TiffFile, TiffPage
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.images.bit_depth import open_tiff
 
-if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
-
 _LONG, _LONG8 = 4, 16
 
 
-def pages(tiff: "TiffFile") -> Iterator["TiffPage"]:
+def pages(tiff: TiffFile) -> Iterator[TiffPage]:
     """All pages of a file. Raises DataError where they form a loop, and what tifffile raises on damaged ones."""
     positions = set()
     for page in tiff.pages:
         if page.offset in positions:
             raise DataError("damaged TIFF (its pages form a loop)")
         positions.add(page.offset)
-        yield cast("TiffPage", page)
+        yield cast(TiffPage, page)
 
 
-def count(tiff: "TiffFile") -> int:
+def count(tiff: TiffFile) -> int:
     """How many pages can be read: a damaged later page is no fault of the first one."""
     number = 0
     with suppress(DataError, *BAD_BYTES):
@@ -39,7 +37,7 @@ def count(tiff: "TiffFile") -> int:
     return max(number, 1)
 
 
-def rooms(tiff: "TiffFile") -> list[int]:
+def rooms(tiff: TiffFile) -> list[int]:
     """How many bytes may be written over each strip or tile of the first page without touching anything else.
 
     Two pages may show the same strip, and byte counts are sometimes too large.
@@ -54,8 +52,8 @@ def rooms(tiff: "TiffFile") -> list[int]:
     for start, following in pairwise(sorted(starts)):
         until_next.setdefault(start, following - start)  # 0 where several things begin
     return [
-        min(num_bytes, until_next[start])
-        for start, num_bytes in zip(first.dataoffsets, first.databytecounts, strict=True)
+        min(num_bytes, until_next.get(start, 0))
+        for start, num_bytes in zip(first.dataoffsets, first.databytecounts, strict=False)
     ]
 
 
@@ -95,7 +93,7 @@ def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
     """
     target = open_tiff(file)
     old, new, form = target.pages.first, open_tiff(BytesIO(page_file)).pages.first, target.tiff
-    space = [*zip(old.dataoffsets, rooms(target), strict=True)]
+    space = [*zip(old.dataoffsets, rooms(target), strict=False)]
     space += [(0, 0)] * len(new.dataoffsets)
     positions = [
         put(file, page_file[start : start + num_bytes], *free)
@@ -123,6 +121,6 @@ def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
     file.write(pointer)
 
 
-def segment_tags(page: "TiffPage") -> tuple[int, int]:
+def segment_tags(page: TiffPage) -> tuple[int, int]:
     """The tags with the positions and sizes of a page's strips or tiles."""
     return (324, 325) if 324 in page.tags else (273, 279)
