@@ -89,10 +89,7 @@ def open_in_place(path: Path) -> InPlaceOriginal | None:
 def size_in_place(path: Path) -> tuple[int, int] | None:
     """(height, width) as displayed of what `open_in_place` opens, from the header alone."""
     file_format = _format_of(path)
-    if file_format is None:
-        return None
-    (height, width), orientation = _module_of(file_format).header_facts(path)
-    return (width, height) if orientation >= 5 else (height, width)
+    return _module_of(file_format).display_size(path) if file_format else None
 
 
 def _format_of(path: Path) -> str | None:

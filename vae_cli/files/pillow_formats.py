@@ -30,18 +30,13 @@ _MODES = {
     "AVIF": ("L", "RGB", "RGBA"),
     "JPEG2000": ("L", "LA", "RGB", "RGBA", "CMYK", "I;16"),
 }
-_OTHER_MODES = {  # that hold the same pixels, nearest first
-    "1": ("L", "RGB"),
-    "L": ("RGB",),
-    "P": ("RGB",),
-    "LA": ("RGBA",),
-    "PA": ("RGBA",),
-    "RGBX": ("RGB",),
-    "YCbCr": ("RGB",),
-    "I": ("I;16",),
-    "I;16": ("I",),
+_OTHER_MODES = {
+    **{"1": ("L", "RGB"), "I": ("I;16",), "I;16": ("I",)},
+    **dict.fromkeys(("L", "P", "RGBX", "YCbCr"), ("RGB",)),
+    **dict.fromkeys(("LA", "PA"), ("RGBA",)),
     **dict.fromkeys(("I;16B", "I;16L", "I;16N"), ("I;16", "I")),
 }
+"""Modes that hold the same pixels, nearest first."""
 _HOLDS_KEY_COLOUR = ("PNG", "GIF")
 _HOLDS_EXIF = ("PNG", "JPEG", "WEBP", "AVIF")
 _HOLDS_PROFILE = (*_HOLDS_EXIF, "TIFF")
@@ -180,9 +175,9 @@ def _options(
     was_grey = len(stored.image.getbands()) < 3 and stored.image.mode not in ("P", "PA")
     if file_format in _HOLDS_PROFILE and info.get("icc_profile") and not (was_grey and len(image.getbands()) >= 3):
         options["icc_profile"] = info["icc_profile"]
-    if file_format in _HOLDS_DPI and _has_dpi(stored):
-        options["dpi"] = tuple(float(value) for value in info["dpi"])
-    if file_format in _HOLDS_EXIF and (exif := _exif(info, orientation)):
+    if file_format in _HOLDS_DPI and (dots_per_inch := _dots_per_inch(stored)):
+        options["dpi"] = dots_per_inch
+    if file_format in _HOLDS_EXIF and (exif := _exif(stored, orientation)):
         options["exif"] = exif
     if file_format in ("JPEG", "WEBP", "AVIF") and isinstance(info.get("xmp"), bytes):
         options["xmp"] = info["xmp"]
@@ -207,21 +202,19 @@ def _options(
     return options
 
 
-def _has_dpi(stored: StoredImage) -> bool:
-    if stored.format == "TIFF":  # for which Pillow reports 1 dpi where the file says nothing
-        return "dpi" in stored.info and _X_RESOLUTION in stored.facts["tags"]
-    return "dpi" in stored.info
-
-
-def _exif(info: Mapping[str | tuple[int, int], Any], orientation: int) -> bytes | None:
-    """The file's own EXIF block, or a new one where only the orientation has to be told."""
-    if isinstance(info.get("exif"), bytes):
-        return info["exif"]
-    if orientation == 1:
+def _dots_per_inch(stored: StoredImage) -> tuple[float, ...] | None:
+    if stored.format == "TIFF" and _X_RESOLUTION not in stored.facts["tags"]:  # for which Pillow reports 1
         return None
+    return tuple(float(value) for value in stored.info["dpi"]) if "dpi" in stored.info else None
+
+
+def _exif(stored: StoredImage, orientation: int) -> bytes | None:
+    """The file's own EXIF block, or a new one where only the orientation has to be said."""
+    if isinstance(stored.info.get("exif"), bytes):
+        return stored.info["exif"]
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
-    return exif.tobytes()
+    return exif.tobytes() if orientation != 1 else None
 
 
 def _png_chunks(stored: StoredImage) -> PngImagePlugin.PngInfo:
@@ -257,8 +250,8 @@ def _tiff_options(stored: StoredImage, image: Image.Image, orientation: int, rem
     if orientation != 1:
         tags[ORIENTATION_TAG] = orientation
     if stored.format != "TIFF":
-        if _has_dpi(stored):
-            tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = (float(value) for value in stored.info["dpi"])
+        if dots_per_inch := _dots_per_inch(stored):
+            tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = dots_per_inch
             tags[_RESOLUTION_UNIT] = 2
         return {"tiffinfo": tags, "compression": "tiff_adobe_deflate"}
     found = str(stored.info.get("compression", "raw"))

@@ -14,7 +14,14 @@ from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
 from vae_cli.images.modes import inverted, is_negative, to_array
-from vae_cli.images.orientation import as_displayed, as_stored, displayed_image, inverse_of, orientation_of
+from vae_cli.images.orientation import (
+    as_displayed,
+    as_stored,
+    displayed_image,
+    displayed_size,
+    inverse_of,
+    orientation_of,
+)
 
 _FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
 
@@ -28,8 +35,7 @@ class PillowOriginal(StoredImage):
 
     @property
     def display_size(self) -> tuple[int, int]:
-        width, height = self.image.size
-        return (width, height) if self.orientation >= 5 else (height, width)
+        return displayed_size((self.image.height, self.image.width), self.orientation)
 
     def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
         """uint16 of 16-bit grey, uint8 of all else."""

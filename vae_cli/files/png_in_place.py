@@ -16,7 +16,7 @@ from PIL import Image
 from vae_cli.errors import DataError
 from vae_cli.files.samples import Samples
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.orientation import ORIENTATION_TAG, orientation_of
+from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size, orientation_of
 
 HEAD_BYTES = 26
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -73,10 +73,10 @@ def is_in_place(head: bytes) -> bool:
     return head[:8] == _SIGNATURE and len(head) >= HEAD_BYTES and head[24] == 16 and head[25] in _COLOURS
 
 
-def header_facts(path: Path) -> tuple[tuple[int, int], int]:
-    """((height, width) as stored, orientation) without the pixels. Raises DataError, without the file's name."""
+def display_size(path: Path) -> tuple[int, int]:
+    """(height, width) as displayed, without reading the pixels. Raises DataError, without the file's name."""
     with bad_bytes_are_data_errors(), Image.open(path, formats=("PNG",)) as image:
-        return (image.height, image.width), orientation_of(image, header_only=True)
+        return displayed_size((image.height, image.width), orientation_of(image, header_only=True))
 
 
 def read(path: Path) -> tuple[Samples, PngSource]:

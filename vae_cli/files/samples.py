@@ -9,7 +9,7 @@ from PIL import Image
 
 from vae_cli.files.stored_values import LUMA, as_grey, as_rgb, keep_key_colour
 from vae_cli.images.colours import WHITE, Colour
-from vae_cli.images.orientation import as_displayed, as_stored
+from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
 
 _ROWS_AT_ONCE = 128
 """So that a large scan is never held as floats all at once."""
@@ -38,8 +38,8 @@ class Samples:
     @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) as displayed."""
-        height, width = as_displayed(self.pixels, self.orientation).shape[:2]
-        return height, width
+        height, width = self.pixels.shape[:2]
+        return displayed_size((height, width), self.orientation)
 
     def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
         """[H, W, channels] as displayed, of the samples' type; a view where nothing has to be converted."""

@@ -27,7 +27,7 @@ from vae_cli.files import tiff_pages
 from vae_cli.files.samples import Samples
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import open_tiff
-from vae_cli.images.orientation import ORIENTATION_TAG
+from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size
 
 _COLOURS = {1: 1, 2: 3}  # by photometric interpretation: grey with black as 0, RGB
 _ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}  # by extra sample
@@ -83,12 +83,12 @@ def is_in_place(page: TiffPage) -> bool:
     return is_colour and page.bitspersample == 16 and page.sampleformat == _UNSIGNED
 
 
-def header_facts(path: Path) -> tuple[tuple[int, int], int]:
-    """((height, width) as stored, orientation) without the pixels. Raises DataError, without the file's name."""
+def display_size(path: Path) -> tuple[int, int]:
+    """(height, width) as displayed, without reading the pixels. Raises DataError, without the file's name."""
     with bad_bytes_are_data_errors(), path.open("rb") as file:
         page = open_tiff(file).pages.first
         _places(page)
-        return _shape(page)[:2], _orientation(page)
+        return displayed_size(_shape(page)[:2], _orientation(page))
 
 
 def read(path: Path) -> tuple[Samples, TiffSource]:

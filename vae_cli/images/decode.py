@@ -20,7 +20,7 @@ from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import TIFF_MAGIC, refuse_deep, refuse_deep_tiff, tiff_bits
 from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
 from vae_cli.images.modes import inverted, is_negative
-from vae_cli.images.orientation import displayed_image, orientation_of
+from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
 
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -55,8 +55,8 @@ def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
     with bad_bytes_are_data_errors(), _opened(source) as image:
         width, height = image.size
         # Pillow turns TIFF sizes itself; a PNG's own getexif() would decode the whole picture.
-        is_turned = image.format != "TIFF" and orientation_of(image, header_only=True) >= 5
-        return image.mode, (width, height) if is_turned else (height, width)
+        orientation = 1 if image.format == "TIFF" else orientation_of(image, header_only=True)
+        return image.mode, displayed_size((height, width), orientation)
 
 
 def read_bytes(source: ImageRef) -> bytes:

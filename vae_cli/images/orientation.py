@@ -29,6 +29,11 @@ def inverse_of(orientation: int) -> int:
     return _INVERSE.get(orientation, orientation)
 
 
+def displayed_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(height, width) as displayed of what is stored as `size`, (height, width)."""
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
 def as_displayed(array: np.ndarray, orientation: int) -> np.ndarray:
     """A view of a stored [H, W, ...] array as EXIF orientation 1..8 asks to show it."""
     if orientation >= 5:
