@@ -64,14 +64,12 @@ def evaluate(
             values.setdefault(name, []).append(value.cpu().double())
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
-    means = {name: sum((part.sum(0) for part in parts), torch.zeros(())) / len(images) for name, parts in values.items()}
+    totals = {name: sum((part.sum(0) for part in parts), torch.zeros(())) for name, parts in values.items()}
+    figures = {name: (total / len(images)).tolist() for name, total in totals.items()}
     layers = [
         {"shape": list(shape), "rate_nats": rate, "active_units": meter.num_active(), "latent_units": math.prod(shape)}
-        for shape, meter, rate in zip(
-            model.vae.latent_shapes, meters, means.pop("layer_rate_nats").tolist(), strict=True
-        )
+        for shape, meter, rate in zip(model.vae.latent_shapes, meters, figures["layer_rate_nats"], strict=True)
     ]
-    figures = {name: mean.item() for name, mean in means.items()}
     nll, num_dims = figures.get("nll_nats"), math.prod(images.shape[1:])
     bound = -figures["elbo_nats"] if nll is None else nll
     return {
