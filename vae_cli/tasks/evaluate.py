@@ -65,7 +65,7 @@ def evaluate(
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
     totals = {name: sum((part.sum(0) for part in parts), torch.zeros(())) for name, parts in values.items()}
-    figures = {name: (total / len(images)).tolist() for name, total in totals.items()}
+    figures: dict[str, Any] = {name: (total / len(images)).tolist() for name, total in totals.items()}
     layers = [
         {"shape": list(shape), "rate_nats": rate, "active_units": meter.num_active(), "latent_units": math.prod(shape)}
         for shape, meter, rate in zip(model.vae.latent_shapes, meters, figures["layer_rate_nats"], strict=True)
