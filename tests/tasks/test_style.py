@@ -11,6 +11,8 @@ from tiny import LADDER, VECTOR, pictures, tiny_model
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
+from vae_cli.images.colours import WHITE
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
 from vae_cli.tasks.latent_statistics import (
@@ -27,13 +29,16 @@ from vae_cli.tasks.style import (
     Content,
     LikeLook,
     ToLabel,
+    canvas_of,
     likeliest_label,
     restyle,
 )
 from vae_cli.windows.tiles import Tiles
 from vae_cli.windows.working_scale import Canvas
 
-WHITE = (255, 255, 255)
+
+def recipe(fit: str) -> ImageRecipe:
+    return ImageRecipe((8, 8), 1, fit, WHITE)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +114,7 @@ def test_no_more_pictures_wait_than_a_chunk_holds(model: Model) -> None:
 def test_a_canvas_of_the_models_size_is_the_picture() -> None:
     image = pictures(1)[0]
     for fit in ("crop", "pad", "stretch"):
-        canvas = Canvas.at_model_scale(image, (8, 8), fit, WHITE)
+        canvas = Canvas.at_model_scale(image, recipe(fit))
         np.testing.assert_allclose((canvas.pixels + 1) * 127.5, image, atol=1e-4)
 
 
@@ -117,7 +122,7 @@ def test_a_canvas_of_the_models_size_is_the_picture() -> None:
 @pytest.mark.parametrize("size", [(16, 40), (3, 5), (90, 20)])
 def test_a_change_of_the_canvas_is_one_of_the_picture(fit: str, size: tuple[int, int]) -> None:
     """Brightening all of the canvas brightens all of the picture alike, padding or not."""
-    canvas = Canvas.at_model_scale(np.full((*size, 1), 100, np.uint8), (8, 8), fit, WHITE)
+    canvas = Canvas.at_model_scale(np.full((*size, 1), 100, np.uint8), recipe(fit))
     height, width = canvas.pixels.shape[:2]
     assert (height, width) == (8, 8) if fit != "crop" else min(height, width) == 8
     np.testing.assert_allclose(canvas.in_picture(np.full_like(canvas.pixels, 0.5)), np.full((*size, 1), 0.5), atol=1e-5)
@@ -125,7 +130,7 @@ def test_a_change_of_the_canvas_is_one_of_the_picture(fit: str, size: tuple[int,
 
 def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
     def size_of(*size: int) -> tuple[int, ...]:
-        return Canvas.at_model_scale(np.zeros((*size, 1), np.uint8), (8, 8), "crop", WHITE).pixels.shape[:2]
+        return Canvas.at_model_scale(np.zeros((*size, 1), np.uint8), recipe("crop")).pixels.shape[:2]
 
     assert size_of(4, 64) == (8, 128) and size_of(64, 4) == (128, 8), "16 windows"
     assert size_of(4, 100) == (5, 128) and size_of(100, 4) == (128, 5), "no more than that"
@@ -138,13 +143,14 @@ def test_a_thin_picture_comes_back_changed(model: Model, size: tuple[int, int]) 
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
     likes = LikeLook.of(model, pictures(3, seed=5), [image])
     for change in (ToLabel.of(model, "b", strength=1.0, steps=1), likes):
-        assert len(Tiles.of(change.canvas(image).pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
+        canvas = canvas_of(model, image, is_whole=change.is_whole)
+        assert len(Tiles.of(canvas.pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
         found = changed(change, image)[0]
         assert found.shape == image.shape and np.abs(found - image).max() > 1e-3
 
 
 def test_padding_is_on_its_ground_and_changes_nothing() -> None:
-    canvas = Canvas.at_model_scale(np.zeros((8, 16, 1), np.uint8), (8, 8), "pad", WHITE)
+    canvas = Canvas.at_model_scale(np.zeros((8, 16, 1), np.uint8), recipe("pad"))
     assert (canvas.pixels[:2] == 1).all() and np.allclose(canvas.pixels[2:6], -1)
     outside = np.zeros_like(canvas.pixels)
     outside[:2] = 1
