@@ -49,12 +49,7 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    real: Tensor,
-    fake: Tensor,
-    *,
-    subset_size: int = SUBSET_SIZE,
-    num_subsets: int = NUM_SUBSETS,
-    seed: int = 0,
+    real: Tensor, fake: Tensor, *, subset_size: int = SUBSET_SIZE, num_subsets: int = NUM_SUBSETS, seed: int = 0
 ) -> KernelDistance:
     """Kernel inception distance (Bińkowski et al. 2018): mean over random subsets of the unbiased squared MMD.
 

@@ -73,11 +73,7 @@ def _require_packages() -> None:
 
 
 def _exported(
-    graph: nn.Module,
-    shapes: Sequence[tuple[int, ...]],
-    inputs: list[str],
-    outputs: list[str],
-    model: Model,
+    graph: nn.Module, shapes: Sequence[tuple[int, ...]], inputs: list[str], outputs: list[str], model: Model
 ) -> bytes:
     device = next(graph.parameters()).device
     examples = tuple(torch.zeros(_TRACED_BATCH, *shape, device=device) for shape in shapes)
