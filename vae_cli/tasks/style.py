@@ -25,7 +25,7 @@ from vae_cli.tasks.latent_statistics import LatentStatistics, with_statistics
 from vae_cli.tasks.sample import is_learned, label_number
 from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.tiles import Tiles
-from vae_cli.windows.working_scale import Canvas
+from vae_cli.windows.working_scale import ScaledPicture
 
 CHUNK = 16
 """Windows that are computed together."""
@@ -84,13 +84,13 @@ class _Job:
     """A picture on its way."""
 
     content: Content
-    canvas: Canvas
+    scaled: ScaledPicture
     tiles: Tiles
     source: Any
     differences: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def result(self) -> Styled:
-        difference = self.canvas.in_picture(self.tiles.join(self.differences))
+        difference = self.scaled.in_picture(self.tiles.join(self.differences))
         label = self.source if isinstance(self.source, int) else None
         return Styled((grey_levels(self.content.pixels) + 127.5 * difference).clip(0, 255), label)
 
@@ -100,9 +100,9 @@ def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
 
     def windows() -> Iterator[tuple[_Job, int]]:
         for content in contents:
-            canvas = canvas_of(change.model, content.pixels, is_whole=change.is_whole)
-            tiles = Tiles.of(canvas.pixels, change.model.image_size)
-            job = _Job(content, canvas, tiles, change.source_of(tiles, content.label))
+            picture = scaled(change.model, content.pixels, is_whole=change.is_whole)
+            tiles = Tiles.of(picture.pixels, change.model.image_size)
+            job = _Job(content, picture, tiles, change.source_of(tiles, content.label))
             yield from ((job, number) for number in range(len(tiles.corners)))
 
     for job, number, difference in in_chunks(lambda chunk: _differences(change, chunk), windows(), CHUNK):
@@ -124,11 +124,10 @@ def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> Iterator[
     return zip(jobs, numbers, difference.permute(0, 2, 3, 1).cpu().numpy(), strict=True)
 
 
-def canvas_of(model: Model, picture: np.ndarray, *, is_whole: bool) -> Canvas:
+def scaled(model: Model, picture: np.ndarray, *, is_whole: bool) -> ScaledPicture:
     """The picture, uint8 or uint16 [H, W, C], at the scale of the model's whole pictures or at its own."""
-    return (
-        Canvas.at_model_scale(picture, ImageRecipe.of(model.config.data)) if is_whole else Canvas.at_own_scale(picture)
-    )
+    recipe = ImageRecipe.of(model.config.data)
+    return ScaledPicture.at_model_scale(picture, recipe) if is_whole else ScaledPicture.at_own_scale(picture)
 
 
 # ---- to a label
@@ -256,8 +255,8 @@ class LikeLook:
         """like, unlike: pictures uint8 or uint16 [H, W, C]. Raises ValueError where there is none."""
 
         def statistics(pictures: Iterable[np.ndarray]) -> LatentStatistics:
-            canvases = (canvas_of(model, picture, is_whole=unlike is not None) for picture in pictures)
-            return LatentStatistics.of(model, (Tiles.of(canvas.pixels, model.image_size) for canvas in canvases))
+            at_scale = (scaled(model, picture, is_whole=unlike is not None).pixels for picture in pictures)
+            return LatentStatistics.of(model, (Tiles.of(pixels, model.image_size) for pixels in at_scale))
 
         return LikeLook(model, statistics(like), None if unlike is None else statistics(unlike), strength)
 
