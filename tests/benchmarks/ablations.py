@@ -9,6 +9,9 @@ are reported elsewhere use the last 5,000, which no choice has seen.
 
 One seed a variant unless `--seeds` says otherwise; differences of a few per cent are noise on a machine that others
 use too. There are no targets: the last line is the table as JSON.
+
+Tried: a width of 64 instead of 32, 8 minutes on one core, made less than half as many updates: FD of samples 12.5
+instead of 9.0, PSNR 27.9 dB instead of 28.6.
 """
 
 from argparse import Namespace

@@ -18,6 +18,19 @@ training images, some 52,600, and by itself on the last 5,000 of them (the test 
 that count are those of the last arm over the first and the second. Seed s decides subset s modulo --subsets, the
 network's beginning and the batches, alike in every arm, so that differences are paired; 95 % intervals by Student's t
 over seeds, as if those of one subset were independent, and as if the images were all there are.
+
+Tried, on images 50,000 to 54,999, by accuracy of a small CNN that learned 500 clothes and ten new ones of each, all
+shifted and mirrored, three seeds: without new ones 83.3 %, extrapolate 83.6, style 84.6; affine maps and gamma curves
+in place of a VAE 83.7. Style at up to 1 / 1.5 / 2 of the way to the partner's statistics 84.4 / 84.6 / 84.6 %; means
+without scales, up to 1, 83.9; scales on other lines, longer checks, four of them, or 32 candidates 84.4 to 84.7 (15,000
+images, three to nine networks each); images or latents turned, stretched and bent besides 84.0 to 84.2.
+
+Tried, by test error of an MLP that learned MNIST's first 50,000 images in 20 epochs with a new image of each, on the
+other 10,000 training images and on the test images, one seed: without 1.32 and 1.32 %, extrapolate 1.20 and 1.17, with
+the hardest of 8 candidates 1.04 and 1.02; wider posteriors, no longer offered, 1.23 and 1.22, the hardest of 8 of them
+1.23 and 1.28. Extrapolated by up to 0.5 / 0.7 / 1.0 of the distance to the partner, with one candidate: 1.17 / 1.14 /
+1.33 to 1.40 %, as pictures fall apart. The partner is the nearest of 1 / 16 / 64 images of the class: 1.26 / 1.17 /
+1.14 %. The classifier that checks new images knows 97.2 % of the test images after 400 steps, 99.2 % after 6,000.
 """
 
 from argparse import Namespace

@@ -10,6 +10,9 @@ has the best of a grid of strengths (non-local means of patch sizes, too) by the
 favours them. PSNR over whole images, values in [0, 1], mean over images; errors below 1e-6 count as 1e-6.
 
 Models: those of fills.py (sets.py), trained here unless they lie under --work.
+
+Tried on clothes: the mean of 8 pictures of 2 solver steps each is 0.1 dB better than that of 8 of 10 steps, and 1 dB
+better than a single one.
 """
 
 from collections.abc import Callable

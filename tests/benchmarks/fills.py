@@ -23,6 +23,12 @@ spread    Fashion-MNIST: distance between two fills of a hole (root mean square 
     [0, 1], mean over pairs of ten fills and over --num images), where what is known says little (a half is missing)
     and where it says all (3×3 pixels in the centre). Target: 5 times as far apart. The distance of whole pictures
     (their root of summed squares) grows with the hole's size alone; it is reported, too.
+
+Tried: refinement times from 0.3 to 1 change the mean of fills on icons by 0.3 dB, scattered holes and strokes in
+opposite ways. Noise of standard deviation 0.8 brings a single fill 0.6 to 1.1 dB nearer to the truth than 1 does, on
+clothes and icons, and the mean of ten 0.1 to 0.4 dB where half is missing; at 0.6 boxes on icons lose. Tensions of the
+plate from 0.05 to 0.2 hardly differ; at 0 holes of photographs lose 0.1 (strokes) to 0.8 dB (boxes of half the side),
+at 0.3 strokes on icons 0.1 dB.
 """
 
 import zlib

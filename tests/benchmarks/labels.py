@@ -15,6 +15,9 @@ Targets, at the program's default guidance: accuracy >= 0.90 (aim 0.95; held-out
 
 Deviations from the usual protocol: as in samples.py. FD of few images is far above that of 5,000; compare it within one
 table only.
+
+Found: with a guidance of 2 more samples are recognised than with 1, and they lie nearer to real images; beyond 2 they
+are recognised still more often, but vary less.
 """
 
 from argparse import Namespace

@@ -95,7 +95,7 @@ def middles(model: Model, way: Way, num: int) -> np.ndarray:
 def step_ratio(model: Model, way: Way, shares: torch.Tensor) -> float:
     """Largest step over the smallest, of row 0."""
     latents = way(torch.zeros(len(shares), dtype=torch.long), shares)
-    steps = torch.cat(list(expected_images(model, latents))).diff(dim=0).square().mean((1, 2, 3)).sqrt()
+    steps = torch.stack(list(expected_images(model, latents))).diff(dim=0).square().mean((1, 2, 3)).sqrt()
     return (steps.max() / steps.min()).item()
 
 

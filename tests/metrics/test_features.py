@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import linalg
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from vae_cli.metrics import features
@@ -37,16 +40,12 @@ def test_frechet_distance_of_two_gaussians() -> None:
 
 
 def test_frechet_distance_of_correlated_gaussians() -> None:
-    """Against the definition with a matrix square root by eigenvalues."""
-    roots = [normal(4, 4, seed) for seed in (1, 2)]
-    zero = torch.zeros(4, dtype=torch.float64)
-    a, b = (with_moments(40, zero, root, seed=3 + i) for i, root in enumerate(roots))
-    covariances = [root @ root.T for root in roots]
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root_a = vectors @ torch.diag(values.sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root_a @ covariances[1] @ root_a).sqrt().sum()
-    expected = covariances[0].trace() + covariances[1].trace() - 2 * cross
-    assert frechet_distance(a, b) == pytest.approx(expected.item(), rel=1e-9)
+    """Against the definition, with SciPy's matrix square root."""
+    a, b = (normal(40, 4, seed) @ normal(4, 4, 10 + seed) + seed for seed in (1, 2))
+    first, second = (torch.cov(rows.T).numpy() for rows in (a, b))
+    shift = (a.mean(0) - b.mean(0)).square().sum().item()
+    expected = shift + np.trace(first + second - 2 * linalg.sqrtm(first @ second).real)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
 def test_frechet_distance_of_a_set_from_itself_is_zero_with_fewer_rows_than_columns() -> None:
@@ -105,6 +104,18 @@ def test_neighbourhoods_by_hand() -> None:
     assert found.density == pytest.approx((2 + 1 + 0 + 0) / 4), "0.5 lies in two balls, 2.5 in one"
     assert found.recall == pytest.approx(3 / 5), "10 and 11 lie in no ball of a generated one"
     assert found.coverage == pytest.approx(3 / 5), "nothing comes near 10 and 11"
+
+
+def test_neighbourhoods_agree_with_scipys_trees() -> None:
+    real, fake = normal(80, 3, 0), normal(70, 3, 1, shift=0.5)
+    trees = {"real": KDTree(real.numpy()), "fake": KDTree(fake.numpy())}
+    radius = {name: tree.query(tree.data, k=[6])[0][:, 0] for name, tree in trees.items()}  # the first is itself
+    balls_around = trees["fake"].query_ball_point(trees["real"].data, radius["real"])  # of each real one, who is inside
+    num_balls = np.bincount(np.concatenate([*map(np.array, balls_around)]).astype(int), minlength=70)
+    inside_fake = trees["real"].query_ball_point(trees["fake"].data, radius["fake"])
+    recalled = {number for ball in inside_fake for number in ball}
+    expected = ((num_balls > 0).mean(), len(recalled) / 80, num_balls.mean() / 5, np.mean([*map(bool, balls_around)]))
+    assert neighbourhoods(real, fake, k=5) == pytest.approx(expected)
 
 
 def test_the_same_set_and_a_far_one() -> None:

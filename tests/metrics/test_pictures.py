@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from skimage import metrics as reference
 from torch import Tensor
 
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB, MAX_PSNR_DB, hole_psnr_db, psnr_db, ssim
-
-reference = pytest.importorskip("skimage.metrics")
 
 
 def pair(channels: int, size: tuple[int, int] = (24, 31)) -> tuple[Tensor, Tensor]:

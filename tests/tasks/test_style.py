@@ -11,6 +11,8 @@ from tiny import LADDER, VECTOR, pictures, tiny_model
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
+from vae_cli.images.colours import WHITE
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import style
 from vae_cli.tasks.latent_statistics import (
@@ -29,11 +31,14 @@ from vae_cli.tasks.style import (
     ToLabel,
     likeliest_label,
     restyle,
+    scaled,
 )
 from vae_cli.windows.tiles import Tiles
-from vae_cli.windows.working_scale import Canvas
+from vae_cli.windows.working_scale import ScaledPicture
 
-WHITE = (255, 255, 255)
+
+def recipe(fit: str) -> ImageRecipe:
+    return ImageRecipe((8, 8), 1, fit, WHITE)
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +111,28 @@ def test_no_more_pictures_wait_than_a_chunk_holds(model: Model) -> None:
 # Scale
 
 
-def test_a_canvas_of_the_models_size_is_the_picture() -> None:
+def test_a_picture_of_the_models_size_stays_as_it_is() -> None:
     image = pictures(1)[0]
     for fit in ("crop", "pad", "stretch"):
-        canvas = Canvas.at_model_scale(image, (8, 8), fit, WHITE)
-        np.testing.assert_allclose((canvas.pixels + 1) * 127.5, image, atol=1e-4)
+        working = ScaledPicture.at_model_scale(image, recipe(fit))
+        np.testing.assert_allclose((working.pixels + 1) * 127.5, image, atol=1e-4)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(16, 40), (3, 5), (90, 20)])
-def test_a_change_of_the_canvas_is_one_of_the_picture(fit: str, size: tuple[int, int]) -> None:
-    """Brightening all of the canvas brightens all of the picture alike, padding or not."""
-    canvas = Canvas.at_model_scale(np.full((*size, 1), 100, np.uint8), (8, 8), fit, WHITE)
-    height, width = canvas.pixels.shape[:2]
+def test_a_change_at_the_working_scale_is_one_of_the_picture(fit: str, size: tuple[int, int]) -> None:
+    """Brightening all of it brightens all of the picture alike, padding or not."""
+    working = ScaledPicture.at_model_scale(np.full((*size, 1), 100, np.uint8), recipe(fit))
+    height, width = working.pixels.shape[:2]
     assert (height, width) == (8, 8) if fit != "crop" else min(height, width) == 8
-    np.testing.assert_allclose(canvas.in_picture(np.full_like(canvas.pixels, 0.5)), np.full((*size, 1), 0.5), atol=1e-5)
+    np.testing.assert_allclose(
+        working.in_picture(np.full_like(working.pixels, 0.5)), np.full((*size, 1), 0.5), atol=1e-5
+    )
 
 
 def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
     def size_of(*size: int) -> tuple[int, ...]:
-        return Canvas.at_model_scale(np.zeros((*size, 1), np.uint8), (8, 8), "crop", WHITE).pixels.shape[:2]
+        return ScaledPicture.at_model_scale(np.zeros((*size, 1), np.uint8), recipe("crop")).pixels.shape[:2]
 
     assert size_of(4, 64) == (8, 128) and size_of(64, 4) == (128, 8), "16 windows"
     assert size_of(4, 100) == (5, 128) and size_of(100, 4) == (128, 5), "no more than that"
@@ -138,17 +145,18 @@ def test_a_thin_picture_comes_back_changed(model: Model, size: tuple[int, int]) 
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
     likes = LikeLook.of(model, pictures(3, seed=5), [image])
     for change in (ToLabel.of(model, "b", strength=1.0, steps=1), likes):
-        assert len(Tiles.of(change.canvas(image).pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
+        working = scaled(model, image, is_whole=change.is_whole)
+        assert len(Tiles.of(working.pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
         found = changed(change, image)[0]
         assert found.shape == image.shape and np.abs(found - image).max() > 1e-3
 
 
 def test_padding_is_on_its_ground_and_changes_nothing() -> None:
-    canvas = Canvas.at_model_scale(np.zeros((8, 16, 1), np.uint8), (8, 8), "pad", WHITE)
-    assert (canvas.pixels[:2] == 1).all() and np.allclose(canvas.pixels[2:6], -1)
-    outside = np.zeros_like(canvas.pixels)
+    working = ScaledPicture.at_model_scale(np.zeros((8, 16, 1), np.uint8), recipe("pad"))
+    assert (working.pixels[:2] == 1).all() and np.allclose(working.pixels[2:6], -1)
+    outside = np.zeros_like(working.pixels)
     outside[:2] = 1
-    assert np.abs(canvas.in_picture(outside)).max() == 0
+    assert np.abs(working.in_picture(outside)).max() == 0
 
 
 # To a label
@@ -204,7 +212,7 @@ def test_the_label_that_explains_a_picture_is_found(model: Model, monkeypatch: p
     """With a flow that knows the way to the picture under one label only."""
     flow, (height, width) = model.flow, model.image_size
     assert flow is not None
-    tiles = Tiles.of(Canvas.at_own_scale(pictures(1)[0]).pixels, (height, width))
+    tiles = Tiles.of(ScaledPicture.at_own_scale(pictures(1)[0]).pixels, (height, width))
     with torch.inference_mode():
         x = torch.from_numpy(tiles.cut([0])).permute(0, 3, 1, 2)
         goal = flow.standardise(model.vae.encode(x).noise[0])
@@ -239,12 +247,14 @@ def test_labels_that_do_not_exist(model: Model) -> None:
 
 def latents(model: Model, images: Sequence[np.ndarray]) -> Latents:
     with torch.inference_mode():
-        windows = np.concatenate([Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)).cut([0]) for image in images])
+        windows = np.concatenate(
+            [Tiles.of(ScaledPicture.at_own_scale(image).pixels, (8, 8)).cut([0]) for image in images]
+        )
         return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
 
 
 def statistics(model: Model, images: Sequence[np.ndarray]) -> LatentStatistics:
-    return LatentStatistics.of(model, (Tiles.of(Canvas.at_own_scale(image).pixels, (8, 8)) for image in images))
+    return LatentStatistics.of(model, (Tiles.of(ScaledPicture.at_own_scale(image).pixels, (8, 8)) for image in images))
 
 
 @pytest.mark.parametrize("layers", [(), LADDER, VECTOR], ids=["grid", "ladder", "vector"])

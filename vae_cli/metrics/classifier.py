@@ -1,7 +1,7 @@
-"""A small classifier, trained on the spot, whose last hidden layer tells how alike two sets of pictures are.
+"""A small classifier, trained on the spot, by whose last hidden layer sets of pictures are compared.
 
-A plain chain of convolution, ReLU and pooling, then flatten, dropout and two linear layers. Everything about it can be
-read off the shapes of its weights, so that a file needs nothing beside them.
+A plain chain of convolution, ReLU and pooling, then flatten, dropout and two linear layers. The shapes of its weights
+say everything about it, so a file holds nothing but weights.
 """
 
 import re
@@ -58,7 +58,7 @@ def train_classifier(
 ) -> nn.Sequential:
     """A classifier of images uint8 [N, H, W, C] by labels int64 [N]; images with label -1 are left out.
 
-    On a CPU the seed decides every bit of it. Raises ValueError for fewer than two classes.
+    On a CPU the same seed gives the same weights, bit for bit. Raises ValueError for fewer than two classes.
     """
     known = np.flatnonzero(labels >= 0)
     if len(np.unique(labels[known])) < 2:
@@ -103,7 +103,7 @@ def load_classifier(path: Path) -> nn.Sequential:
 
 
 def takes(net: nn.Sequential, channels: int, image_size: tuple[int, int]) -> bool:
-    """Whether the classifier is made for images of this kind: the halved picture has to fill the first linear layer."""
+    """Whether the classifier is made for images of (H, W) pixels with these channels."""
     convolutions = [layer for layer in net if isinstance(layer, nn.Conv2d)]
     height, width = (side >> len(convolutions) for side in image_size)
     hidden = next(layer for layer in net if isinstance(layer, nn.Linear))
@@ -113,19 +113,19 @@ def takes(net: nn.Sequential, channels: int, image_size: tuple[int, int]) -> boo
 
 @torch.inference_mode()
 def features(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
-    """Images uint8 [N, H, W, C] to float64 [N, D] on the CPU: the last hidden layer before its ReLU."""
+    """float64 [N, D] on the CPU of images uint8 [N, H, W, C]: the last hidden layer before its ReLU."""
     return _in_chunks(net[:-2], pixels).double()
 
 
 @torch.inference_mode()
 def predictions(net: nn.Sequential, pixels: np.ndarray) -> np.ndarray:
-    """int64 [N] class numbers that it gives images uint8 [N, H, W, C]."""
+    """int64 [N] class numbers for images uint8 [N, H, W, C]."""
     return _in_chunks(net, pixels).argmax(1).numpy()
 
 
 @torch.inference_mode()
 def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the labelled images uint8 [N, H, W, C] whose class it names; NaN without labels."""
+    """Share of the labelled images uint8 [N, H, W, C] that it recognises; NaN without labels."""
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         return float("nan")
@@ -134,15 +134,15 @@ def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> floa
 
 @torch.inference_mode()
 def probabilities(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
-    """float32 [N, num_classes] on the CPU: of each class, for images uint8 [N, H, W, C]."""
+    """float32 [N, num_classes] on the CPU for images uint8 [N, H, W, C]."""
     return _in_chunks(net, pixels).softmax(1)
 
 
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
-    """What the net says of images uint8 [N, H, W, C], float32 [N, D] on the CPU.
+    """The net's output for images uint8 [N, H, W, C], float32 [N, D] on the CPU.
 
-    The last chunk is filled up: sums over batches of other sizes round differently, so that what is said of an image
-    would depend on the others.
+    The last chunk is filled up: batches of different sizes are rounded differently, and an image's output must not
+    depend on how many others there are.
     """
     device = next(net.parameters()).device
     found = []

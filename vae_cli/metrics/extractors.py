@@ -1,4 +1,4 @@
-"""From pictures to the features by which sets of them are compared: a classifier of ours, or Inception's."""
+"""Features by which sets of pictures are compared: those of a classifier of ours, or Inception's."""
 
 import importlib
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def _inception(path: Path, device: torch.device) -> Extractor:
             f"--feature-weights {path}: Inception features need one more package: pip install torch-fidelity"
         ) from error
     try:
-        # The extractor unpickles whatever the file holds; this refuses files that hold anything but tensors.
+        # The extractor unpickles whatever the file holds; this refuses anything but tensors first.
         torch.load(path, map_location="cpu", weights_only=True)
         net = module.FeatureExtractorInceptionV3(
             "inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path)

@@ -1,7 +1,7 @@
 """Distances between sets of pictures, each picture a row of features: float64 [N, D].
 
-Every function has memory for a piece of the distance matrix only, and none depends on the order of the rows (of the
-kernel distance only the choice of subsets does).
+No function holds more than a piece of the distance matrix in memory, and none depends on the order of the rows (except
+for the choice of subsets by the kernel distance).
 """
 
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 NUM_NEIGHBOURS = 5
-"""Of the balls around features, as in Naeem et al. 2020."""
+"""Neighbours that the ball around a feature reaches to, as in Naeem et al. 2020."""
 SUBSET_SIZE, NUM_SUBSETS = 1000, 100
-"""Of the kernel distance, as in Bińkowski et al. 2018, appendix D, with fewer images a subset has half of them."""
+"""Of the kernel distance, as in Bińkowski et al. 2018, appendix D; of fewer images a subset has half."""
 PIECE_BYTES = 64 << 20
-"""Of the distance matrix that are in memory at once."""
+"""Size of the piece of the distance matrix that is in memory at once."""
 SAME_POINT = 1e-12
-"""Squared distances below this share of the points' own squared lengths are rounding: the points are one."""
+"""Squared distances below this share of the points' own squared lengths are rounding errors of zero."""
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017, eq. 6).
 
     With covariances A^T A and B^T B the trace of the square root of their product is the sum of the singular values of
-    A B^T. Triangular factors of the centred features serve as A and B, so that nothing has to be inverted or clipped,
-    however few rows there are. Raises ValueError for fewer than two rows.
+    A B^T. A and B are triangular factors of the centred features, so nothing has to be inverted or clipped even when
+    rows are few. Raises ValueError for fewer than two rows.
     """
     root_real, root_fake = _covariance_root(real), _covariance_root(fake)
     shift = (real.double().mean(0) - fake.double().mean(0)).square().sum()
@@ -49,17 +49,12 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    real: Tensor,
-    fake: Tensor,
-    *,
-    subset_size: int = SUBSET_SIZE,
-    num_subsets: int = NUM_SUBSETS,
-    seed: int = 0,
+    real: Tensor, fake: Tensor, *, subset_size: int = SUBSET_SIZE, num_subsets: int = NUM_SUBSETS, seed: int = 0
 ) -> KernelDistance:
     """Kernel inception distance (Bińkowski et al. 2018): mean over random subsets of the unbiased squared MMD.
 
-    A subset never holds more than half of a set, for otherwise the spread over subsets would say nothing. Raises
-    ValueError for fewer than two rows.
+    A subset holds at most half of a set, or all subsets would be nearly the same. Raises ValueError for fewer than two
+    rows.
     """
     _need_rows(real, 2)
     _need_rows(fake, 2)
@@ -91,7 +86,7 @@ def _mean_off_diagonal(square: Tensor) -> Tensor:
 
 
 class Neighbourhoods(NamedTuple):
-    """How two sets lie in one another, by balls that reach from each feature to its k-th neighbour of the same set."""
+    """How two sets overlap, by balls that reach from each feature to its k-th neighbour in the same set."""
 
     precision: float
     """Share of generated features inside a ball of a real one (Kynkäänniemi et al. 2019, eq. 2)."""
@@ -127,37 +122,38 @@ def neighbourhoods(real: Tensor, fake: Tensor, k: int = NUM_NEIGHBOURS) -> Neigh
 
 
 class NearestTraining(NamedTuple):
-    """How near generated pictures come to training pictures, measured by how near held-out pictures come."""
+    """How near generated pictures come to training pictures, compared with how near held-out pictures come."""
 
     training_images: int
     sample_median: float
     """Distance of generated features to the nearest training one."""
     held_out_median: float
     median_ratio: float
-    """Of the two: 1 for fresh pictures, towards 0 for copies; NaN where held-out pictures are copies themselves."""
+    """Of the two: 1 for new pictures, towards 0 for copies; NaN where held-out pictures are copies themselves."""
     share_below_1_percent: float
-    """Share of generated features nearer than the nearest 1 % of the held-out ones: 0.01 for fresh pictures."""
+    """Share of generated features nearer than the nearest 1 % of the held-out ones: 0.01 for new pictures."""
     share_below_median: float
-    """Share of generated features nearer than half of the held-out ones: 0.5 for fresh pictures."""
+    """Share of generated features nearer than half of the held-out ones: 0.5 for new pictures."""
 
 
 def nearest_training(fake: Tensor, held_out: Tensor, training: Tensor) -> NearestTraining:
-    """Tells copying from learning, by the idea of Meehan et al. 2020 and Alaa et al. 2022.
+    """Distinguishes copying from learning, by the idea of Meehan et al. 2020 and Alaa et al. 2022.
 
-    Generated and held-out pictures are compared with the same training pictures: whoever has learnt the distribution
-    comes as near to them as held-out pictures do, whoever has memorised comes nearer. Raises ValueError for empty sets.
+    Generated and held-out pictures are compared with the same training pictures. A model that has learned the
+    distribution comes as near to them as held-out pictures do; one that has memorised them comes nearer. Raises
+    ValueError for empty sets.
     """
     for features in (fake, held_out, training):
         _need_rows(features, 1)
-    drawn, fresh = nearest_distance(fake, training), nearest_distance(held_out, training)
-    drawn_median, fresh_median = drawn.quantile(0.5).item(), fresh.quantile(0.5).item()
+    of_samples, of_held_out = nearest_distance(fake, training), nearest_distance(held_out, training)
+    sample_median, held_out_median = of_samples.quantile(0.5).item(), of_held_out.quantile(0.5).item()
     return NearestTraining(
         training_images=len(training),
-        sample_median=drawn_median,
-        held_out_median=fresh_median,
-        median_ratio=drawn_median / fresh_median if fresh_median > 0 else float("nan"),
-        share_below_1_percent=(drawn < fresh.quantile(0.01)).double().mean().item(),
-        share_below_median=(drawn < fresh_median).double().mean().item(),
+        sample_median=sample_median,
+        held_out_median=held_out_median,
+        median_ratio=sample_median / held_out_median if held_out_median > 0 else float("nan"),
+        share_below_1_percent=(of_samples < of_held_out.quantile(0.01)).double().mean().item(),
+        share_below_median=(of_samples < held_out_median).double().mean().item(),
     )
 
 
@@ -167,14 +163,14 @@ def nearest_distance(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _squared_radius(features: Tensor, k: int) -> Tensor:
-    """[N] squared distance of each row to its k-th neighbour in the same set; the nearest of all is the row itself."""
+    """[N] squared distance of each row to its k-th neighbour in the same set."""
     pieces = _squared_distances(features, features)
-    return torch.cat([squared.kthvalue(k + 1, dim=1).values for squared in pieces])
+    return torch.cat([squared.kthvalue(k + 1, dim=1).values for squared in pieces])  # the nearest is the row itself
 
 
 def _squared_distances(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
-    """[n, M] squared Euclidean distances of the rows, some after another, to all columns; 0 between equal points."""
-    centre = columns.double().mean(0)  # as |x|² + |y|² - 2 x·y cancels the least when the numbers are small
+    """[n, M] squared Euclidean distances of some rows at a time to all columns; 0 between equal points."""
+    centre = columns.double().mean(0)  # |x|² + |y|² - 2 x·y loses the fewest digits when the numbers are small
     columns = columns.double() - centre
     lengths = columns.square().sum(1)
     for piece in rows.split(max(1, PIECE_BYTES // (8 * len(columns)))):

@@ -1,4 +1,4 @@
-"""What the latents do: how many of them carry anything about the image."""
+"""How many latents carry information about the image, and in which directions latents vary."""
 
 import torch
 from torch import Tensor
@@ -32,8 +32,8 @@ class VarianceMeter:
 def principal_directions(points: Tensor, num: int) -> tuple[Tensor, Tensor]:
     """The orthonormal directions [K, D] in which points [N, D] vary most, and their variances [K]; float64.
 
-    K is `num` at most, and smaller for few points or dimensions. The largest entry of a direction is positive: its
-    sign, which is nobody's choice otherwise, is the same every time.
+    K is `num` at most, and smaller for few points or dimensions. The largest entry of a direction is positive, which
+    fixes its sign.
     """
     centred = points.double() - points.double().mean(0)
     count = min(num, *centred.shape)

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 MAX_PSNR_DB = 100.0
 """Reported for identical pictures, whose PSNR is infinite."""
 MAX_HOLE_PSNR_DB = 60.0
-"""Of a fill: mean squared errors below 1e-6 count as that, so that holes in a plain ground, which anything fills
-exactly, do not decide a mean over images."""
+"""Most that is reported for a fill, so that holes in plain areas, which anything fills exactly, do not dominate a mean
+over images."""
 
 
 def psnr_db(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:

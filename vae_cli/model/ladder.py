@@ -180,7 +180,7 @@ class Ladder(nn.Module):
         return cast(Tensor, self.head(h))
 
     def features_of_layers(self, pyramid_features: Sequence[Tensor]) -> list[Tensor]:
-        """The encoder's features that each latent layer looks at, in the ladder's order."""
+        """The encoder's features for each latent layer's posterior, in the ladder's order."""
         found = []
         per_stage = list(reversed(pyramid_features))
         if self.gather is not None:

@@ -6,6 +6,7 @@ over the 256 grey levels (two for Bernoulli), the Gaussian integrates to one ove
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -153,28 +154,26 @@ class LogisticMixture(nn.Module):
 
     def mean(self, params: Tensor) -> Tensor:
         log_weights, means, _, links = self._split(params)
-        linked: list[Tensor] = []
-        for channel in range(self.channels):
-            before = torch.stack(linked, 2) if linked else means[:, :, :0]
-            linked.append(self._linked_mean(means, links, before, channel).clamp(-1, 1))
-        return (log_weights.exp()[:, :, None] * torch.stack(linked, 2)).sum(1)
+        linked = self._in_sequence(means, links, lambda mean, channel: mean)
+        return (log_weights.exp()[:, :, None] * linked).sum(1)
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        log_weights, means, log_scales, links = self._split(params)
+        log_weights, *others = self._split(params)
         gumbel = -(-_uniform(log_weights, generator).log()).log()
         chosen = (log_weights + gumbel).argmax(1)[:, None, None]  # [B, 1, 1, H, W]
+        # Of each pixel the component chosen for it, [B, 1, C or links, H, W]:
+        means, log_scales, links = (x.gather(1, chosen.expand(-1, 1, x.shape[2], -1, -1)) for x in others)
+        return self._in_sequence(
+            means, links, lambda mean, channel: _logistic_draw(mean, log_scales[:, :, channel], generator)
+        ).squeeze(1)
 
-        def pick(values: Tensor) -> Tensor:
-            index = chosen.expand(-1, 1, values.shape[2], -1, -1)
-            return values.gather(1, index)  # [B, 1, C, H, W]
-
-        means, log_scales, links = pick(means), pick(log_scales), pick(links)
-        drawn: list[Tensor] = []
+    def _in_sequence(self, means: Tensor, links: Tensor, value_of: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """[B, K, C, H, W] values of the channels, each found from its mean, which the channels before it shift."""
+        values = means[:, :, :0]
         for channel in range(self.channels):
-            before = torch.stack(drawn, 2) if drawn else means[:, :, :0]
-            mean = self._linked_mean(means, links, before, channel)
-            drawn.append(_logistic_draw(mean, log_scales[:, :, channel], generator).clamp(-1, 1))
-        return torch.cat(drawn, dim=1)
+            value = value_of(self._linked_mean(means, links, values, channel), channel)
+            values = torch.cat([values, value.clamp(-1, 1)[:, :, None]], dim=2)
+        return values
 
 
 Likelihood = Bernoulli | Gaussian | DiscretizedLogistic | LogisticMixture

@@ -81,13 +81,7 @@ class ResBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        width: int,
-        out_width: int | None = None,
-        *,
-        embedding: int = 0,
-        kernel: int = 3,
-        dropout: float = 0.0,
+        self, width: int, out_width: int | None = None, *, embedding: int = 0, kernel: int = 3, dropout: float = 0.0
     ) -> None:
         super().__init__()
         out_width = out_width or width

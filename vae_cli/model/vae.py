@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec
-from vae_cli.model import likelihoods
 from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, Level, pyramid
-from vae_cli.model.likelihoods import Likelihood
+from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood, LogisticMixture
 
 AUTO_WIDTH = 32
 """Channels at half resolution that keep an update affordable on a CPU."""
@@ -223,13 +222,13 @@ def build_likelihood(config: CompleteModel, channels: int) -> Likelihood:
     """The likelihood that the configuration names."""
     match config.likelihood.kind:
         case "bernoulli":
-            return likelihoods.Bernoulli(channels)
+            return Bernoulli(channels)
         case "gaussian":
-            return likelihoods.Gaussian(channels)
+            return Gaussian(channels)
         case "discretized_logistic":
-            return likelihoods.DiscretizedLogistic(channels)
+            return DiscretizedLogistic(channels)
         case "logistic_mixture":
-            return likelihoods.LogisticMixture(channels, config.likelihood.components)
+            return LogisticMixture(channels, config.likelihood.components)
 
 
 def build_vae(config: CompleteConfig) -> VAE:

@@ -55,20 +55,20 @@ class Checks:
     def verdicts(self, pixels: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> list[Verdict]:
         """One for each image uint8 [N, H, W, C], made from the image `sources` of label int64 [N] (-1 = none)."""
         confidences: list[float | None] = [None] * len(pixels)
-        problems: list[str | None] = [None] * len(pixels)
         distances: list[float | None] = [None] * len(pixels)
+        is_near = [False] * len(pixels)
         if self.net is not None:
-            chances = classifier.probabilities(self.net, pixels)
-            rows = zip(chances, labels, strict=True)
+            rows = zip(classifier.probabilities(self.net, pixels), labels, strict=True)
             confidences = [row[label].item() if label >= 0 else None for row, label in rows]
-            problems = [UNSURE if right is not None and right < MIN_CONFIDENCE else None for right in confidences]
         if len(self.held_out):
             small = thumbnails(pixels)
             found = nearest_distance(small, self.held_out)
             from_source = (small - thumbnails(sources)).norm(dim=1)
-            is_near = (found < MIN_DISTANCE) | ((found < self.least_distance) & (found < from_source))
-            distances = list(found.tolist())
-            problems = [NEAR_HELD_OUT if near else other for near, other in zip(is_near, problems, strict=True)]
+            is_near = ((found < MIN_DISTANCE) | ((found < self.least_distance) & (found < from_source))).tolist()
+            distances = found.tolist()
+        is_sure = [confidence is None or confidence >= MIN_CONFIDENCE for confidence in confidences]
+        problems = [NEAR_HELD_OUT if near else None if sure else UNSURE
+                    for near, sure in zip(is_near, is_sure, strict=True)]  # fmt: skip
         return [Verdict(*facts) for facts in zip(problems, confidences, distances, strict=True)]
 
 

@@ -1,5 +1,6 @@
 """Measure a model on images: the bound, the importance-weighted likelihood, reconstructions, latents, samples."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.errors import ConfigError
-from vae_cli.images.pixels import to_unit
+from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, of_classifier
 from vae_cli.metrics.features import frechet_distance, kernel_distance, nearest_training, neighbourhoods
@@ -24,16 +25,14 @@ from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample, sampl
 
 CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
-"""What is decoded at once for the likelihood: a CPU is fastest on what fits into its caches, others on much."""
+"""Latents, or pixels, decoded at once for the likelihood: a CPU is fastest on what fits into its caches."""
 MAX_COMPARED = 10_000
-"""Images, and as many samples, whose features are compared."""
+"""Most images, and as many samples, whose features are compared."""
 TRAINING_PER_IMAGE = 20
-"""Training images for each compared one, at most, among which its nearest is looked for."""
-
+"""Most training images for each compared one, among which its nearest is searched for."""
 PER_LABEL = ("elbo_nats", "psnr_db", "ssim")
 LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000
-"""Drawn of each label to see whether a classifier names them rightly, and of all labels together."""
-
+"""Samples of each label, and at most of all labels, by which `label_accuracy` is measured."""
 BINARIZATION_SEED = 777
 """Test pixels are drawn once with NumPy's legacy generator under this seed, as in the published tables
 (Norouzi et al. 2020)."""
@@ -51,36 +50,34 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures of `vae evaluate` over images uint8 [N, H, W, C]; means of per-image values.
 
-    The reconstructions behind `psnr_db` and `ssim` decode the posterior means. Noise depends on (seed, position), and
-    chunks have one size, so that nothing else can change a figure. labels: int64 [N] class numbers, -1 = none, for
-    `per_label`. Raises ValueError without images.
+    The reconstructions behind `psnr_db` and `ssim` decode the posterior means. Noise depends on (seed, position).
+    labels: int64 [N] class numbers, -1 = none, for `per_label`. Raises ValueError without images.
     """
     if not len(images):
         raise ValueError("no images to measure")
-    sums: dict[str, Tensor] = {}
-    of_images: dict[str, list[Tensor]] = {name: [] for name in PER_LABEL}
+    values: dict[str, list[Tensor]] = {}
     meters = [VarianceMeter() for _ in model.vae.latent_shapes]
     uniform = np.random.RandomState(BINARIZATION_SEED)
     for start in range(0, len(images), CHUNK):
         x = _inputs(model, images[start : start + CHUNK], uniform)
-        generator = image_generator(seed, start)
-        for name, value in _measure(model, x, meters, importance_samples, generator).items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.cpu().double().sum(0)
-            if name in of_images:
-                of_images[name].append(value.cpu().double())
+        for name, value in _measure(model, x, meters, importance_samples, image_generator(seed, start)).items():
+            values.setdefault(name, []).append(value.cpu().double())
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
-    layers = _layers(model, meters, sums.pop("layer_rate_nats") / len(images))
-    figures = {name: total.item() / len(images) for name, total in sums.items()}
-    nll = figures.get("nll_nats")
-    is_density = model.vae.likelihood.is_density
-    bound = nll if nll is not None else -figures["elbo_nats"]
+    totals = {name: sum((part.sum(0) for part in parts), torch.zeros(())) for name, parts in values.items()}
+    figures: dict[str, Any] = {name: (total / len(images)).tolist() for name, total in totals.items()}
+    layers = [
+        {"shape": list(shape), "rate_nats": rate, "active_units": meter.num_active(), "latent_units": math.prod(shape)}
+        for shape, meter, rate in zip(model.vae.latent_shapes, meters, figures["layer_rate_nats"], strict=True)
+    ]
+    nll, num_dims = figures.get("nll_nats"), math.prod(images.shape[1:])
+    bound = -figures["elbo_nats"] if nll is None else nll
     return {
         "images": len(images),
         "elbo_nats": figures["elbo_nats"],
         "nll_nats": nll,
         "importance_samples": importance_samples,
-        "bits_per_dim": None if is_density else bits_per_dim(bound, int(np.prod(images.shape[1:]))),
+        "bits_per_dim": None if model.vae.likelihood.is_density else bits_per_dim(bound, num_dims),
         "rate_nats": figures["rate_nats"],
         "distortion_nats": figures["distortion_nats"],
         "active_units": sum(layer["active_units"] for layer in layers),
@@ -88,41 +85,25 @@ def evaluate(
         "psnr_db": figures["psnr_db"],
         "ssim": figures["ssim"],
         "layers": layers,
-        "per_label": _per_label(model.label_names, labels, of_images) if labels is not None else None,
+        "per_label": None if labels is None else _per_label(model.label_names, labels, values),
     }
 
 
 def _per_label(
-    names: Sequence[str], labels: np.ndarray, of_images: Mapping[str, list[Tensor]]
+    names: Sequence[str], labels: np.ndarray, values: Mapping[str, list[Tensor]]
 ) -> dict[str, dict[str, Any]] | None:
     """Means over the images of each label that occurs; None where none does."""
-    values = {name: torch.cat(found).numpy() for name, found in of_images.items()}
+    each = {figure: torch.cat(values[figure]).numpy() for figure in PER_LABEL}
     rows = {name: np.flatnonzero(labels == number) for number, name in enumerate(names)}
     return {
-        name: {"images": len(chosen)} | {figure: float(value[chosen].mean()) for figure, value in values.items()}
+        name: {"images": len(chosen)} | {figure: float(value[chosen].mean()) for figure, value in each.items()}
         for name, chosen in rows.items()
         if len(chosen)
     } or None
 
 
-def _layers(model: Model, meters: list[VarianceMeter], rates: Tensor) -> list[dict[str, Any]]:
-    """What each latent layer carries, coarse to fine; rates: [L] nats."""
-    return [
-        {
-            "shape": list(shape),
-            "rate_nats": rate,
-            "active_units": meter.num_active(),
-            "latent_units": int(np.prod(shape)),
-        }
-        for shape, meter, rate in zip(model.vae.latent_shapes, meters, rates.tolist(), strict=True)
-    ]
-
-
 def _inputs(model: Model, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
-    """[B, C, H, W] on the device; black or white where the model was trained on drawn pixels.
-
-    Chunk after chunk takes its numbers from `uniform`, so that a set is drawn the same way every time.
-    """
+    """[B, C, H, W] on the device; black or white, drawn with numbers from `uniform`, if the model was trained so."""
     x = to_unit(images)
     if model.config.data.binarize == "dynamic":
         x = binarized(x, torch.from_numpy(uniform.rand(*x.shape)))
@@ -132,7 +113,7 @@ def _inputs(model: Model, images: np.ndarray, uniform: np.random.RandomState) ->
 def _measure(
     model: Model, x: Tensor, meters: list[VarianceMeter], importance_samples: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """[B] of every figure, [B, L] of the layers' rates; feeds each layer's posterior means to its meter."""
+    """[B] of every figure, [B, L] of the layers' rates; adds each layer's posterior means to its meter."""
     vae, runtime = model.vae, model.runtime
     with runtime.autocast():
         noise = [runtime.move(layer) for layer in draw_noise(vae.latent_shapes, len(x), generator)]
@@ -145,14 +126,15 @@ def _measure(
             figures["nll_nats"] = -importance_log_likelihood(weights)
     for meter, layer in zip(meters, latents.noise, strict=True):
         meter.add(layer.flatten(1))
-    known, shown = _quantised(x), _quantised(rebuilt)
+    # Pictures are compared as they would be written, in whole grey levels.
+    truth, written = (torch.from_numpy(to_pixels(each)).permute(0, 3, 1, 2) / 255 for each in (x, rebuilt))
     return figures | {
         "elbo_nats": terms.elbo,
         "rate_nats": terms.kl.sum(1),
         "layer_rate_nats": terms.kl,
         "distortion_nats": -terms.log_likelihood,
-        "psnr_db": psnr_db(known, shown),
-        "ssim": ssim(known, shown),
+        "psnr_db": psnr_db(truth, written),
+        "ssim": ssim(truth, written),
     }
 
 
@@ -164,13 +146,8 @@ def _rows(model: Model) -> int:
     return max(CHUNK, ACCELERATOR_PIXELS // (height * width))
 
 
-def _quantised(x: Tensor) -> Tensor:
-    """[-1, 1] to [0, 1] in steps of a grey level: pictures are compared as they would be written."""
-    return ((x.float().cpu() + 1) * 127.5).round().clamp(0, 255) / 255
-
-
 def num_compared(num_images: int) -> int:
-    """How many images, and how many samples, compare_samples looks at."""
+    """How many of so many images, and how many samples, `compare_samples` compares."""
     return min(num_images, MAX_COMPARED)
 
 
@@ -225,7 +202,7 @@ def _thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
 def label_accuracy(
     model: Model, extractor: Extractor, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, float]:
-    """Of each label, the share of its samples that the extractor's classifier names rightly.
+    """For each label the share of its samples that the extractor's classifier recognises.
 
     The classifier has to number its classes as the model does. Raises ValueError for an extractor without one.
     """
@@ -250,7 +227,7 @@ def classifier_extractor(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Extractor, float]:
-    """Features of a classifier trained on the spot, and the share of held-out images that it names rightly.
+    """Features of a classifier trained on the spot, and the share of held-out images that it recognises.
 
     Raises ConfigError for images without two classes.
     """

@@ -18,7 +18,7 @@ from vae_cli.tasks.encode import numbered
 
 Part = Literal["encoder", "decoder"]
 _OPSET = 18
-"""What torch's exporter writes by itself, from 2022: an older one would be converted, for no known gain."""
+"""What torch's exporter writes without conversion, from 2022."""
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 
 
@@ -73,11 +73,7 @@ def _require_packages() -> None:
 
 
 def _exported(
-    graph: nn.Module,
-    shapes: Sequence[tuple[int, ...]],
-    inputs: list[str],
-    outputs: list[str],
-    model: Model,
+    graph: nn.Module, shapes: Sequence[tuple[int, ...]], inputs: list[str], outputs: list[str], model: Model
 ) -> bytes:
     device = next(graph.parameters()).device
     examples = tuple(torch.zeros(_TRACED_BATCH, *shape, device=device) for shape in shapes)
@@ -97,7 +93,7 @@ def _exported(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter tells its developers about itself, on every channel there is."""
+    """Silences the exporter, which prints, warns and logs about its own internals."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         previous = logging.root.manager.disable

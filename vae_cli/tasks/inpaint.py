@@ -43,24 +43,18 @@ class Fill:
     """How many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced."""
 
 
-class _Job(NamedTuple):
-    """One fill of one picture."""
+class _Window(NamedTuple):
+    """One window of one fill, and what the model is given for it."""
 
     picture: Picture
-    number: int
+    fill: int
     filling: Filling
-    place: int
-    group: int
-    """Those of one group, which have PIXELS_AT_ONCE pixels together or are a single one, may be computed together."""
-
-
-class _Window(NamedTuple):
-    """One window of a fill: what the model is given for it."""
-
-    job: _Job
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
     noise: Latents
+    group: int
+    """Windows of one group, whose pictures have PIXELS_AT_ONCE pixels together or are a single one, may be computed
+    together."""
 
 
 def inpaint(
@@ -86,28 +80,27 @@ def inpaint(
         answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
         return zip(chunk, answers, strict=True)
 
-    for _, group in groupby(_jobs(pictures, samples, model.image_size, feather, seed), key=lambda job: job.group):
-        windows = (
-            _Window(job, index, job.filling.inputs(index), paired_noise(model.vae, job.number, seed, job.place, index))
-            for job in group
-            for index in range(len(job.filling.windows))
-        )
-        for (job, number, *_), answer in in_chunks(answered, windows, CHUNK):
-            job.filling.answer(number, answer)
-            if job.filling.is_complete:
-                yield Fill(job.picture, job.number, job.filling.pixels, job.filling.scale)
+    windows = _windows(model, pictures, samples, feather, seed)
+    for _, group in groupby(windows, key=lambda window: window.group):
+        for window, answer in in_chunks(answered, group, CHUNK):
+            filling = window.filling
+            filling.answer(window.number, answer)
+            if filling.is_complete:
+                yield Fill(window.picture, window.fill, filling.pixels, filling.scale)
 
 
-def _jobs(
-    pictures: Iterable[Picture], samples: int, model_size: tuple[int, int], feather: float, seed: int
-) -> Iterator[_Job]:
+def _windows(model: Model, pictures: Iterable[Picture], samples: int, feather: float, seed: int) -> Iterator[_Window]:
     group, num_pixels = 0, 0
     for picture in pictures:
-        windows, place = windows_around(picture.hole, model_size), place_of(picture.id)
-        for number in range(samples):
+        windows, place = windows_around(picture.hole, model.image_size), place_of(picture.id)
+        for fill in range(samples):
             if num_pixels and num_pixels + picture.hole.size > PIXELS_AT_ONCE:
                 group, num_pixels = group + 1, 0
             num_pixels += picture.hole.size
-            noise_seed = (seed, place, number, NOISE)
-            filling = Filling(picture.image, picture.hole, windows, model_size, feather=feather, noise_seed=noise_seed)
-            yield _Job(picture, number, filling, place, group)
+            noise_seed = (seed, place, fill, NOISE)
+            filling = Filling(
+                picture.image, picture.hole, windows, model.image_size, feather=feather, noise_seed=noise_seed
+            )
+            for number in range(len(windows)):
+                noise = paired_noise(model.vae, fill, seed, place, number)
+                yield _Window(picture, fill, filling, number, filling.inputs(number), noise, group)

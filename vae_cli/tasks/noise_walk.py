@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,7 @@ _LEAST_SINE = 1e-4
 """Directions at an angle of a smaller sine (nearly) agree or oppose one another: no arc leads from one to the other."""
 
 
-@dataclass(frozen=True)
-class Ends:
+class Ends(NamedTuple):
     """One end of each walk, a row for each walk."""
 
     noise: Tensor
@@ -34,23 +34,18 @@ class Ends:
     cluster: Tensor
     """[B]"""
 
-    @staticmethod
-    def of(model: Model, flow: LatentFlow, z: Tensor) -> "Ends":
-        """The ends at the first layer's latents z [B, C, h, w]: the flow integrated backwards, and forwards again."""
-        cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
-        nothing = Condition.nothing(CHUNK, model.channels, model.image_size, z.device)
 
-        def found(z: Tensor, cluster: Tensor) -> tuple[Tensor, ...]:
-            u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
-            noise = flow.carry(u, condition, _TIMES[::-1])
-            return noise, condition, u - flow.carry(noise, condition, _TIMES), cluster
+def ends_at(model: Model, flow: LatentFlow, z: Tensor) -> Ends:
+    """The ends at the first layer's latents z [B, C, h, w]: the flow integrated backwards, and forwards again."""
+    cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
+    nothing = Condition.nothing(CHUNK, model.channels, model.image_size, z.device)
 
-        return Ends(*_computed(model, found, z, cluster))
+    def found(z: Tensor, cluster: Tensor) -> Ends:
+        u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
+        noise = flow.carry(u, condition, _TIMES[::-1])
+        return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)
 
-    def part(self, start: int, stop: int) -> "Ends":
-        """Some of the rows."""
-        every = (self.noise, self.condition, self.missing, self.cluster)
-        return Ends(*(values[start:stop] for values in every))
+    return Ends(*_computed(model, found, z, cluster))
 
 
 @dataclass(frozen=True)
@@ -74,8 +69,8 @@ class NoiseWalk:
     @torch.inference_mode()
     def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
-        both = Ends.of(model, flow, torch.cat([a, b]))
-        first, last = both.part(0, len(a)), both.part(len(a), 2 * len(a))
+        both = ends_at(model, flow, torch.cat([a, b]))
+        first, last = map(Ends._make, zip(*(values.split(len(a)) for values in both), strict=True))
         return NoiseWalk(model, flow, first, last, flow.are_close(first.cluster, last.cluster))
 
     @torch.inference_mode()

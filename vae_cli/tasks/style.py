@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
-from vae_cli.images.colours import parse_color
 from vae_cli.images.pixels import grey_levels
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import Latents
@@ -25,7 +25,7 @@ from vae_cli.tasks.latent_statistics import LatentStatistics, with_statistics
 from vae_cli.tasks.sample import is_learned, label_number
 from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.tiles import Tiles
-from vae_cli.windows.working_scale import Canvas
+from vae_cli.windows.working_scale import ScaledPicture
 
 CHUNK = 16
 """Windows that are computed together."""
@@ -62,13 +62,17 @@ class Styled:
 
 
 class Change(Protocol):
-    """What happens to pictures. `source_of` says what a picture is changed from, its own label or statistics; `places`
-    (id, window) are what its noise depends on."""
+    """What happens to pictures, at the scale of the model's whole pictures (`is_whole`) or at their own.
+
+    `source_of` says what a picture is changed from, its own label or statistics; `places` (id, window) are what its
+    noise depends on.
+    """
 
     @property
     def model(self) -> Model: ...
 
-    def canvas(self, picture: np.ndarray) -> Canvas: ...
+    @property
+    def is_whole(self) -> bool: ...
 
     def source_of(self, tiles: Tiles, label: int | None) -> Any: ...
 
@@ -80,13 +84,13 @@ class _Job:
     """A picture on its way."""
 
     content: Content
-    canvas: Canvas
+    scaled: ScaledPicture
     tiles: Tiles
     source: Any
     differences: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def result(self) -> Styled:
-        difference = self.canvas.in_picture(self.tiles.join(self.differences))
+        difference = self.scaled.in_picture(self.tiles.join(self.differences))
         label = self.source if isinstance(self.source, int) else None
         return Styled((grey_levels(self.content.pixels) + 127.5 * difference).clip(0, 255), label)
 
@@ -96,9 +100,9 @@ def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
 
     def windows() -> Iterator[tuple[_Job, int]]:
         for content in contents:
-            canvas = change.canvas(content.pixels)
-            tiles = Tiles.of(canvas.pixels, change.model.image_size)
-            job = _Job(content, canvas, tiles, change.source_of(tiles, content.label))
+            picture = scaled(change.model, content.pixels, is_whole=change.is_whole)
+            tiles = Tiles.of(picture.pixels, change.model.image_size)
+            job = _Job(content, picture, tiles, change.source_of(tiles, content.label))
             yield from ((job, number) for number in range(len(tiles.corners)))
 
     for job, number, difference in in_chunks(lambda chunk: _differences(change, chunk), windows(), CHUNK):
@@ -120,6 +124,12 @@ def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> Iterator[
     return zip(jobs, numbers, difference.permute(0, 2, 3, 1).cpu().numpy(), strict=True)
 
 
+def scaled(model: Model, picture: np.ndarray, *, is_whole: bool) -> ScaledPicture:
+    """The picture, uint8 or uint16 [H, W, C], at the scale of the model's whole pictures or at its own."""
+    recipe = ImageRecipe.of(model.config.data)
+    return ScaledPicture.at_model_scale(picture, recipe) if is_whole else ScaledPicture.at_own_scale(picture)
+
+
 # ---- to a label
 
 
@@ -132,11 +142,13 @@ class ToLabel:
     picture's own label. The picture itself is never carried through the flow, so nothing of it is lost on the way.
     """
 
+    is_whole = True
     model: Model
+    flow: LatentFlow
     target: int
-    strength: float = LABEL_STRENGTH
-    seed: int = 0
-    steps: int = LABEL_STEPS
+    strength: float
+    seed: int
+    steps: int
 
     @staticmethod
     def of(
@@ -147,16 +159,7 @@ class ToLabel:
             raise ConfigError(f"--to {name}: {model.path} was trained without labels; use --like FILE|DIR")
         if model.flow is None:
             raise ConfigError(f"--to {name}: {model.path} has no latent flow, which is what knows the labels")
-        return ToLabel(model, label_number(model, name, option="--to"), strength, seed, steps)
-
-    @property
-    def flow(self) -> LatentFlow:
-        assert self.model.flow is not None
-        return self.model.flow
-
-    def canvas(self, picture: np.ndarray) -> Canvas:
-        """At the model's scale: a label is about the whole picture."""
-        return _canvas(self.model, picture, is_whole=True)
+        return ToLabel(model, model.flow, label_number(model, name, option="--to"), strength, seed, steps)
 
     def source_of(self, tiles: Tiles, label: int | None) -> int:
         """The picture's own label; where it is not known, the likeliest one other than the target."""
@@ -238,8 +241,8 @@ class LikeLook:
 
     model: Model
     target: LatentStatistics
-    source: LatentStatistics | None = None
-    strength: float = LIKE_STRENGTH
+    source: LatentStatistics | None
+    strength: float
 
     @staticmethod
     def of(
@@ -252,13 +255,14 @@ class LikeLook:
         """like, unlike: pictures uint8 or uint16 [H, W, C]. Raises ValueError where there is none."""
 
         def statistics(pictures: Iterable[np.ndarray]) -> LatentStatistics:
-            canvases = (_canvas(model, picture, is_whole=unlike is not None) for picture in pictures)
-            return LatentStatistics.of(model, (Tiles.of(canvas.pixels, model.image_size) for canvas in canvases))
+            at_scale = (scaled(model, picture, is_whole=unlike is not None).pixels for picture in pictures)
+            return LatentStatistics.of(model, (Tiles.of(pixels, model.image_size) for pixels in at_scale))
 
         return LikeLook(model, statistics(like), None if unlike is None else statistics(unlike), strength)
 
-    def canvas(self, picture: np.ndarray) -> Canvas:
-        return _canvas(self.model, picture, is_whole=self.source is not None)
+    @property
+    def is_whole(self) -> bool:
+        return self.source is not None
 
     def source_of(self, tiles: Tiles, label: int | None) -> LatentStatistics:
         """The statistics that the picture gives up."""
@@ -267,13 +271,5 @@ class LikeLook:
     def changed(
         self, latents: Latents, sources: Sequence[LatentStatistics], places: Sequence[tuple[int, int]]
     ) -> Latents:
-        source, by_place = LatentStatistics.joined(sources), self.source is not None
-        return with_statistics(latents, source, self.target, self.strength, by_place=by_place)
-
-
-def _canvas(model: Model, picture: np.ndarray, *, is_whole: bool) -> Canvas:
-    """At the scale of the model's whole pictures, or at the picture's own."""
-    if not is_whole:
-        return Canvas.at_own_scale(picture)
-    data = model.config.data
-    return Canvas.at_model_scale(picture, model.image_size, data.fit, parse_color(data.background))
+        source = LatentStatistics.joined(sources)
+        return with_statistics(latents, source, self.target, self.strength, by_place=self.is_whole)

@@ -63,6 +63,6 @@ def starts_of(side: int, window: int) -> list[int]:
 
 
 def ramp(side: int) -> np.ndarray:
-    """float32 [side]: how much a window counts along one of its sides; least at its ends, where it sees least."""
+    """float32 [side]: a window's weight along one of its sides; least at its ends, where it has the least context."""
     ends = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)
     return np.minimum(ends / (side * OVERLAP), 1).astype(np.float32)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_cli.images.colours import Colour, luma_of
+from vae_cli.images.colours import luma_of
 from vae_cli.images.pixels import to_unit
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.windows.resample import resized
 
 MAX_ENLARGED_WINDOWS = 16
@@ -14,7 +15,7 @@ huge, 3×4000 pixels 64×85333, and a window of one would look like nothing that
 
 
 @dataclass(frozen=True)
-class Canvas:
+class ScaledPicture:
     """A picture as the model works on it."""
 
     pixels: np.ndarray
@@ -25,36 +26,36 @@ class Canvas:
     """(height, width) of the picture itself."""
 
     @staticmethod
-    def at_own_scale(picture: np.ndarray) -> "Canvas":
+    def at_own_scale(picture: np.ndarray) -> "ScaledPicture":
         """The picture, uint8 or uint16 [H, W, C], pixel by pixel."""
         height, width = picture.shape[:2]
-        return Canvas(_unit(picture), (0, 0, height, width), (height, width))
+        return ScaledPicture(_unit(picture), (0, 0, height, width), (height, width))
 
     @staticmethod
-    def at_model_scale(picture: np.ndarray, window: tuple[int, int], fit: str, colour: Colour) -> "Canvas":
-        """The picture, uint8 or uint16 [H, W, C], at the size at which the model (H, W) has learned whole pictures.
+    def at_model_scale(picture: np.ndarray, recipe: ImageRecipe) -> "ScaledPicture":
+        """The picture, uint8 or uint16 [H, W, C], at the size at which the model has learned whole pictures.
 
-        fit `crop`: large enough to cover a window, with further windows for the rest, but never enlarged beyond
-        MAX_ENLARGED_WINDOWS; `pad`: inside one window, on a ground of that colour; `stretch`: stretched to the window's
-        shape. A picture of a window's size keeps its very pixels.
+        By the recipe's fit, `crop`: large enough to cover a window of the model's size, with further windows for the
+        rest, but never enlarged beyond MAX_ENLARGED_WINDOWS; `pad`: inside one window, on the background; `stretch`:
+        stretched to the window's shape. A picture of a window's size keeps its very pixels.
         """
-        size = (picture.shape[0], picture.shape[1])
+        size, window, fit = (picture.shape[0], picture.shape[1]), recipe.size, recipe.fit
         if size == window or fit == "stretch":
-            return Canvas(resized(_unit(picture), window).clip(-1, 1), (0, 0, *window), size)
+            return ScaledPicture(resized(_unit(picture), window).clip(-1, 1), (0, 0, *window), size)
         scales = [wanted / have for wanted, have in zip(window, size, strict=True)]
         scale = min(max(scales), max(1, MAX_ENLARGED_WINDOWS * min(scales))) if fit == "crop" else min(scales)
         height, width = (max(1, round(side * scale)) for side in size)
         small = resized(_unit(picture), (height, width)).clip(-1, 1)  # cubics overshoot
         if fit == "crop":
-            return Canvas(small, (0, 0, height, width), size)
-        ground = np.array(colour if picture.shape[2] == 3 else [luma_of(colour)], np.float32)
+            return ScaledPicture(small, (0, 0, height, width), size)
+        ground = np.array(recipe.background if recipe.channels == 3 else [luma_of(recipe.background)], np.float32)
         whole = np.broadcast_to(ground / 127.5 - 1, (*window, picture.shape[2])).copy()
         top, left = (window[0] - height) // 2, (window[1] - width) // 2
         whole[top : top + height, left : left + width] = small
-        return Canvas(whole, (top, left, height, width), size)
+        return ScaledPicture(whole, (top, left, height, width), size)
 
     def in_picture(self, change: np.ndarray) -> np.ndarray:
-        """float32 [H, W, C]: a change of the canvas, float32 [h, w, C], at the picture's own size."""
+        """float32 [H, W, C]: a change of `pixels`, float32 [h, w, C], at the picture's own size."""
         top, left, height, width = self.inner
         return resized(change[top : top + height, left : left + width], self.size)
 
