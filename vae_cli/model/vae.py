@@ -36,7 +36,7 @@ class ElboTerms:
 
 @dataclass(frozen=True)
 class Latents:
-    """Images as noise: one tensor a layer, [B, C, H, W], all N(0, I) under the VAE's own prior.
+    """Images as noise: one tensor [B, C, H, W] for each layer, all N(0, I) under the VAE's own prior.
 
     z_l = mean_p(h) + scale_p(h) · noise_l; the first layer's prior is N(0, I), so its noise is z itself.
     """

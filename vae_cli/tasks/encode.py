@@ -96,7 +96,7 @@ def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
 
 
 def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Latents:
-    """Latents for layers of these shapes (C, h, w) from one array a layer, or one that holds all of them flattened.
+    """Latents for layers of these shapes (C, h, w) from one array for each, or one that holds all of them flattened.
 
     An array is [N, C, h, w] or [N, C · h · w], of any type of real numbers. Raises DataError for everything else.
     """
