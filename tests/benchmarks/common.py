@@ -266,11 +266,10 @@ def train(work: Path, name: str, *words: object) -> tuple[Path, dict[str, Any]]:
 
 def load(run: Path, device: str) -> "Model":
     """The model of a run, as the program's own commands load it; files that it caches stay beside the run."""
-    from vae_cli.cli import loading
-    from vae_cli.cli.progress import Messages
+    from vae_cli.jobs.open_model import open_model
 
     os.environ.setdefault("VAE_CACHE", str((run.parent / "cache").resolve()))
-    return loading.load(run, device, Messages(quiet=True))
+    return open_model(run, device)
 
 
 # ---- data

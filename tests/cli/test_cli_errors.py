@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from vae_cli import errors
 from vae_cli.cli.app import app
 from vae_cli.cli.stops import Terminated
+from vae_cli.files import new_pictures
 from vae_cli.printable import shell_quoted
 
 from .conftest import draw
@@ -91,7 +92,7 @@ def test_every_exit_code(monkeypatch, tmp_path: Path, error: BaseException, code
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("vae_cli.dataset.scan.scan", fail)
+    monkeypatch.setattr("vae_cli.jobs.check.scan", fail)
     result = CliRunner().invoke(app, ["check", str(tmp_path), "--json"])
     assert result.exit_code == code
     assert f'"code": {code}' in result.stdout and result.stdout.count("\n") == 1
@@ -174,9 +175,7 @@ def test_a_reader_that_leaves_ends_no_work(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path, monkeypatch) -> None:
-    from vae_cli.cli import output
-
-    save, paths = output.save_picture, []
+    save, paths = new_pictures.save_picture, []
 
     def save_twice(pixels: np.ndarray, path: Path, **options: object) -> None:
         if len(paths) == 2:
@@ -184,7 +183,7 @@ def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path
         save(pixels, path, **options)
         paths.append(str(path))
 
-    monkeypatch.setattr(output, "save_picture", save_twice)
+    monkeypatch.setattr(new_pictures, "save_picture", save_twice)
     outcome = vae("sample", run, "-n", 5, "--out", tmp_path / "samples", "--json")
     assert outcome.code == 130 and outcome.json["error"]["code"] == 130
     assert [entry["output"] for entry in outcome.json["files"]] == paths and len(paths) == 2

@@ -66,8 +66,9 @@ def test_the_shell_completes_commands_and_their_options() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
-    for option in ("--device", "--batch-size", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
+    for option in ("--device", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
         assert option in text, option
+    assert ("--batch-size" in text) == (command not in ("export", "info", "report")), "where images are read or drawn"
     assert ("--overwrite" in text) == (command not in ("check", "info"))
 
 

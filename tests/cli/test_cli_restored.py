@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, own_colours, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError, WriteError
@@ -73,7 +72,7 @@ def writer(gate: threading.Event | None = None, error: Exception | None = None, 
 
 @pytest.fixture
 def results() -> Results:
-    return Results("denoise", Messages(quiet=True), as_json=True)
+    return Results("denoise", quiet=True, as_json=True)
 
 
 def states(results: Results) -> dict[str, str]:
@@ -121,7 +120,7 @@ def test_the_order_is_that_of_the_images(results: Results) -> None:
 
 
 def test_a_remark_counts_images_not_files(capsys: pytest.CaptureFixture) -> None:
-    results = Results("denoise", Messages(), as_json=True)
+    results = Results("denoise", as_json=True)
     with Writers(results) as writers:
         for name in ("a", "a", "b"):
             writers.add(name, Path("x.png"), 1, partial(writer, remark="re-encoded"))

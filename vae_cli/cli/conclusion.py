@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli import advice
 from vae_cli.cli.progress import Messages
-from vae_cli.cli.report import NAME, write_report
 from vae_cli.errors import VaeError
+from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
 
 if TYPE_CHECKING:

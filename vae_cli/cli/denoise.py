@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_cli.cli import loading, options, output
-from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs import outputs
+from vae_cli.jobs.inputs import Input, find_inputs, require_run
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -68,19 +68,19 @@ def denoise(
 
     Example: vae denoise runs/photos night-shots --sigma 25 --out clean
     """
-    results = Results("denoise", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    results = Results("denoise", as_json=json, quiet=quiet, verbose=verbose)
     settings = _Settings(
         _sigma(sigma), samples or 0, seed, solver_steps, file_format(format, out), overwrite, skip_existing
     )
     if solver_steps is not None and not samples:
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
-    loading.require_run(run)
-    folder = out or output.default_folder(inputs[0], "denoise")
-    items = find_inputs(inputs, results, exclude=[folder])
+    require_run(run)
+    folder = out or outputs.default_folder(inputs[0], "denoise")
+    items = find_inputs(inputs, results.take, exclude=[folder])
     refuse_zips(items)
     targets = target_paths(items, out, folder, file_format=settings.format, samples=settings.samples or 1)
-    output.refuse_existing([path for paths in targets for path in paths], overwrite=overwrite or skip_existing)
-    model = loading.load(run, device, results.messages)
+    outputs.refuse_existing([path for paths in targets for path in paths], overwrite=overwrite or skip_existing)
+    model = results.open_model(run, device)
     require_flow(model, run, "removes noise")
     found = _denoise_all(model, list(zip(items, targets, strict=True)), settings, results)
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
@@ -110,7 +110,7 @@ def _denoise_all(
     sigmas: dict[str, float] = {}
     with results.messages.progress("denoise", len(jobs), "images") as progress, Writers(results) as writers:
         for item, targets in jobs:
-            if settings.skip_existing and all(output.is_there(path) for path in targets):
+            if settings.skip_existing and all(outputs.is_there(path) for path in targets):
                 for target in targets:
                     writers.present(item.name, target)
             else:
@@ -142,7 +142,7 @@ def _denoise(model: "Model", item: Input, targets: tuple[Path, ...], settings: _
     pictures = task(model, image, sigma=sigma, image_id=item.ref.id, seed=settings.seed, samples=settings.samples,
                     solver_steps=settings.solver_steps)  # fmt: skip
     for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
-        if settings.skip_existing and output.is_there(target):
+        if settings.skip_existing and outputs.is_there(target):
             writers.present(item.name, target)
             continue
         clean = with_changes(marked(original, settings.seed), image, picture, background)

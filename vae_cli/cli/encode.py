@@ -1,23 +1,15 @@
 """`vae encode`: latents of images, for other tools and for `vae sample --latents`."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vae_cli.cli import latent_files, loading, options, output
-from vae_cli.cli.inputs import Input, decoded, find_inputs
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError
+from vae_cli.jobs import encode as job
+from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vae_cli.checkpoint import Model
-    from vae_cli.tasks.encode import Encoded
 
 
 def encode(
@@ -52,61 +44,9 @@ def encode(
 
     Example: vae encode runs/photos new-photos --out latents.npz
     """
-    results = Results("encode", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    loading.require_run(run)
-    path = _target(out, inputs[0])
-    items = find_inputs(inputs, results, exclude=[pictures] if pictures else [], labels="auto")
-    output.refuse_existing([path], overwrite=overwrite)
-    model = loading.load(run, device, results.messages)
-    from vae_cli.drawing import previews
-
-    drawn = [pictures / f"{name}.png" for name in previews.names_of_latents(model)] if pictures else []
-    output.refuse_existing(drawn, overwrite=overwrite)
-    found = list(results.messages.track(_encoded(model, items, results), "encode", len(items)))
-    if found:
-        _write(model, found, path, drawn, results)
-    results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(path)} --out grid.png")
-
-
-def _target(out: Path | None, first_input: Path) -> Path:
-    """Where the latents go. Raises ConfigError for other kinds of files."""
-    if out is None:
-        folder = output.default_folder(first_input, "encode")
-        return folder.with_name(f"{folder.name}.npz")
-    if out.suffix.lower() not in latent_files.WRITTEN_SUFFIXES:
-        raise ConfigError(f"--out {out}: give a file that ends in {' or '.join(latent_files.WRITTEN_SUFFIXES)}")
-    return out
-
-
-def _encoded(model: "Model", items: list[Input], results: Results) -> "Iterator[tuple[Input, Encoded]]":
-    """Each usable input with its posterior."""
-    from vae_cli.tasks.encode import encode as task
-
-    used: list[Input] = []
-
-    def pixels_of_inputs() -> "Iterator[np.ndarray]":
-        for item, pixels in decoded(items, model.config.data, results):
-            used.append(item)
-            yield pixels
-
-    for number, posterior in enumerate(task(model, pixels_of_inputs())):
-        yield used[number], posterior
-
-
-def _write(
-    model: "Model", found: "list[tuple[Input, Encoded]]", path: Path, drawn: list[Path], results: Results
-) -> None:
-    """The file of latents, and the pictures at the paths `drawn`."""
-    from vae_cli.tasks.encode import stacked
-
-    encoded = stacked([posterior for _, posterior in found])
-    names, labels = [item.name for item, _ in found], [item.ref.label or "" for item, _ in found]
-    latent_files.write(path, encoded, names, labels)
-    results.gathered(names, path)
-    if drawn:
-        from vae_cli.drawing import previews
-
-        pictures = previews.latents(model, encoded, labels)
-        for target in drawn:
-            output.save_picture(pictures[target.stem], target)
-            results.written(None, target)
+    results = Results("encode", as_json=json, quiet=quiet, verbose=verbose)
+    require_run(run)
+    plan = job.plan_encode(inputs, results.take, out=out, pictures=pictures, overwrite=overwrite)
+    model = results.open_model(run, device)
+    results.show(job.encode(model, plan, batch_size=batch_size))
+    results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(plan.path)} --out grid.png")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vae_cli.cli import label_figures, loading, options
+from vae_cli.cli import label_figures, options
 from vae_cli.cli.advice import few_active_line
 from vae_cli.cli.evaluate_holes import Family, check_sheet, measure_holes
-from vae_cli.cli.inputs import require, scan_as_trained
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import require_flow
-from vae_cli.cli.results import PARTLY_DONE, file_entry, print_json, say
+from vae_cli.cli.results import PARTLY_DONE, Results, file_entry, print_json, say
 from vae_cli.errors import ConfigError, VaeError
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import require, require_run, scan_as_trained
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -116,14 +117,15 @@ def evaluate(
 
     Example: vae evaluate runs/photos new-photos --json
     """
-    messages = Messages(quiet=quiet, verbose=verbose)
+    results = Results("evaluate", quiet=quiet, verbose=verbose)
+    messages = results.messages
     check_sheet(sheet, holes, overwrite=overwrite)
-    loading.require_run(run)
+    require_run(run)
     if data is not None:
         require(data)
     if feature_weights not in (None, AUTO):
         require(Path(feature_weights), f"no such file for --feature-weights; or `{AUTO}` to train a classifier")
-    model = loading.load(run, device, messages)
+    model = results.open_model(run, device)
     if holes is not None:
         require_flow(model, run, "fills holes")
     own = _own_images(
@@ -137,8 +139,8 @@ def evaluate(
     facts = label_figures.with_accuracies(facts, compared.pop("accuracies", {}))
     bad = images.skipped if data is not None else ()
     if json:
-        files = [file_entry(skipped.id, "failed", reason=skipped.reason) for skipped in bad]
-        files += [file_entry(None, "ok", output=sheet)] if sheet else []
+        files = [file_entry(FileDone(skipped.id, "failed", reason=skipped.reason)) for skipped in bad]
+        files += [file_entry(FileDone(None, "ok", sheet))] if sheet else []
         print_json("evaluate", "partial" if bad else "ok", **facts, **compared, files=files)
     else:
         _print_figures(facts, compared)

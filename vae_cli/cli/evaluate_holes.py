@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vae_cli.cli import output
 from vae_cli.cli.progress import Messages
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import IMAGE_SUFFIXES
+from vae_cli.jobs import outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ def check_sheet(sheet: Path | None, family: str | None, *, overwrite: bool) -> N
         raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")
     if sheet.suffix.lower() not in IMAGE_SUFFIXES:
         raise ConfigError(f"--sheet {sheet}: is a picture; end it with .png")
-    output.refuse_existing([sheet], overwrite=overwrite)
+    outputs.refuse_existing([sheet], overwrite=overwrite)
 
 
 def measure_holes(
@@ -36,6 +36,8 @@ def measure_holes(
     """`inpaint` of the JSON object; writes the contact sheet where one is wanted."""
     import numpy as np
 
+    from vae_cli.drawing.grids import grid
+    from vae_cli.files.new_pictures import save_picture
     from vae_cli.tasks.evaluate_holes import NUM_FILLS, HoleMeter, draw_holes, fill_holes
 
     num = len(images.pixels)
@@ -50,7 +52,7 @@ def measure_holes(
                 rows += _row(filled)
             progress.advance(NUM_FILLS)
     if sheet is not None:
-        output.save_picture(output.grid(rows, num_columns=4), sheet, seed=seed)
+        save_picture(grid(rows, num_columns=4), sheet, seed=seed)
     return {"family": family, **meter.figures()}
 
 

@@ -5,13 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from vae_cli.cli import loading, options, output
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import printable, shell_quoted
-
-ONNX, SAFETENSORS = ".onnx", ".safetensors"
 
 
 def export(
@@ -26,7 +25,6 @@ def export(
                      show_default=False),
     ] = None,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -42,57 +40,18 @@ def export(
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
-    results = Results("export", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    loading.require_run(run)
-    loading.require_device(device)
-    path = _target(out, run, part)
-    output.refuse_existing([path], overwrite=overwrite)
+    results = Results("export", as_json=json, quiet=quiet, verbose=verbose)
+    require_run(run)
+    from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
+
+    path = export_path(out, run, part)
+    refuse_existing([path], overwrite=overwrite)
     if path.suffix.lower() == SAFETENSORS:
-        source = _write_whole(run, path)
-        results.written(str(source), path)
+        results.take(FileDone(str(export_whole(run, path)), "ok", path))
         results.finish(f"vae info {shell_quoted(path)}")
         return
-    from vae_cli.atomic import write_atomically
-    from vae_cli.checkpoint import load_model
-    from vae_cli.runtime import make_runtime, pick_device
-    from vae_cli.tasks.export import to_onnx
-
-    # on the CPU always: the graph is the same whatever the device
-    model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
-    write_atomically(path, to_onnx(model, part or "decoder"))
-    results.written(str(model.path), path)
-    results.messages.note(_how_to_run(path, part or "decoder"))
-    results.finish(f"vae export {shell_quoted(run)} --part {'decoder' if part == 'encoder' else 'encoder'}")
-
-
-def _target(out: Path | None, run: Path, part: str | None) -> Path:
-    """The file to write. Raises ConfigError for other kinds of files, and for a part of a whole."""
-    folder = output.run_folder(run)
-    name = f"{part}{ONNX}" if part else f"{folder.resolve().name}{SAFETENSORS}"
-    if out is None or (not out.suffix or out.is_dir()):
-        return (out or folder) / name
-    if out.suffix.lower() not in (ONNX, SAFETENSORS):
-        raise ConfigError(f"--out {out}: give a file that ends in {ONNX} or {SAFETENSORS}, or a folder")
-    if part and out.suffix.lower() == SAFETENSORS:
-        raise ConfigError(
-            f"--part {part}: a {SAFETENSORS} file holds the whole model; leave --part out, or name {ONNX}"
-        )
-    return out
-
-
-def _write_whole(run: Path, path: Path) -> Path:
-    """Copies the weights that RUN stands for, proved whole; returns where they lay.
-
-    Raises CheckpointError, WriteError.
-    """
-    from vae_cli.atomic import write_atomically
-    from vae_cli.checkpoint import read_weights, resolve_run, weights_file
-
-    source = resolve_run(run)
-    write_atomically(path, weights_file(*read_weights(source)))
-    return source
-
-
-def _how_to_run(path: Path, part: str) -> str:
+    results.take(FileDone(str(export_part(run, path, part or "decoder")), "ok", path))
     given = "images" if part == "encoder" else "latents"
-    return f'in Python: onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
+    python = f'onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
+    results.messages.note(f"in Python: {python}")
+    results.finish(f"vae export {shell_quoted(run)} --part {'decoder' if part == 'encoder' else 'encoder'}")

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_cli.cli import output
 from vae_cli.cli.holes import MUCH_DAMAGE, NOTHING_FOUND, MaskSource, found_hole, num_undamaged
-from vae_cli.cli.inputs import Input, find_inputs
 from vae_cli.cli.restored import refuse_zips
 from vae_cli.cli.results import Results
 from vae_cli.errors import DataError
+from vae_cli.jobs import outputs
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import Input, find_inputs
 from vae_cli.printable import printable, shell_quoted
 
 
@@ -23,17 +24,17 @@ def write_masks(
     skip_existing: bool,
 ) -> None:
     """PNGs, white = hole, with the names of their images; none for an image without damage. Raises ConfigError."""
-    folder = out or output.default_folder(inputs[0], "masks")
-    items = find_inputs(inputs, results, exclude=[folder])
+    folder = out or outputs.default_folder(inputs[0], "masks")
+    items = find_inputs(inputs, results.take, exclude=[folder])
     refuse_zips(items)
-    names = output.picture_names([item.relative for item in items])  # as masks are paired
-    targets = output.result_paths(out, folder, names) if names else []
-    output.refuse_existing(targets, overwrite=overwrite or skip_existing)
+    names = outputs.picture_names([item.relative for item in items])  # as masks are paired
+    targets = outputs.result_paths(out, folder, names) if names else []
+    outputs.refuse_existing(targets, overwrite=overwrite or skip_existing)
     covers: list[float] = []
     with results.messages.progress("masks", len(items), "images") as progress:
         for item, target in zip(items, targets, strict=True):
-            if skip_existing and output.is_there(target):
-                results.present(item.name, target)
+            if skip_existing and outputs.is_there(target):
+                results.take(FileDone(item.name, "skipped", target, "exists"))
             else:
                 covers += _written(item, target, source, results)
             progress.advance(1)
@@ -52,16 +53,18 @@ def _written(item: Input, target: Path, source: MaskSource, results: Results) ->
     """The share of the image that its mask covers, if it has got one."""
     import numpy as np
 
+    from vae_cli.files.new_pictures import save_picture
+
     try:
         hole = found_hole(item, dilate_pixels=source.dilate_pixels)
     except DataError as error:
-        results.failed(item.name, str(error))
+        results.take(FileDone(item.name, "failed", reason=str(error)))
         return []
     if not hole.any():
-        results.unneeded(item.name, NOTHING_FOUND)
+        results.take(FileDone(item.name, "skipped", reason=NOTHING_FOUND))
         return []
-    output.save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
-    results.written(item.name, target)
+    save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
+    results.take(FileDone(item.name, "ok", target))
     cover = float(hole.mean())
     results.messages.detail(f"{printable(item.name)}: mask covers {cover:.2%}")
     if cover > MUCH_DAMAGE:

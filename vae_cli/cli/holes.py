@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_cli.cli.inputs import Input, require
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import Input, require
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
@@ -148,3 +149,14 @@ def found_hole(item: Input, *, dilate_pixels: int, most: float = 1.0) -> "np.nda
 def num_undamaged(results: Results) -> int:
     """Images in which nothing was found."""
     return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)
+
+
+def without_mask(damaged: Damaged, *, is_allowed: bool) -> FileDone:
+    """An image left out; unless the user allowed that, the exit code says so."""
+    return FileDone(damaged.item.name, "skipped", reason=damaged.problem, is_lacking=not is_allowed, is_settled=False)
+
+
+def num_without_mask(results: Results) -> int:
+    """Images that were left out for want of a mask."""
+    return sum(entry["status"] == "skipped" and not entry["output"] and entry["reason"] != NOTHING_FOUND
+               for entry in results.files)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vae_cli.cli import loading, options, output
+from vae_cli.cli import options
 from vae_cli.cli.found_masks import write_masks
 from vae_cli.cli.holes import (
     NOTHING_FOUND,
@@ -17,15 +17,19 @@ from vae_cli.cli.holes import (
     Damaged,
     MaskSource,
     num_undamaged,
+    num_without_mask,
     pair,
     read_hole_of,
+    without_mask,
 )
 from vae_cli.cli.inpaint_sheet import check_sheet, write_sheet
-from vae_cli.cli.inputs import find_inputs
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.restored import Writers, file_format, marked, own_colours, refuse_zips, require_flow, target_paths
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs import outputs
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import find_inputs, require_run
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -114,7 +118,7 @@ def inpaint(
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
-    results = Results("inpaint", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    results = Results("inpaint", as_json=json, quiet=quiet, verbose=verbose)
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
     settings = _Settings(
         masks, file_format(format, out), feather, samples, seed, solver_steps, method, overwrite, skip_existing
@@ -123,7 +127,7 @@ def inpaint(
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks.check()
     check_sheet(sheet, overwrite=overwrite, goes_on=skip_existing)
-    loading.require_run(run)
+    require_run(run)
     if dry_run and mask_auto:
         write_masks(run, inputs, out, masks, results, overwrite=overwrite, skip_existing=skip_existing)
         return
@@ -131,13 +135,13 @@ def inpaint(
     if dry_run:
         _describe(jobs, settings, results)
         return
-    model = loading.load(run, device, results.messages)
+    model = results.open_model(run, device)
     if method != "classical":
         require_flow(model, run, "fills holes")
     _fill_all(model, jobs, settings, results)
     if sheet is not None:
         write_sheet(sheet, [(job.damaged, job.targets) for job in jobs], masks, results)
-    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{results.num_without_mask} without a mask"
+    without = f"{num_undamaged(results)} without damage" if mask_auto else f"{num_without_mask(results)} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
     others = f"--samples 3 --seed {seed + 1} --out {shell_quoted(_folder(inputs, None))}-{seed + 1}"
     again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {masks.words()} {others}"
@@ -150,26 +154,26 @@ def _plan(
     """What is to be filled and where it goes; images without a mask are recorded. Raises ConfigError."""
     folder = _folder(inputs, out)
     mask_folders = [settings.masks.path] if settings.masks.path else []
-    items = find_inputs(inputs, results, exclude=[folder, *mask_folders])
+    items = find_inputs(inputs, results.take, exclude=[folder, *mask_folders])
     refuse_zips(items)
     paired = list(pair(items, settings.masks))
     for damaged in paired:
         if damaged.is_missing:
-            results.without_mask(damaged.item.name, damaged.problem or "", is_allowed=skip_missing)
+            results.take(without_mask(damaged, is_allowed=skip_missing))
             results.messages.note(f"no mask for {printable(damaged.item.name)}")
         elif damaged.problem:
-            results.failed(damaged.item.name, damaged.problem)
+            results.take(FileDone(damaged.item.name, "failed", reason=damaged.problem))
     usable = [damaged for damaged in paired if damaged.problem is None]
     targets = target_paths(
         [damaged.item for damaged in usable], out, folder, file_format=settings.format, samples=settings.samples
     )
     paths = [path for variants in targets for path in variants]
-    output.refuse_existing(paths, overwrite=settings.overwrite or settings.skip_existing)
+    outputs.refuse_existing(paths, overwrite=settings.overwrite or settings.skip_existing)
     return list(map(_Job, usable, targets))
 
 
 def _folder(inputs: Sequence[Path], out: Path | None) -> Path:
-    return out or output.default_folder(inputs[0], "inpaint")
+    return out or outputs.default_folder(inputs[0], "inpaint")
 
 
 def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
@@ -183,16 +187,16 @@ def _describe(jobs: list[_Job], settings: _Settings, results: Results) -> None:
         try:
             cover = watch.check(read_hole_of(job.damaged, size_of(item.ref.path), settings.masks), item.name)
         except DataError as error:
-            results.failed(item.name, str(error))
+            results.take(FileDone(item.name, "failed", reason=str(error)))
             continue
         covers.append(cover)
-        results.planned(item.name, job.targets[0])
+        results.take(FileDone(item.name, "skipped", job.targets[0], "dry run"))
         if not results.as_json:
             mask = job.damaged.mask
             say(f"{printable(item.name)}  {printable(mask.path) if mask else settings.masks.words()}  {cover:.1%}")
     watch.tell()
     if not results.as_json:
-        say(f"{len(covers)} pairs, {results.num_without_mask} images without a mask, {results.num_failed} failed")
+        say(f"{len(covers)} pairs, {num_without_mask(results)} images without a mask, {results.num_failed} failed")
         if covers:
             say(f"mask cover {min(covers):.1%} to {max(covers):.1%} (white = fill)")
     extremes = [min(covers), max(covers)] if covers else None
@@ -246,7 +250,7 @@ def _fill_all(model: "Model", jobs: list[_Job], settings: _Settings, results: Re
             if fill.number == settings.samples - 1:
                 opened.popleft()
             name, target = current.job.damaged.item.name, current.job.targets[fill.number]
-            if settings.skip_existing and output.is_there(target):
+            if settings.skip_existing and outputs.is_there(target):
                 writers.present(name, target)
             else:
                 save = partial(_save, current, fill, target, settings)
@@ -284,7 +288,7 @@ def _pictures(
     background = parse_color(model.config.data.background)
     for job in jobs:
         item = job.damaged.item
-        if settings.skip_existing and all(output.is_there(path) for path in job.targets):
+        if settings.skip_existing and all(outputs.is_there(path) for path in job.targets):
             for target in job.targets:
                 writers.present(item.name, target)
             leave_out()

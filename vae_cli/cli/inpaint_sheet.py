@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from vae_cli.cli import output
-from vae_cli.cli.holes import Damaged, MaskSource, read_hole_of
+from vae_cli.cli.holes import Damaged, MaskSource, num_without_mask, read_hole_of
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs import outputs
 from vae_cli.printable import printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_sheet(path: Path | None, *, overwrite: bool, goes_on: bool) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--sheet {path}: the sheet is a web page; give it a name such as {path.stem}.html")
     if not (goes_on and path.is_file() and f"<title>{_TITLE}".encode() in path.read_bytes()[:_HEAD_BYTES]):
-        output.refuse_existing([path], overwrite=overwrite)
+        outputs.refuse_existing([path], overwrite=overwrite)
 
 
 def write_sheet(
@@ -40,7 +40,7 @@ def write_sheet(
     from vae_cli.drawing.contact_sheet import contact_sheet
 
     counts = (
-        f"{results.num_written} fills written, {results.num_failed} failed, {results.num_without_mask} without a mask"
+        f"{results.num_written} fills written, {results.num_failed} failed, {num_without_mask(results)} without a mask"
     )
     with writing(path) as file:
         for piece in contact_sheet(f"{_TITLE}: {counts}", _rows(path, jobs, masks, results)):
@@ -78,7 +78,7 @@ def _pictures(page: Path, damaged: Damaged, targets: tuple[Path, ...], masks: Ma
     yield Figure("before", before, _link(page, damaged.item.ref.path))
     yield Figure("hole", with_hole(before, read_hole_of(damaged, original.display_size, masks)))
     for number, target in enumerate(targets, start=1):
-        if output.is_there(target):
+        if outputs.is_there(target):
             after = thumbnail(open_original(target).display_array(3, white))
             yield Figure("after" if len(targets) == 1 else f"fill {number}", after, _link(page, target))
 

@@ -1,24 +1,17 @@
 """`vae interpolate`: walk between images."""
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from vae_cli.cli import loading, options, output
-from vae_cli.cli.inputs import decode_for, require
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError, DataError
+from vae_cli.errors import ConfigError
+from vae_cli.jobs import interpolate as job
+from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.outputs import run_folder
 from vae_cli.printable import shell_quoted
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vae_cli.checkpoint import Model
-
-_STRIP_FRAMES, _ANIMATION_FRAMES = 9, 30
 
 
 def interpolate(
@@ -33,7 +26,7 @@ def interpolate(
         typer.Option(min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30."),
     ] = None,
     mode: Annotated[
-        Literal["slerp", "lerp"],
+        job.Mode,
         typer.Option(help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through "
                      "the latents, smooth even between unlike things."),
     ] = "slerp",
@@ -58,27 +51,14 @@ def interpolate(
 
     Example: vae interpolate runs/photos a.jpg b.jpg --out walk.gif
     """
-    results = Results("interpolate", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    results = Results("interpolate", as_json=json, quiet=quiet, verbose=verbose)
     ends = images or []
-    numbers = _numbers(ends, from_samples)
-    loading.require_run(run)
-    _require_files(ends)
-    kind = _kind(out)
-    steps = steps or (_STRIP_FRAMES if kind == "strip" else _ANIMATION_FRAMES)
-    num_frames = (len(ends or numbers) - 1 + loop) * (steps - 1) + 1
-    folder = output.default_folder(ends[0], "interpolate") if ends else output.run_folder(run) / "interpolate"
-    names = [PurePosixPath(f"{index:06d}.png") for index in range(num_frames if kind == "frames" else 1)]
-    paths = output.result_paths(out, folder, names)
-    output.refuse_existing(paths, overwrite=overwrite)
-    model = loading.load(run, device, results.messages)
-    from vae_cli.tasks import interpolate as task
-
-    latents = task.ends_of_images(model, _decoded(ends, model)) if ends else task.ends_of_samples(model, numbers, seed)
-    walk = task.interpolate(model, latents, steps=steps, mode=mode, loop=loop)
-    frames = results.messages.track(walk, "interpolate", num_frames, "frames")
-    drawn_with = seed if numbers else None
-    _write(frames, paths, kind, fps, drawn_with, results)
-    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", seed=drawn_with)
+    walk = job.Walk(ends, _numbers(ends, from_samples), seed, steps, mode, loop, fps, out)
+    require_run(run)
+    paths = walk.paths(run_folder(run) / "interpolate", overwrite=overwrite)
+    model = results.open_model(run, device)
+    facts = results.show(job.interpolate(model, walk, paths, batch_size=batch_size))
+    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
 
 
 def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
@@ -94,48 +74,3 @@ def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
     return numbers
-
-
-def _require_files(ends: list[Path]) -> None:
-    for path in ends:
-        require(path, "no such file")
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder; name image files to walk between")
-
-
-def _kind(out: Path | None) -> Literal["strip", "animation", "frames"]:
-    if out is None or not output.is_picture(out):
-        return "frames"
-    return "animation" if out.suffix.lower() in output.ANIMATION_SUFFIXES else "strip"
-
-
-def _decoded(ends: list[Path], model: "Model") -> "np.ndarray":
-    """uint8 [M, H, W, C]; one end that cannot be used stops the walk."""
-    import numpy as np
-
-    from vae_cli.images.image_ref import ImageRef
-
-    pixels = []
-    for path in ends:
-        try:
-            pixels.append(decode_for(model.config.data, ImageRef(path.name, path)))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-    return np.stack(pixels)
-
-
-def _write(
-    frames: "Iterator[np.ndarray]", paths: list[Path], kind: str, fps: float, seed: int | None, results: Results
-) -> None:
-    """seed: of ends that were drawn; None for those of images."""
-    if kind == "strip":
-        row = list(frames)
-        output.save_picture(output.grid(row, num_columns=len(row)), paths[0], seed=seed)
-    elif kind == "animation":
-        output.save_animation(frames, paths[0], frames_per_second=fps)
-    else:
-        for path, frame in zip(paths, frames, strict=True):
-            output.save_picture(frame, path, seed=seed)
-            results.written(None, path)
-        return
-    results.written(None, paths[0])

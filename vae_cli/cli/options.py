@@ -8,6 +8,15 @@ import typer
 COMMON = "Common options"
 
 
+def _existing_device(name: str) -> str:
+    """The name of a device that this machine has. Raises ConfigError, also in commands that compute nothing."""
+    if name not in ("auto", "cpu"):  # which torch need not be loaded for
+        from vae_cli.runtime import pick_device
+
+        pick_device(name)
+    return name
+
+
 Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False),
@@ -26,28 +35,17 @@ SolverSteps = Annotated[
 
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="NAME", rich_help_panel=COMMON, help="auto, cpu, cuda, cuda:N or mps."),
-]
+    typer.Option("--device", metavar="NAME", rich_help_panel=COMMON, help="auto, cpu, cuda, cuda:N or mps.",
+                 callback=_existing_device),
+]  # fmt: skip
 BatchSize = Annotated[
     int,
-    typer.Option(
-        "--batch-size",
-        min=1,
-        metavar="N",
-        rich_help_panel=COMMON,
-        help="Images computed at once by train; changes no result elsewhere.",
-    ),
-]
+    typer.Option("--batch-size", min=1, metavar="N", rich_help_panel=COMMON,
+                 help="Images read or drawn at a time; changes memory and speed, never a result."),
+]  # fmt: skip
 Seed = Annotated[
     int,
-    typer.Option(
-        "--seed",
-        min=0,
-        max=2**63 - 1,
-        metavar="N",
-        rich_help_panel=COMMON,
-        help="Same seed, same result.",
-    ),
+    typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", rich_help_panel=COMMON, help="Same seed, same result."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", rich_help_panel=COMMON, help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print one JSON object on stdout.")]

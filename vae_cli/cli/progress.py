@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 5.0
 Item = TypeVar("Item")
 
 
-class Progress(Protocol):
+class Bar(Protocol):
     """Counts finished work."""
 
     def advance(self, count: int = 1) -> None:
@@ -73,7 +73,7 @@ class Messages:
                 progress.advance()
 
     @contextlib.contextmanager
-    def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Progress]:
+    def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Bar]:
         """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
         if self.quiet:
             yield _Lines(what, total, unit, silent=True)
@@ -142,7 +142,7 @@ class _Lines:
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
+def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
     """A bar with rate and time left; it goes when the work is done."""
     from rich import progress
     from rich.console import Console
@@ -152,7 +152,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
         def render(self, task: progress.Task) -> Text:
             return Text(_rate(task.completed / task.elapsed, unit) if task.completed and task.elapsed else "")
 
-    class Bar:
+    class RichBar:
         def advance(self, count: int = 1) -> None:
             rich.advance(task, count)
 
@@ -169,7 +169,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Progress]:
     # what goes to a pipe must not be led to the terminal
     with progress.Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as rich:
         task = rich.add_task(what, total=total)
-        yield Bar()
+        yield RichBar()
 
 
 def _rate(per_second: float, unit: str) -> str:

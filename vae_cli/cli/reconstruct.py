@@ -1,21 +1,14 @@
 """`vae reconstruct`: encode and decode images."""
 
-from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vae_cli.cli import loading, options, output
-from vae_cli.cli.inputs import Input, decoded, find_inputs
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.results import Results
+from vae_cli.jobs import reconstruct as job
+from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vae_cli.checkpoint import Model
 
 
 def reconstruct(
@@ -42,35 +35,9 @@ def reconstruct(
 
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
-    results = Results("reconstruct", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    loading.require_run(run)
-    folder = out or output.default_folder(inputs[0], "reconstruct")
-    items = find_inputs(inputs, results, exclude=[folder])
-    paths = output.result_paths(out, folder, output.picture_names([item.relative for item in items]))
-    output.refuse_existing(paths, overwrite=overwrite)
-    model = loading.load(run, device, results.messages)
-    targets = dict(zip((item.relative for item in items), paths, strict=True))
-    pairs = _reconstructed(model, items, results, draw=draw, seed=seed)
-    for item, pixels, rebuilt in results.messages.track(pairs, "reconstruct", len(items)):
-        picture = output.grid([pixels, rebuilt], num_columns=2) if compare else rebuilt
-        output.save_picture(picture, targets[item.relative], seed=seed if draw else None)
-        results.written(item.name, targets[item.relative])
+    results = Results("reconstruct", as_json=json, quiet=quiet, verbose=verbose)
+    require_run(run)
+    plan = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
+    model = results.open_model(run, device)
+    results.show(job.reconstruct(model, plan, compare=compare, draw=draw, seed=seed, batch_size=batch_size))
     results.finish(f"vae evaluate {shell_quoted(run)} {shell_quoted(inputs[0])}")
-
-
-def _reconstructed(
-    model: "Model", items: list[Input], results: Results, *, draw: bool, seed: int
-) -> "Iterator[tuple[Input, np.ndarray, np.ndarray]]":
-    """Each usable input, its pixels and its reconstruction, both uint8 [H, W, C] at model size."""
-    from vae_cli.tasks import reconstruct as task
-
-    waiting: deque[tuple[Input, np.ndarray]] = deque()
-
-    def pictures() -> "Iterator[tuple[str, np.ndarray]]":
-        for item, pixels in decoded(items, model.config.data, results):
-            waiting.append((item, pixels))
-            yield item.ref.id, pixels
-
-    means = (pixels for _, pixels in pictures())
-    for rebuilt in task.reconstruct_draws(model, pictures(), seed=seed) if draw else task.reconstruct(model, means):
-        yield *waiting.popleft(), rebuilt

@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from vae_cli import __version__
-from vae_cli.cli import info, loading, options, output
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.outputs import refuse_existing, run_folder
 from vae_cli.printable import shell_quoted
-
-NAME = "report.html"
 
 
 def report(
@@ -24,7 +22,6 @@ def report(
         ),
     ] = None,
     device: options.Device = "auto",
-    batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -40,43 +37,14 @@ def report(
 
     Example: vae report runs/photos --out photos.html
     """
-    results = Results("report", Messages(quiet=quiet, verbose=verbose), as_json=json)
-    loading.require_run(run)
-    loading.require_device(device)
-    folder = output.run_folder(run)
-    path = _target(out, folder)
+    results = Results("report", as_json=json, quiet=quiet, verbose=verbose)
+    require_run(run)
+    from vae_cli.jobs.report import NAME, page_path, write_report
+
+    folder = run_folder(run)
+    path = page_path(out, folder)
     # The run's own page is made anew without asking: nothing in it is the user's.
-    output.refuse_existing([path], overwrite=overwrite or path.resolve() == (folder / NAME).resolve())
+    refuse_existing([path], overwrite=overwrite or path.resolve() == (folder / NAME).resolve())
     write_report(folder, path, run)
-    results.written(str(folder), path)
+    results.take(FileDone(str(folder), "ok", path))
     results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png")
-
-
-def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
-    """The page of a run folder, about the model that `run` names. Raises ConfigError, CheckpointError, WriteError."""
-    from vae_cli.atomic import writing
-    from vae_cli.config import CompleteConfig, from_dict
-    from vae_cli.config_layers import dump_yaml
-    from vae_cli.drawing.run_page import run_page
-    from vae_cli.training.run_folder import is_run
-
-    if not is_run(folder):
-        raise ConfigError(
-            f"{run or folder}: no run folder, which is what a report is about; give the one that train wrote"
-        )
-    facts = info.run_facts(run or folder)
-    config_yaml = dump_yaml(from_dict(facts["config"], CompleteConfig))
-    with writing(path) as file:
-        for piece in run_page(folder, facts, config_yaml, __version__):
-            file.write(piece.encode("utf-8", "backslashreplace"))
-
-
-def _target(out: Path | None, folder: Path) -> Path:
-    """Where the page goes; in a folder it keeps its usual name. Raises ConfigError for other kinds of files."""
-    if out is None:
-        return folder / NAME
-    if out.suffix.lower() in (".html", ".htm"):
-        return out
-    if out.suffix and not out.is_dir():
-        raise ConfigError(f"--out {out}: give a file that ends in .html")
-    return out / NAME

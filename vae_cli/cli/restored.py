@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vae_cli.cli import output
-from vae_cli.cli.inputs import Input
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError, VaeError, WriteError
+from vae_cli.jobs import outputs
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import Input
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def file_format(wanted: str, out: Path | None) -> str:
     name = wanted.lower().lstrip(".")
     if name not in ("keep", *FORMATS):
         raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
-    if out is None or not output.is_picture(out):
+    if out is None or not outputs.is_picture(out):
         return name
     of_out = out.suffix.lower().lstrip(".")
     if name != "keep" and FORMATS[name] != FORMATS[of_out]:
@@ -55,10 +56,10 @@ def target_paths(
     """For each image where its results go: `a.tif`, `a.v2.tif`, `a.v3.tif`. Raises ConfigError."""
     firsts = [item.relative for item in items]
     if file_format != "keep":
-        firsts = output.picture_names(firsts, f".{file_format}")
+        firsts = outputs.picture_names(firsts, f".{file_format}")
     others = range(2, samples + 1)
     names = [[name, *(name.with_suffix(f".v{number}{name.suffix}") for number in others)] for name in firsts]
-    paths = output.result_paths(out, folder, [name for variants in names for name in variants]) if names else []
+    paths = outputs.result_paths(out, folder, [name for variants in names for name in variants]) if names else []
     return [tuple(paths[start : start + samples]) for start in range(0, len(paths), samples)]
 
 
@@ -67,7 +68,7 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
     if model.flow is None:
         from vae_cli.training.budget import vae_steps
 
-        command = f"vae train --out {shell_quoted(output.run_folder(run))} --resume"
+        command = f"vae train --out {shell_quoted(outputs.run_folder(run))} --resume"
         training = model.config.training
         is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
         if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
@@ -173,15 +174,15 @@ class Writers:
 
     def failed(self, name: str, reason: str) -> None:
         """An image that could not be used."""
-        self._queue(_Turn(0, None, partial(self.results.failed, name, reason)))
+        self._queue(_Turn(0, None, partial(self.results.take, FileDone(name, "failed", reason=reason))))
 
     def present(self, name: str, target: Path) -> None:
         """A result that was there already and was to be left alone."""
-        self._queue(_Turn(0, None, partial(self.results.present, name, target)))
+        self._queue(_Turn(0, None, partial(self.results.take, FileDone(name, "skipped", target, "exists"))))
 
     def unneeded(self, name: str, reason: str) -> None:
         """An image that is well as it is."""
-        self._queue(_Turn(0, None, partial(self.results.unneeded, name, reason)))
+        self._queue(_Turn(0, None, partial(self.results.take, FileDone(name, "skipped", reason=reason))))
 
     def remark(self, name: str, text: str) -> None:
         """Something to be said once of all images that it is true of."""
@@ -205,11 +206,11 @@ class Writers:
         except (DataError, WriteError) as error:
             if isinstance(error, WriteError) and not _is_about_name(error):
                 raise
-            self.results.failed(name, str(error))
+            self.results.take(FileDone(name, "failed", reason=str(error)))
             return
         for text in remarks:
             self.remark(name, text)
-        self.results.written(name, target, **facts)
+        self.results.take(FileDone(name, "ok", target, sample=facts.pop("sample", None), facts=facts))
 
     def _queue(self, turn: "_Turn") -> None:
         self._waiting.append(turn)

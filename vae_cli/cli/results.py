@@ -1,17 +1,22 @@
-"""What a command reports: one entry a file, one JSON object, one exit code."""
+"""What a command shows of its job: results on stdout, progress and remarks on stderr, and an exit code."""
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from vae_cli.cli.progress import Messages, silence
+from vae_cli.cli.progress import Bar, Messages, silence
 from vae_cli.errors import DataError
+from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
 from vae_cli.printable import printable
+
+if TYPE_CHECKING:
+    from vae_cli.checkpoint import Model
 
 SCHEMA_VERSION = 1
 PARTLY_DONE = 1
@@ -30,16 +35,14 @@ def say(text: str) -> None:
         silence(sys.stdout)
 
 
-def file_entry(
-    source: str | None,
-    status: str,
-    *,
-    output: Path | None = None,
-    reason: str | None = None,
-    sample: int | None = None,
-) -> dict[str, Any]:
+def file_entry(event: FileDone) -> dict[str, Any]:
     """One entry of `files`."""
-    return {"input": source, "output": output, "status": status, "reason": reason, "sample": sample}
+    reason = event.reason
+    if event.status == "failed" and reason is not None:
+        reason = reason.removeprefix(f"{event.input}: ")  # which stands beside it
+    entry = {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
+             "sample": event.sample}  # fmt: skip
+    return entry | dict(event.facts)
 
 
 def _plain(value: Any) -> Any:
@@ -53,69 +56,88 @@ def _plain(value: Any) -> Any:
 
 
 class Results:
-    """The files of one command: printed as they are written, counted, and turned into an exit code at the end."""
+    """The events of one job: shown as they come, counted, and turned into an exit code at the end."""
 
     latest: "ClassVar[Results | None]" = None
     """Those of the command that is running, so that one that is cut short can still tell what it wrote."""
 
-    def __init__(self, command: str, messages: Messages, *, as_json: bool) -> None:
-        self.command, self.messages, self.as_json = command, messages, as_json
+    def __init__(self, command: str, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.command, self.as_json = command, as_json
+        self.messages = Messages(quiet=quiet, verbose=verbose)
         self.files: list[dict[str, Any]] = []
-        self.num_written = self.num_present = self.num_failed = 0
-        self.num_without_mask = self.num_missing = 0
+        self.facts: dict[str, Any] = {}
+        self.num_written = self.num_failed = self.num_lacking = self.num_settled = 0
+        self._bar: tuple[str, Bar] | None = None
+        self._open_bar = contextlib.ExitStack()
         Results.latest = self
 
-    def written(self, source: str | None, output: Path, sample: int | None = None, **facts: Any) -> None:
-        """A result; the facts go into its entry."""
-        self.num_written += 1
-        self._add(source, output, "ok", None, sample)
-        self.files[-1] |= facts
-        if not self.as_json:
-            say(printable(output))
+    def open_model(self, run: Path, device: str) -> "Model":
+        """The model of RUN, which a note describes. Raises ConfigError, CheckpointError."""
+        from vae_cli.jobs.open_model import description, open_model
 
-    def gathered(self, sources: Sequence[str], output: Path) -> None:
-        """Several inputs became one file; it is printed once."""
-        self.num_written += len(sources)
-        for source in sources:
-            self._add(source, output, "ok", None, None)
-        if not self.as_json:
-            say(printable(output))
+        model = open_model(run, device)
+        self.messages.note(description(model))
+        return model
 
-    def failed(self, source: str | None, reason: str) -> None:
-        """A file that could not be used; the command goes on and ends with exit code 1."""
-        self.num_failed += 1
-        reason = reason.removeprefix(f"{source}: ")  # told beside it
-        self._add(source, None, "failed", reason, None)
-        self.messages.warn(f"{printable(source or '')}: {printable(reason)}")
+    def show(self, events: Iterable[JobEvent]) -> dict[str, Any]:
+        """Takes every event of a job; returns the entries of the JSON object that it finished with."""
+        with self._open_bar:
+            for event in events:
+                self.take(event)
+        self._bar = None
+        return self.facts
 
-    def without_mask(self, source: str, reason: str, *, is_allowed: bool) -> None:
-        """An image left out; unless the user allowed that, the exit code says so."""
-        self.num_without_mask += 1
-        self.num_missing += not is_allowed
-        self._add(source, None, "skipped", reason, None)
+    def take(self, event: JobEvent) -> None:
+        """Shows one event: prints what was written, warns of what failed, moves the bar."""
+        match event:
+            case FileDone():
+                self._take_file(event)
+            case Remark(text, "note"):
+                self.messages.note(text)
+            case Remark(text, "detail"):
+                self.messages.detail(text)
+            case Remark(text, "warning"):
+                self.messages.warn(text)
+            case Remark(text, "status"):
+                self.messages.status(text)
+            case Advanced():
+                self._move_bar(event)
+            case Finished(facts, is_partial):
+                self.facts |= facts
+                self.num_lacking += is_partial
 
-    def planned(self, source: str, output: Path) -> None:
-        """What a dry run would write."""
-        self.num_present += 1
-        self._add(source, output, "skipped", "dry run", None)
+    def _take_file(self, event: FileDone) -> None:
+        entry = file_entry(event)
+        is_news = not self.files or self.files[-1]["output"] != event.output  # several inputs may become one file
+        self.files.append(entry)
+        if event.status == "ok":
+            self.num_written += 1
+            if is_news and not self.as_json:
+                say(printable(event.output or ""))
+        elif event.status == "failed":
+            self.num_failed += 1
+            self.messages.warn(f"{printable(event.input or '')}: {printable(entry['reason'])}")
+        else:
+            self.num_lacking += event.is_lacking
+            self.num_settled += event.is_settled and not event.is_lacking
 
-    def present(self, source: str, output: Path) -> None:
-        """A result that was there already and was to be left alone."""
-        self.num_present += 1
-        self._add(source, output, "skipped", "exists", None)
-
-    def unneeded(self, source: str, reason: str) -> None:
-        """An image that is well as it is: nothing is written for it, and nothing is missing."""
-        self.num_present += 1
-        self._add(source, None, "skipped", reason, None)
+    def _move_bar(self, event: Advanced) -> None:
+        if self._bar is None or self._bar[0] != event.what:
+            self._open_bar.close()
+            progress = self.messages.progress(event.what, event.total, event.unit)
+            self._bar = event.what, self._open_bar.enter_context(progress)
+        self._bar[1].reach(event.done, event.total)
+        if event.is_over:
+            self._open_bar.close()
+            self._bar = None
 
     def finish(self, next_step: str | None = None, **facts: Any) -> None:
         """Prints the JSON object and names the next useful command.
 
         Leaves with 1 when part of the work is missing and 3 when nothing could be used.
         """
-        num_left_out = self.num_failed + self.num_missing
-        failure = self._nothing_done() if num_left_out and not (self.num_written or self.num_present) else None
+        num_left_out = self.num_failed + self.num_lacking
+        failure = self._nothing_done() if num_left_out and not (self.num_written or self.num_settled) else None
         if self.as_json:
             status = "failed" if failure else "partial" if num_left_out else "ok"
             error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
@@ -131,8 +153,3 @@ class Results:
     def _nothing_done(self) -> str:
         bad = [entry for entry in self.files if entry["status"] != "ok"]
         return f"none of {len(bad)} images could be used; the first: {bad[0]['input']}: {bad[0]['reason']}"
-
-    def _add(
-        self, source: str | None, output: Path | None, status: str, reason: str | None, sample: int | None
-    ) -> None:
-        self.files.append(file_entry(source, status, output=output, reason=reason, sample=sample))

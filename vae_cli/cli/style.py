@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_cli.cli import loading, options, output
-from vae_cli.cli.inputs import Input, find_inputs
-from vae_cli.cli.progress import Messages
+from vae_cli.cli import options
 from vae_cli.cli.restored import Writers, file_format, marked, refuse_zips, require_flow, target_paths, with_changes
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs import outputs
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import Input, find_inputs, require_run
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ class _Sheet:
 
     def picture(self) -> "np.ndarray":
         """All rows on white, as large as the largest picture among them; larger ones are made smaller."""
+        from vae_cli.drawing import grids
         from vae_cli.images.recipe import fit_to
 
         cells = [cell for row in self.rows for cell in row]
         size = tuple(min(_SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1))
         fitted = [fit_to(cell, (size[0], size[1]), "pad") for cell in cells]
-        return output.grid(fitted, num_columns=len(self.rows[0]))
+        return grids.grid(fitted, num_columns=len(self.rows[0]))
 
 
 def style(
@@ -127,24 +129,26 @@ def style(
 
     Example: vae style runs/clothes pullovers --to coat --sheet sheet.png
     """
-    results = Results("style", Messages(quiet=quiet, verbose=verbose), as_json=json)
+    results = Results("style", as_json=json, quiet=quiet, verbose=verbose)
     settings = _Settings(
         to, like, unlike, strength, solver_steps, seed, file_format(format, out), overwrite, skip_existing
     )
     settings.check()
-    loading.require_run(run)
-    folder = out or output.default_folder(inputs[0], "style")
+    require_run(run)
+    folder = out or outputs.default_folder(inputs[0], "style")
     looks = [path for path in (like, unlike) if path is not None]
-    items = find_inputs(inputs, results, exclude=[folder, *looks, *([sheet] if sheet else [])])
+    items = find_inputs(inputs, results.take, exclude=[folder, *looks, *([sheet] if sheet else [])])
     refuse_zips(items)
     targets = [paths[0] for paths in target_paths(items, out, folder, file_format=settings.format, samples=1)]
     _refuse(targets, sheet, settings)
-    model = loading.load(run, device, results.messages)
+    model = results.open_model(run, device)
     pages = _Sheet() if sheet is not None else None
     change, strength = _change(model, run, settings, results, pages)
     labels = _restyle_all(change, list(zip(items, targets, strict=True)), settings, results, pages)
     if sheet is not None and pages is not None and pages.rows:
-        output.save_picture(pages.picture(), sheet, seed=seed)
+        from vae_cli.files.new_pictures import save_picture
+
+        save_picture(pages.picture(), sheet, seed=seed)
         results.messages.note(f"{printable(sheet)}: {len(pages.rows)} images")
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
     again = (
@@ -162,11 +166,11 @@ def _other(strength: float) -> float:
 
 def _refuse(targets: Sequence[Path], sheet: Path | None, settings: _Settings) -> None:
     """Raises ConfigError when a result is there already, or a sheet has no image's name."""
-    if sheet is not None and not output.is_picture(sheet):
+    if sheet is not None and not outputs.is_picture(sheet):
         raise ConfigError(f"--sheet {sheet}: give a file name with the suffix of an image, such as sheet.png")
-    output.refuse_existing([*targets, *([sheet] if sheet else [])], overwrite=True)  # none twice, none a folder
+    outputs.refuse_existing([*targets, *([sheet] if sheet else [])], overwrite=True)  # none twice, none a folder
     new = [] if settings.skip_existing else targets
-    output.refuse_existing([*new, *([sheet] if sheet else [])], overwrite=settings.overwrite)
+    outputs.refuse_existing([*new, *([sheet] if sheet else [])], overwrite=settings.overwrite)
 
 
 def _change(
@@ -193,7 +197,7 @@ def _pictures(model: "Model", path: Path, results: Results, sheet: _Sheet | None
 
     Raises DataError where there is none.
     """
-    items = find_inputs([path], results)
+    items = find_inputs([path], results.take)
     refuse_zips(items)
     count, num_used = min(len(items), _MAX_LIKE), 0
     if len(items) > count:
@@ -203,7 +207,7 @@ def _pictures(model: "Model", path: Path, results: Results, sheet: _Sheet | None
         try:
             _, picture = _opened(model, item)
         except DataError as error:
-            results.failed(item.name, str(error))
+            results.take(FileDone(item.name, "failed", reason=str(error)))
             continue
         num_used += 1
         if sheet is not None and len(sheet.styles) < _SHEET_ROWS:
@@ -284,7 +288,7 @@ def _contents(
     from vae_cli.tasks.style import Content
 
     for item, target in jobs:
-        if settings.skip_existing and output.is_there(target):
+        if settings.skip_existing and outputs.is_there(target):
             writers.present(item.name, target)
             continue
         try:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.inputs import require
 from vae_cli.cli.progress import Messages
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.inputs import require
 
 if TYPE_CHECKING:
     from vae_cli.config import Layer

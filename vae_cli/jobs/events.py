@@ -1,6 +1,6 @@
-"""What a job tells whoever follows it: what became of each file, remarks, how far it is, and its figures at the end."""
+"""What a job reports: what became of each file, remarks, how far it is, and its figures at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,26 +20,31 @@ class FileDone:
     """The number of the result, where a file has several."""
     is_lacking: bool = False
     """A skipped file that the user did not allow to be skipped: the job is only partly done."""
+    is_settled: bool = True
+    """A skipped file that needs nothing more: its result exists already, or it is well as it is."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further entries of the file's JSON object."""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be said while the job goes on."""
+    """Something to be said while the job goes on. A status replaces the status before it."""
 
     text: str
-    kind: Literal["note", "detail", "warning"] = "note"
+    kind: Literal["note", "detail", "warning", "status"] = "note"
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """How far a part of the job is; `total` may still change."""
+    """How far a part of the job is; `total` may still change. A part begins with nothing done."""
 
     what: str
     done: int
     total: int
     unit: str = "images"
+    is_over: bool = False
+    """This was the last of the part, even where less is done than there was to do. A part also ends with the job, and
+    where another one begins."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Finished:
     """The last event of a job: its own entries of the JSON object."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
+    is_partial: bool = False
+    """Something is missing that no file tells of."""
 
 
 JobEvent = FileDone | Remark | Advanced | Finished
+
+Report = Callable[[JobEvent], object]
+"""Takes the events of what is no iterator itself, such as a plan."""

@@ -1,10 +1,9 @@
-"""Where results go, and writing them: never over a file that exists, never half."""
+"""Where results go: the paths that a job will write, and never over a file that exists."""
 
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
@@ -87,24 +86,3 @@ def _repeated(paths: Sequence[Path] | Sequence[PurePosixPath]) -> set[str]:
     for key in map(key_of, paths):
         (repeated if key in seen else seen).add(key)
     return repeated
-
-
-ANIMATION_SUFFIXES = frozenset((".gif", ".webp"))
-
-
-def grid(*args: Any, **settings: Any) -> Any:
-    from vae_cli.drawing import grids
-
-    return grids.grid(*args, **settings)
-
-
-def save_picture(*args: Any, **settings: Any) -> None:
-    from vae_cli.files import new_pictures
-
-    new_pictures.save_picture(*args, **settings)
-
-
-def save_animation(*args: Any, **settings: Any) -> None:
-    from vae_cli.files import new_pictures
-
-    new_pictures.save_animation(*args, **settings)

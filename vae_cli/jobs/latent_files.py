@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vae_cli.cli.inputs import require
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs.inputs import require
 
 if TYPE_CHECKING:
     import numpy as np

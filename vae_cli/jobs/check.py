@@ -1,0 +1,47 @@
+"""What is in a folder of images, before anything is trained on it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from vae_cli.dataset.ordered_threads import ordered_map
+from vae_cli.dataset.scan import scan
+from vae_cli.errors import DataError
+from vae_cli.images.decode import open_image, probe
+from vae_cli.images.image_ref import ImageRef
+from vae_cli.jobs.events import Advanced, Finished, JobEvent
+from vae_cli.jobs.inputs import batches
+
+
+def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator[JobEvent]:
+    """Decodes every image of DATA once, `batch_size` at a time on all cores. labels: as for `scan`.
+
+    The facts at the end: how many images have which `sizes` (`HxW` as displayed), `modes` and `labels`, each a Counter,
+    and `bad`, the reason by id of what cannot be used. Raises ConfigError, DataError when there are no images.
+    """
+    found = scan(data, labels=labels)
+    sizes, modes, by_label = Counter[str](), Counter[str](), Counter[str]()
+    bad = {skipped.id: skipped.reason for skipped in found.skipped}
+    outcomes = chain.from_iterable(
+        ordered_map(_mode_and_size, batch, os.cpu_count() or 1) for batch in batches(found.images, batch_size)
+    )
+    yield Advanced("check", 0, len(found.images))
+    for number, (ref, outcome) in enumerate(zip(found.images, outcomes, strict=True), start=1):
+        if isinstance(outcome, DataError):
+            bad[ref.id] = str(outcome)
+        else:
+            mode, (height, width) = outcome
+            sizes[f"{height}x{width}"] += 1
+            modes[mode] += 1
+            by_label.update([ref.label] if ref.label is not None else [])
+        yield Advanced("check", number, len(found.images))
+    yield Finished({"sizes": sizes, "modes": modes, "labels": by_label, "bad": bad})
+
+
+def _mode_and_size(ref: ImageRef) -> tuple[str, tuple[int, int]]:
+    """Pillow's mode and (H, W) of an image that can be decoded. Raises DataError."""
+    facts = probe(ref)
+    open_image(ref)
+    return facts

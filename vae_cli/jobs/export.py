@@ -1,0 +1,48 @@
+"""A model as one file, for other programs or other machines."""
+
+from pathlib import Path
+
+from vae_cli.atomic import write_atomically
+from vae_cli.checkpoint import load_model, read_weights, resolve_run, weights_file
+from vae_cli.errors import ConfigError
+from vae_cli.jobs.outputs import run_folder
+from vae_cli.runtime import make_runtime, pick_device
+from vae_cli.tasks.export import Part, to_onnx
+
+ONNX, SAFETENSORS = ".onnx", ".safetensors"
+
+
+def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
+    """The file to write; its suffix says what it holds. Raises ConfigError for other kinds, and a part of a whole."""
+    folder = run_folder(run)
+    name = f"{part}{ONNX}" if part else f"{folder.resolve().name}{SAFETENSORS}"
+    if out is None or (not out.suffix or out.is_dir()):
+        return (out or folder) / name
+    if out.suffix.lower() not in (ONNX, SAFETENSORS):
+        raise ConfigError(f"--out {out}: give a file that ends in {ONNX} or {SAFETENSORS}, or a folder")
+    if part and out.suffix.lower() == SAFETENSORS:
+        raise ConfigError(
+            f"--part {part}: a {SAFETENSORS} file holds the whole model; leave --part out, or name {ONNX}"
+        )
+    return out
+
+
+def export_whole(run: Path, path: Path) -> Path:
+    """Copies the weights that RUN stands for, proved whole; returns where they lay.
+
+    Raises CheckpointError, WriteError.
+    """
+    source = resolve_run(run)
+    write_atomically(path, weights_file(*read_weights(source)))
+    return source
+
+
+def export_part(run: Path, path: Path, part: Part) -> Path:
+    """Writes a part of the model as ONNX, float32; returns where the model lay.
+
+    Raises ConfigError without the packages of the [onnx] extra, CheckpointError, WriteError.
+    """
+    # on the CPU always: the graph is the same whatever the device
+    model = load_model(run, make_runtime(pick_device("cpu"), "float32"))
+    write_atomically(path, to_onnx(model, part))
+    return model.path

@@ -1,0 +1,82 @@
+"""The facts about a run, and about this machine."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae_cli import __version__
+from vae_cli.checkpoint import FORMAT_VERSION, outline, resolve_run
+from vae_cli.runtime import pick_device, pick_dtype
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    """From the header of the weights; the modules are built without memory, to count and measure them.
+
+    Raises ConfigError for a path that does not exist, CheckpointError for a damaged run.
+    """
+    model = outline(resolve_run(run))
+    facts = model.facts
+    return {
+        "path": str(model.path),
+        "format_version": FORMAT_VERSION,
+        "step": facts.step,
+        "phase": facts.phase,
+        "has_flow": model.flow is not None,
+        "image_size": list(model.image_size),
+        "channels": model.channels,
+        "labels": list(facts.label_names),
+        "label_images": dict(zip(facts.label_names, facts.label_images, strict=False)) or None,
+        "unlabelled_images": facts.label_images[-1],
+        "parameters": model.num_parameters,
+        "latent_shapes": [list(shape) for shape in model.vae.latent_shapes],
+        "config": facts.config.as_dict(),
+    }
+
+
+def machine_facts(device: str = "auto") -> dict[str, Any]:
+    """Versions, devices and memory, and the precision that would be chosen on the device. Raises ConfigError."""
+    chosen = pick_device(device)
+    return {
+        "versions": {"vae-cli": __version__, "python": platform.python_version(), **_package_versions()},
+        "platform": platform.platform(),
+        "devices": _devices(),
+        "device": str(chosen),
+        "precision": str(pick_dtype(chosen)).removeprefix("torch."),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+    }
+
+
+def _package_versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _devices() -> list[dict[str, Any]]:
+    devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = properties.total_memory
+        devices.append({"name": f"cuda:{index}", "description": properties.name, "memory_bytes": memory})
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "description": "Apple GPU"})
+    return devices
+
+
+def _memory_bytes() -> int | None:
+    """This machine's main memory; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,112 @@
+"""The user's images: INPUT files and folders become a list, and files become arrays a batch at a time."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+from vae_cli.dataset.ordered_threads import ordered_map
+from vae_cli.dataset.scan import Scan, scan
+from vae_cli.errors import ConfigError, DataError
+from vae_cli.images.image_ref import ImageRef
+from vae_cli.jobs.events import FileDone, JobEvent, Report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vae_cli.checkpoint import Model
+    from vae_cli.images.recipe import ImageRecipe
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image of the user's."""
+
+    ref: ImageRef
+    relative: PurePosixPath
+    """Its place below the output folder."""
+    name: str
+    """What the user calls it: the path, within a zip followed by the member."""
+
+
+def require(path: Path, problem: str = "no such file or folder") -> None:
+    """Raises ConfigError when there is nothing at `path`, or no way to it."""
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    if not found:
+        raise ConfigError(f"{path}: {problem}")
+
+
+def require_run(run: Path) -> None:
+    """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
+    require(run, f"no such run; train one with: vae train DATA --out {run}")
+
+
+def find_inputs(
+    paths: Sequence[Path], report: Report, *, exclude: Sequence[Path] = (), labels: str = "none"
+) -> list[Input]:
+    """Every image of INPUT, in order; what a folder holds that is no usable image is reported as failed.
+
+    `exclude` are folders of outputs and masks that may lie inside; labels: none | auto, as for `scan`. Raises
+    ConfigError for a path that does not exist.
+    """
+    inputs: list[Input] = []
+    for path in paths:
+        require(path)
+        if not path.is_dir() and path.suffix.lower() != ".zip":
+            inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
+            continue
+        found = scan(path, labels=labels, exclude=exclude)
+        for skipped in found.skipped:
+            report(FileDone(f"{path / skipped.id}", "failed", reason=skipped.reason))
+        above = path.resolve().name if len(paths) > 1 else ""
+        inputs += [Input(ref, PurePosixPath(above, ref.id), str(path / ref.id)) for ref in found.images]
+    return inputs
+
+
+def scan_as_trained(data: Path, model: "Model", *, exclude: Sequence[Path] = ()) -> Scan:
+    """DATA's images, labelled as the run's own where folders allow that, else as `auto` does. Raises ConfigError."""
+    if model.config.data.labels == "folders" and data.exists():
+        with contextlib.suppress(ConfigError):  # no class folders here
+            return scan(data, labels="folders", exclude=exclude)
+    return scan(data, exclude=exclude)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items, the last one shorter."""
+    remaining = iter(items)
+    return iter(lambda: list(islice(remaining, size)), [])
+
+
+def computed_ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+    """The items, so many of them made before the first of those is given."""
+    return chain.from_iterable(batches(items, size))
+
+
+def decoded(
+    inputs: Iterable[Input], recipe: "ImageRecipe", report: Report, *, batch_size: int = 64
+) -> "Iterator[tuple[Input, np.ndarray]]":
+    """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are reported as failed.
+
+    `batch_size` files are decoded at a time, on all cores.
+    """
+    for batch in batches(inputs, batch_size):
+        outcomes = ordered_map(recipe.decode, [item.ref for item in batch], os.cpu_count() or 1)
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, DataError):
+                report(FileDone(item.name, "failed", reason=str(outcome)))
+            else:
+                yield item, outcome
+
+
+def drained(waiting: list[JobEvent]) -> Iterator[JobEvent]:
+    """The events that were reported since the last call."""
+    yield from waiting
+    waiting.clear()
