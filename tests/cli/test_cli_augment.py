@@ -4,7 +4,7 @@ import csv
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_cli.cli.augment_writer import Writer, report
-from vae_cli.cli.inputs import scan_as_trained
-from vae_cli.cli.progress import Messages
-from vae_cli.cli.results import Results
 from vae_cli.config import RunConfig
 from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import split_images
+from vae_cli.jobs.augment import Writer
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import scan_as_trained
 from vae_cli.tasks import augment_checks
 from vae_cli.tasks.augment import METHODS, Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
@@ -144,19 +143,16 @@ def test_balance_fills_small_classes_up(vae, run: Path, data: Path, tmp_path: Pa
     assert outcome.json["labels"] == {"dog": outcome.json["images"]}
 
 
-def test_the_class_that_lost_most_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    results = Results("augment", Messages(quiet=False, verbose=False), as_json=True)
-    writer = Writer(None, tmp_path, 0, 0.5, print, results)  # type: ignore[arg-type]
+def test_the_class_that_lost_most_is_named(tmp_path: Path) -> None:
+    writer = Writer(None, tmp_path, 0, 0.5, print)  # type: ignore[arg-type]
     writer.methods.update({"style": 5})
     writer.labels.update({"cat": 5})
     writer.dropped.update({"dog": 3, "cat": 1})
-    report(writer, 9)
-    said = capsys.readouterr().err
+    said = " ".join(remark.text for remark in writer.remarks(9))
     assert "4 of 9 images were given up (3 of them of dog)" in said and "no new image of dog:" in said
-    assert results.num_missing == 1, "so that the exit code is 1; cat has others"
+    assert writer.empty_labels == ["dog"], "so that the exit code is 1; cat has others"
     writer.dropped = Counter({"": 2})
-    report(writer, 7)
-    assert "2 of 7 images were given up: no attempt" in capsys.readouterr().err
+    assert any("2 of 7 images were given up: no attempt" in remark.text for remark in writer.remarks(7))
 
 
 def test_nothing_is_overwritten(vae, run: Path, data: Path, tmp_path: Path) -> None:
@@ -236,11 +232,11 @@ def test_listed_images_of_one_name_and_class_do_not_meet(vae, run: Path, tmp_pat
 def test_a_stop_leaves_a_whole_manifest_of_what_is_there(
     vae, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(self: Writer, image: Augmented, targets: Sequence[Path]) -> None:
+    def write(self: Writer, image: Augmented, targets: Sequence[Path]) -> Iterator[FileDone]:
         if self.methods.total() == 3:
             assert not (tmp_path / "out" / "manifest.csv").exists(), "it is not whole yet"
             raise KeyboardInterrupt
-        real(self, image, targets)
+        return real(self, image, targets)
 
     real = Writer.write
     monkeypatch.setattr(Writer, "write", write)
@@ -254,8 +250,8 @@ def test_a_stop_leaves_a_whole_manifest_of_what_is_there(
     [
         (("--out", "one.png"), "give a folder"),
         (("--per-image", 0), "nothing to make"),
-        (("--strength", 2), "strength"),
-        (("--method", "mix"), "mix"),
+        (("--method", "style", "--strength", 2), "strength"),
+        (("--method", "mix"), "--method"),
         (("--candidates", 0), "candidates"),
         (("--out", "{data}"), "DATA itself"),
     ],
@@ -284,7 +280,7 @@ def test_a_model_without_a_flow_or_labels(vae, run_without_flow: Path, data: Pat
 def test_a_method_that_no_image_can_be_made_by_is_refused_before_a_classifier_is_trained(
     vae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_cli.cli.augment._checks", lambda *_: pytest.fail("a classifier was trained"))
+    monkeypatch.setattr("vae_cli.jobs.augment._checks", lambda *_: pytest.fail("a classifier was trained"))
     for number in range(4):
         draw(tmp_path / "set" / f"class-{number}" / "one.png", number)
     outcome = vae("augment", run, tmp_path / "set", "--method", "extrapolate", "--out", tmp_path / "out")

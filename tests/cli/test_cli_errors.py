@@ -49,7 +49,7 @@ USAGE = [
     (("inpaint", "x", "a.png", "--mask-color", "reddish"), "reddish"),
     (("inpaint", "x", "a.png", "--mask-alpha", "--format", "doc"), "doc"),
     (("inpaint", "x", "a.png", "--mask-alpha", "--format", "png", "--out", "b.jpg"), "leave one of them out"),
-    (("augment", "x", "photos", "--solver-steps", "1", "--out", "more"), "2 or more"),
+    (("augment", "x", "photos", "--method", "mix"), "'extrapolate'"),
     (("train", "--set", "preset=base"), "use --preset"),
     (("check", "no-such-folder"), "no-such-folder"),
     (("train", "--set", "data.path=2024-02-30"), "not valid YAML"),

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,8 +82,12 @@ class Results:
     def show(self, events: Iterable[JobEvent]) -> dict[str, Any]:
         """Takes every event of a job; returns the entries of the JSON object that it finished with."""
         with self._open_bar:
-            for event in events:
-                self.take(event)
+            try:
+                for event in events:
+                    self.take(event)
+            finally:
+                if isinstance(events, Generator):
+                    events.close()  # after Ctrl-C: what it still has to write is written before the program says so
         self._bar = None
         return self.facts
 
