@@ -144,7 +144,7 @@ def test_balance_fills_small_classes_up(vae, run: Path, data: Path, tmp_path: Pa
 
 
 def test_the_class_that_lost_most_is_named(tmp_path: Path) -> None:
-    writer = Writer(None, tmp_path, 0, 0.5, print)  # type: ignore[arg-type]
+    writer = Writer(None, tmp_path, 0, 0.5)  # type: ignore[arg-type]
     writer.methods.update({"style": 5})
     writer.labels.update({"cat": 5})
     writer.dropped.update({"dog": 3, "cat": 1})

@@ -210,25 +210,19 @@ def _explain(error: Exception, words: list[str]) -> int:
 
 
 def _message_of(error: Exception) -> tuple[int, list[str]]:
-    """Exit code and one to three lines for any exception."""
+    """Exit code and one to three printable lines for any exception."""
     if isinstance(error, StoppedError):
         return error.exit_code, ["stopped"]
     if isinstance(error, typer.TyperException):
-        return _usage_message(error)
-    known = _as_vae_error(error)
-    if known:
-        return known.exit_code, _shown_lines(str(known))
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return error.exit_code, []
+        message = " ".join(error.format_message().split()).replace("Value error, ", "")
+        context = getattr(error, "ctx", None)
+        return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
+    if known := _as_vae_error(error):
+        return known.exit_code, [printable(line) for line in str(known).splitlines()][:3] or ["failed"]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
-    summary = " ".join(str(error).split())[:200]
-    return _BUG, [f"{type(error).__name__}: {printable(summary)}", hint]
-
-
-def _usage_message(error: typer.TyperException) -> tuple[int, list[str]]:
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        return error.exit_code, []
-    message = " ".join(error.format_message().split()).replace("Value error, ", "")
-    return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
+    return _BUG, [f"{type(error).__name__}: {printable(' '.join(str(error).split())[:200])}", hint]
 
 
 def _as_vae_error(error: Exception) -> VaeError | None:
@@ -237,15 +231,10 @@ def _as_vae_error(error: Exception) -> VaeError | None:
         return error
     if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
         return WriteError(f"{error.filename or 'output'}: {error.strerror}; free space or choose another --out")
-    if isinstance(error, MemoryError) or "torch" in sys.modules:
-        return _as_memory_error(error)
-    return None
-
-
-def _as_memory_error(error: Exception) -> VaeError | None:
     advice = "close other programs, or try --device cpu or fewer and smaller images"
     if "torch" not in sys.modules:
-        return OutOfMemoryError(f"this machine ran out of memory; {advice}")
+        is_memory = isinstance(error, MemoryError)
+        return OutOfMemoryError(f"this machine ran out of memory; {advice}") if is_memory else None
     from vae_cli.runtime import memory_errors_explained
 
     try:
@@ -255,8 +244,3 @@ def _as_memory_error(error: Exception) -> VaeError | None:
         return explained
     except Exception:
         return None
-
-
-def _shown_lines(message: str) -> list[str]:
-    """At most three printable lines of a message."""
-    return [printable(line) for line in message.splitlines()][:3] or ["failed"]

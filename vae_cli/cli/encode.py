@@ -46,7 +46,9 @@ def encode(
     """
     results = Results("encode", as_json=json, quiet=quiet, verbose=verbose)
     require_run(run)
-    plan = job.plan_encode(inputs, results.take, out=out, pictures=pictures, overwrite=overwrite)
+    path = job.latents_path(inputs, out)
+    items = job.plan_encode(inputs, path, results.take, pictures=pictures, overwrite=overwrite)
     model = results.open_model(run, device)
-    results.show(job.encode(model, plan, batch_size=batch_size))
-    results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(plan.path)} --out grid.png")
+    results.show(job.encode(model, items, path, results.take, pictures=pictures, overwrite=overwrite,
+                            batch_size=batch_size))  # fmt: skip
+    results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(path)} --out grid.png")

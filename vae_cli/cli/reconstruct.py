@@ -37,7 +37,8 @@ def reconstruct(
     """
     results = Results("reconstruct", as_json=json, quiet=quiet, verbose=verbose)
     require_run(run)
-    plan = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
+    paths = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
     model = results.open_model(run, device)
-    results.show(job.reconstruct(model, plan, compare=compare, draw=draw, seed=seed, batch_size=batch_size))
+    results.show(job.reconstruct(model, paths, results.take, compare=compare, draw=draw, seed=seed,
+                                 batch_size=batch_size))  # fmt: skip
     results.finish(f"vae evaluate {shell_quoted(run)} {shell_quoted(inputs[0])}")

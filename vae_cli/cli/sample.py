@@ -63,14 +63,14 @@ def sample(
     """
     results = Results("sample", as_json=json, quiet=quiet, verbose=verbose)
     require_run(run)
-    target = job.Target(out, run_folder(run) / "samples", overwrite)
+    target = job.Target(out, run_folder(run) / "samples", overwrite, batch_size)
     if latents is not None:
         _refuse_given(context)
         from vae_cli.jobs import latent_files
 
         arrays = latent_files.read(latents)
         model = results.open_model(run, device)
-        facts = results.show(job.decode(model, arrays, latents, target, batch_size=batch_size))
+        facts = results.show(job.decode(model, arrays, latents, target))
         results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
         return
     request = job.Request(num, tuple(dict.fromkeys(label or ())), temperature, prior, solver_steps, guidance, seed)
@@ -78,7 +78,7 @@ def sample(
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     model = results.open_model(run, device)
-    facts = results.show(job.sample(model, request, target, batch_size=batch_size))
+    facts = results.show(job.sample(model, request, target))
     results.finish(_next_step(run, request, facts.get("labels", [])), **facts)
 
 

@@ -3,8 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from vae_cli.tasks import augment as task
 from vae_cli.tasks.augment_checks import NEAR_HELD_OUT, UNSURE, Checks, has_classes, num_steps, prepare_checks
 
 MANIFEST = "manifest.csv"
-_COLUMNS = ("output", "source", "label", "method", "number", "seed", "strength", "partner", "confidence",
+COLUMNS = ("output", "source", "label", "method", "number", "seed", "strength", "partner", "confidence",
             "held_out_distance")  # fmt: skip
-_ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,10 @@ def augment(
     Raises ConfigError for a request that cannot be met, DataError when no new image passes the checks, WriteError.
     """
     images = read_split(request.data, folder, model, report)
-    _require_usable(model, images, request)
+    task.require_usable(model, images.train, request.method)
+    if (request.candidates or 1) > 1 and not has_classes(images.train):
+        why = "without two classes nothing tells which is the hardest"
+        raise ConfigError(f"--candidates {request.candidates}: {why}; leave it out")
     counts = _counts(images, request)
     total, targets = sum(counts), _targets(images, counts, folder)
     copies = [folder / place for place in images.places if request.include_originals]
@@ -73,14 +74,16 @@ def augment(
     strength = task.STRENGTH if request.strength is None else request.strength
     made = task.augment(model, images.train, counts, checks, method=request.method, strength=strength,
                         candidates=request.candidates or task.CANDIDATES, seed=request.seed)  # fmt: skip
-    with _manifest(folder) as write_row:
-        writer = Writer(images, folder, request.seed, strength, write_row)
+    writer = Writer(images, folder, request.seed, strength)
+    try:
         for position, path in enumerate(copies):
             yield writer.copy(position, path)
         yield Advanced("augment", 0, total, is_over=not total)
         for number, image in enumerate(computed_ahead(made, batch_size), start=1):
             yield from writer.write(image, targets[image.source])
             yield Advanced("augment", number, total, is_over=number == total)
+    finally:
+        writer.write_manifest()
     yield from writer.remarks(total)
     yield Finished(writer.facts(), is_partial=bool(writer.empty_labels))
 
@@ -99,15 +102,6 @@ def _counts(images: SplitData, request: Request) -> list[int]:
     return counts
 
 
-def _require_usable(model: Model, images: SplitData, request: Request) -> None:
-    """Raises ConfigError for a method that cannot be used, and for candidates that nothing could choose from."""
-    task.require_usable(model, images.train, request.method)
-    if (request.candidates or 1) > 1 and not has_classes(images.train):
-        raise ConfigError(
-            f"--candidates {request.candidates}: without two classes nothing tells which is the hardest; leave it out"
-        )
-
-
 def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[list[Path]]:
     """For each training image where its new ones go: cat/a.aug1.png, cat/a.aug2.png."""
     return [
@@ -118,15 +112,16 @@ def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[lis
 
 def _checks(model: Model, images: SplitData, seed: int, report: Report) -> Checks:
     """Trains the classifier that watches over the classes, if there are two."""
-    device, held_out, total = model.runtime.device, images.held_out, num_steps(images.train)
-    if not has_classes(images.train):
-        return prepare_checks(images.train, held_out.pixels, seed=seed, device=device)
 
-    def on_progress(done: int, of: int) -> None:
-        report(Advanced("train a classifier", done, of, "steps", is_over=done == of))
+    def on_progress(done: int, total: int) -> None:
+        report(Advanced("train a classifier", done, total, "steps", is_over=done == total))
 
-    on_progress(0, total)
-    checks = prepare_checks(images.train, held_out.pixels, seed=seed, device=device, on_progress=on_progress)
+    held_out = images.held_out
+    if has_classes(images.train):
+        on_progress(0, num_steps(images.train))
+    checks = prepare_checks(
+        images.train, held_out.pixels, seed=seed, device=model.runtime.device, on_progress=on_progress
+    )
     if checks.net is not None and (held_out.labels >= 0).any():
         share_right = accuracy(checks.net, held_out.pixels, held_out.labels)
         report(Remark(f"the classifier names {share_right:.1%} of the {len(held_out.ids)} held-out images rightly"))
@@ -141,7 +136,8 @@ class Writer:
     folder: Path
     seed: int
     strength: float
-    write_row: Callable[[dict[str, Any]], object]
+    rows: io.StringIO = field(default_factory=lambda: io.StringIO(newline=""))
+    """Of the manifest."""
     methods: Counter[str] = field(default_factory=Counter)
     """Of the new images."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -160,7 +156,7 @@ class Writer:
             raise DataError(f"{self.images.name_of(ref.id)}: {error}") from error
         write_atomically(target, content)
         self.num_originals += 1
-        return self._done(position, target, _ORIGINAL, None)
+        return self._done(position, target, "original", None)
 
     def write(self, image: task.Augmented, targets: Sequence[Path]) -> Iterator[FileDone]:
         """A new image, if there is one; `targets` are those of its source."""
@@ -176,7 +172,7 @@ class Writer:
         facts = {
             "seed": self.seed,
             "strength": self.strength,
-            "partner": None if image.partner is None else self.images.train.ids[image.partner],
+            "partner": self.images.train.ids[image.partner],
             "confidence": _rounded(image.verdict.confidence),
             "held_out_distance": _rounded(image.verdict.held_out_distance),
         }
@@ -186,9 +182,14 @@ class Writer:
         source = self.images.train.ids[position]
         row = {"output": target.relative_to(self.folder).as_posix(), "source": source, "method": method,
                "label": self.images.label_of(position), "number": number, **facts}  # fmt: skip
-        self.write_row(row)
+        csv.DictWriter(self.rows, COLUMNS).writerow(row)
         sample = None if number is None else number - 1  # counted from 0, as everywhere
         return FileDone(self.images.name_of(source), "ok", target, sample=sample)
+
+    def write_manifest(self) -> None:
+        """Of what is there by now, also after a stop. Raises WriteError."""
+        text = ",".join(COLUMNS) + "\r\n" + self.rows.getvalue()
+        write_atomically(self.folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
 
     @property
     def empty_labels(self) -> list[str]:
@@ -235,15 +236,3 @@ class Writer:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-@contextmanager
-def _manifest(folder: Path) -> Iterator[Callable[[dict[str, Any]], object]]:
-    """Takes the rows of the manifest and writes them at the end, also when it comes early: of what is there then."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS)
-    writer.writeheader()
-    try:
-        yield writer.writerow
-    finally:
-        write_atomically(folder / MANIFEST, text.getvalue().encode("utf-8", "surrogateescape"))

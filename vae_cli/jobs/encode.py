@@ -1,77 +1,78 @@
 """The latents of images as one file, and pictures of what they mean."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
-from vae_cli.jobs.inputs import Input, decoded, drained, find_inputs
-from vae_cli.jobs.latent_files import WRITTEN_SUFFIXES
+from vae_cli.jobs.inputs import Input, decoded, find_inputs
 from vae_cli.jobs.outputs import default_folder, refuse_existing
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
 
+SUFFIXES = (".npz", ".csv")
 
-@dataclass(frozen=True)
-class Plan:
-    """What is encoded, and where the latents and their pictures go."""
 
-    items: list[Input]
-    path: Path
-    pictures: Path | None
-    """A folder; None = no pictures."""
-    overwrite: bool
+def latents_path(inputs: Sequence[Path], out: Path | None = None) -> Path:
+    """Where the latents go. Raises ConfigError for other kinds of files."""
+    if out is None:
+        folder = default_folder(inputs[0], "encode")
+        return folder.with_name(f"{folder.name}.npz")
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"--out {out}: give a file that ends in {' or '.join(SUFFIXES)}")
+    return out
 
 
 def plan_encode(
-    inputs: Sequence[Path], report: Report, *, out: Path | None = None, pictures: Path | None = None,
-    overwrite: bool = False,
-) -> Plan:  # fmt: skip
-    """Raises ConfigError where the latents cannot go."""
-    path = out
-    if path is None:
-        folder = default_folder(inputs[0], "encode")
-        path = folder.with_name(f"{folder.name}.npz")
-    if path.suffix.lower() not in WRITTEN_SUFFIXES:
-        raise ConfigError(f"--out {path}: give a file that ends in {' or '.join(WRITTEN_SUFFIXES)}")
+    inputs: Sequence[Path], path: Path, report: Report, *, pictures: Path | None = None, overwrite: bool = False
+) -> list[Input]:
+    """The images of INPUT, where those of the folder `pictures` do not count. Raises ConfigError."""
     items = find_inputs(inputs, report, exclude=[pictures] if pictures else [], labels="auto")
     refuse_existing([path], overwrite=overwrite)
-    return Plan(items, path, pictures, overwrite)
+    return items
 
 
-def encode(model: "Model", plan: Plan, *, batch_size: int = 64) -> Iterator[JobEvent]:
-    """Writes the latents of every image that can be used. Raises ConfigError when a picture exists, WriteError."""
+def encode(
+    model: "Model",
+    items: Sequence[Input],
+    path: Path,
+    report: Report,
+    *,
+    pictures: Path | None = None,
+    overwrite: bool = False,
+    batch_size: int = 64,
+) -> Iterator[JobEvent]:
+    """Writes the latents of every image that can be decoded, and draws what they mean; the others are reported.
+
+    Raises ConfigError when a picture exists, WriteError.
+    """
     from vae_cli.drawing import previews
     from vae_cli.files.new_pictures import save_picture
     from vae_cli.images.recipe import ImageRecipe
     from vae_cli.jobs import latent_files
     from vae_cli.tasks import encode as task
 
-    names = previews.names_of_latents(model) if plan.pictures else []
-    drawn = [plan.pictures / f"{name}.png" for name in names if plan.pictures]
-    refuse_existing(drawn, overwrite=plan.overwrite)
-    failed, found = list[JobEvent](), list[tuple[Input, task.Encoded]]()
-    images = decoded(plan.items, ImageRecipe.of(model.config.data), failed.append, batch_size=batch_size)
-    items, for_task = tee(images)
+    drawn = [pictures / f"{name}.png" for name in previews.names_of_latents(model)] if pictures else []
+    refuse_existing(drawn, overwrite=overwrite)
+    images, for_task = tee(decoded(items, ImageRecipe.of(model.config.data), report, batch_size=batch_size))
     posteriors = task.encode(model, (pixels for _, pixels in for_task))
-    yield Advanced("encode", 0, len(plan.items))
-    for (item, _), posterior in zip(items, posteriors, strict=True):
-        yield from drained(failed)
-        found.append((item, posterior))
-        yield Advanced("encode", len(found), len(plan.items))
-    yield from failed
+    used, found = list[Input](), list[task.Encoded]()
+    yield Advanced("encode", 0, len(items))
+    for (item, _), posterior in zip(images, posteriors, strict=True):
+        used.append(item)
+        found.append(posterior)
+        yield Advanced("encode", len(found), len(items))
     if not found:
         return
-    encoded, labels = task.stacked([posterior for _, posterior in found]), [item.ref.label or "" for item, _ in found]
-    latent_files.write(plan.path, encoded, [item.name for item, _ in found], labels)
-    for item, _ in found:
-        yield FileDone(item.name, "ok", plan.path)
+    encoded, labels = task.stacked(found), [item.ref.label or "" for item in used]
+    latent_files.write(path, encoded, [item.name for item in used], labels)
+    for item in used:
+        yield FileDone(item.name, "ok", path)
     if drawn:
-        pictures = previews.latents(model, encoded, labels)
-        for path in drawn:
-            save_picture(pictures[path.stem], path)
-            yield FileDone(None, "ok", path)
+        made = previews.latents(model, encoded, labels)
+        for target in drawn:
+            save_picture(made[target.stem], target)
+            yield FileDone(None, "ok", target)

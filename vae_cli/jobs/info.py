@@ -43,7 +43,7 @@ def machine_facts(device: str = "auto") -> dict[str, Any]:
     """Versions, devices and memory, and the precision that would be chosen on the device. Raises ConfigError."""
     chosen = pick_device(device)
     return {
-        "versions": {"vae-cli": __version__, "python": platform.python_version(), **_package_versions()},
+        "versions": {"vae-cli": __version__, "python": platform.python_version(), **dict(map(_version, _PACKAGES))},
         "platform": platform.platform(),
         "devices": _devices(),
         "device": str(chosen),
@@ -53,22 +53,18 @@ def machine_facts(device: str = "auto") -> dict[str, Any]:
     }
 
 
-def _package_versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+def _version(package: str) -> tuple[str, str | None]:
+    try:
+        return package, metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return package, None
 
 
 def _devices() -> list[dict[str, Any]]:
     devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]
     for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory
-        devices.append({"name": f"cuda:{index}", "description": properties.name, "memory_bytes": memory})
+        found = torch.cuda.get_device_properties(index)
+        devices.append({"name": f"cuda:{index}", "description": found.name, "memory_bytes": found.total_memory})
     if torch.backends.mps.is_available():
         devices.append({"name": "mps", "description": "Apple GPU"})
     return devices

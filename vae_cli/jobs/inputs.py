@@ -12,7 +12,7 @@ from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.jobs.events import FileDone, JobEvent, Report
+from vae_cli.jobs.events import FileDone, Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,9 +104,3 @@ def decoded(
                 report(FileDone(item.name, "failed", reason=str(outcome)))
             else:
                 yield item, outcome
-
-
-def drained(waiting: list[JobEvent]) -> Iterator[JobEvent]:
-    """The events that were reported since the last call."""
-    yield from waiting
-    waiting.clear()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent
-from vae_cli.jobs.inputs import computed_ahead, require
+from vae_cli.jobs.events import Advanced, Finished, JobEvent
+from vae_cli.jobs.inputs import require
 from vae_cli.jobs.outputs import default_folder, is_picture, refuse_existing, result_paths
 
 if TYPE_CHECKING:
@@ -70,28 +70,25 @@ def interpolate(model: "Model", walk: Walk, paths: Sequence[Path], *, batch_size
     """Writes the walk to its paths. Raises DataError when an end cannot be used, WriteError."""
     from vae_cli.drawing.grids import grid
     from vae_cli.files.new_pictures import save_animation, save_picture
+    from vae_cli.jobs.write_pictures import write_pictures
     from vae_cli.tasks import interpolate as task
 
     if walk.ends:
         latents, seed = task.ends_of_images(model, _decoded(walk.ends, model)), None
     else:
         latents, seed = task.ends_of_samples(model, list(walk.numbers), walk.seed), walk.seed
-    frames = task.interpolate(model, latents, steps=walk.frames_each, mode=walk.mode, loop=walk.loop)
-    kept: list[np.ndarray] = []
-    yield Advanced("interpolate", 0, walk.num_frames, "frames")
-    for number, frame in enumerate(computed_ahead(frames, batch_size)):
-        if walk.form == "frames":
-            save_picture(frame, paths[number], seed=seed)
-            yield FileDone(None, "ok", paths[number])
+
+    def save_all(frames: "list[np.ndarray]") -> None:
+        if walk.form == "animation":
+            save_animation(frames, paths[0], frames_per_second=walk.frames_per_second)
         else:
-            kept.append(frame)
-        yield Advanced("interpolate", number + 1, walk.num_frames, "frames")
-    if walk.form == "strip":
-        save_picture(grid(kept, num_columns=len(kept)), paths[0], seed=seed)
-    elif walk.form == "animation":
-        save_animation(kept, paths[0], frames_per_second=walk.frames_per_second)
-    if walk.form != "frames":
-        yield FileDone(None, "ok", paths[0])
+            save_picture(grid(frames, num_columns=len(frames)), paths[0], seed=seed)
+
+    yield from write_pictures(
+        task.interpolate(model, latents, steps=walk.frames_each, mode=walk.mode, loop=walk.loop), paths,
+        Advanced("interpolate", 0, walk.num_frames, "frames"), seed=seed, batch_size=batch_size,
+        save_all=None if walk.form == "frames" else save_all,
+    )  # fmt: skip
     yield Finished({"seed": seed})
 
 

@@ -6,82 +6,73 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from vae_cli.atomic import write_atomically
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.jobs.inputs import require
+from vae_cli.tasks.encode import Encoded, numbered
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vae_cli.tasks.encode import Encoded
-
-WRITTEN_SUFFIXES = (".npz", ".csv")
-READ_SUFFIXES = (".npz", ".npy", ".csv")
 _MEANS, _STDS = "latents", "std"
 _MAKE_ONE = "vae encode RUN INPUT --out FILE.npz makes one"
 
 
-def write(path: Path, encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> None:
+def write(path: Path, encoded: Encoded, files: Sequence[str], labels: Sequence[str]) -> None:
     """Writes the latents of several images with their names and labels ('' = none), in the format of the suffix.
 
     Raises WriteError when the disk refuses.
     """
-    from vae_cli.atomic import write_atomically
-
     as_bytes = _as_csv if path.suffix.lower() == ".csv" else _as_npz
     write_atomically(path, as_bytes(encoded, files, labels))
 
 
-def _as_npz(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> memoryview:
-    import numpy as np
-
-    from vae_cli.tasks.encode import numbered
-
+def _as_npz(encoded: Encoded, files: Sequence[str], labels: Sequence[str]) -> memoryview:
     arrays: dict[str, Any] = {numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
     arrays |= {numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
     content = io.BytesIO()
-    np.savez(content, **arrays, files=np.array(files, dtype=np.str_), labels=np.array(labels, dtype=np.str_))
+    np.savez(content, **arrays, files=np.array(files, np.str_), labels=np.array(labels, np.str_))
     return content.getbuffer()
 
 
-def _as_csv(encoded: "Encoded", files: Sequence[str], labels: Sequence[str]) -> bytes:
-    """Nine digits tell any two float32 apart."""
+def _as_csv(encoded: Encoded, files: Sequence[str], labels: Sequence[str]) -> bytes:
     rows = encoded.flat_means()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "label", *(f"z{number}" for number in range(rows.shape[1]))])
     for file, label, row in zip(files, labels, rows.tolist(), strict=True):
-        table.writerow([file, label, *(format(value, ".9g") for value in row)])
+        table.writerow([file, label, *(format(value, ".9g") for value in row)])  # nine digits tell any float32 apart
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def read(path: Path) -> "list[np.ndarray]":
-    """The arrays of a file: one a latent layer, or one that holds all of them; [N, ...] each if they are latents.
+def read(path: Path) -> list[np.ndarray]:
+    """The arrays of a file: one for each latent layer, or one that holds all of them; latents are [N, ...].
 
     Raises ConfigError for a path without such a file, DataError for contents that are none.
     """
     require(path, f"no such file of latents; {_MAKE_ONE}")
-    if path.is_dir() or path.suffix.lower() not in READ_SUFFIXES:
-        raise ConfigError(f"--latents {path}: give a {', '.join(READ_SUFFIXES[:-1])} or .csv file; {_MAKE_ONE}")
+    if path.is_dir() or path.suffix.lower() not in (".npz", ".npy", ".csv"):
+        raise ConfigError(f"--latents {path}: give a .npz, .npy or .csv file; {_MAKE_ONE}")
     arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_arrays(path)
     if any(array.ndim == 0 for array in arrays):
         raise DataError(f"{path}: a single number; latents are arrays of a row an image")
     return arrays
 
 
-def _read_arrays(path: Path) -> "list[np.ndarray]":
-    """Arrays of numbers from .npz or .npy; nothing that a file holds is ever unpickled."""
-    import numpy as np
-
+def _read_arrays(path: Path) -> list[np.ndarray]:
+    """`latents`, `latents_2`, ... of an .npz as far as there are, else its only array; nothing is ever unpickled."""
     try:
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return [found]
         with found:
-            return [found[name] for name in _names_of_layers(found.files)]
-    except KeyError as error:
-        raise DataError(f"{path}: {error.args[0]}") from error
+            names = found.files
+            if _MEANS not in names and len(names) != 1:
+                what = f"no array called {_MEANS} in it (only {', '.join(names) or 'nothing'})"
+                raise DataError(f"{path}: {what}; {_MAKE_ONE}")
+            layers = (numbered(_MEANS, layer) for layer in range(len(names)))
+            return [found[name] for name in (layers if _MEANS in names else names) if name in names]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or 'damaged'}); {_MAKE_ONE}") from error
     # RuntimeError is zipfile's for zips that are encrypted or newer than it knows.
@@ -90,22 +81,8 @@ def _read_arrays(path: Path) -> "list[np.ndarray]":
         raise DataError(f"{path}: {what}; {_MAKE_ONE}") from error
 
 
-def _names_of_layers(names: Sequence[str]) -> list[str]:
-    """`latents`, `latents_2`, ... as far as there are; else the only array. Raises KeyError saying what is missing."""
-    from vae_cli.tasks.encode import numbered
-
-    if _MEANS in names:
-        expected = (numbered(_MEANS, layer) for layer in range(len(names)))
-        return [name for name in expected if name in names]
-    if len(names) == 1:
-        return list(names)
-    raise KeyError(f"no array called {_MEANS} in it (only {', '.join(names) or 'nothing'}); {_MAKE_ONE}")
-
-
-def _read_csv(path: Path) -> "np.ndarray":
+def _read_csv(path: Path) -> np.ndarray:
     """float64 [N, D] of the columns z0, z1, ...; other columns may hold anything. Raises DataError."""
-    import numpy as np
-
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
@@ -117,12 +94,12 @@ def _read_csv(path: Path) -> "np.ndarray":
         places.append(columns[name])
     if not places:
         raise DataError(f"{path}: its first line names no columns z0, z1, ...; {_MAKE_ONE}")
-    values = [_numbers(path, number, row, places) for number, row in enumerate(rows, start=2) if row]
+    values = [_latents_in(path, number, row, places) for number, row in enumerate(rows, start=2) if row]
     return np.array(values, np.float64).reshape(-1, len(places))
 
 
-def _numbers(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:
-    """The latents of one row of the table, line `number` of the file, counted from 1."""
+def _latents_in(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:
+    """Of one row of a table, line `number` of the file, counted from 1. Raises DataError."""
     try:
         return [float(row[place]) for place in places]
     except IndexError as error:

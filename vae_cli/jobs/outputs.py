@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -58,13 +59,11 @@ def is_there(path: Path) -> bool:
 
 def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raises ConfigError when a result exists (unless it may be replaced) or two results have one name."""
-    twice = _repeated(paths)
-    if twice:
+    if twice := _repeated(paths):
         first = next(path for path in paths if key_of(path) in twice)
         raise ConfigError(f"{first}: two inputs would be written to this file; give each once, or run them one by one")
     existing = [path for path in paths if os.path.lexists(path)]
-    folders = [path for path in existing if path.is_dir()]
-    if folders:
+    if folders := [path for path in existing if path.is_dir()]:
         raise ConfigError(f"{folders[0]}: is a folder where a file should go; choose another --out")
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
@@ -81,8 +80,4 @@ def key_of(path: Path | PurePosixPath) -> str:
 
 
 def _repeated(paths: Sequence[Path] | Sequence[PurePosixPath]) -> set[str]:
-    seen: set[str] = set()
-    repeated: set[str] = set()
-    for key in map(key_of, paths):
-        (repeated if key in seen else seen).add(key)
-    return repeated
+    return {key for key, count in Counter(map(key_of, paths)).items() if count > 1}

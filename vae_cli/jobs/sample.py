@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vae_cli.errors import DataError
-from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
-from vae_cli.jobs.inputs import batches, computed_ahead
+from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
+from vae_cli.jobs.inputs import batches
 from vae_cli.jobs.outputs import is_picture, refuse_existing, result_paths
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NUM_IMAGES, NUM_OF_EACH = 64, 8
 """Drawn unless a number is given: in all, and of each of several labels."""
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Target:
     folder: Path
     """Where they go without `out`."""
     overwrite: bool = False
+    batch_size: int = 64
+    """Images that are computed before the first of them is written."""
 
     @property
     def is_grid(self) -> bool:
@@ -60,98 +61,69 @@ class Request:
 
     def has_rows(self, labels: Sequence[str]) -> bool:
         """Whether each of the labels that were meant has a row or a folder of its own."""
-        return len(self.labels) > 1 or (self.labels == (ALL,) and list(labels) != [ALL])
+        return len(self.labels) > 1 or (self.labels == ("all",) and list(labels) != ["all"])
 
     def check(self, target: Target) -> None:
         """Raises ConfigError where a result exists already, as far as that is known without the model."""
-        if len(self.labels) < 2 and self.labels != (ALL,):
+        if len(self.labels) < 2 and self.labels != ("all",):
             target.paths(self.num or NUM_IMAGES)
 
 
-def sample(model: "Model", request: Request, target: Target, *, batch_size: int = 64) -> Iterator[JobEvent]:
+def sample(model: "Model", request: Request, target: Target) -> Iterator[JobEvent]:
     """Draws and writes images. Raises ConfigError for a prior or label that the model lacks, WriteError."""
-    from vae_cli.drawing.label_sheet import folder_names
+    from vae_cli.drawing.grids import grid
+    from vae_cli.drawing.label_sheet import folder_names, sheet
+    from vae_cli.files.new_pictures import save_picture
+    from vae_cli.jobs.write_pictures import write_pictures
     from vae_cli.tasks import sample as task
 
-    prior = task.resolve_prior(model, request.prior)
+    seed, prior = request.seed, task.resolve_prior(model, request.prior)
     if prior == "normal" and request.prior == "auto":
         yield Remark("this model has no latent flow: sampling from N(0, I)")
     labels = task.chosen_labels(model, request.labels)
     has_rows = request.has_rows(labels)
     count = request.num or (NUM_OF_EACH if has_rows else NUM_IMAGES)
-    names = dict(zip(model.label_names, folder_names(model.label_names), strict=True))
-    paths = target.paths(count, [names[label] for label in labels] if has_rows else [""])
+    folders = dict(zip(model.label_names, folder_names(model.label_names), strict=True))
+    paths = target.paths(count, [folders[label] for label in labels] if has_rows else [""])
     guidance = task.DEFAULT_GUIDANCE if request.guidance is None else request.guidance
     images = task.sample_labels(
-        model, labels or [None], count, seed=request.seed, temperature=request.temperature, prior=prior,
+        model, labels or [None], count, seed=seed, temperature=request.temperature, prior=prior,
         solver_steps=request.solver_steps, guidance=guidance,
     )  # fmt: skip
-    if target.is_grid:
-        total = count * max(1, len(labels))
-        yield from _write_grid("sample", images, total, paths[0], labels if has_rows else [], request.seed)
-    else:
-        yield from _write_each("sample", images, paths, labels, request.seed, batch_size)
+
+    def save_all(drawn: "list[np.ndarray]") -> None:
+        save_picture(sheet(labels, list(batches(drawn, count))) if has_rows else grid(drawn), paths[0], seed=seed)
+
+    def details(number: int) -> dict[str, Any]:
+        return {"sample": number % count, "facts": {"label": labels[number // count]} if labels else {}}
+
+    yield from write_pictures(
+        images, paths, Advanced("sample", 0, count * max(1, len(labels))), seed=seed, batch_size=target.batch_size,
+        save_all=save_all if target.is_grid else None, details=details,
+    )  # fmt: skip
     steps = (request.solver_steps or model.config.model.flow.solver_steps) if prior == "flow" else None
     facts = {"labels": labels, "guidance": guidance} if labels else {}
-    yield Finished({"seed": request.seed, "prior": prior, "temperature": request.temperature, "solver_steps": steps,
-                    **facts})  # fmt: skip
+    yield Finished({"seed": seed, "prior": prior, "temperature": request.temperature, "solver_steps": steps, **facts})
 
 
-def decode(
-    model: "Model", arrays: "Sequence[np.ndarray]", source: Path, target: Target, *, batch_size: int = 64
-) -> Iterator[JobEvent]:
+def decode(model: "Model", arrays: "Sequence[np.ndarray]", source: Path, target: Target) -> Iterator[JobEvent]:
     """Writes the images of latents, as `latent_files.read` gives those of the file `source`.
 
     Raises ConfigError when a result exists, DataError for latents of another model, WriteError.
     """
+    from vae_cli.drawing.grids import grid
+    from vae_cli.files.new_pictures import save_picture
+    from vae_cli.jobs.write_pictures import write_pictures
     from vae_cli.tasks import encode as task
 
     try:
         latents = task.latents_from(arrays, model.vae.latent_shapes)
         paths = target.paths(len(latents))
-        images = task.decode(model, latents)
-        if target.is_grid:
-            yield from _write_grid("decode", images, len(latents), paths[0], [], None)
-        else:
-            yield from _write_each("decode", images, paths, [], None, batch_size)
+        yield from write_pictures(
+            task.decode(model, latents), paths, Advanced("decode", 0, len(latents)), batch_size=target.batch_size,
+            save_all=(lambda images: save_picture(grid(images), paths[0])) if target.is_grid else None,
+            details=lambda number: {"sample": number},
+        )  # fmt: skip
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     yield Finished(dict.fromkeys(("seed", "prior", "temperature", "solver_steps")))
-
-
-def _write_grid(
-    what: str, images: "Iterator[np.ndarray]", total: int, path: Path, names: Sequence[str], seed: int | None
-) -> Iterator[JobEvent]:
-    """All images as one; a row with its name for each of the names, where there are any."""
-    from vae_cli.drawing.grids import grid
-    from vae_cli.drawing.label_sheet import sheet
-    from vae_cli.files.new_pictures import save_picture
-
-    drawn: list[np.ndarray] = []
-    yield Advanced(what, 0, total)
-    for image in images:
-        drawn.append(image)
-        yield Advanced(what, len(drawn), total)
-    rows = list(batches(drawn, total // max(1, len(names))))
-    save_picture(sheet(names, rows) if names else grid(drawn), path, seed=seed)
-    yield FileDone(None, "ok", path)
-
-
-def _write_each(
-    what: str,
-    images: "Iterator[np.ndarray]",
-    paths: Sequence[Path],
-    labels: Sequence[str],
-    seed: int | None,
-    batch_size: int,
-) -> Iterator[JobEvent]:
-    """A file for each image, `batch_size` of them computed before they are written."""
-    from vae_cli.files.new_pictures import save_picture
-
-    count = len(paths) // max(1, len(labels))
-    yield Advanced(what, 0, len(paths))
-    for number, (path, image) in enumerate(zip(paths, computed_ahead(images, batch_size), strict=True)):
-        save_picture(image, path, seed=seed)
-        facts = {"label": labels[number // count]} if labels else {}
-        yield FileDone(None, "ok", path, sample=number % count, facts=facts)
-        yield Advanced(what, number + 1, len(paths))
