@@ -57,7 +57,7 @@ class StoppedError(Exception):
 
 
 @contextlib.contextmanager
-def _stops_told() -> Iterator[None]:
+def _stops_as_errors() -> Iterator[None]:
     """Ctrl-C and SIGTERM become StoppedError."""
     try:
         yield
@@ -101,11 +101,11 @@ class Program(TyperGroup):
         return name, _built(name) if name else None, rest
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        with _stops_told():  # Typer loads more of itself here, and makes of any KeyboardInterrupt a silent 130
+        with _stops_as_errors():  # Typer loads more of itself here, and makes of any KeyboardInterrupt a silent 130
             return super().make_context(*args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
-        with _stops_told():
+        with _stops_as_errors():
             return super().invoke(ctx)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> NoReturn:  # type: ignore[override]
@@ -118,6 +118,8 @@ class Program(TyperGroup):
         try:
             code = super().main(args=words, prog_name=prog_name or "vae", **settings)
         except Exception as error:
+            if Results.latest:
+                Results.latest.close_bar()
             code = _explain(error, words)
         sys.exit(code or 0)
 

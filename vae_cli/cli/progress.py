@@ -53,7 +53,7 @@ class Messages:
         """Where a long job stands: one line that is written again on a terminal, else a line every few seconds."""
         if self.quiet:
             return
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if _is_terminal():
             columns = shutil.get_terminal_size().columns
             _print(f"\r\x1b[K{text[: columns - 1]}")
             _Cursor.in_line = True
@@ -75,15 +75,13 @@ class Messages:
     @contextlib.contextmanager
     def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Bar]:
         """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
-        if self.quiet:
-            yield _Lines(what, total, unit, silent=True)
-        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if not self.quiet and _is_terminal():
             with _bar(what, total, unit) as bar:
                 yield bar
-        else:
-            lines = _Lines(what, total, unit)
-            yield lines
-            lines.finish()
+            return
+        lines = _Lines(what, total, unit, silent=self.quiet)
+        yield lines
+        lines.print()
 
 
 class _Cursor:
@@ -112,10 +110,14 @@ def silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class _Lines:
     """Progress as plain lines."""
 
-    def __init__(self, what: str, total: int, unit: str, *, silent: bool = False) -> None:
+    def __init__(self, what: str, total: int, unit: str, *, silent: bool) -> None:
         self.what, self.total, self.unit, self.silent = what, total, unit, silent
         self.done = 0
         self.started = self.printed = time.monotonic()
@@ -125,20 +127,17 @@ class _Lines:
 
     def reach(self, done: int, total: int) -> None:
         self.done, self.total = done, total
-        if not self.silent and time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
-            self.printed = time.monotonic()
-            print_line(self._line())
+        if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+            self.print()
 
-    def finish(self) -> None:
-        print_line(self._line())
-
-    def _line(self) -> str:
-        seconds = max(time.monotonic() - self.started, 1e-9)
+    def print(self) -> None:
+        self.printed = time.monotonic()
+        seconds = max(self.printed - self.started, 1e-9)
         rate = self.done / seconds
-        line = f"{self.what}: {self.done}/{self.total} {self.unit}, {_rate(rate, self.unit)}"
-        if 0 < self.done < self.total:
-            return f"{line}, {clock((self.total - self.done) / rate)} left"
-        return f"{line}, {clock(seconds)}"
+        is_under_way = 0 < self.done < self.total
+        times = f"{clock((self.total - self.done) / rate)} left" if is_under_way else clock(seconds)
+        if not self.silent:
+            print_line(f"{self.what}: {self.done}/{self.total} {self.unit}, {_rate(rate, self.unit)}, {times}")
 
 
 @contextlib.contextmanager

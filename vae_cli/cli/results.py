@@ -127,13 +127,17 @@ class Results:
 
     def _move_bar(self, event: Advanced) -> None:
         if self._bar is None or self._bar[0] != event.what:
-            self._open_bar.close()
+            self.close_bar()
             progress = self.messages.progress(event.what, event.total, event.unit)
             self._bar = event.what, self._open_bar.enter_context(progress)
         self._bar[1].reach(event.done, event.total)
         if event.is_over:
-            self._open_bar.close()
-            self._bar = None
+            self.close_bar()
+
+    def close_bar(self) -> None:
+        """Nothing more of the part that is being shown will come."""
+        self._open_bar.close()
+        self._bar = None
 
     def finish(self, next_step: str | None = None, **facts: Any) -> None:
         """Prints the JSON object and names the next useful command.
