@@ -42,8 +42,14 @@ def check(
     from vae_cli.jobs import check as job
 
     facts = results.show(job.check(data, labels=labels, batch_size=batch_size))
-    num_usable, bad = facts["sizes"].total(), facts["bad"]
-    failure = _failure(data, num_usable, bad, strict=strict)
+    bad: dict[str, str] = facts["bad"]
+    num_usable = facts["sizes"].total()
+    failure = None
+    if not num_usable:
+        image_id, reason = next(iter(bad.items()))
+        failure = f"{data}: none of {len(bad)} images can be used; the first: {image_id}: {reason}"
+    elif strict and bad:
+        failure = f"{data}: {len(bad)} of {num_usable + len(bad)} images cannot be used (--strict)"
     if json:
         _print_json(num_usable, failure, **facts)
     else:
@@ -56,28 +62,12 @@ def check(
     results.messages.next_step(f"vae train {shell_quoted(data)}")
 
 
-def _failure(data: Path, num_usable: int, bad: dict[str, str], *, strict: bool) -> str | None:
-    if not num_usable:
-        image_id, reason = next(iter(bad.items()))
-        return f"{data}: none of {len(bad)} images can be used; the first: {image_id}: {reason}"
-    if strict and bad:
-        return f"{data}: {len(bad)} of {num_usable + len(bad)} images cannot be used (--strict)"
-    return None
-
-
 def _print_json(num_usable: int, failure: str | None, bad: dict[str, str], **counts: Counter[str]) -> None:
     error: dict[str, Any] = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
-    print_json(
-        "check",
-        "failed" if failure else "ok",
-        **error,
-        images=num_usable,
-        skipped=len(bad),
-        sizes=dict(counts["sizes"].most_common()),
-        modes=dict(counts["modes"].most_common()),
-        labels=dict(sorted(counts["labels"].items())),
-        files=[file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()],
-    )
+    files = [file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()]
+    sizes, modes = (dict(counts[name].most_common()) for name in ("sizes", "modes"))
+    print_json("check", "failed" if failure else "ok", **error, images=num_usable, skipped=len(bad), sizes=sizes,
+               modes=modes, labels=dict(sorted(counts["labels"].items())), files=files)  # fmt: skip
 
 
 def _print_table(data: Path, num_usable: int, bad: dict[str, str], **counts: Counter[str]) -> None:

@@ -13,7 +13,6 @@ from vae_cli import __version__
 from vae_cli.atomic import write_atomically
 from vae_cli.errors import ConfigError
 
-ANIMATION_SUFFIXES = frozenset((".gif", ".webp"))
 _LIKE_LOSSLESS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 95},
     ".jpeg": {"quality": 95},
