@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from vae_cli import errors
 from vae_cli.cli.app import app
 from vae_cli.cli.stops import Terminated
-from vae_cli.files import new_pictures
+from vae_cli.jobs import write_pictures
 from vae_cli.printable import shell_quoted
 
 from .conftest import draw
@@ -175,7 +175,7 @@ def test_a_reader_that_leaves_ends_no_work(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path, monkeypatch) -> None:
-    save, paths = new_pictures.save_picture, []
+    save, paths = write_pictures.save_picture, []
 
     def save_twice(pixels: np.ndarray, path: Path, **options: object) -> None:
         if len(paths) == 2:
@@ -183,7 +183,7 @@ def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path
         save(pixels, path, **options)
         paths.append(str(path))
 
-    monkeypatch.setattr(new_pictures, "save_picture", save_twice)
+    monkeypatch.setattr(write_pictures, "save_picture", save_twice)
     outcome = vae("sample", run, "-n", 5, "--out", tmp_path / "samples", "--json")
     assert outcome.code == 130 and outcome.json["error"]["code"] == 130
     assert [entry["output"] for entry in outcome.json["files"]] == paths and len(paths) == 2
