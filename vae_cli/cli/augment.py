@@ -16,23 +16,13 @@ def augment(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder, list or zip of images.", show_default=False)],
     per_image: Annotated[
         int | None,
-        typer.Option(
-            "--per-image",
-            min=0,
-            metavar="K",
-            help="New images of each training image; 4, with --balance 0.",
-            show_default=False,
-        ),
+        typer.Option(min=0, metavar="K", help="New images of each training image; 4, with --balance 0.",
+                     show_default=False),
     ] = None,
     strength: Annotated[
         float | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            metavar="S",
-            help="How far from the image: 0 = rebuilt, 1 = as far as it goes; 0.5.",
-            show_default=False,
-        ),
+        typer.Option(min=0.0, max=1.0, metavar="S", help="How far from the image: 0 = rebuilt, 1 = as far as it goes; "
+                     "0.5.", show_default=False),
     ] = None,
     balance: Annotated[
         bool, typer.Option("--balance", help="More for small classes, up to the size of the largest.")
@@ -43,12 +33,8 @@ def augment(
     ] = "auto",
     candidates: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="With classes: make N of each, keep the hardest to tell; 8.",
-            show_default=False,
-        ),
+        typer.Option(min=1, metavar="N", help="With classes: make N of each, keep the hardest to tell; 8.",
+                     show_default=False),
     ] = None,
     include_originals: Annotated[
         bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
@@ -62,7 +48,7 @@ def augment(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write new images near each training image of DATA.
 
     Class folders and names are kept (cat/a.jpg leads to cat/a.aug1.png and so on), at the model's size; manifest.csv

@@ -8,7 +8,8 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs import encode as job
-from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import shell_quoted
 
 
@@ -47,7 +48,8 @@ def encode(
     results = Results("encode", as_json=json, quiet=quiet, verbose=verbose)
     require_run(run)
     path = job.latents_path(inputs, out)
-    items = job.plan_encode(inputs, path, results.take, pictures=pictures, overwrite=overwrite)
+    items = find_inputs(inputs, results.take, exclude=[pictures] if pictures else [], labels="auto")
+    refuse_existing([path], overwrite=overwrite)
     model = results.open_model(run, device)
     results.show(job.encode(model, items, path, results.take, pictures=pictures, overwrite=overwrite,
                             batch_size=batch_size))  # fmt: skip

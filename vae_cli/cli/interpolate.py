@@ -10,7 +10,7 @@ from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import interpolate as job
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import run_folder
+from vae_cli.jobs.outputs import Target, default_folder, run_folder
 from vae_cli.printable import shell_quoted
 
 
@@ -53,11 +53,15 @@ def interpolate(
     """
     results = Results("interpolate", as_json=json, quiet=quiet, verbose=verbose)
     ends = images or []
-    walk = job.Walk(ends, _numbers(ends, from_samples), seed, steps, mode, loop, fps, out)
+    numbers = _numbers(ends, from_samples)
     require_run(run)
-    paths = walk.paths(run_folder(run) / "interpolate", overwrite=overwrite)
+    folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
+    target = Target(out, folder, overwrite, batch_size)
+    steps = steps or (job.STRIP_STEPS if job.is_strip(target) else job.ANIMATION_STEPS)
+    walk = job.Walk(ends, numbers, target, seed, steps, mode, loop, fps)
+    walk.paths()  # refused before torch takes its seconds to load
     model = results.open_model(run, device)
-    facts = results.show(job.interpolate(model, walk, paths, batch_size=batch_size))
+    facts = results.show(job.interpolate(model, walk))
     results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
 
 

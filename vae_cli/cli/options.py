@@ -18,16 +18,14 @@ def _existing_device(name: str) -> str:
 
 
 Run = Annotated[
-    Path,
-    typer.Argument(metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False),
+    Path, typer.Argument(metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False)
 ]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[
     Path | None,
-    typer.Option(
-        "--out", "-o", metavar="PATH", help="With an image suffix one file, else a folder.", show_default=False
-    ),
-]
+    typer.Option("--out", "-o", metavar="PATH", help="With an image suffix one file, else a folder.",
+                 show_default=False),
+]  # fmt: skip
 SolverSteps = Annotated[
     int | None,
     typer.Option("--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model."),

@@ -17,9 +17,8 @@ def report(
     run: options.Run,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.", show_default=False
-        ),
+        typer.Option("--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.",
+                     show_default=False),
     ] = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -28,7 +27,7 @@ def report(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write one page about a run.
 
     It shows what the run learned from, how training went and what the model can do, holds its pictures and curves, and

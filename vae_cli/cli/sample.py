@@ -10,7 +10,7 @@ from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import sample as job
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import run_folder
+from vae_cli.jobs.outputs import Target, run_folder
 from vae_cli.printable import shell_quoted
 
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
@@ -23,9 +23,8 @@ def sample(
     run: options.Run,
     num: Annotated[
         int | None,
-        typer.Option(
-            "--num", "-n", min=1, metavar="N", help="How many images, else 64; of several labels, of each, else 8."
-        ),
+        typer.Option("--num", "-n", min=1, metavar="N",
+                     help="How many images, else 64; of several labels, of each, else 8."),
     ] = None,
     out: options.Out = None,
     temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="Below 1: more typical, less varied.")] = 1.0,
@@ -63,7 +62,7 @@ def sample(
     """
     results = Results("sample", as_json=json, quiet=quiet, verbose=verbose)
     require_run(run)
-    target = job.Target(out, run_folder(run) / "samples", overwrite, batch_size)
+    target = Target(out, run_folder(run) / "samples", overwrite, batch_size)
     if latents is not None:
         _refuse_given(context)
         from vae_cli.jobs import latent_files

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
-from vae_cli.jobs.inputs import Input, decoded, find_inputs
+from vae_cli.jobs.inputs import Input, decoded
 from vae_cli.jobs.outputs import default_folder, refuse_existing
 
 if TYPE_CHECKING:
@@ -24,15 +24,6 @@ def latents_path(inputs: Sequence[Path], out: Path | None = None) -> Path:
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--out {out}: give a file that ends in {' or '.join(SUFFIXES)}")
     return out
-
-
-def plan_encode(
-    inputs: Sequence[Path], path: Path, report: Report, *, pictures: Path | None = None, overwrite: bool = False
-) -> list[Input]:
-    """The images of INPUT, where those of the folder `pictures` do not count. Raises ConfigError."""
-    items = find_inputs(inputs, report, exclude=[pictures] if pictures else [], labels="auto")
-    refuse_existing([path], overwrite=overwrite)
-    return items
 
 
 def encode(

@@ -4,6 +4,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from vae_cli.errors import ConfigError
@@ -36,6 +38,29 @@ def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath])
             raise ConfigError(f"--out {out}: one file for {len(names)} results; give a folder")
         return [out]
     return [(out or folder) / name for name in names]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where pictures go that a model makes: to the one file that `out` names, else numbered to a folder."""
+
+    out: Path | None
+    folder: Path
+    """Where they go without `out`."""
+    overwrite: bool = False
+    batch_size: int = 64
+    """Pictures that are made before the first of them is written."""
+
+    @property
+    def is_one_file(self) -> bool:
+        return is_picture(self.out)
+
+    def paths(self, count: int, below: Sequence[str] = ("",)) -> list[Path]:
+        """One path, else `count` of them below each of these folders. Raises ConfigError when one exists."""
+        names = [PurePosixPath(folder, f"{number:06d}.png") for folder, number in product(below, range(count))]
+        paths = result_paths(self.out, self.folder, names[:1] if self.is_one_file else names)
+        refuse_existing(paths, overwrite=self.overwrite)
+        return paths
 
 
 def picture_names(sources: Sequence[PurePosixPath], suffix: str = ".png") -> list[PurePosixPath]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
-from vae_cli.jobs.outputs import is_picture, refuse_existing, result_paths
+from vae_cli.jobs.outputs import Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,30 +17,6 @@ if TYPE_CHECKING:
 
 NUM_IMAGES, NUM_OF_EACH = 64, 8
 """Drawn unless a number is given: in all, and of each of several labels."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where images go."""
-
-    out: Path | None
-    """An image file is a grid of all of them, anything else a folder."""
-    folder: Path
-    """Where they go without `out`."""
-    overwrite: bool = False
-    batch_size: int = 64
-    """Images that are computed before the first of them is written."""
-
-    @property
-    def is_grid(self) -> bool:
-        return is_picture(self.out)
-
-    def paths(self, count: int, folders: Sequence[str] = ("",)) -> list[Path]:
-        """The path of the grid, else `count` paths in each of the folders. Raises ConfigError when one exists."""
-        names = [PurePosixPath(folder, f"{number:06d}.png") for folder, number in product(folders, range(count))]
-        paths = result_paths(self.out, self.folder, names[:1] if self.is_grid else names)
-        refuse_existing(paths, overwrite=self.overwrite)
-        return paths
 
 
 @dataclass(frozen=True)
@@ -99,7 +74,7 @@ def sample(model: "Model", request: Request, target: Target) -> Iterator[JobEven
 
     yield from write_pictures(
         images, paths, Advanced("sample", 0, count * max(1, len(labels))), seed=seed, batch_size=target.batch_size,
-        save_all=save_all if target.is_grid else None, details=details,
+        save_all=save_all if target.is_one_file else None, details=details,
     )  # fmt: skip
     steps = (request.solver_steps or model.config.model.flow.solver_steps) if prior == "flow" else None
     facts = {"labels": labels, "guidance": guidance} if labels else {}
@@ -121,7 +96,7 @@ def decode(model: "Model", arrays: "Sequence[np.ndarray]", source: Path, target:
         paths = target.paths(len(latents))
         yield from write_pictures(
             task.decode(model, latents), paths, Advanced("decode", 0, len(latents)), batch_size=target.batch_size,
-            save_all=(lambda images: save_picture(grid(images), paths[0])) if target.is_grid else None,
+            save_all=(lambda images: save_picture(grid(images), paths[0])) if target.is_one_file else None,
             details=lambda number: {"sample": number},
         )  # fmt: skip
     except DataError as error:
