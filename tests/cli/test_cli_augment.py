@@ -7,18 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from vae_cli.config import RunConfig
 from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import split_images
 from vae_cli.jobs.augment import Writer
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import scan_as_trained
 from vae_cli.tasks import augment_checks
 from vae_cli.tasks.augment import METHODS, Augmented
 from vae_cli.tasks.augment_checks import UNSURE, Checks, Verdict
@@ -293,12 +289,3 @@ def test_candidates_that_nothing_tells_apart_are_refused(vae, run: Path, tmp_pat
     outcome = vae("augment", run, tmp_path / "set", "--candidates", 4, "--out", tmp_path / "out")
     assert outcome.code == 2 and "without two classes" in outcome.errors[0] and not (tmp_path / "out").exists()
     assert vae("augment", run, tmp_path / "set", "--candidates", 1, "--out", tmp_path / "out").code == 0
-
-
-def test_class_folders_beside_unlabelled_images_count_as_in_training(tmp_path: Path) -> None:
-    for number in range(4):
-        draw(tmp_path / "set" / ("cat" if number < 2 else "dog") / f"{number}.png", number)
-    draw(tmp_path / "set" / "loose.png", 9)
-    for asked, names in (("folders", ("cat", "dog")), ("auto", ()), ("none", ())):
-        model: Any = SimpleNamespace(config=RunConfig().updated({"data": {"labels": asked}}))
-        assert scan_as_trained(tmp_path / "set", model).label_names == names
