@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import IO, cast
 
 import numpy as np
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffFileError, TiffPage
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
@@ -19,19 +19,22 @@ _LONG, _LONG8 = 4, 16
 
 
 def pages(tiff: TiffFile) -> Iterator[TiffPage]:
-    """All pages of a file. Raises DataError where they form a loop, and what tifffile raises on damaged ones."""
+    """All pages of a file. Raises DataError where one is damaged, or where they form a loop."""
     positions = set()
-    for page in tiff.pages:
-        if page.offset in positions:
-            raise DataError("damaged TIFF (its pages form a loop)")
-        positions.add(page.offset)
-        yield cast(TiffPage, page)
+    try:
+        for page in tiff.pages:
+            if page.offset in positions:
+                raise DataError("damaged TIFF (its pages form a loop)")
+            positions.add(page.offset)
+            yield cast(TiffPage, page)
+    except (TiffFileError, *BAD_BYTES) as error:
+        raise DataError("damaged TIFF (one of its pages)") from error
 
 
 def count(tiff: TiffFile) -> int:
     """How many pages can be read: a damaged later page is no fault of the first one."""
     number = 0
-    with suppress(DataError, *BAD_BYTES):
+    with suppress(DataError):
         for _ in pages(tiff):
             number += 1
     return max(number, 1)
@@ -45,8 +48,8 @@ def rooms(tiff: TiffFile) -> list[int]:
     first, starts = tiff.pages.first, [tiff.filehandle.size]
     try:
         for page in pages(tiff):
-            starts += [page.offset, *(tag.valueoffset for tag in page.tags.values()), *page.dataoffsets]
-    except (DataError, *BAD_BYTES):  # a damaged page: nobody knows what else it uses
+            starts += [page.offset, *(tag.valueoffset for tag in page.tags.values()), *map(int, page.dataoffsets)]
+    except (DataError, ValueError, TypeError):  # a damaged page: nobody knows what else it uses
         return [0] * len(first.dataoffsets)
     until_next: dict[int, int] = {}
     for start, following in pairwise(sorted(starts)):
@@ -111,7 +114,7 @@ def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
     directory = struct.pack(form.tagnoformat, len(entries))
     for code, (dtype, count, data) in sorted(entries.items()):
         field = data if len(data) <= form.offsetsize else struct.pack(form.offsetformat, put(file, data))
-        directory += struct.pack(form.tagheaderformat, code, dtype, count, field)
+        directory += struct.pack(form.tagformat1, code, dtype) + struct.pack(form.tagformat2, count, field)
     file.seek(old.offset)
     (num_tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
     file.seek(num_tags * form.tagsize, os.SEEK_CUR)

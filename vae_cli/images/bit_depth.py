@@ -58,7 +58,7 @@ def open_tiff(stream: IO[bytes]) -> "TiffFile":
     try:
         tiff = tifffile.TiffFile(stream)
         assert tiff.pages.first
-    except BAD_BYTES as error:
+    except (tifffile.TiffFileError, *BAD_BYTES) as error:
         raise DataError("damaged TIFF (its directory)") from error
     return tiff
 
