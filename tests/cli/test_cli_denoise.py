@@ -96,3 +96,15 @@ def test_the_next_command_knows_the_noise(vae, run: Path, shots: Path, tmp_path:
     outcome = vae(*words, "--sigma", 25, "--out", tmp_path / "out")
     assert f"next: vae {' '.join(map(str, words))} --sigma 25 --samples 3 --out " in outcome.stderr
     assert "next:" not in vae(*words, "--samples", 2, "--out", tmp_path / "others").stderr
+
+
+def test_a_grey_model_says_so_of_images_in_colour(vae, grey_run: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.png", 0)
+    draw(tmp_path / "in" / "b.png", 1, mode="L")
+    words = ("--device", "cpu", "--out", tmp_path / "out")
+    outcome = vae("denoise", grey_run, tmp_path / "in", "--sigma", 20, *words)
+    assert outcome.code == 0 and "the model is grey: colours keep their noise (1 of 2 images)" in outcome.stderr
+    before, after = (pixels(tmp_path / folder / "a.png").astype(int) for folder in ("in", "out"))
+    inside = ((after > 0) & (after < 255)).all(-1)
+    apart = [np.abs((picture[..., 0] - picture[..., 1])[inside]) for picture in (before, after)]
+    assert (before != after).any() and inside.any() and np.abs(apart[0] - apart[1]).max() <= 1

@@ -11,7 +11,7 @@ from tiny import pictures, tiny_model
 from torch import Tensor
 
 from vae_cli.checkpoint import Model
-from vae_cli.cli.evaluate_holes import Family
+from vae_cli.cli.evaluate import Family
 from vae_cli.dataset.random_masks import FAMILIES
 from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_unit

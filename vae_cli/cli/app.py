@@ -119,7 +119,7 @@ class Program(TyperGroup):
             code = super().main(args=words, prog_name=prog_name or "vae", **settings)
         except Exception as error:
             if Results.latest:
-                Results.latest.close_bar()
+                Results.latest.close_bar(error)
             code = _explain(error, words)
         sys.exit(code or 0)
 

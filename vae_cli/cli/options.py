@@ -30,6 +30,10 @@ SolverSteps = Annotated[
     int | None,
     typer.Option("--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model."),
 ]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
+]
 
 Device = Annotated[
     str,

@@ -104,6 +104,9 @@ class Results:
                 self.messages.warn(text)
             case Remark(text, "status"):
                 self.messages.status(text)
+            case Remark(text, "result"):
+                if not self.as_json:
+                    say(text)
             case Advanced():
                 self._move_bar(event)
             case Finished(facts, is_partial):
@@ -134,9 +137,9 @@ class Results:
         if event.is_over:
             self.close_bar()
 
-    def close_bar(self) -> None:
-        """Nothing more of the part that is being shown will come."""
-        self._open_bar.close()
+    def close_bar(self, error: BaseException | None = None) -> None:
+        """Nothing more of the part that is being shown will come, which an error may be the reason for."""
+        self._open_bar.__exit__(type(error) if error else None, error, None)
         self._bar = None
 
     def finish(self, next_step: str | None = None, **facts: Any) -> None:

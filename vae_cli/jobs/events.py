@@ -28,10 +28,11 @@ class FileDone:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be said while the job goes on. A status replaces the status before it."""
+    """Something to be said while the job goes on. A status replaces the status before it; a result is what the user
+    has asked for."""
 
     text: str
-    kind: Literal["note", "detail", "warning", "status"] = "note"
+    kind: Literal["note", "detail", "warning", "status", "result"] = "note"
 
 
 @dataclass(frozen=True)

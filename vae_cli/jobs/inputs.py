@@ -13,12 +13,17 @@ from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.events import FileDone, Report
+from vae_cli.jobs.outputs import run_folder
+from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.checkpoint import Model
     from vae_cli.images.recipe import ImageRecipe
+
+_FLOW_SHARE = 0.6
+"""Of a training that goes on to give a flow to a model which was to have none."""
 
 Item = TypeVar("Item")
 
@@ -47,6 +52,21 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
 def require_run(run: Path) -> None:
     """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
     require(run, f"no such run; train one with: vae train DATA --out {run}")
+
+
+def require_flow(model: "Model", run: Path, purpose: str) -> None:
+    """Raises ConfigError naming the command that trains a flow. `purpose`: what a flow does here."""
+    if model.flow is not None:
+        return
+    from vae_cli.training.budget import vae_steps
+
+    command = f"vae train --out {shell_quoted(run_folder(run))} --resume"
+    training = model.config.training
+    is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
+    if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
+        steps = max(model.facts.step + 1, round(model.facts.step / (1 - _FLOW_SHARE)))
+        command += f" --set training.flow_share={_FLOW_SHARE} --steps {steps}"
+    raise ConfigError(f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}")
 
 
 def find_inputs(

@@ -1,0 +1,278 @@
+"""Images that are changed and written back in the form in which they came: what inpaint, denoise and style share."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from vae_cli.errors import ConfigError, DataError
+from vae_cli.files.formats import FORMATS
+from vae_cli.files.originals import Original, open_original
+from vae_cli.files.write_back import has_colour
+from vae_cli.files.write_queue import Outcome, WriteQueue
+from vae_cli.images.colours import Colour, parse_color
+from vae_cli.images.image_ref import ImageRef
+from vae_cli.jobs import outputs
+from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Remark, Report
+from vae_cli.jobs.inputs import Input, batches, find_inputs
+
+if TYPE_CHECKING:
+    from vae_cli.checkpoint import Model
+
+PIXELS_AT_ONCE = 1 << 24
+"""Most pixels of images that are in memory together; a larger image is there alone."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where and how results are stored; `format` as of `file_format`."""
+
+    out: Path | None = None
+    format: str = "keep"
+    overwrite: bool = False
+    skip_existing: bool = False
+
+
+class Planned(NamedTuple):
+    """An image that is to be changed, the files of its results, and its mask where that is a file."""
+
+    item: Input
+    targets: tuple[Path, ...]
+    mask: ImageRef | None = None
+
+
+class Opened(NamedTuple):
+    """An image in memory, as it is stored and as the model takes it.
+
+    pixels: uint8 or uint16 [H, W, C] in the model's channels, laid on the background. hole: bool [H, W], the pixels
+    that may change; None = all of them.
+    """
+
+    planned: Planned
+    original: Original
+    pixels: np.ndarray
+    background: Colour
+    hole: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        return self.planned.item.name
+
+
+class SharedRemark(NamedTuple):
+    """A remark that may be true of many images; it is made once, with their number."""
+
+    input: str
+    text: str
+
+
+class Answer(NamedTuple):
+    """One result of an image. `change` puts it into the original; it runs in the thread that writes the file."""
+
+    change: Callable[[], Original]
+    sample: int | None = None
+    facts: Mapping[str, object] = {}
+    remarks: tuple[Remark | SharedRemark, ...] = ()
+
+
+Part = FileDone | Remark | SharedRemark
+
+
+class Change(Protocol):
+    """What a job does to images."""
+
+    model: "Model"
+    seed: int
+    name: str
+    unit: str
+    """What is counted: `images`, or what each result is called."""
+    for_grey: str
+    """What it means for an image in colour that the model is grey."""
+
+    def open(self, image: Opened) -> Iterator[Part | Opened]:
+        """Yields the image to be computed, or what becomes of it without computing; before it any remarks.
+
+        A DataError makes it a failed image.
+        """
+
+    def answers(self, images: list[Opened]) -> Iterator[Answer]:
+        """Yields as many answers as each image has targets, in order."""
+
+    def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
+        """Does what is left when all images are written, and reports the job's facts. files: of all images."""
+
+
+def file_format(wanted: str, out: Path | None) -> str:
+    """`keep` or a file format; an image named by --out decides it. Raises ConfigError."""
+    name = wanted.lower().lstrip(".")
+    if name not in ("keep", *FORMATS):
+        raise ConfigError(f"--format {wanted}: unknown; choose keep or one of {', '.join(FORMATS)}")
+    if out is None or not outputs.is_picture(out):
+        return name
+    of_out = out.suffix.lower().lstrip(".")
+    if name != "keep" and FORMATS[name] != FORMATS[of_out]:
+        raise ConfigError(f"--format {wanted}: --out {out} says {of_out}; leave one of them out")
+    return of_out
+
+
+def find_unzipped(paths: Sequence[Path], report: Report, exclude: Sequence[Path] = ()) -> list[Input]:
+    """`find_inputs` of images that can be written back. Raises ConfigError, also for an image inside a zip."""
+    items = find_inputs(paths, report, exclude=exclude)
+    zipped = next((item for item in items if item.ref.member is not None), None)
+    if zipped is not None:
+        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+    return items
+
+
+def plan_targets(
+    items: Sequence[Input], folder: Path, storage: Storage, samples: int = 1, beside: Sequence[Path] = ()
+) -> list[Planned]:
+    """Each image with its results' files, `a.tif`, `a.v2.tif`, `a.v3.tif`, in `folder` unless --out is one file.
+
+    beside: other files that the job writes. Raises ConfigError when two files have one name, or one exists and may
+    neither be replaced nor kept.
+    """
+    firsts = [item.relative for item in items]
+    if storage.format != "keep":
+        firsts = outputs.picture_names(firsts, f".{storage.format}")
+    versions = ["", *(f".v{number}" for number in range(2, samples + 1))]
+    names = [name.with_suffix(version + name.suffix) if version else name for name in firsts for version in versions]
+    paths = outputs.result_paths(storage.out, folder, names) if names else []
+    outputs.refuse_existing([*paths, *beside], overwrite=True)  # none twice, none a folder
+    outputs.refuse_existing([*([] if storage.skip_existing else paths), *beside], overwrite=storage.overwrite)
+    return [Planned(item, tuple(targets)) for item, targets in zip(items, batches(paths, samples), strict=True)]
+
+
+def open_for(model: "Model", image: Planned) -> Opened:
+    """The image in memory, in the model's channels. Raises DataError."""
+    original, background = open_original(image.item.ref.path), parse_color(model.config.data.background)
+    return Opened(image, original, original.display_array(model.channels, background), background)
+
+
+def change_images(
+    change: Change,
+    images: Sequence[Planned],
+    storage: Storage,
+    *,
+    left_out: Sequence[FileDone] = (),
+    batch_size: int = 64,
+) -> Iterator[JobEvent]:
+    """Opens, changes and writes the images in their order, at most `batch_size` of them in memory at a time.
+
+    left_out: what became of images that are not among them. Files that were written before an error or Ctrl-C are
+    reported before it goes on. Raises WriteError, and ConfigError for a model without a flow where one is needed.
+    """
+    samples = len(images[0].targets) if images else 1
+    counted, total = (samples, len(images)) if change.unit == "images" else (1, len(images) * samples)
+    log = _Log([*left_out])
+    queue: WriteQueue[Part] = WriteQueue()
+    yield Advanced(change.name, 0, total, change.unit)
+    try:
+        with queue:
+            for num_results in _queued(queue, change, images, storage, batch_size):
+                yield from log.events(queue.outcomes())
+                yield Advanced(change.name, num_results // counted, total, change.unit)
+        yield from log.events(queue.outcomes(wait=True))
+    except (Exception, KeyboardInterrupt):
+        yield from log.events(queue.outcomes(wait=True), is_stopped=True)
+        raise
+    yield Advanced(change.name, total, total, change.unit, is_over=True)
+    for text, count in Counter(remark.text for remark in log.shared).items():
+        yield Remark(f"note: {text} ({count} of {len(images)} images)")
+    yield from change.end(images, log.files)
+
+
+@dataclass
+class _Log:
+    """What became of every file, and the remarks that images share."""
+
+    files: list[FileDone]
+    shared: dict[SharedRemark, None] = field(default_factory=dict)
+
+    def events(self, outcomes: Iterable[Outcome[Part]], *, is_stopped: bool = False) -> Iterator[JobEvent]:
+        """The events of outcomes. Raises the error of a disk that takes no more files, unless the job has stopped."""
+        for outcome in outcomes:
+            part, error = outcome.key, outcome.error
+            if error is not None and outcome.stops_all:
+                if not is_stopped:
+                    raise error
+            elif isinstance(part, SharedRemark):
+                self.shared[part] = None
+            elif isinstance(part, Remark):
+                yield part
+            else:
+                self.shared |= dict.fromkeys(SharedRemark(part.input or "", text) for text in outcome.remarks)
+                self.files.append(FileDone(part.input, "failed", reason=str(error)) if error else part)
+                yield self.files[-1]
+
+
+def _queued(
+    queue: WriteQueue[Part], change: Change, images: Sequence[Planned], storage: Storage, batch_size: int
+) -> Iterator[int]:
+    """Has every image computed and written; yields how many results have been handed over so far."""
+    num_results = 0
+    for batch in _batches(change, images, storage, batch_size):
+        answers = change.answers([part for part in batch if isinstance(part, Opened)])
+        for part in batch:
+            if isinstance(part, Opened):
+                for target, answer in zip(part.planned.targets, answers, strict=False):
+                    _add(queue, part, target, answer, storage, change.seed)
+                    num_results += 1
+                    yield num_results
+                continue
+            queue.add_nothing(part)
+            if isinstance(part, FileDone):  # about one result, or about an image that has none
+                num_results += 1 if part.output else len(images[0].targets)
+                yield num_results
+
+
+def _batches(
+    change: Change, images: Sequence[Planned], storage: Storage, batch_size: int
+) -> Iterator[list[Part | Opened]]:
+    """The opened images, as many at a time as may be in memory together, among what is reported of them and others."""
+    for together in batches(images, batch_size):
+        batch: list[Part | Opened] = []
+        num_pixels = 0
+        for image in together:
+            parts = list(_opened(change, image, storage))
+            own_pixels = sum(part.pixels[..., 0].size for part in parts if isinstance(part, Opened))
+            if num_pixels and num_pixels + own_pixels > PIXELS_AT_ONCE:
+                yield batch
+                batch, num_pixels = [], 0
+            batch += parts
+            num_pixels += own_pixels
+        yield batch
+
+
+def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part | Opened]:
+    """The opened image or, where that fails or its results exist, what became of it; before it any remarks."""
+    name, model = image.item.name, change.model
+    if storage.skip_existing and all(map(outputs.is_there, image.targets)):
+        yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
+        return
+    try:
+        for part in change.open(open_for(model, image)):
+            if isinstance(part, Opened) and model.channels == 1 and has_colour(part.original, part.hole):
+                yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
+            yield part
+    except DataError as error:
+        yield FileDone(name, "failed", reason=str(error))
+
+
+def _add(queue: WriteQueue[Part], image: Opened, target: Path, answer: Answer, storage: Storage, seed: int) -> None:
+    """Has one result written, unless it is there already and to be kept."""
+    if storage.skip_existing and outputs.is_there(target):
+        queue.add_nothing(FileDone(image.name, "skipped", target, "exists"))
+        return
+
+    def write() -> tuple[str, ...]:
+        changed = answer.change().with_text("seed", str(seed))
+        return changed.save(target, format=storage.format, overwrite=storage.overwrite)
+
+    for remark in answer.remarks:
+        queue.add_nothing(remark)
+    done = FileDone(image.name, "ok", target, sample=answer.sample, facts=answer.facts)
+    queue.add(done, image.pixels.size, write)

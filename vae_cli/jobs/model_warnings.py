@@ -1,0 +1,53 @@
+"""Warnings about models and their training: what to expect of them, and what to try."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vae_cli.config import RunConfig
+
+FEW_IMAGES = 1000
+"""Below this many training images a model remembers rather than invents."""
+FEW_ACTIVE = 0.1
+"""Share of active latent units below which the posterior is taken for collapsed."""
+FEW_UPDATES = 300
+"""Updates of the VAE, with fewer of which it has hardly begun."""
+MIN_IMAGES = 10
+"""Fewer do not tell how much a unit varies."""
+
+
+def few_images_line(num_images: int) -> str | None:
+    """What so small a training set will give; None for one that is large enough."""
+    if num_images >= FEW_IMAGES:
+        return None
+    return (
+        f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is new; "
+        f"that takes {FEW_IMAGES:,} or more, better several thousand"
+    )
+
+
+def few_updates_line(vae_steps: int) -> str | None:
+    """What so few updates of the VAE will give; None for enough of them."""
+    if vae_steps >= FEW_UPDATES:
+        return None
+    return (
+        f"only {vae_steps} update{'s' * (vae_steps != 1)} of the VAE: expect blurs, whatever is asked of this model;\n"
+        f"that takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time"
+    )
+
+
+def few_active_line(figures: Mapping[str, Any], config: RunConfig) -> str | None:
+    """What to try when almost no latent unit says anything about the image; None when enough do.
+
+    figures: of `tasks.evaluate`. The first layer decides: in a ladder most units of the fine layers are inactive on
+    every image, and should be.
+    """
+    first = figures["layers"][0]
+    active, total = first["active_units"], first["latent_units"]
+    if figures["images"] < MIN_IMAGES or active >= FEW_ACTIVE * total:
+        return None
+    free_nats = max(1, round(0.05 * total), round(2 * config.objective.free_nats))
+    warmup = max(1000, 4 * config.objective.kl_warmup_steps)
+    return (
+        f"only {active} of {total} latent units are active (posterior collapse): they hardly say which image it is;\n"
+        f"train with --set objective.free_nats={free_nats}, or a longer --set objective.kl_warmup_steps={warmup}"
+    )

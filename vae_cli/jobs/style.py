@@ -1,0 +1,144 @@
+"""Images with another look."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vae_cli.drawing.grids import grid
+from vae_cli.errors import DataError
+from vae_cli.files.new_pictures import save_picture
+from vae_cli.files.write_back import with_changes
+from vae_cli.images.recipe import fit_to
+from vae_cli.jobs.change_images import Answer, Opened, Part, Planned, SharedRemark, find_unzipped, open_for
+from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
+from vae_cli.printable import printable
+
+if TYPE_CHECKING:
+    from vae_cli.checkpoint import Model
+    from vae_cli.tasks.style import Change
+
+MAX_LIKE = 256
+"""Pictures of a folder whose look is taken, spread evenly."""
+SHEET_ROWS, SHEET_SIDE = 32, 256
+"""Rows of a sheet and pixels of a picture's longer side there, at most."""
+
+
+@dataclass
+class Restyling:
+    """The change that carries a look over, as `find_look` makes it."""
+
+    model: "Model"
+    task: "Change"
+    strength: float
+    seed: int = 0
+    sheet: Path | None = None
+    """Where a picture goes with a row for each of the first images: before, an example of the look, after."""
+    to: str | None = None
+    """The label that it carries to."""
+    examples: list[np.ndarray] = field(default_factory=list)
+    rows: list[list[np.ndarray]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    """What each image was taken for, by its name, where labels matter."""
+    name, unit, for_grey = "style", "images", "colours change in brightness alone"
+
+    def open(self, image: Opened) -> Iterator[Part | Opened]:
+        yield image
+
+    def answers(self, images: list[Opened]) -> Iterator[Answer]:
+        from vae_cli.tasks.style import Content, restyle
+
+        names, contents = self.model.label_names, []
+        for image in images:
+            ref = image.planned.item.ref
+            folder = ref.path.absolute().parent.name  # may be called like a label
+            contents.append(Content(image.pixels, ref.id, names.index(folder) if folder in names else None))
+        for image, styled in zip(images, restyle(contents, self.task), strict=True):
+            remarks: tuple[SharedRemark, ...] = ()
+            if styled.label is not None:
+                label = self.labels[image.name] = names[styled.label]
+                if label == self.to:
+                    remarks = (SharedRemark(image.name, f"already {self.to}, left as it is"),)
+            if self.sheet is not None and len(self.rows) < SHEET_ROWS:
+                example = [self.examples[len(self.rows) % len(self.examples)]] if self.examples else []
+                self.rows.append([_eight_bit(image.pixels), *example, _eight_bit(styled.pixels)])
+            change = partial(with_changes, image.original, image.pixels, styled.pixels, image.background)
+            yield Answer(change, remarks=remarks)
+
+    def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
+        sheet = self.sheet if self.rows else None
+        if sheet is not None:
+            save_picture(_sheet(self.rows), sheet, seed=self.seed)
+            yield Remark(f"{printable(sheet)}: {len(self.rows)} images")
+        yield Finished({"seed": self.seed, "strength": self.strength, "labels": self.labels, "sheet": sheet})
+
+
+def find_look(
+    model: "Model",
+    report: Report,
+    *,
+    to: str | None = None,
+    like: Path | None = None,
+    unlike: Path | None = None,
+    strength: float | None = None,
+    solver_steps: int | None = None,
+    seed: int = 0,
+    sheet: Path | None = None,
+) -> Restyling:
+    """Images become what they would be under the label `to`, or take on the look of the pictures `like`.
+
+    With `like` they give up the look of the pictures `unlike`, or each its own. strength: None = what was found to be
+    best. Raises ConfigError for an unknown label or path, DataError where no picture can be used.
+    """
+    from vae_cli.tasks.style import LABEL_STEPS, LABEL_STRENGTH, LIKE_STRENGTH, LikeLook, ToLabel
+
+    if like is None:
+        used = LABEL_STRENGTH if strength is None else strength
+        to_label = ToLabel.of(model, str(to), strength=used, seed=seed, steps=solver_steps or LABEL_STEPS)
+        return Restyling(model, to_label, used, seed, sheet, to)
+    used = LIKE_STRENGTH if strength is None else strength
+    examples = list[np.ndarray]() if sheet is not None else None
+    others = _pictures(model, unlike, report) if unlike is not None else None
+    like_look = LikeLook.of(model, _pictures(model, like, report, examples), others, strength=used)
+    return Restyling(model, like_look, used, seed, sheet, examples=examples or [])
+
+
+def _pictures(
+    model: "Model", path: Path, report: Report, examples: list[np.ndarray] | None = None
+) -> Iterator[np.ndarray]:
+    """The pictures at a path, as the model takes them; the first ones are also put into `examples`."""
+    items = find_unzipped([path], report)
+    count, num_used, what = min(len(items), MAX_LIKE), 0, f"look at {printable(path.name)}"
+    if len(items) > count:
+        report(Remark(f"{printable(path)}: the look of {count} of {len(items)} images, spread evenly"))
+    for number in range(count):
+        report(Advanced(what, number, count))
+        item = items[number * len(items) // count]
+        try:
+            picture = open_for(model, Planned(item, ())).pixels
+        except DataError as error:
+            report(FileDone(item.name, "failed", reason=str(error)))
+            continue
+        num_used += 1
+        if examples is not None and len(examples) < SHEET_ROWS:
+            examples.append(_eight_bit(picture))
+        yield picture
+    report(Advanced(what, count, count, is_over=True))
+    if not num_used:
+        raise DataError(f"{path}: no image in it can be used; give another one")
+
+
+def _sheet(rows: list[list[np.ndarray]]) -> np.ndarray:
+    """All rows on white, as large as the largest picture among them; larger ones are made smaller."""
+    cells = [cell for row in rows for cell in row]
+    height, width = (min(SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1))
+    return grid([fit_to(cell, (height, width), "pad") for cell in cells], num_columns=len(rows[0]))
+
+
+def _eight_bit(picture: np.ndarray) -> np.ndarray:
+    """uint8 of a picture uint8 or uint16, or float32 in 0..255."""
+    scale = 255 / np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1.0
+    return np.rint(picture * scale).clip(0, 255).astype(np.uint8)
