@@ -5,25 +5,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TextIO, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from vae_cli.printable import printable
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two lines of progress where stderr is no terminal."""
 
-Item = TypeVar("Item")
-
-
-class Bar(Protocol):
-    """Counts finished work."""
-
-    def advance(self, count: int = 1) -> None:
-        """`count` more are done."""
-
-    def reach(self, done: int, total: int) -> None:
-        """`done` of `total` are done; for work that reports its own count."""
+Bar = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
 
 
 class Messages:
@@ -65,13 +56,6 @@ class Messages:
         """Names the command that is useful after this one."""
         self.note(f"next: {command}")
 
-    def track(self, items: Iterable[Item], what: str, total: int, unit: str = "images") -> Iterator[Item]:
-        """The items, each counted once whoever asked for it is ready for the next."""
-        with self.progress(what, total, unit) as progress:
-            for item in items:
-                yield item
-                progress.advance()
-
     @contextlib.contextmanager
     def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Bar]:
         """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
@@ -80,7 +64,7 @@ class Messages:
                 yield bar
             return
         lines = _Lines(what, total, unit, silent=self.quiet)
-        yield lines
+        yield lines.reach
         lines.print()
 
 
@@ -122,9 +106,6 @@ class _Lines:
         self.done = 0
         self.started = self.printed = time.monotonic()
 
-    def advance(self, count: int = 1) -> None:
-        self.reach(self.done + count, self.total)
-
     def reach(self, done: int, total: int) -> None:
         self.done, self.total = done, total
         if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
@@ -151,13 +132,6 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
         def render(self, task: progress.Task) -> Text:
             return Text(_rate(task.completed / task.elapsed, unit) if task.completed and task.elapsed else "")
 
-    class RichBar:
-        def advance(self, count: int = 1) -> None:
-            rich.advance(task, count)
-
-        def reach(self, done: int, total: int) -> None:
-            rich.update(task, completed=done, total=total)
-
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
@@ -168,7 +142,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
     # what goes to a pipe must not be led to the terminal
     with progress.Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as rich:
         task = rich.add_task(what, total=total)
-        yield RichBar()
+        yield lambda done, total: rich.update(task, completed=done, total=total)
 
 
 def _rate(per_second: float, unit: str) -> str:

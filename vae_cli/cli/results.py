@@ -133,7 +133,7 @@ class Results:
             self.close_bar()
             progress = self.messages.progress(event.what, event.total, event.unit)
             self._bar = event.what, self._open_bar.enter_context(progress)
-        self._bar[1].reach(event.done, event.total)
+        self._bar[1](event.done, event.total)
         if event.is_over:
             self.close_bar()
 
