@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from tiny import pictures, tiny_model, vivid
 
+import vae_cli
 from vae_cli.api.model import Model
+from vae_cli.checkpoint import weights_of, write_checkpoint
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
@@ -102,3 +104,20 @@ def test_latents_come_and_go(model: Model) -> None:
         assert np.array_equal(model.decode(form), model.reconstruct(images))
     with pytest.raises(DataError, match="shape"):
         model.decode(np.zeros((2, 5)))
+
+
+def test_figures_are_the_command_s(model: Model, tmp_path: Path) -> None:
+    for number, image in enumerate(pictures(4, channels=3)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    figures = model.evaluate(tmp_path, limit=3, holes="center", importance_samples=2)
+    assert figures["images"] == 3 and figures["nll_nats"] is not None and figures["inpaint"]["family"] == "center"
+    with pytest.raises(ConfigError, match=r"none"):
+        model.evaluate(tmp_path / "none")
+
+
+def test_a_model_is_loaded_from_a_run(grey: Model, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "run" / "checkpoints" / "best", grey.facts, weights_of(grey.vae, grey.flow), None)
+    loaded = vae_cli.load(tmp_path / "run", device="cpu")
+    assert isinstance(loaded, vae_cli.Model) and np.array_equal(loaded.sample(2, seed=5), grey.sample(2, seed=5))
+    with pytest.raises(vae_cli.ConfigError, match="no such run"):
+        vae_cli.load(tmp_path / "none")

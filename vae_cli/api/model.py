@@ -12,6 +12,8 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.stored_values import as_grey
 from vae_cli.images.colours import parse_color
 from vae_cli.images.recipe import fit_to
+from vae_cli.jobs.evaluate import Evaluation
+from vae_cli.jobs.open_model import open_model
 from vae_cli.tasks import denoise as denoising
 from vae_cli.tasks import encode as encoding
 from vae_cli.tasks import inpaint as inpainting
@@ -157,6 +159,26 @@ class Model(checkpoint.Model):
         arrays = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
         return Images(list(encoding.decode(self, encoding.latents_from(arrays, self.vae.latent_shapes))))
 
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        *,
+        importance_samples: int = 0,
+        limit: int | None = None,
+        holes: Literal["center", "half", "brush", "random", "scattered"] | None = None,
+        feature_weights: str | Path | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """The figures of `vae evaluate --json` on a folder, list or zip; None = the images held out in training.
+
+        importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images.
+        holes: also the fills of such holes. feature_weights: the file of a network by whose features samples are
+        compared with the images, or "auto" to train one on the run's own.
+        """
+        weights = None if feature_weights is None else str(feature_weights)
+        folder = None if data is None else Path(data)
+        return Evaluation(self, folder, importance_samples, limit, holes, None, weights, seed).run()
+
     @property
     def _background(self) -> tuple[int, int, int]:
         return parse_color(self.config.data.background)
@@ -198,6 +220,4 @@ def load(run: str | Path, *, device: str = "auto") -> Model:
     device: auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. Raises ConfigError for a path that does not
     exist or a device that this machine lacks, CheckpointError for a model that is damaged or of another format.
     """
-    from vae_cli.jobs.open_model import open_model
-
     return Model(**vars(open_model(Path(run), device)))
