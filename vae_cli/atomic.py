@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all, and the files that they are made from."""
+"""Files that are written whole or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,34 +10,40 @@ from typing import BinaryIO
 
 from vae_cli.errors import DataError, WriteError
 
-_PARTIAL = ".part"
-
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """A new file, to write and to read back, that takes its name `path` at the end and only if all went well.
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write and read back, which takes its name `path` at the end, and only if all went well.
 
-    Every OSError inside becomes a WriteError that names `path`: open what is read from before.
+    OSErrors pass; `writing` is the same with an error for the user.
     """
-    partial = path.parent / f".{secrets.token_hex(8)}{_PARTIAL}"  # short: names may already have the longest length
+    partial = path.parent / f".{secrets.token_hex(8)}.part"  # short, as `path` may already have the longest name
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    finally:
+        with suppress(OSError):  # not there any more, or a folder that does not answer
+            partial.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """As `replacing`; every OSError inside becomes a WriteError that names `path`, so open what is read from before."""
+    try:
+        with replacing(path) as file:
+            yield file
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(f"{path}: cannot be written ({reason}); make room there or choose another --out") from error
-    finally:
-        with suppress(OSError):  # a name too long for the disk cannot even be asked about
-            partial.unlink(missing_ok=True)
 
 
 def is_partial(path: Path) -> bool:
-    """Whether this is what a kill in the middle of `writing` has left."""
-    return path.name.startswith(".") and path.suffix == _PARTIAL
+    """Whether a process that was killed while it wrote has left this file."""
+    return re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name) is not None
 
 
 def opened(path: Path) -> BinaryIO:

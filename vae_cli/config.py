@@ -7,7 +7,7 @@ What depends on the data (image size, channels, latent grid, width, likelihood) 
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,8 +18,7 @@ Layer = dict[str, Any]
 
 
 def parse_duration(value: object) -> object:
-    """Seconds from `90`, `90s`, `10m`, `1.5h` or `1h30m`. Raises ValueError for other text; plain numbers are
-    returned for pydantic to judge."""
+    """Seconds from `90s`, `10m`, `1.5h` or `1h30m`; numbers are left to pydantic. Raises ValueError for other text."""
     if not isinstance(value, str) or re.fullmatch(r"[-+.\d]+([eE][-+]?\d+)?", value.strip()):
         return value
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
@@ -29,8 +28,7 @@ def parse_duration(value: object) -> object:
 
 
 def parse_image_size(value: object) -> object:
-    """(H, W) from `64`, `"64"`, `"48x64"` or a pair. Raises ValueError for other text; what is none is left to
-    pydantic."""
+    """(H, W) from `64`, `"64"` or `"48x64"`; all but text is left to pydantic. Raises ValueError for other text."""
     if isinstance(value, str):
         if not re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
             raise ValueError("write H or HxW, like 64 or 48x64")
@@ -65,11 +63,11 @@ class DataConfig(Section):
     labels: Literal["auto", "none", "folders"] = "auto"
     binarize: Literal["none", "dynamic"] = "none"
     patches: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """Close-ups of images much larger than the model, all in all, to learn from beside the whole images; `auto` = some
-    where images are that large, and there is a flow."""
+    """Number of close-ups of images much larger than the model, learned beside the whole images; `auto` = some where
+    images are that large and there is a flow."""
     augment: bool = True
-    """Show the VAE images shifted and mirrored once it has seen them all twice; only before a flow, which never does.
-    """
+    """Shift and mirror images for the VAE once it has seen all of them twice; only where a flow follows, which gets
+    them as they are."""
 
 
 class LatentSpec(Section):
@@ -91,16 +89,8 @@ class AutoLikelihood(Section):
     kind: Literal["auto"] = "auto"
 
 
-class BernoulliLikelihood(Section):
-    kind: Literal["bernoulli"]
-
-
-class GaussianLikelihood(Section):
-    kind: Literal["gaussian"]
-
-
-class DiscretizedLogisticLikelihood(Section):
-    kind: Literal["discretized_logistic"]
+class PlainLikelihood(Section):
+    kind: Literal["bernoulli", "gaussian", "discretized_logistic"]
 
 
 class LogisticMixtureLikelihood(Section):
@@ -108,9 +98,8 @@ class LogisticMixtureLikelihood(Section):
     components: int = Field(10, ge=1, le=100)
 
 
-_Known = BernoulliLikelihood | GaussianLikelihood | DiscretizedLogisticLikelihood | LogisticMixtureLikelihood
-KnownLikelihood = Annotated[_Known, Field(discriminator="kind")]
-LikelihoodConfig = Annotated[AutoLikelihood | _Known, Field(discriminator="kind")]
+KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
+LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
 
 
 class FlowConfig(Section):
@@ -121,10 +110,9 @@ class FlowConfig(Section):
     """Residual blocks a level on the way down; one more on the way up."""
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)
-    """Groups of alike images that samples start from; small data sets make fewer."""
+    """Groups of similar images that samples start from; small data sets make fewer."""
     refiner_width: int = Field(32, ge=8)
-    """Channels, at half resolution, of the network that fits fills to known pixels. Twice as many, at equal updates,
-    are no better on icons of 64 px."""
+    """Channels, at half resolution, of the network that fits fills to known pixels."""
 
 
 class ModelConfig(Section):
@@ -146,14 +134,13 @@ class ObjectiveConfig(Section):
     free_nats: float = Field(0.0, ge=0)
     """Floor under the batch mean of each latent layer's KL, nats."""
     importance_samples: int = Field(1, ge=1)
-    """Draws of the posterior that the bound weighs in the last part of the VAE phase (Burda et al. 2016); 1 = the plain
-    bound throughout. With K an update sees every K-th image of its batch, and so costs no more."""
+    """Posterior draws K of the importance-weighted bound (Burda et al. 2016) that ends the VAE phase; 1 = the plain
+    bound throughout. An update then sees every K-th image of its batch, so it costs no more."""
     importance_start: float = Field(0.9, gt=0, lt=1)
-    """Share of the VAE phase until which draws are not weighed; free nats and warm-up hold until then. A phase that is
-    ended early, since its score stands still, may not come to it."""
+    """Share of the VAE phase before that; free nats and warm-up hold until then. Patience may end the phase sooner."""
     perceptual: float = Field(0.0, ge=0)
-    """Weight of the distance of image gradients (`training.perceptual`); 0 = off. Weight w counts it as the nats of a
-    Laplace density of scale 1 / w; 1 to 10 are usual."""
+    """Weight w of the distance of image gradients (`training.perceptual`), in nats of a Laplace density of scale 1 / w;
+    0 = off, 1 to 10 are usual."""
     adversarial: float = Field(0.0, ge=0)
     """Weight of the patch discriminator's term, as a share of the reconstruction's pull; 0 = off."""
     adversarial_start: float = Field(0.5, ge=0, lt=1)
@@ -166,7 +153,7 @@ class TrainingConfig(Section):
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
     flow_optimizer: Literal["muon", "adamw"] = "muon"
-    """Of the flow's large convolutions; the rest, and the VAE, are AdamW's."""
+    """For the flow's large convolutions; the rest, and the VAE, always use AdamW."""
     warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)
     """Last part of each phase over which the rate falls to 2 %."""
@@ -177,13 +164,12 @@ class TrainingConfig(Section):
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     time: Seconds | None = None
-    """Seconds of this invocation, from process start to the last step."""
+    """Seconds of this process, from its start to the last step."""
     flow_share: float = Field(0.6, ge=0, le=1)
     save_every: int = Field(500, ge=1)
     validate_every: int = Field(250, ge=1)
     patience: int = Field(10, ge=0)
-    """Validations without a better score after which a phase goes over to its falling rate, and then ends; 0 = never.
-    At the defaults that is 2,500 updates: only long runs on small data get there."""
+    """Validations without a better score after which a phase lowers its learning rate, and then ends; 0 = never."""
     log_every: int = Field(50, ge=1)
     preview_every: int = Field(1000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -212,7 +198,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
-    def _draws_weigh_the_bound(self) -> "RunConfig":
+    def _importance_samples_need_the_plain_bound(self) -> "RunConfig":
         num_draws = self.objective.importance_samples
         others = {"kl_weight": 1.0, "perceptual": 0.0, "adversarial": 0.0}
         wrong = {name: value for name, value in others.items() if getattr(self.objective, name) != value}
@@ -282,33 +268,27 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
 def _explain(details: Sequence[Any]) -> list[str]:
     """A line for each wrong key: where, what is wrong, what to write instead.
 
-    A key with alternatives (a number or `auto`) has an error of pydantic's for each of them, and one whose value lies
-    deeper has others for the value as a whole: told is the first, which is about what was meant.
+    For a key with alternatives (a number or `auto`) pydantic reports an error for each of them, and also errors inside
+    the value. Kept is the first about the innermost key, which is about what was meant.
     """
-    dotted_keys = [_dotted(detail) for detail in details]
+    keys = known_keys()
+    names = {name for key in keys for name in key.split(".")}
     lines: dict[str, str] = {}
-    for dotted, detail in zip(dotted_keys, details, strict=True):
-        if not any(other.startswith(f"{dotted}.") for other in dotted_keys):
-            lines.setdefault(dotted, _explain_one(dotted, detail))
-    return list(lines.values())
-
-
-def _dotted(detail: Any) -> str:
-    """Where an error is, without the names that pydantic gives to the alternatives of a type."""
-    *above, last = detail["loc"] or ("",)
-    names = {name for key in known_keys() for name in key.split(".")}
-    own = [str(part) for part in above if isinstance(part, int) or part in names]
-    if isinstance(last, int) or last in names or detail["type"] == "extra_forbidden":
-        own.append(str(last))
-    return ".".join(own)
-
-
-def _explain_one(dotted: str, detail: Any) -> str:
-    if detail["type"] == "extra_forbidden":
-        return f"{dotted}: unknown setting{nearest(dotted, known_keys())}"
-    message = detail["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
-    return f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
+    for detail in details:
+        is_unknown = detail["type"] == "extra_forbidden"
+        # pydantic puts names of types between those of settings where a key has alternatives
+        parts = [str(part) for part in detail["loc"] if isinstance(part, int) or part in names]
+        if is_unknown and detail["loc"][-1] not in names:
+            parts.append(str(detail["loc"][-1]))
+        dotted = ".".join(parts)
+        if is_unknown:
+            line = f"{dotted}: unknown setting{nearest(dotted, keys)}"
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+            line = f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
+        lines.setdefault(dotted, line)
+    return [line for key, line in lines.items() if not any(other.startswith(f"{key}.") for other in lines)]
 
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
@@ -319,20 +299,12 @@ def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 def known_keys() -> list[str]:
     """Every dotted key a configuration may hold, list items left out."""
-    return sorted(_keys_of(RunConfig, ""))
+    return sorted(_keys_of(RunConfig))
 
 
-def _keys_of(section: type[Section], prefix: str) -> set[str]:
-    keys = set()
-    for name, field in section.model_fields.items():
-        keys.add(prefix + name)
-        for inner in _sections_in(field.annotation):
-            keys |= _keys_of(inner, f"{prefix}{name}.")
-    return keys
-
-
-def _sections_in(annotation: Any) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    inner = getattr(annotation, "__args__", ())
-    return [section for part in inner for section in _sections_in(part)]
+def _keys_of(kind: Any) -> set[str]:
+    """Keys below a section, or below all sections that a type such as `tuple[LatentSpec, ...]` names."""
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return {key for part in get_args(kind) for key in _keys_of(part)}
+    inner = {f"{name}.{key}" for name, field in kind.model_fields.items() for key in _keys_of(field.annotation)}
+    return inner | kind.model_fields.keys()

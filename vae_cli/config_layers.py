@@ -1,5 +1,6 @@
 """Where settings come from and how they override one another: defaults, presets, YAML files, `--set`, options."""
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,12 +39,10 @@ def read_layer(path: Path) -> Layer:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
-    if layer is None:
-        return {}
-    if not isinstance(layer, dict):
+    if not isinstance(layer, dict | None):
         found = type(layer).__name__
         raise ConfigError(f"{path}: expected settings such as `training: {{steps: 1000}}`, found {found}")
-    return layer
+    return layer or {}
 
 
 def parse_assignment(text: str) -> Layer:
@@ -71,14 +70,11 @@ def resolve_config(
     name = preset or in_file.get("preset") or "small"
     if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(f"--preset {name}: no such preset{nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
-    settings = merge(RunConfig().as_dict(), PRESETS[name])
-    layers = [in_file, *map(parse_assignment, sets), options or {}]
-    if any("preset" in layer for layer in layers[1:]):
+    given = [*map(parse_assignment, sets), options or {}]
+    if any("preset" in layer for layer in given):
         raise ConfigError("preset: --set cannot choose it, since it comes before all settings; use --preset")
-    layers.append({"preset": name})
-    for layer in layers:
-        settings = merge(settings, layer)
-    config = from_dict(settings, RunConfig)
+    layers = [PRESETS[name], in_file, *given, {"preset": name}]
+    config = from_dict(functools.reduce(merge, layers, RunConfig().as_dict()), RunConfig)
     if all(getattr(config.training, name) is None for name in BUDGETS):
         raise ConfigError("training: no budget; give one of --steps, --epochs or --time")
     return config

@@ -1,7 +1,7 @@
 """Where a command runs: device, precision, memory format, threads, ranks; and how long the process has lived.
 
-The precision follows from what the processor can do, so that the same machine always chooses alike; a short trial may
-only veto bfloat16 where it gains little. Whatever was chosen is stored with a run and never chosen again.
+The precision follows from what the processor can do, so that the same machine always chooses the same; a short trial
+only rules out bfloat16 where it gains little. The choice is stored with a run and not made again.
 """
 
 import contextlib
@@ -20,13 +20,11 @@ from vae_cli.errors import ConfigError, OutOfMemoryError
 _HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
 _DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
 """Parts of messages of plain RuntimeErrors: not every allocator has a class of its own for them."""
-
 RANK_TIMEOUT = datetime.timedelta(hours=2)
 """Ranks wait this long for rank 0, which scans, validates and draws pictures alone."""
-Module = TypeVar("Module", bound=nn.Module)
-
 MIN_SPEED_UP = 1.2
 """bfloat16 has to be this much faster than float32 in the trial to be kept."""
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    if not hasattr(torch.cpu, "get_capabilities"):  # older releases of torch tell it only here
+    if not hasattr(torch.cpu, "get_capabilities"):  # older releases of torch
         return bool(torch.cpu._is_avx512_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
@@ -122,10 +120,9 @@ def _cpu_multiplies_bfloat16() -> bool:
 def _trial_speed_up() -> float:
     """How much faster a small convolution runs in bfloat16; the best of four of each, interleaved, on one thread.
 
-    Measured in the thread's own processor time, so that a busy machine chooses as an idle one does. Windows counts that
-    in ticks of some 16 ms, too coarse here.
+    Measured in the thread's own processor time, so that a busy machine chooses as an idle one does.
     """
-    clock = time.perf_counter if os.name == "nt" else time.thread_time
+    clock = time.perf_counter if os.name == "nt" else time.thread_time  # which ticks every 16 ms on Windows
     conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.zeros(32, 64, 16, 16).contiguous(memory_format=torch.channels_last)
     best = {False: float("inf"), True: float("inf")}
@@ -152,16 +149,17 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
     """Turns the allocator's exceptions into OutOfMemoryError with advice; everything else passes."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"the device ran out of memory; {advice}") from error
-    except MemoryError as error:
-        raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
-    except RuntimeError as error:
-        if any(text in str(error) for text in _HOST_MEMORY_ERRORS):
-            raise OutOfMemoryError(f"this machine ran out of memory; {advice}") from error
-        if any(text in str(error) for text in _DEVICE_MEMORY_ERRORS):
-            raise OutOfMemoryError(f"the device ran out of memory; {advice}") from error
-        raise
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError):
+            place = "the device"
+        elif isinstance(error, MemoryError) or any(part in text for part in _HOST_MEMORY_ERRORS):
+            place = "this machine"
+        elif any(part in text for part in _DEVICE_MEMORY_ERRORS):
+            place = "the device"
+        else:
+            raise
+        raise OutOfMemoryError(f"{place} ran out of memory; {advice}") from error
 
 
 @contextlib.contextmanager
@@ -170,10 +168,10 @@ def distributed(runtime: Runtime) -> Iterator[None]:
     if runtime.world_size == 1:
         yield
         return
-    if runtime.device.type == "cuda":
+    is_cuda = runtime.device.type == "cuda"
+    if is_cuda:
         torch.cuda.set_device(runtime.device)
-    backend = "nccl" if runtime.device.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, timeout=RANK_TIMEOUT)
+    torch.distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=RANK_TIMEOUT)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,17 +143,16 @@ def test_disk_that_fills_up_while_writing(folder: Path, cache: Path, monkeypatch
 
 def test_disk_that_refuses_what_was_buffered(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails is tried again as the file closes, and fails again."""
-    real = os.fdopen
+    real = Path.open
 
     class Full(io.FileIO):
         def write(self, _: object) -> int:
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    def fdopen(handle: int, *_: object) -> io.BufferedWriter:
-        real(handle).close()
-        return io.BufferedWriter(Full(cache / "full", "w"))
+    def open_full(path: Path, mode: str = "r", **settings: Any) -> Any:
+        return io.BufferedRandom(Full(path, "x+")) if mode == "x+b" else real(path, mode, **settings)
 
-    monkeypatch.setattr(os, "fdopen", fdopen)
+    monkeypatch.setattr(Path, "open", open_full)
     images = load(folder)
     assert "quota" in images.notes[0] and len(images.ids) == 5
 
@@ -186,8 +186,8 @@ def test_old_entries_are_pruned_and_used_ones_kept(folder: Path, cache: Path) ->
     long_ago = time.time() - 40 * 24 * 3600
     for path in cache.iterdir():
         os.utime(path, (long_ago, long_ago))
-    foreign = [cache / name for name in ("foreign.txt", "notes.json", "film.u8", "download.partial")]
-    left = cache / f"{'0a' * 16}x1.partial"
+    foreign = [cache / name for name in ("foreign.txt", "notes.json", "film.u8", ".download.part")]
+    left = cache / f".{'0a' * 8}.part"
     for path in (left, *foreign):
         path.write_bytes(b"")
         os.utime(path, (long_ago, long_ago))

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_cli.dataset.cache import load_patches
-from vae_cli.dataset.close_ups import LEAST_ZOOM, decode_patches, patch_boxes, sources, zoom_of
+from vae_cli.dataset.close_ups import LEAST_ZOOM, decode_patches, load_patches, patch_boxes, sources, zoom_of
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.dataset.scan import scan
 from vae_cli.images.colours import WHITE

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_cli.dataset import found as found_module
+from vae_cli.dataset import scan as scan_module
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.dataset.split import id_hash, lowest_hashes, split_images
 from vae_cli.errors import ConfigError, DataError
@@ -143,12 +143,12 @@ def test_results_beside_what_they_were_made_of_are_left_out(tmp_path: Path) -> N
 
 def test_heic_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.png", "b.HEIC")
-    monkeypatch.setattr(found_module, "can_read_heif", lambda: False)
+    monkeypatch.setattr(scan_module, "can_read_heif", lambda: False)
     assert "pillow-heif" in scan(tmp_path).skipped[0].reason
     (tmp_path / "a.png").unlink()
     with pytest.raises(DataError, match="pillow-heif"):
         scan(tmp_path)
-    monkeypatch.setattr(found_module, "can_read_heif", lambda: True)
+    monkeypatch.setattr(scan_module, "can_read_heif", lambda: True)
     assert ids(scan(tmp_path)) == ["b.HEIC"]
 
 

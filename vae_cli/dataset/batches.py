@@ -1,12 +1,11 @@
-"""Batches that depend on (seed, step) alone, gathered by one background thread."""
+"""Batches that depend on (seed, step) alone, put together by one background thread."""
 
 import functools
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -14,34 +13,31 @@ from torch import Tensor
 
 from vae_cli.dataset.cache import ImageSet
 
-_PREFETCH_DEPTH = 2
+_NUM_AHEAD = 3
 PATCH_EVERY = 4
-"""One image of so many is a patch."""
-_POLL_SECONDS = 0.05  # how soon the thread notices close() while the queue is full
+"""Where there are patches, one image of so many is a patch."""
 
 
 def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     """int64 [batch_size]: positions step * batch_size .. of an endless chain of shuffled epochs."""
     if num_images < 1 or batch_size < 1 or step < 0:
         raise ValueError(f"no batch {step} of {batch_size} from {num_images} images")
-    return _chain(num_images, seed, step * batch_size, (step + 1) * batch_size)
+    return _shuffled(num_images, seed, np.arange(step * batch_size, (step + 1) * batch_size))
 
 
-def _chain(num_images: int, seed: int, position: int, end: int) -> np.ndarray:
-    """int64 [end - position]: that part of an endless chain of shuffled epochs."""
-    pieces = [np.empty(0, np.int64)]
-    while position < end:
-        epoch, offset = divmod(position, num_images)
-        pieces.append(_epoch_order(num_images, seed, epoch)[offset : offset + end - position])
-        position += len(pieces[-1])
-    return np.concatenate(pieces)
+def _shuffled(num_images: int, seed: int, positions: np.ndarray) -> np.ndarray:
+    """int64: which image stands at each of some increasing positions of an endless chain of shuffled epochs."""
+    if len(positions) == 0:
+        return positions
+    first, last = int(positions[0]) // num_images, int(positions[-1]) // num_images
+    orders = [_epoch_order(num_images, seed, epoch) for epoch in range(first, last + 1)]
+    chain = orders[0] if len(orders) == 1 else np.concatenate(orders)
+    return chain[positions - first * num_images]
 
 
 @functools.lru_cache(maxsize=4)
 def _epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
-    order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_images)
-    order.setflags(write=False)
-    return order
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_images)
 
 
 @dataclass(frozen=True)
@@ -77,83 +73,53 @@ class Batches:
         self._images, self._patches = image_set, patches
         self._batch_size, self._seed = batch_size, seed
         self._slice = slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
-        self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=_PREFETCH_DEPTH)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._produce, args=(start_step,), name="batches", daemon=True)
-        self._thread.start()
+        self._is_closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ready = deque(self._thread.submit(self._gather, start_step + ahead) for ahead in range(_NUM_AHEAD))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         """The next batch; raises what the thread ran into, ValueError after close()."""
-        if self._closing.is_set():
+        if self._is_closed:
             raise ValueError("the batches are closed")
         start = time.perf_counter()
-        item = self._ready.get()
-        self.seconds_waited += time.perf_counter() - start
-        if isinstance(item, Exception):
+        try:
+            batch = self._ready[0].result()  # stays there when an interrupt ends the wait
+        except Exception:
             self.close()
-            raise item
-        return item
+            raise
+        self.seconds_waited += time.perf_counter() - start
+        self._ready.popleft()
+        self._ready.append(self._thread.submit(self._gather, batch.step + _NUM_AHEAD))
+        return batch
 
     def close(self) -> None:
         """End the thread and wait for it. May be called twice."""
-        self._closing.set()
-        self._thread.join()
+        self._is_closed = True
+        self._thread.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Batches":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _produce(self, step: int) -> None:
-        while not self._closing.is_set():
-            try:
-                item: Batch | Exception = self._gather(step)
-            except Exception as error:  # handed to the consumer, which raises it
-                item = error
-            self._put(item)
-            if isinstance(item, Exception):
-                return
-            step += 1
-
-    def _put(self, item: Batch | Exception) -> None:
-        while not self._closing.is_set():
-            try:
-                return self._ready.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-
     def _gather(self, step: int) -> Batch:
-        num = self._slice.stop - self._slice.start
-        pixels = np.empty((num, *self._images.pixels.shape[1:]), np.uint8)
-        labels, zooms = np.empty(num, np.int64), np.zeros(num, np.float32)
-        for images, drawn, rows in self._drawn(step):
-            order = np.argsort(drawn, kind="stable")  # read the memory map forwards
-            pixels[rows[order]] = images.pixels[drawn[order]]
-            labels[rows] = images.labels[drawn]
+        positions = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[self._slice]
+        pixels = np.empty((len(positions), *self._images.pixels.shape[1:]), np.uint8)
+        labels, zooms = np.empty(len(positions), np.int64), np.zeros(len(positions), np.float32)
+        parts = [(self._images, np.arange(len(positions)), positions)]
+        if self._patches is not None:
+            is_patch, num_before = positions % PATCH_EVERY == PATCH_EVERY - 1, positions // PATCH_EVERY
+            whole, close = np.flatnonzero(~is_patch), np.flatnonzero(is_patch)
+            parts = [(self._images, whole, (positions - num_before)[whole]), (self._patches, close, num_before[close])]
+        for images, rows, own_positions in parts:
+            chosen = _shuffled(len(images.pixels), self._seed, own_positions)
+            order = np.argsort(chosen, kind="stable")  # read the memory map forwards
+            pixels[rows[order]] = images.pixels[chosen[order]]
+            labels[rows] = images.labels[chosen]
             if images.zooms is not None:
-                zooms[rows] = images.zooms[drawn]
+                zooms[rows] = images.zooms[chosen]
         return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))
-
-    def _drawn(self, step: int) -> Iterator[tuple[ImageSet, np.ndarray, np.ndarray]]:
-        """(images, which of them, in which of this rank's rows) for the images and, where there are any, patches."""
-        first, end = step * self._batch_size, (step + 1) * self._batch_size
-        if self._patches is None:
-            drawn = _chain(len(self._images.pixels), self._seed, first, end)[self._slice]
-            yield self._images, drawn, np.arange(len(drawn))
-            return
-        is_patch = np.arange(first, end) % PATCH_EVERY == PATCH_EVERY - 1
-        num_before = first // PATCH_EVERY  # patches of earlier batches
-        for images, chosen, before in (
-            (self._images, ~is_patch, first - num_before),
-            (self._patches, is_patch, num_before),
-        ):
-            drawn = np.zeros(len(chosen), np.int64)
-            drawn[chosen] = _chain(len(images.pixels), self._seed, before, before + int(chosen.sum()))
-            rows = np.flatnonzero(chosen[self._slice])
-            yield images, drawn[self._slice][rows], rows

@@ -1,8 +1,10 @@
 """Decoded images at model size in one memory map under the user's cache folder.
 
-An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it, written last: it makes the entry valid).
+An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it; it is written last and makes the entry valid).
 """
 
+import errno
+import functools
 import hashlib
 import json
 import math
@@ -12,16 +14,16 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from vae_cli.dataset.close_ups import decode_patches, patch_boxes
+from vae_cli.atomic import is_partial, replacing
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
 from vae_cli.errors import DataError
 from vae_cli.images.image_ref import ImageRef, Skipped
@@ -29,11 +31,7 @@ from vae_cli.images.recipe import ImageRecipe
 
 _FORMAT = 1  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
-_ENTRY_NAME = re.compile(r"[0-9a-f]{32}(\.u8|\.json|.*\.partial)")
 _CHECKED_BYTES = 64 << 20  # of an entry's pixels go into its checksum
-
-Results = Generator[np.ndarray | DataError, None, None]
-_Failure = tuple[int, str]  # position in the request, reason
 
 
 @dataclass(frozen=True)
@@ -46,41 +44,27 @@ class ImageSet:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     zooms: np.ndarray | None = None
-    """float32 [N], see data/patches.py; None = every image is seen whole."""
+    """float32 [N], as in `close_ups`; None = every image is whole."""
 
 
-@dataclass(frozen=True)
-class _Decoding:
-    """What is made of each image, which is part of an entry's key."""
+class Outcome(NamedTuple):
+    """Positions of the images that were decoded, and of those that failed with the reason."""
 
-    recipe: ImageRecipe
-    num_patches: int = 0
-    """Close-ups of each image; 0 = it is seen whole."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Of what one image gives."""
-        return math.prod(self.shape(1))
-
-    def shape(self, num_images: int) -> tuple[int, int, int, int]:
-        return (num_images * max(1, self.num_patches), *self.recipe.size, self.recipe.channels)
-
-    def decoded(self, ref: ImageRef) -> np.ndarray:
-        """uint8 [H, W, C], or [num_patches, H, W, C]. Raises DataError."""
-        return decode_patches(ref, self.recipe, self.num_patches) if self.num_patches else self.recipe.decode(ref)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """The pixels of the images at the positions `kept` of the request, and why the others failed."""
-
-    pixels: np.ndarray
     kept: list[int]
-    failed: list[_Failure]
+    failed: list[tuple[int, str]]
 
 
-class _StorageError(Exception):
-    """The cache folder or disk does not take the pixels; never leaves this file."""
+@dataclass(frozen=True)
+class Decoding:
+    """What is to be done with each image of a request."""
+
+    decode: Callable[[ImageRef], np.ndarray]
+    """Gives a uint8 array of `shape`. Raises DataError."""
+    shape: tuple[int, ...]
+    settings: str
+    """Everything but the files that the arrays depend on."""
+    workers: int = 2
+    on_progress: OnProgress | None = None
 
 
 def load_images(
@@ -96,48 +80,31 @@ def load_images(
     Without a usable cache folder the pixels go to a nameless temporary file or to memory, which the notes say.
     Raises DataError when no image is left.
     """
-    decoded, notes = _load(refs, _Decoding(recipe), workers, on_progress)
-    skipped = tuple(Skipped(refs[position].id, reason) for position, reason in decoded.failed)
+    shape = (*recipe.size, recipe.channels)
+    decoding = Decoding(recipe.decode, shape, repr(recipe), workers, on_progress)
+    pixels, (kept, failed), notes = load_decoded(refs, decoding)
     numbers = {name: number for number, name in enumerate(label_names)}
-    labels = [numbers.get(refs[position].label or "", -1) for position in decoded.kept]
-    ids = tuple(refs[position].id for position in decoded.kept)
-    return ImageSet(decoded.pixels, ids, np.array(labels, np.int64), skipped, tuple(notes))
+    labels = np.array([numbers.get(refs[position].label or "", -1) for position in kept], np.int64)
+    skipped = tuple(Skipped(refs[position].id, reason) for position, reason in failed)
+    return ImageSet(pixels, tuple(refs[position].id for position in kept), labels, skipped, notes)
 
 
-def load_patches(
-    refs: Sequence[ImageRef],
-    sizes: Sequence[tuple[int, int]],
-    num_patches: int,
-    recipe: ImageRecipe,
-    *,
-    workers: int = 2,
-    on_progress: OnProgress | None = None,
-) -> ImageSet:
-    """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`.
+def load_decoded(refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome, tuple[str, ...]]:
+    """The arrays of all images that can be decoded, [number kept, ...]; which those are; and what to warn about.
 
-    sizes: (H, W) of each image, as of `picture_sizes`.
+    Raises DataError when none can.
     """
-    decoded, notes = _load(refs, _Decoding(recipe, num_patches), workers, on_progress)
-    zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in decoded.kept]
-    ids = tuple(refs[position].id for position in decoded.kept for _ in range(num_patches))
-    no_labels = np.full(len(ids), -1, np.int64)
-    return ImageSet(decoded.pixels, ids, no_labels, (), tuple(notes), np.array(zooms, np.float32).reshape(-1))
-
-
-def _load(
-    refs: Sequence[ImageRef], decoding: _Decoding, workers: int, on_progress: OnProgress | None
-) -> tuple[_Decoded, list[str]]:
-    """From the cache, or decoded and, where that is possible, cached; and what to tell about that."""
-    folder, key, notes = cache_folder(), _entry_key(refs, decoding), []
-    decoded = _read_entry(folder, key, len(refs), decoding) if folder else None
-    if decoded is None or _retry_finds_one(refs, decoded, decoding):
-        try:
-            results = _decode_all(refs, decoding, workers, on_progress)
-            decoded = _write_entry(folder, key, results, refs, decoding)
-        except _StorageError as error:
-            notes.append(f"decoded images are not cached: {error}")
-            decoded = _decode_uncached(lambda: _decode_all(refs, decoding, workers, on_progress), refs, decoding)
-    return decoded, notes
+    folder, key = cache_folder(), _entry_key(refs, decoding)
+    if folder is None:
+        return *_decode_uncached(refs, decoding), ("decoded images are not cached: no home folder; set VAE_CACHE",)
+    entry = _read_entry(folder, key, len(refs), decoding.shape)
+    if entry is not None and not _can_decode_one([refs[position] for position, _ in entry[1].failed], decoding):
+        return *entry, ()
+    try:
+        return *_write_entry(folder, key, refs, decoding), ()
+    except OSError as error:
+        note = f"decoded images are not cached: {folder}: {error.strerror or error}"
+        return *_decode_uncached(refs, decoding), (note,)
 
 
 def cache_folder() -> Path | None:
@@ -156,75 +123,102 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _decode_all(refs: Sequence[ImageRef], decoding: _Decoding, workers: int, on_progress: OnProgress | None) -> Results:
-    results = ordered_map(decoding.decoded, refs, workers)
-    for done, result in enumerate(results, start=1):
-        yield result
-        if on_progress is not None:
-            on_progress(done, len(refs))
-
-
-def _retry_finds_one(refs: Sequence[ImageRef], decoded: _Decoded, decoding: _Decoding) -> bool:
-    """Whether a file that failed can be read by now: a permission or a missing decoder does not change its date."""
-    failed = [refs[position] for position, _ in decoded.failed]
-    return any(isinstance(result, np.ndarray) for result in _decode_all(failed, decoding, 1, None))
-
-
-def _write_pixels(stream: IO[bytes], results: Results, refs: Sequence[ImageRef]) -> tuple[list[int], list[_Failure]]:
-    """Append every decoded image; positions that were kept, and those that failed with their reason."""
-    kept: list[int] = []
-    failed: list[_Failure] = []
-    for position, result in enumerate(results):
-        if isinstance(result, DataError):
-            failed.append((position, str(result)))
-            continue
-        kept.append(position)
-        with _storage_errors("images"):
-            stream.write(np.ascontiguousarray(result).data)
-    with _storage_errors("images"):
-        stream.flush()
+def _decode_into(stream: IO[bytes], refs: Sequence[ImageRef], decoding: Decoding) -> Outcome:
+    """Append every decoded image to the stream. Raises DataError when there is none."""
+    kept, failed = [], []
+    with closing(ordered_map(decoding.decode, refs, decoding.workers)) as results:
+        for position, result in enumerate(results):
+            if isinstance(result, DataError):
+                failed.append((position, str(result)))
+            else:
+                kept.append(position)
+                stream.write(np.ascontiguousarray(result).data)
+            if decoding.on_progress is not None:
+                decoding.on_progress(position + 1, len(refs))
+    stream.flush()
     if not kept:
         first = f"the first, {refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
         raise DataError(f"none of {len(refs)} images can be decoded ({first}); `vae check` lists them")
-    return kept, failed
+    return Outcome(kept, failed)
 
 
-def _decode_uncached(results: Callable[[], Results], refs: Sequence[ImageRef], decoding: _Decoding) -> _Decoded:
-    """The same in a nameless temporary file, or in memory where that has no room either."""
-    try:
-        with _storage_errors("temporary folder"):
-            temporary = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-            has_room = shutil.disk_usage(tempfile.gettempdir()).free >= len(refs) * decoding.num_bytes
-        with _storage_errors("temporary folder"), temporary, closing(results()) as decoded:
-            if has_room:
-                kept, failed = _write_pixels(temporary, decoded, refs)
-                return _Decoded(np.memmap(temporary, np.uint8, "r", 0, decoding.shape(len(kept))), kept, failed)
-    except _StorageError:
-        pass  # filled up meanwhile
+def _decode_uncached(refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome]:
+    """Into a nameless temporary file, or into memory where that has no room."""
+    with suppress(OSError):  # the disk may also fill up meanwhile
+        _require_room(Path(tempfile.gettempdir()), refs, decoding)
+        with tempfile.TemporaryFile() as file:
+            outcome = _decode_into(file, refs, decoding)
+            return np.memmap(file, np.uint8, "r", 0, (len(outcome.kept), *decoding.shape)), outcome
     memory = BytesIO()
-    kept, failed = _write_pixels(memory, results(), refs)
-    return _Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(decoding.shape(len(kept))), kept, failed)
+    outcome = _decode_into(memory, refs, decoding)
+    return np.frombuffer(memory.getbuffer(), np.uint8).reshape(-1, *decoding.shape), outcome
+
+
+def _require_room(folder: Path, refs: Sequence[ImageRef], decoding: Decoding) -> None:
+    """Raises OSError where the folder's disk cannot hold all images."""
+    if shutil.disk_usage(folder).free < len(refs) * math.prod(decoding.shape):
+        raise OSError(errno.ENOSPC, "too little space")
+
+
+def _can_decode_one(refs: Sequence[ImageRef], decoding: Decoding) -> bool:
+    """For images that failed before: a permission or a decoder that was missing does not change a file's date."""
+    return any(isinstance(result, np.ndarray) for result in ordered_map(decoding.decode, refs, workers=1))
 
 
 # ---- entries
 
 
-def _entry_key(refs: Sequence[ImageRef], decoding: _Decoding) -> str:
+def _entry_key(refs: Sequence[ImageRef], decoding: Decoding) -> str:
     """Changes with the settings and with the path, size or time of any file."""
-    digest = hashlib.blake2b(repr((_FORMAT, decoding)).encode(), digest_size=16)
-    facts: dict[Path, tuple[int, int]] = {}
+
+    @functools.cache
+    def facts(path: Path) -> tuple[str, int, int]:
+        try:
+            stat = path.stat()
+            return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
+        except (OSError, ValueError):
+            return os.path.abspath(path), -1, -1
+
+    digest = hashlib.blake2b(repr((_FORMAT, decoding.settings)).encode(), digest_size=16)
     for ref in refs:
-        if ref.path not in facts:
-            try:
-                stat = ref.path.stat()
-                facts[ref.path] = (stat.st_size, stat.st_mtime_ns)
-            except (OSError, ValueError):
-                facts[ref.path] = (-1, -1)
-        line = repr((os.path.abspath(ref.path), ref.member, facts[ref.path]))  # repr escapes odd names
-        if decoding.num_patches:
-            line += repr((decoding.num_patches, ref.id))  # which decide where patches are cut
-        digest.update(line.encode("utf-8", "surrogatepass"))
+        digest.update(repr((*facts(ref.path), ref.member)).encode())  # repr escapes odd names
     return digest.hexdigest()
+
+
+def _write_entry(folder: Path, key: str, refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome]:
+    """Decode into a new entry. Raises OSError where the folder does not take it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _prune(folder)
+    _require_room(folder, refs, decoding)
+    path = folder / f"{key}.u8"
+    with replacing(path) as file:
+        outcome = _decode_into(file, refs, decoding)
+    pixels = np.memmap(path, np.uint8, "r", 0, (len(outcome.kept), *decoding.shape))
+    with replacing(path.with_suffix(".json")) as file:
+        file.write(json.dumps({**outcome._asdict(), "checksum": _checksum(pixels)}).encode())
+    return pixels, outcome
+
+
+def _read_entry(folder: Path, key: str, num_images: int, shape: tuple[int, ...]) -> tuple[np.ndarray, Outcome] | None:
+    """The entry; None when there is none or it is damaged."""
+    path = folder / f"{key}.u8"
+    try:
+        facts = json.loads(path.with_suffix(".json").read_bytes())
+        outcome = Outcome([int(position) for position in facts["kept"]],
+                          [(int(position), str(reason)) for position, reason in facts["failed"]])  # fmt: skip
+        positions = sorted(outcome.kept + [position for position, _ in outcome.failed])
+        num_bytes = len(outcome.kept) * math.prod(shape)
+        if positions != list(range(num_images)) or path.stat().st_size != num_bytes:
+            return None
+        pixels = np.memmap(path, np.uint8, "r", 0, (len(outcome.kept), *shape))
+        if _checksum(pixels) != facts["checksum"]:
+            return None
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    with suppress(OSError):  # keeps the entry from being pruned
+        os.utime(path)
+        os.utime(path.with_suffix(".json"))
+    return pixels, outcome
 
 
 def _checksum(pixels: np.ndarray) -> int:
@@ -235,79 +229,15 @@ def _checksum(pixels: np.ndarray) -> int:
     return checksum
 
 
-def _write_entry(
-    folder: Path | None, key: str, results: Results, refs: Sequence[ImageRef], decoding: _Decoding
-) -> _Decoded:
-    """Decode into a new entry; pixels first, then the description that makes it valid."""
-    if folder is None:
-        raise _StorageError("no home folder; set VAE_CACHE")
-    with _storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _prune(folder)
-        if shutil.disk_usage(folder).free < len(refs) * decoding.num_bytes:
-            raise _StorageError(f"{folder}: too little space")
-    with closing(results), _renamed_into_place(folder / f"{key}.u8") as stream:
-        kept, failed = _write_pixels(stream, results, refs)
-    with _storage_errors(folder):
-        pixels = np.memmap(folder / f"{key}.u8", np.uint8, "r", 0, decoding.shape(len(kept)))
-    facts = {"format": _FORMAT, "kept": kept, "failed": failed, "checksum": _checksum(pixels)}
-    with _renamed_into_place(folder / f"{key}.json") as stream:
-        stream.write(json.dumps(facts).encode())
-    return _Decoded(pixels, kept, failed)
-
-
-def _read_entry(folder: Path, key: str, num_images: int, decoding: _Decoding) -> _Decoded | None:
-    """The entry, None when there is none or it is damaged."""
-    try:
-        facts = json.loads((folder / f"{key}.json").read_bytes())
-        kept, failed = list(map(int, facts["kept"])), [(int(position), str(why)) for position, why in facts["failed"]]
-        positions = sorted(kept + [position for position, _ in failed])
-        path = folder / f"{key}.u8"
-        if positions != list(range(num_images)) or path.stat().st_size != len(kept) * decoding.num_bytes:
-            return None
-        pixels = np.memmap(path, np.uint8, "r", 0, decoding.shape(len(kept)))
-        if _checksum(pixels) != facts["checksum"]:
-            return None
-    except (OSError, ValueError, TypeError, LookupError):
-        return None
-    with suppress(OSError):  # keeps the entry from being pruned
-        os.utime(path)
-        os.utime(path.with_suffix(".json"))
-    return _Decoded(pixels, kept, failed)
-
-
 def _prune(folder: Path) -> None:
-    """Remove entries that nobody used for a month, and what killed runs left. Best effort; VAE_CACHE may name a folder
-    that holds other things, too, which are nobody's business here."""
+    """Remove entries that were not used for a month, and after a day what killed processes left.
+
+    Other files stay, as VAE_CACHE may name a folder that holds other things, too.
+    """
     for path in folder.iterdir():
-        if not _ENTRY_NAME.fullmatch(path.name):
-            continue
-        max_days = 1 if path.suffix == ".partial" else _KEPT_DAYS
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - max_days * 24 * 3600:
-                path.unlink()
-
-
-@contextmanager
-def _renamed_into_place(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that appears at `path` only when it is complete and on the disk."""
-    with _storage_errors(path.parent):
-        handle, partial = tempfile.mkstemp(prefix=path.stem, suffix=".partial", dir=path.parent)
-    try:
-        with _storage_errors(path.parent), os.fdopen(handle, "wb") as stream:  # closing it writes once more
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        with _storage_errors(path.parent):
-            os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(partial)
-
-
-@contextmanager
-def _storage_errors(place: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _StorageError(f"{place}: {error.strerror or error}") from error
+        is_entry = re.fullmatch(r"[0-9a-f]{32}\.(u8|json)", path.name)
+        if is_entry or is_partial(path):
+            with suppress(OSError):
+                days = _KEPT_DAYS if is_entry else 1
+                if path.stat().st_mtime < time.time() - days * 24 * 3600:
+                    path.unlink()

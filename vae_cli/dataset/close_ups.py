@@ -1,4 +1,4 @@
-"""Close-ups of images that are larger than the model: patches at several scales, beside the images seen whole.
+"""Close-ups of images that are larger than the model: patches at several scales, learned beside the whole images.
 
 A model that has only seen whole pictures knows nothing of the local structure that it meets when it mends a scratch in
 a large scan. Learning from patches at continuous scales, with the scale as a condition, is due to Chai et al. (2022,
@@ -10,24 +10,137 @@ its height and width.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from vae_cli.config import CompleteConfig
+from vae_cli.dataset.cache import Decoding, ImageSet, load_decoded
+from vae_cli.dataset.image_statistics import picture_sizes
+from vae_cli.dataset.ordered_threads import OnProgress
+from vae_cli.errors import DataError
 from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.modes import to_array
 from vae_cli.images.recipe import ImageRecipe, resized
 
 LEAST_ZOOM = 0.5
-"""Less is nearly the whole picture."""
-_OF_ONE_IMAGE, _MOST_OF_ONE_IMAGE = 16, 64
+"""A view with a smaller zoom shows nearly the whole picture."""
+AUTO_PATCHES, AUTO_ZOOM = 8000, 1.5
+"""`auto` asks for so many patches, where half of the images are 2 ** AUTO_ZOOM times as large as the model or more."""
+HELD_OUT_PATCHES = 256
+"""From held-out images, to measure how far fills can be trusted."""
+PROBED_IMAGES = 1000
+"""Patches come from at most so many images, whose sizes are read."""
+_PATCHES_AN_IMAGE, _MOST_PATCHES_AN_IMAGE = 16, 64
 _PIXELS_A_PATCH = 250_000
-"""Decoded for each patch at most: 8,000 of them take a CPU about a minute, however large the images are."""
+"""Decoded for each patch at most, so that 8,000 patches take a CPU about a minute however large the images are."""
 
+Sizes = Sequence[tuple[int, int] | None]
+"""(H, W) of each image, None = unknown."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the displayed image."""
+
+
+# ---- what training asks for
+
+
+@dataclass(frozen=True)
+class CloseUps:
+    """Patches of training and of held-out images, and the configuration with the number of patches settled."""
+
+    config: CompleteConfig
+    train: ImageSet | None = None
+    validation: ImageSet | None = None
+    notes: tuple[str, ...] = ()
+
+
+def cut_close_ups(
+    config: CompleteConfig,
+    train: tuple[ImageSet, Sequence[ImageRef]],
+    validation: tuple[ImageSet, Sequence[ImageRef]],
+    *,
+    workers: int = 2,
+    on_progress: OnProgress | None = None,
+) -> CloseUps:
+    """The close-ups that a configuration asks for; both sets come with the files that they were read from.
+
+    `auto` asks for some where images are far larger than the model and there is a flow, which can be conditioned on
+    the zoom.
+    """
+    recipe, total = ImageRecipe.of(config.data), config.data.patches
+    is_wanted = total != 0 and (total != "auto" or config.training.flow_share > 0)
+    refs = _probed(*train) if is_wanted else []
+    sizes = picture_sizes(refs, workers)
+    if total == "auto":
+        zooms = [zoom_of(1.0, known, recipe.size) for known in sizes if known]
+        total = AUTO_PATCHES if zooms and float(np.median(zooms)) >= AUTO_ZOOM else 0
+        config = config.updated({"data": {"patches": total}})
+    if total == 0:
+        return CloseUps(config)
+    shape = f"{recipe.size[0]}×{recipe.size[1]}"
+    patches = _cut(refs, sizes, total, recipe, workers, on_progress)
+    if patches is None:
+        return CloseUps(config, notes=(f"data.patches: no image is much larger than {shape}: there are no close-ups",))
+    note = f"images are far larger than {shape}: {len(patches.ids)} close-ups of them are learned, too (data.patches)"
+    refs = _probed(*validation)
+    held_out = _cut(refs, picture_sizes(refs, workers), HELD_OUT_PATCHES, recipe, workers, None)
+    return CloseUps(config, patches, held_out, (note, *patches.notes))
+
+
+def _probed(images: ImageSet, refs: Sequence[ImageRef]) -> list[ImageRef]:
+    """At most PROBED_IMAGES of the files that could be decoded, evenly chosen."""
+    readable = set(images.ids)
+    chosen = [ref for ref in refs if ref.id in readable]
+    return chosen[:: max(1, -(-len(chosen) // PROBED_IMAGES))]
+
+
+def _cut(
+    refs: Sequence[ImageRef],
+    sizes: Sizes,
+    total: int,
+    recipe: ImageRecipe,
+    workers: int,
+    on_progress: OnProgress | None,
+) -> ImageSet | None:
+    """None where no image is large enough, or can be read any more."""
+    chosen, num = sources(sizes, recipe.size, total)
+    if not chosen:
+        return None
+    large, large_sizes = [refs[number] for number in chosen], [sizes[number] or (0, 0) for number in chosen]
+    try:
+        return load_patches(large, large_sizes, num, recipe, workers=workers, on_progress=on_progress)
+    except DataError:
+        return None
+
+
+def load_patches(
+    refs: Sequence[ImageRef],
+    sizes: Sequence[tuple[int, int]],
+    num_patches: int,
+    recipe: ImageRecipe,
+    *,
+    workers: int = 2,
+    on_progress: OnProgress | None = None,
+) -> ImageSet:
+    """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`.
+
+    sizes: (H, W) of each image, as of `picture_sizes`.
+    """
+    shape = (num_patches, *recipe.size, recipe.channels)
+    settings = repr((recipe, num_patches, [ref.id for ref in refs]))  # ids decide where patches are cut
+    decoding = Decoding(lambda ref: decode_patches(ref, recipe, num_patches), shape, settings, workers, on_progress)
+    pixels, (kept, _), notes = load_decoded(refs, decoding)
+    zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in kept]
+    ids = tuple(refs[position].id for position in kept for _ in range(num_patches))
+    no_labels = np.full(len(ids), -1, np.int64)
+    flat = pixels.reshape(-1, *shape[1:])
+    return ImageSet(flat, ids, no_labels, (), notes, np.array(zooms, np.float32).reshape(-1))
+
+
+# ---- which images, and where in them
 
 
 def zoom_of(scale: float, picture_size: tuple[int, int], model_size: tuple[int, int]) -> float:
@@ -36,19 +149,19 @@ def zoom_of(scale: float, picture_size: tuple[int, int], model_size: tuple[int, 
     return max(0.0, math.log2(whole / scale))
 
 
-def sources(sizes: Sequence[tuple[int, int] | None], model_size: tuple[int, int], total: int) -> tuple[list[int], int]:
-    """Which images `total` patches are cut from, evenly chosen among those far larger than the model, and how many of
-    each: from few images, as decoding one takes far longer than cutting.
+def sources(sizes: Sizes, model_size: tuple[int, int], total: int) -> tuple[list[int], int]:
+    """Which images `total` patches are cut from, and how many from each.
 
-    sizes: (H, W) of each image, None = unknown. Large images are fewer, so that decoding them stays bearable.
+    The images are evenly chosen among those far larger than the model. They are few, and fewer where they are large,
+    since decoding an image takes far longer than cutting patches from it.
     """
     large = [number for number, size in enumerate(sizes) if size and zoom_of(1.0, size, model_size) >= LEAST_ZOOM]
     if not large:
         return [], 0
     mean_pixels = float(np.mean([math.prod(size) for size in sizes if size]))
-    num_sources = min(len(large), total / _OF_ONE_IMAGE, total * _PIXELS_A_PATCH / mean_pixels)
+    num_sources = min(len(large), total / _PATCHES_AN_IMAGE, total * _PIXELS_A_PATCH / mean_pixels)
     chosen = np.unique(np.linspace(0, len(large) - 1, max(1, int(num_sources))).round().astype(int))
-    return [large[index] for index in chosen], min(_MOST_OF_ONE_IMAGE, -(-total // len(chosen)))
+    return [large[index] for index in chosen], min(_MOST_PATCHES_AN_IMAGE, -(-total // len(chosen)))
 
 
 def patch_boxes(
@@ -62,15 +175,22 @@ def patch_boxes(
     most = zoom_of(1.0, picture_size, model_size)
     boxes, zooms = [], []
     for number in range(num):
-        uniform = _uniform(image_id, number)
-        zoom = LEAST_ZOOM + (most - LEAST_ZOOM) * (number + next(uniform)) / num if most > LEAST_ZOOM else 0.0
+        zoom, down, right = 0.0, 0.5, 0.5
+        if most > LEAST_ZOOM:
+            offset, down, right = _three_uniform(image_id, number)
+            zoom = LEAST_ZOOM + (most - LEAST_ZOOM) * (number + offset) / num
         scale = 2 ** (most - zoom) if most > 0 else min(height / model_size[0], width / model_size[1])
         rows, columns = min(height, scale * model_size[0]), min(width, scale * model_size[1])
-        down, right = (next(uniform), next(uniform)) if zoom > 0 else (0.5, 0.5)
         top, left = down * (height - rows), right * (width - columns)
         boxes.append((left, top, left + columns, top + rows))
         zooms.append(zoom)
     return boxes, zooms
+
+
+def _three_uniform(image_id: str, number: int) -> list[float]:
+    """Numbers in [0, 1) that follow from the image's id."""
+    digest = hashlib.blake2b(f"{number} {image_id}".encode("utf-8", "surrogatepass"), digest_size=24).digest()
+    return [value / 2**64 for value in np.frombuffer(digest, "<u8").tolist()]
 
 
 def decode_patches(ref: ImageRef, recipe: ImageRecipe, num: int) -> np.ndarray:
@@ -79,9 +199,3 @@ def decode_patches(ref: ImageRef, recipe: ImageRecipe, num: int) -> np.ndarray:
     boxes, _ = patch_boxes(ref.id, pixels.shape[:2], recipe.size, num)
     picture = Image.fromarray(pixels[..., 0] if recipe.channels == 1 else pixels)
     return np.stack([resized(picture, recipe.size, box) for box in boxes])
-
-
-def _uniform(image_id: str, number: int) -> Iterator[float]:
-    """Numbers in [0, 1) that follow from the image's id."""
-    digest = hashlib.blake2b(f"{number} {image_id}".encode("utf-8", "surrogatepass"), digest_size=24).digest()
-    return (value / 2**64 for value in np.frombuffer(digest, "<u8").tolist())

@@ -1,4 +1,4 @@
-"""A look at a set of images: at its files before they are decoded, and at its pixels."""
+"""Facts about a set of images: from its files before they are decoded, and from its pixels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from vae_cli.images.modes import is_grey
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Facts about a set: how many images of each (H, W) as displayed and of each Pillow mode, and whether all are grey.
+    """How many images there are of each (H, W) as displayed and of each Pillow mode, and whether all are grey.
 
     common_size is None unless all images share one size; skipped names the files whose header cannot be read.
     """
@@ -35,18 +35,19 @@ def image_statistics(
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     skipped: list[Skipped] = []
-    unsure: list[ImageRef] = []
-    for position, facts in enumerate(ordered_map(probe, refs, workers)):
+    maybe_grey: list[ImageRef] = []
+    for number, (ref, facts) in enumerate(zip(refs, ordered_map(probe, refs, workers), strict=True), start=1):
         if isinstance(facts, DataError):
-            skipped.append(Skipped(refs[position].id, str(facts)))
+            skipped.append(Skipped(ref.id, str(facts)))
         else:
-            modes[facts[0]] += 1
-            sizes[facts[1]] += 1
-            if facts[0] not in ("1", "L") and not facts[0].startswith("I"):
-                unsure.append(refs[position])
+            mode, size = facts
+            modes[mode] += 1
+            sizes[size] += 1
+            if mode not in ("1", "L") and not mode.startswith("I"):
+                maybe_grey.append(ref)
         if on_progress is not None:
-            on_progress(position + 1, len(refs))
-    answers = ordered_map(lambda ref: is_grey(open_image(ref), background), unsure, workers)
+            on_progress(number, len(refs))
+    answers = ordered_map(lambda ref: is_grey(open_image(ref), background), maybe_grey, workers)
     grey = bool(sizes) and all(answer is not False for answer in answers)
     common_size = next(iter(sizes)) if len(sizes) == 1 else None
     return ImageStatistics(dict(sizes), dict(modes), grey, common_size, tuple(skipped))
@@ -54,15 +55,10 @@ def image_statistics(
 
 def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int, int] | None]:
     """(H, W) of each image as displayed, from its header; None where that cannot be read."""
-    found = ordered_map(probe, refs, workers)
-    return [None if isinstance(facts, DataError) else facts[1] for facts in found]
+    return [None if isinstance(facts, DataError) else facts[1] for facts in ordered_map(probe, refs, workers)]
 
 
 def binary_share(pixels: np.ndarray) -> float:
     """Share of the values of a uint8 array that are 0 or 255."""
-    if pixels.size == 0:
-        return 0.0
-    rows = max(1, (16 << 20) // max(1, pixels[0].size))
-    chunks = (pixels[start : start + rows] for start in range(0, len(pixels), rows))
-    num_binary = sum(int(np.count_nonzero((chunk == 0) | (chunk == 255))) for chunk in chunks)
-    return num_binary / pixels.size
+    chunks = np.array_split(pixels, max(1, pixels.nbytes >> 24))
+    return sum(np.count_nonzero((chunk == 0) | (chunk == 255)) for chunk in chunks) / max(1, pixels.size)

@@ -1,8 +1,9 @@
 """Work on many images by a few threads, which run only a little ahead of what is used."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from vae_cli.errors import DataError
@@ -17,7 +18,7 @@ OnProgress = Callable[[int, int], None]
 
 def ordered_map(
     job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], workers: int
-) -> Iterator[Result | DataError]:
+) -> Generator[Result | DataError, None, None]:
     """job(ref) for each ref, in the order of the refs; the DataError where it raises one. Other errors are raised."""
 
     def outcome(ref: ImageRef) -> Result | DataError:
@@ -26,14 +27,13 @@ def ordered_map(
         except DataError as error:
             return error
 
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-    pending: deque[Future[Result | DataError]] = deque()
+    workers = max(1, workers)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        for ref in refs:
-            pending.append(pool.submit(outcome, ref))
-            if len(pending) >= max(1, workers) * _IN_FLIGHT_PER_WORKER:
-                yield pending.popleft().result()
+        submitted = (pool.submit(outcome, ref) for ref in refs)
+        pending = deque(islice(submitted, workers * _IN_FLIGHT_PER_WORKER))
         while pending:
             yield pending.popleft().result()
+            pending.extend(islice(submitted, 1))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -9,17 +9,16 @@ import torch
 from torch import Generator, Tensor
 
 FAMILIES = ("center", "half", "brush", "random", "scattered")
-
+_TRAINING_MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0.15, "half": 0.10, "center": 0.05,
+                 "random": 0.10}  # fmt: skip
+"""Probability of each kind of mask in training."""
 _EVALUATED_MISSING_SHARE = 0.75  # of "scattered", as in the published tables
-_NUM_STROKE_POINTS = 5
+_TRAINED_MISSING_SHARE = (0.50, 0.95)
+_MAX_STROKES = 4
 _STROKE_RADIUS = (0.04, 0.10)  # of the shorter side
 _BRUSH_GRID = 64  # strokes on larger images are computed on a grid of about this size
-# The mix of training, in the order of _draw_parts
-_MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0.15, "half": 0.10, "center": 0.05,
-        "random": 0.10}  # fmt: skip
-_TRAINED_MISSING_SHARE = (0.50, 0.95)
 DENOISING_SIGMA = (5.0, 60.0)
-"""Of the noise on images that are all observed, least and most, 0-255 scale."""
+"""Least and most noise on images that are all observed, 0-255 scale."""
 _SLIGHT_SIGMA = (1.0, 15.0)
 _SLIGHT_NOISE_SHARE = 0.25
 
@@ -54,11 +53,11 @@ def draw_observed(family: str, num: int, height: int, width: int, generator: Gen
 
 def training_damage(num: int, height: int, width: int, generator: Generator) -> Damage:
     """The mix that the flow learns from: 30 % nothing observed, 10 % all observed but noisy, the rest in part."""
-    chosen = torch.multinomial(
-        torch.tensor(list(_MIX.values()), device=generator.device), num, replacement=True, generator=generator
-    )
-    observed = torch.zeros(num, 1, height, width, device=generator.device)
-    for number, family in enumerate(_MIX):
+    device = generator.device
+    shares = torch.tensor(list(_TRAINING_MIX.values()), device=device)
+    chosen = torch.multinomial(shares, num, replacement=True, generator=generator)
+    observed = torch.zeros(num, 1, height, width, device=device)
+    for number, family in enumerate(_TRAINING_MIX):
         rows = torch.nonzero(chosen == number).flatten()
         if len(rows) == 0:
             continue
@@ -72,17 +71,15 @@ def training_damage(num: int, height: int, width: int, generator: Generator) -> 
 
 def _noise(chosen: Tensor, generator: Generator) -> Tensor:
     """[num] sigma: strong where all is observed, slight on a quarter of the partly observed, none elsewhere."""
-    families = list(_MIX)
-    num = len(chosen)
-    strong = _uniform(num, generator, DENOISING_SIGMA)
-    slight = _uniform(num, generator, _SLIGHT_SIGMA)
-    is_slight = torch.rand(num, generator=generator, device=generator.device) < _SLIGHT_NOISE_SHARE
-    sigma = torch.where(is_slight, slight, torch.zeros_like(slight))
-    sigma = torch.where(chosen == families.index("everything"), strong, sigma)
-    return torch.where(chosen == families.index("nothing"), torch.zeros_like(sigma), sigma)
+    kinds = list(_TRAINING_MIX)
+    strong = _uniform(len(chosen), generator, DENOISING_SIGMA)
+    slight = _uniform(len(chosen), generator, _SLIGHT_SIGMA)
+    is_slight = _uniform(len(chosen), generator) < _SLIGHT_NOISE_SHARE
+    sigma = torch.where(chosen == kinds.index("everything"), strong, slight * is_slight)
+    return sigma * (chosen != kinds.index("nothing"))
 
 
-def _uniform(num: int, generator: Generator, bounds: tuple[float, float]) -> Tensor:
+def _uniform(num: int, generator: Generator, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     return torch.rand(num, generator=generator, device=generator.device) * (bounds[1] - bounds[0]) + bounds[0]
 
 
@@ -97,13 +94,12 @@ def _center(num: int, height: int, width: int, generator: Generator) -> Tensor:
 
 def _halves(num: int, height: int, width: int, generator: Generator) -> Tensor:
     """The left, right, upper or lower half is missing."""
-    rows = torch.arange(height, device=generator.device).view(1, height, 1)
-    columns = torch.arange(width, device=generator.device).view(1, 1, width)
-    upper = (rows < height // 2).expand(1, height, width)
-    left = (columns < width // 2).expand(1, height, width)
-    four = torch.cat([upper, ~upper, left, ~left]).float()
-    side = torch.randint(4, (num,), generator=generator, device=generator.device)
-    return four[side].unsqueeze(1)
+    four = torch.zeros(4, 1, height, width, device=generator.device)
+    four[0, :, : height // 2] = 1
+    four[1, :, height // 2 :] = 1
+    four[2, :, :, : width // 2] = 1
+    four[3, :, :, width // 2 :] = 1
+    return four[torch.randint(4, (num,), generator=generator, device=generator.device)]
 
 
 def _rectangles(num: int, height: int, width: int, generator: Generator) -> Tensor:
@@ -111,40 +107,38 @@ def _rectangles(num: int, height: int, width: int, generator: Generator) -> Tens
     area = _uniform(num, generator, (0.1, 0.7))
     stretch = torch.exp2(_uniform(num, generator, (-0.5, 0.5)))  # square root of the aspect ratio, 1/2 to 2
     tall = torch.minimum(torch.maximum(area.sqrt() * stretch, area), torch.ones_like(area))
-    observed_rows = _interval(tall, height, generator).view(num, 1, height, 1)
-    observed_columns = _interval(area / tall, width, generator).view(num, 1, 1, width)
-    return 1 - (observed_rows & observed_columns).float()
+    missing_rows = _interval(tall, height, generator).view(num, 1, height, 1)
+    missing_columns = _interval(area / tall, width, generator).view(num, 1, 1, width)
+    return 1 - (missing_rows & missing_columns).float()
 
 
 def _interval(share: Tensor, length: int, generator: Generator) -> Tensor:
     """bool [num, length]: a run of about share * length somewhere."""
     size = (share * length).round().clamp(1, max(1, length - 1))
-    start = (torch.rand(len(share), generator=generator, device=generator.device) * (length - size + 1)).floor()
-    position = torch.arange(length, device=generator.device).view(1, length)
-    return (position >= start.unsqueeze(1)) & (position < (start + size).unsqueeze(1))
+    start = (_uniform(len(share), generator) * (length - size + 1)).floor()
+    position = torch.arange(length, device=generator.device)
+    return (position >= start[:, None]) & (position < (start + size)[:, None])
 
 
 def _scattered(missing_share: Tensor, height: int, width: int, generator: Generator) -> Tensor:
     """Every pixel is missing on its own with its image's probability."""
-    num = len(missing_share)
-    values = torch.rand(num, 1, height, width, generator=generator, device=generator.device)
-    return (values >= missing_share.view(num, 1, 1, 1)).float()
+    values = torch.rand(len(missing_share), 1, height, width, generator=generator, device=generator.device)
+    return (values >= missing_share.view(-1, 1, 1, 1)).float()
 
 
 def _strokes(num: int, height: int, width: int, generator: Generator) -> Tensor:
     """One to four joined thick strokes are missing; their thickness grows with the image."""
+    device = generator.device
     step = max(1, min(height, width) // _BRUSH_GRID)
     rows, columns = -(-height // step), -(-width // step)
-    extent = torch.tensor([rows - 1.0, columns - 1.0], device=generator.device)
-    device = generator.device
-    points = torch.rand(num, _NUM_STROKE_POINTS, 2, generator=generator, device=device) * extent
+    extent = torch.tensor([rows - 1.0, columns - 1.0], device=device)
+    points = torch.rand(num, _MAX_STROKES + 1, 2, generator=generator, device=device) * extent
     radius = (_uniform(num, generator, _STROKE_RADIUS) * min(rows, columns)).clamp_min(0.75)
-    num_strokes = torch.randint(1, _NUM_STROKE_POINTS, (num, 1), generator=generator, device=device)
-    far = torch.arange(_NUM_STROKE_POINTS - 1, device=device).unsqueeze(0) >= num_strokes  # [num, S]: not drawn
-    start, direction = points[:, :-1], points[:, 1:] - points[:, :-1]
-    distance = _squared_distance(start, direction, rows, columns)
-    distance = distance.masked_fill(far[..., None, None], torch.inf).amin(1)
-    observed = (distance > radius.square().view(num, 1, 1)).float().unsqueeze(1)
+    num_strokes = torch.randint(1, _MAX_STROKES + 1, (num, 1), generator=generator, device=device)
+    is_left_out = torch.arange(_MAX_STROKES, device=device) >= num_strokes  # [num, S]
+    distance = _squared_distance(points[:, :-1], points.diff(dim=1), rows, columns)
+    distance = distance.masked_fill(is_left_out[..., None, None], torch.inf).amin(1, keepdim=True)
+    observed = (distance > radius.square().view(num, 1, 1, 1)).float()
     if step > 1:
         observed = observed.repeat_interleave(step, 2).repeat_interleave(step, 3)[..., :height, :width].contiguous()
     return observed

@@ -1,23 +1,35 @@
 """Which images a folder, list file, zip or single file holds, with their ids, labels and splits. Opens no image."""
 
+import csv
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
-from vae_cli.dataset.found import Found, why_not_listed
-from vae_cli.dataset.lists import LIST_SUFFIXES, scan_list
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef, Skipped, suffix_of
+from vae_cli.images.image_ref import (
+    HEIF_REASON,
+    HEIF_SUFFIXES,
+    IMAGE_SUFFIXES,
+    ImageRef,
+    Skipped,
+    can_read_heif,
+    suffix_of,
+)
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
-"""`a.png-inpaint` and `a.png-inpaint-1` hold what `vae inpaint` made of `a.png` where it was not told otherwise."""
+"""`a.png-inpaint` and `a.png-inpaint-1` are where `vae inpaint a.png` writes by default."""
 SPLIT_FOLDERS = {
     "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
 }  # fmt: skip
-_IGNORED_NAMES = frozenset({"Thumbs.db", "__MACOSX"})
+_IGNORED_NAMES = {"Thumbs.db", "__MACOSX"}
+LIST_SUFFIXES = frozenset({".txt", ".csv"})
+_LIST_HEADERS = {"path", "file", "filename", "file_name", "image"}
+_MAX_SHOWN = 100  # characters of a line that is not understood
 
 
 @dataclass(frozen=True)
@@ -37,113 +49,160 @@ def scan(path: Path, *, labels: str = "auto", exclude: Sequence[Path] = ()) -> S
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
-    found = Found()
-    suffix = suffix_of(path.name)
+    found = _Found()
+    is_set = True
     if path.is_dir():
-        _scan_folder(path, found, frozenset(os.path.realpath(p) for p in exclude))
-    elif suffix == ".zip":
+        _scan_folder(path, found, {os.path.realpath(excluded) for excluded in exclude})
+    elif suffix_of(path.name) == ".zip":
         _scan_zip(path, found)
-    elif suffix in LIST_SUFFIXES:
-        scan_list(path, found)
+    elif suffix_of(path.name) in LIST_SUFFIXES:
+        _scan_list(path, found)
     else:
+        is_set = False
         _scan_file(path, found)
     if not found.images:
         raise DataError(_no_images_message(path, found))
     images = sorted(found.images, key=lambda ref: ref.id)
-    if path.is_dir() or suffix == ".zip" or suffix in LIST_SUFFIXES:
+    if is_set:
         images = _with_splits_and_labels(images, labels, path)
     elif labels == "folders":
         raise ConfigError(f"{path}: one image has no class folders; use --labels none")
     names = {ref.label for ref in images if ref.label is not None}
-    skipped = sorted(found.skipped, key=lambda entry: entry.id)
-    return Scan(tuple(images), tuple(skipped), tuple(sorted(names)))
+    return Scan(tuple(images), tuple(sorted(found.skipped, key=lambda entry: entry.id)), tuple(sorted(names)))
 
 
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in _IGNORED_NAMES
+@dataclass
+class _Found:
+    """What a scan has come upon so far; `others` counts the extensions of files that are no images."""
+
+    images: list[ImageRef] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def add(self, ref: ImageRef) -> None:
+        """Sort an entry in by its extension."""
+        suffix = suffix_of(ref.id)
+        if suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif()):
+            self.images.append(ref)
+            return
+        self.others[suffix or "no extension"] += 1
+        if suffix in HEIF_SUFFIXES:
+            self.skip(ref.id, HEIF_REASON)
+
+    def skip(self, entry_id: str, reason: str) -> None:
+        self.skipped.append(Skipped(entry_id, reason))
 
 
-def _no_images_message(path: Path, found: Found) -> str:
+def _no_images_message(path: Path, found: _Found) -> str:
     others = sorted(found.others.items(), key=lambda item: (-item[1], item[0]))[:8]
-    seen = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "no other files"
-    message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {seen}"
+    saw = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "no other files"
+    message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {saw}"
     if found.skipped:
         first = found.skipped[0]
         message += f"\nskipped {len(found.skipped)}, the first: {first.id}: {first.reason}"
     return message
 
 
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in _IGNORED_NAMES
+
+
 # ---- folders
 
 
-def _scan_folder(root: Path, found: Found, excluded: frozenset[str]) -> None:
-    """Walk real folders first, then links to folders, each real folder once: loops end, and a link never hides
-    the folder that it points to."""
-    seen: set[str] = set()
-    real: list[tuple[str, str]] = [("", os.fspath(root))]
-    linked: list[tuple[str, str]] = []
-    while real or linked:
-        prefix, folder = real.pop() if real else linked.pop(0)
+def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
+    """Walk real folders first, then links to folders, and each real folder once.
+
+    So loops end, and a link never hides the folder that it points to.
+    """
+    visited: set[str] = set()
+    waiting = deque([("", os.fspath(root))])  # prefix of ids, folder; real ones on the left
+    while waiting:
+        prefix, folder = waiting.popleft()
         resolved = os.path.realpath(folder)
-        if resolved in seen or (prefix and resolved in excluded):
+        if resolved in visited:
             continue
-        seen.add(resolved)
+        visited.add(resolved)
         try:
             with os.scandir(folder) as entries:
-                children = sorted(entries, key=lambda entry: entry.name)
+                children = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
         except OSError as error:
             found.skip(prefix.rstrip("/") or folder, f"folder cannot be read: {error.strerror}")
             continue
-        if prefix and _is_run_folder(children):
+        if prefix and {"config.yaml", "checkpoints"} <= children.keys():  # a run
             continue
-        names = {entry.name for entry in children}
-        for entry in children:
-            if _is_ignored(entry.name):
+        for name, entry in children.items():
+            if _is_ignored(name) or (excluded and os.path.realpath(entry.path) in excluded):
                 continue
-            if _is_folder(entry):
-                if _holds_results(entry.name, names):
-                    continue
-                queue = linked if entry.is_symlink() else real
-                queue.append((f"{prefix}{entry.name}/", entry.path))
-            elif not excluded or os.path.realpath(entry.path) not in excluded:
-                _add_entry(f"{prefix}{entry.name}", entry, found)
+            if _is(entry.is_dir):
+                if not _holds_results(name, children.keys()):
+                    enqueue = waiting.append if entry.is_symlink() else waiting.appendleft
+                    enqueue((f"{prefix}{name}/", entry.path))
+            elif _is(entry.is_file):
+                found.add(ImageRef(prefix + name, Path(entry.path)))
+            elif suffix_of(name) in IMAGE_SUFFIXES:
+                reason = "link that leads nowhere" if entry.is_symlink() else "not a regular file"
+                found.skip(prefix + name, reason)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """`DirEntry.is_dir` or `is_file`; False for a link to itself."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _holds_results(folder: str, beside: Set[str]) -> bool:
-    """Whether it is called as a command calls the folder of its results, after an image that lies beside it.
+    """Whether it has the name that a command gives to the folder of its results, and lies beside the image they are of.
 
-    After an image only: what looks like the results of a folder may be a class (`hair` and `hair-style`).
+    The results of a folder are not told from a class (`hair` and `hair-style`).
     """
     match = _RESULT_FOLDER.fullmatch(folder)
     return match is not None and match[1] in beside and suffix_of(match[1]) in IMAGE_SUFFIXES
 
 
-def _is_run_folder(children: Iterable[os.DirEntry[str]]) -> bool:
-    return {"config.yaml", "checkpoints"} <= {entry.name for entry in children}
+# ---- lists, zips, single files
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _scan_list(path: Path, found: _Found) -> None:
+    """`path[,label]` a line, relative to the file."""
     try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: list cannot be read: {error.strerror}") from error
+    listed: set[str] = set()
+    for number, line in enumerate(map(str.strip, re.split(r"\r\n?|\n", text))):
+        if not line or line.startswith("#"):
+            continue
+        try:
+            name, label = _parse_line(line)
+        except csv.Error as error:
+            found.skip(line[:_MAX_SHOWN], f"no line of a list: {error}")
+            continue
+        if number == 0 and name.lower() in _LIST_HEADERS:
+            continue
+        reason = _why_no_image(path.parent / name, name)
+        if name in listed:
+            found.skip(name, "listed twice")
+        elif reason is not None:
+            found.skip(name, f"listed, but {reason}")
+        else:
+            found.add(ImageRef(name, path.parent / name, label=label))
+        listed.add(name)
 
 
-def _add_entry(entry_id: str, entry: os.DirEntry[str], found: Found) -> None:
-    try:
-        is_file = entry.is_file()
-    except OSError:
-        is_file = False
-    if is_file:
-        found.add(ImageRef(entry_id, Path(entry.path)))
-    elif suffix_of(entry.name) in IMAGE_SUFFIXES:
-        found.skip(entry_id, "link that leads nowhere" if entry.is_symlink() else "not a regular file")
+def _parse_line(line: str) -> tuple[str, str | None]:
+    """Path and label of one line. A comma belongs to the path unless an image's extension stands before it."""
+    if line.startswith('"'):
+        fields = [part.strip() for part in next(csv.reader([line], skipinitialspace=True))]
+        return fields[0], (fields[1] or None) if len(fields) > 1 else None
+    name, comma, label = (part.strip() for part in line.rpartition(","))
+    is_pair = comma and (suffix_of(name) in IMAGE_SUFFIXES | HEIF_SUFFIXES or name.lower() in _LIST_HEADERS)
+    return (name, label or None) if is_pair else (line, None)
 
 
-# ---- zips, single files
-
-
-def _scan_zip(path: Path, found: Found) -> None:
+def _scan_zip(path: Path, found: _Found) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {info.filename for info in archive.infolist() if not info.is_dir()}
@@ -160,12 +219,22 @@ def _scan_zip(path: Path, found: Found) -> None:
             found.add(ImageRef(name, path, member=name))
 
 
-def _scan_file(path: Path, found: Found) -> None:
-    reason = why_not_listed(path, path.name)
+def _scan_file(path: Path, found: _Found) -> None:
+    reason = _why_no_image(path, path.name)
     if reason is not None:
-        wanted = "give an image, a folder, a .txt or .csv list, or a .zip"
-        raise DataError(f"{path}: {reason.removeprefix('listed, but ')}; {wanted}")
+        raise DataError(f"{path}: {reason}; give an image, a folder, a .txt or .csv list, or a .zip")
     found.add(ImageRef(path.name, path))
+
+
+def _why_no_image(path: Path, name: str) -> str | None:
+    """Why a file that was named cannot be an image; None when it may be one."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # ValueError: a null character in the name
+        return "there is no such file"
+    if not S_ISREG(mode):
+        return "a folder" if S_ISDIR(mode) else "not a regular file"
+    return None if suffix_of(name) in IMAGE_SUFFIXES | HEIF_SUFFIXES else "not an image by its extension"
 
 
 # ---- labels and splits
@@ -188,10 +257,9 @@ def _with_splits_and_labels(images: list[ImageRef], labels: str, path: Path) -> 
     names = {parts[0] for parts in folders if parts}
     if labels == "folders" and not names:
         raise ConfigError(f"{path}: --labels folders, but there are no class folders; use --labels none")
-    is_labelled = labels == "folders" or (len(names) >= 2 and all(len(parts) == 1 for parts in folders))
-    if not is_labelled:
-        return placed
-    return [replace(ref, label=parts[0] if parts else None) for ref, parts in zip(placed, folders, strict=True)]
+    if labels == "folders" or (len(names) >= 2 and all(len(parts) == 1 for parts in folders)):
+        return [replace(ref, label=parts[0] if parts else None) for ref, parts in zip(placed, folders, strict=True)]
+    return placed
 
 
 def _wrapping_folder(images: Sequence[ImageRef]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, RunConfig, from_dict
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images
-from vae_cli.dataset.cut_close_ups import cut_close_ups
+from vae_cli.dataset.close_ups import cut_close_ups
 from vae_cli.dataset.image_statistics import binary_share, image_statistics
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.dataset.split import split_images
