@@ -1,4 +1,4 @@
-"""What training tells whoever watches it."""
+"""What training reports while it goes on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ from vae_cli.checkpoint import Model
 
 @dataclass(frozen=True)
 class StepLogged:
-    """A line for the log: figures are averages since the last one."""
+    """A line for the log; figures are means since the last one."""
 
     phase: str
     step: int
     fraction: float
-    """Of what the phase is going to use of its budget, 0 to 1."""
+    """Of the phase's plan, 0 to 1."""
     seconds_left: float
     """Of the phase, estimated."""
     images_per_second: float
@@ -22,6 +22,8 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class Validated:
+    """The averaged weights were scored on held-out images; lower is better."""
+
     phase: str
     step: int
     score: float
@@ -51,6 +53,8 @@ class Retreated:
 
 @dataclass(frozen=True)
 class Saved:
+    """A checkpoint was written, from which training can go on."""
+
     path: Path
 
 
@@ -75,8 +79,10 @@ class PhaseDone:
     steps: int
     seconds: float
     seconds_waited: float
+    """For images."""
     validation_loss: float | None
     num_refused: int
+    """Updates that the guard did not let pass, since the phase began."""
 
 
 Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | Calibrating | PhaseDone

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vae_cli.atomic import is_partial, write_atomically
-from vae_cli.checkpoint import checkpoints_in
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.inputs import TrainingInputs
 
 METRICS = "metrics.jsonl"
 OUR_ENTRIES = ("config.yaml", "data.json", METRICS, "previews", "report.html", "checkpoints")
@@ -55,7 +54,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
 
 
-def create(folder: Path, prepared: Prepared) -> None:
+def create(folder: Path, inputs: TrainingInputs) -> None:
     """Make the run folder with its description; an older run there is removed. Raises WriteError."""
     try:
         for name in OUR_ENTRIES:
@@ -65,24 +64,24 @@ def create(folder: Path, prepared: Prepared) -> None:
             else:
                 entry.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        describe(folder, prepared)
+        describe(folder, inputs)
         (folder / "previews").mkdir()
         (folder / "checkpoints").mkdir()
     except OSError as error:
         raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
 
 
-def describe(folder: Path, prepared: Prepared) -> None:
+def describe(folder: Path, inputs: TrainingInputs) -> None:
     """Write `config.yaml` and `data.json`, each whole or not at all."""
     facts = {
-        "path": prepared.config.data.path,
-        "training_images": len(prepared.train.ids),
-        "validation_images": len(prepared.validation.ids),
-        "label_names": list(prepared.label_names),
-        "notes": list(prepared.notes),
-        "skipped": [{"id": item.id, "reason": item.reason} for item in prepared.skipped],
+        "path": inputs.config.data.path,
+        "training_images": len(inputs.train.ids),
+        "validation_images": len(inputs.validation.ids),
+        "label_names": inputs.label_names,
+        "notes": inputs.notes,
+        "skipped": [{"id": item.id, "reason": item.reason} for item in inputs.skipped],
     }
-    for name, text in (("config.yaml", dump_yaml(prepared.config)), ("data.json", json.dumps(facts, indent=1))):
+    for name, text in (("config.yaml", dump_yaml(inputs.config)), ("data.json", json.dumps(facts, indent=1))):
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
 
@@ -94,10 +93,6 @@ def stored_config(folder: Path) -> CompleteConfig:
         return from_dict(read_layer(folder / "config.yaml"), CompleteConfig)
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({error})") from error
-
-
-def has_checkpoint(folder: Path) -> bool:
-    return bool(checkpoints_in(folder))
 
 
 def last_metrics(folder: Path) -> dict[str, Any]:
