@@ -1,5 +1,8 @@
 """`vae train`: learn a model from images."""
 
+import contextlib
+import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,11 +10,17 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.progress import Messages
+from vae_cli.cli.results import print_json, say
+from vae_cli.cli.stops import EXIT_CODES, StopRequest
+from vae_cli.cli.training_messages import estimated_facts, estimated_text, show_event
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.events import Finished
 from vae_cli.jobs.inputs import require
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.config import Layer
+    from vae_cli.jobs.train import TrainingJob
 
 
 def train(
@@ -75,34 +84,60 @@ def train(
 
     Example: vae train photos --time 10m
     """
-    from vae_cli.cli import app
-    from vae_cli.cli.training_request import Request
-    from vae_cli.cli.training_session import Session, is_main
-
-    named = {
-        "data": {"path": str(data.absolute()) if data is not None else None, "image_size": image_size, "fit": fit,
-                 "channels": int(channels) if channels in ("1", "3") else channels, "labels": labels,
-                 "background": background},
-        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
-    }  # fmt: skip
-    request = Request(data, out, preset, config, tuple(set_ or ()), _given(named), resume, overwrite)
     if data is not None:
         require(data)
-    messages = Messages(quiet=quiet or not is_main(), verbose=verbose)
     if dry_run and resume:
         raise ConfigError("--dry-run: shows what a new run would cost; leave out --resume")
-    session = Session(request, messages, app.STARTED, workers=workers, strict=strict, device=device)
+    from vae_cli.cli import app
+    from vae_cli.jobs.train import TrainingJob, is_main
+    from vae_cli.jobs.train_request import TrainingRequest
+
+    named: Layer = {
+        "data": {"image_size": image_size, "fit": fit, "labels": labels, "background": background,
+                 "channels": int(channels) if channels in ("1", "3") else channels},
+        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
+    }  # fmt: skip
+    given = {section: {key: value for key, value in settings.items() if value is not None}
+             for section, settings in named.items()}  # fmt: skip
+    sets = tuple(set_ or ())
+    request = TrainingRequest(data, out, preset, config, sets, given, resume, overwrite, workers, strict, device)
+    job = TrainingJob(request, started=app.STARTED)
+    messages = Messages(quiet=quiet or not is_main(), verbose=verbose)
     if dry_run:
-        session.dry_run(as_json=json)
+        _dry_run(job, messages, as_json=json)
     else:
-        session.train(as_json=json)
+        _train(job, messages, as_json=json)
 
 
-def _given(settings: "Layer") -> "Layer":
-    """The settings without those that were left out."""
-    found = {}
-    for key, value in settings.items():
-        value = _given(value) if isinstance(value, dict) else value
-        if value not in (None, {}):
-            found[key] = value
-    return found
+def _dry_run(job: "TrainingJob", messages: Messages, *, as_json: bool) -> None:
+    from vae_cli.jobs.train import Estimated
+
+    show = partial(show_event, messages=messages, patience=job.config.training.patience)
+    for event in job.dry_run(show):
+        show(event)
+        if isinstance(event, Estimated):
+            print_json("train", "dry_run", **estimated_facts(event)) if as_json else say(estimated_text(event))
+
+
+def _train(job: "TrainingJob", messages: Messages, *, as_json: bool) -> None:
+    """Follow the job. Once it has started, a signal lets the update finish, saves, and ends it there."""
+    from vae_cli.jobs.train import Started
+    from vae_cli.training.events import Calibrating
+
+    show = partial(show_event, messages=messages, patience=job.config.training.patience)
+    stopping, status = StopRequest(messages, is_urgent=lambda: job.is_summarising), ""
+    with contextlib.ExitStack() as stack:
+        for event in job.run(stopping.is_made, show):
+            show(event)
+            match event:
+                case Started():
+                    stack.enter_context(stopping)
+                case Calibrating():
+                    stopping.after = "measuring"
+                case Finished(facts):
+                    status = facts["status"]
+                    print_json("train", **facts) if as_json else say(printable(facts["run"]))
+                    if status == "finished":
+                        messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")
+    if stopping.number is not None and status != "finished":
+        raise typer.Exit(EXIT_CODES[signal.Signals(stopping.number)])

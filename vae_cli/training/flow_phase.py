@@ -59,9 +59,8 @@ class FlowPhase(Phase):
     def parameter_groups(self) -> list[dict[str, Any]]:
         has_muon = self.inputs.config.training.flow_optimizer == "muon"
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
-        large, small = [], []
-        for value in others:
-            (large if has_muon and muon.suits(value) else small).append(value)
+        large = [value for value in others if has_muon and muon.suits(value)]
+        small = [value for value in others if not (has_muon and muon.suits(value))]
         return [
             {"params": small, "rate_factor": 1.0},
             {"params": large, "rate_factor": 1.0, "orthogonal": True},

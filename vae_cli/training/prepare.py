@@ -27,7 +27,7 @@ BINARY_SHARE = 0.999
 """From this share of pure black and white values on, `auto` takes pixels for binary."""
 MAX_AUTO_SIDE = 64
 
-OnProgress = Callable[[str, int, int], object]
+OnProgress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
 
 

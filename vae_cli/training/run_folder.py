@@ -23,7 +23,7 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
 
 
-def default_folder(data: str | None) -> Path:
+def default_folder(data: Path | str | None) -> Path:
     """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
     base = default_base(data)
     number, folder = 1, base
@@ -33,7 +33,7 @@ def default_folder(data: str | None) -> Path:
     return folder
 
 
-def default_base(data: str | None) -> Path:
+def default_base(data: Path | str | None) -> Path:
     """`runs/<DATA's name>`, or `runs/builtin`."""
     if data is None:
         return Path("runs/builtin")

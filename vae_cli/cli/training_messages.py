@@ -1,0 +1,127 @@
+"""What `vae train` says while its job goes on."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vae_cli.cli.progress import Messages, clock
+from vae_cli.jobs.events import Advanced, Remark
+from vae_cli.printable import printable
+
+if TYPE_CHECKING:
+    from vae_cli.jobs.train import Estimated, Started, TrainingEvent
+    from vae_cli.training.events import Retreated, Shortened, StepLogged
+    from vae_cli.training.training_run import TrainingRun
+
+
+def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> None:
+    """Shows an event on stderr, if it is anything to be shown. patience: `training.patience`."""
+    from vae_cli.jobs.train import Started
+    from vae_cli.training import events
+
+    match event:
+        case Advanced(what, done, total):
+            messages.status(f"{what}: {done}/{total}")
+        case Remark(text, "warning"):
+            messages.warn(text)
+        case Remark(text):
+            messages.note(text)
+        case Started():
+            for line in started_lines(event):
+                messages.note(line)
+        case events.StepLogged():
+            messages.status(step_line(event))
+        case events.Validated():
+            best = " (best)" if event.is_best else ""
+            messages.detail(f"{event.phase} step {event.step}: validation loss {event.score:.4f}{best}")
+        case events.Shortened():
+            messages.note(shortened_line(event, patience))
+        case events.Retreated():
+            messages.note(retreated_line(event))
+        case events.Calibrating():
+            messages.note("trained; now measuring how samples are best drawn and fills best trusted …")
+        case events.Saved():
+            messages.detail(f"saved {printable(event.path)}")
+        case events.PhaseDone() if event.num_refused:
+            messages.warn(f"{event.num_refused} updates of the {event.phase} phase were refused as out of bounds")
+
+
+def started_lines(event: "Started") -> Iterator[str]:
+    """What is learned from, what is trained, for how long, and from where."""
+    run, inputs, config = event.run, event.run.inputs, event.run.inputs.config
+    height, width = config.data.image_size
+    kind = "grey" if config.data.channels == 1 else "colour"
+    labels = f", {len(inputs.label_names)} labels" if inputs.label_names else ""
+    yield (f"{len(inputs.train.ids)} images to learn from, {len(inputs.validation.ids)} held out, "
+           f"{len(inputs.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
+    yield (f"device {inputs.runtime.device} ({inputs.runtime.precision}), preset {config.preset}, "
+           f"seed {config.training.seed}")  # fmt: skip
+    expected = "" if event.seconds is None else f", about {clock(event.seconds)}"
+    yield f"{_budget(run)}{expected}; run folder {printable(run.folder)}; Ctrl-C stops and saves"
+    if run.state.step:
+        yield going_on_line(run.state.step, run.state.phase, run.state.guard.rate_factor)
+
+
+def _budget(run: "TrainingRun") -> str:
+    from vae_cli.training.budget import vae_steps
+
+    training, total = run.inputs.config.training, run.budget.steps
+    if total is not None:
+        return f"{total} updates, {vae_steps(training, total)} of them for the VAE"
+    return f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
+
+
+def estimated_facts(event: "Estimated") -> dict[str, Any]:
+    """The JSON object of a dry run."""
+    inputs = event.inputs
+    return {"config": inputs.config.as_dict(), "images": len(inputs.train.ids), "skipped": len(inputs.skipped),
+            "precision": inputs.runtime.precision, "estimate": vars(event.cost)}  # fmt: skip
+
+
+def estimated_text(event: "Estimated") -> str:
+    """The configuration as YAML, and as a comment below it what a run would cost."""
+    from vae_cli.config_layers import dump_yaml
+
+    cost, config = event.cost, dump_yaml(event.inputs.config)
+    steps = f"{cost.steps} updates, " if cost.steps else ""
+    return (f"{config}# {len(event.inputs.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, {steps}"
+            f"about {clock(cost.seconds)}, {cost.memory_bytes / 2**30:.1f} GiB of memory, "
+            f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
+
+
+def going_on_line(step: int, phase: str, rate_factor: float) -> str:
+    """Where a resumed run stands, and what earlier retreats have left of the learning rate of its phase."""
+    line = f"going on at step {step} ({phase} phase)"
+    if rate_factor == 1:
+        return line
+    return f"{line}, at its learning rate times {rate_factor:g}: the gradients had exploded"
+
+
+def step_line(event: "StepLogged") -> str:
+    """How far a phase is."""
+    return (f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
+            f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left")  # fmt: skip
+
+
+def figures_line(figures: Mapping[str, float]) -> str:
+    """The figures of a log line; active units as `active 12/32`."""
+    words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in ("active_units", "latent_units")]
+    if "active_units" in figures:
+        words.append(f"active {figures['active_units']:.0f}/{figures['latent_units']:.0f}")
+    return "  ".join(words)
+
+
+def shortened_line(event: "Shortened", patience: int) -> str:
+    """Why a phase uses less than its budget."""
+    then = "the phase ends here" if event.is_end else "the learning rate falls from here on"
+    return (
+        f"{event.phase} step {event.step}: {patience} validations without a better score; "
+        f"back to the weights of step {event.best_step}, {then}"
+    )
+
+
+def retreated_line(event: "Retreated") -> str:
+    """Why the learning rate has become smaller."""
+    return (
+        f"{event.phase} step {event.step}: the gradients have exploded; back to the best weights so far, "
+        f"learning rate times {event.rate_factor:g} from here on"
+    )
