@@ -151,10 +151,9 @@ def write_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         facts = replace(facts, weights_sha256=digest(weights))
-        with _synced(temporary / FACTS) as file:
-            file.write(facts.as_json().encode())
-        with _synced(temporary / WEIGHTS) as file:
-            file.write(weights_file(facts, weights))
+        for name, content in ((FACTS, facts.as_json().encode()), (WEIGHTS, weights_file(facts, weights))):
+            with _synced(temporary / name) as file:
+                file.write(content)
         if trainer is not None:
             with _synced(temporary / TRAINER) as file:
                 torch.save(dict(trainer), file)
@@ -219,51 +218,45 @@ def resolve_run(run: Path) -> Path:
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():
         return run
-    candidates = [run / WEIGHTS, run / "checkpoints" / "best" / WEIGHTS]
-    candidates += [path / WEIGHTS for path in reversed(checkpoints_in(run))]
-    for path in candidates:
-        if path.exists():
-            return path
+    for folder in (run, run / "checkpoints" / "best", *reversed(checkpoints_in(run))):
+        if (folder / WEIGHTS).exists():
+            return folder / WEIGHTS
     raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
+
+
+@contextmanager
+def _opened(path: Path, problem: str = "not a readable weights file") -> Iterator[tuple[Any, Facts]]:
+    """A weights file and what it says about itself. Raises CheckpointError, naming the problem if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+            if header is None or HEADER_KEY not in header:
+                raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
+            yield file, Facts.from_json(header[HEADER_KEY], path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {problem} ({error}); {_INSTEAD}") from error
 
 
 def read_facts(weights_path: Path) -> Facts:
     """Configuration and labels from the header of a weights file. Raises CheckpointError."""
-    try:
-        with safe_open(weights_path, framework="pt") as file:
-            return _facts_in(file.metadata(), weights_path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights_path}: not a readable weights file ({error}); {_INSTEAD}") from error
-
-
-def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
-    if header is None or HEADER_KEY not in header:
-        raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
-    return Facts.from_json(header[HEADER_KEY], path)
-
-
-def load_model(run: Path, runtime: Runtime) -> Model:
-    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
-    path = resolve_run(run)
-    return assemble(*read_weights(path), path, runtime)
+    with _opened(weights_path) as (_, facts):
+        return facts
 
 
 def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
     """What a weights file says about itself, and its tensors. Raises CheckpointError unless both are as written."""
-    try:
-        with safe_open(path, framework="pt") as file:  # opened once: a training may be about to replace it
-            facts = _facts_in(file.metadata(), path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); {_INSTEAD}") from error
+    with _opened(path, "damaged") as (file, facts):  # once: a training may be about to replace it
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     is_as_written = facts.weights_sha256 == digest(tensors)
     if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
     return facts, tensors
 
 
-def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> Model:
-    """Modules built from the facts and filled with the tensors. Raises CheckpointError when they do not fit."""
+def load_model(run: Path, runtime: Runtime) -> Model:
+    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
+    path = resolve_run(run)
+    facts, tensors = read_weights(path)
     vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in tensors))
     try:
         vae.load_state_dict(weights_under("vae.", tensors))
@@ -278,10 +271,7 @@ def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: R
 
 
 def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | None]:
-    """The modules that the facts describe, with the weights that their training starts from.
-
-    Those depend on the configuration's seed alone; the global random state stays as it is.
-    """
+    """The modules that the facts describe, with the weights that training starts from, a function of its seed."""
     config = facts.config
 
     def seed_weights(number: int) -> None:
@@ -297,11 +287,9 @@ def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | No
 
 def outline(path: Path) -> Model:
     """The model of a weights file on the meta device: without weights, for its sizes. Raises CheckpointError."""
-    facts = read_facts(path)
-    with safe_open(path, framework="pt") as file:
-        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
     device = torch.device("meta")
-    with device:
+    with _opened(path) as (file, facts), device:
+        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
         return Model(facts, *build_modules(facts, has_flow=has_flow), path, Runtime(device))
 
 
@@ -312,7 +300,6 @@ class Resumable:
     facts: Facts
     weights: dict[str, Tensor]
     trainer: dict[str, Any]
-    path: Path
 
 
 def load_resumable(run: Path) -> Resumable:
@@ -321,8 +308,7 @@ def load_resumable(run: Path) -> Resumable:
     for folder in reversed(checkpoints_in(run)):
         try:
             facts, weights = read_weights(folder / WEIGHTS)
-            trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
-            return Resumable(facts, weights, trainer, folder)
+            return Resumable(facts, weights, torch.load(folder / TRAINER, map_location="cpu", weights_only=True))
         except CheckpointError as error:
             problem = str(error)
         except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files

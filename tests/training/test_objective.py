@@ -21,7 +21,6 @@ from vae_cli.config import Layer
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
 from vae_cli.training import loop, run_folder
-from vae_cli.training.ema import Ema
 from vae_cli.training.events import PhaseDone, Retreated, StepLogged
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
@@ -36,7 +35,7 @@ from vae_cli.training.objective import (
     negative_importance_bound,
     rate_factor_at,
 )
-from vae_cli.training.optimizer import PhaseOptimizer
+from vae_cli.training.optimizer import Ema, PhaseOptimizer
 from vae_cli.training.phase import Loss
 from vae_cli.training.training_run import TrainingRun, open_run
 from vae_cli.training.vae_phase import VaePhase
@@ -197,7 +196,7 @@ def test_the_average_by_hand() -> None:
     """Decays 2/11 and 3/12, then at most the one given."""
     module = nn.Linear(1, 1, bias=False)
     module.weight.data.fill_(0.0)
-    ema: Ema[nn.Module] = Ema(module, 0.25)
+    ema = Ema(module, 0.25)
     expected = 0.0
     for value, decay in ((1.0, 2 / 11), (5.0, 3 / 12), (2.0, 0.25), (8.0, 0.25)):
         module.weight.data.fill_(value)
@@ -208,7 +207,7 @@ def test_the_average_by_hand() -> None:
 
 def test_the_average_copies_buffers_and_is_never_trained() -> None:
     module = nn.BatchNorm1d(2)
-    ema: Ema[nn.Module] = Ema(module, 0.9)
+    ema = Ema(module, 0.9)
     module(torch.randn(8, 2) + 5)
     ema.update(module)
     assert torch.equal(ema.module.get_buffer("running_mean"), module.running_mean)  # type: ignore[arg-type]

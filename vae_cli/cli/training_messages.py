@@ -8,9 +8,10 @@ from vae_cli.jobs.events import Advanced, Remark
 from vae_cli.printable import printable
 
 if TYPE_CHECKING:
-    from vae_cli.jobs.train import Estimated, Started, TrainingEvent
+    from vae_cli.jobs.train import Started, TrainingEvent
+    from vae_cli.training.estimate import Estimate
     from vae_cli.training.events import Retreated, Shortened, StepLogged
-    from vae_cli.training.training_run import TrainingRun
+    from vae_cli.training.inputs import TrainingInputs
 
 
 def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> None:
@@ -30,70 +31,58 @@ def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> Non
                 messages.note(line)
         case events.StepLogged():
             messages.status(step_line(event))
-        case events.Validated():
-            best = " (best)" if event.is_best else ""
-            messages.detail(f"{event.phase} step {event.step}: validation loss {event.score:.4f}{best}")
+        case events.Validated(phase, step, score, is_best):
+            messages.detail(f"{phase} step {step}: validation loss {score:.4f}{' (best)' if is_best else ''}")
         case events.Shortened():
             messages.note(shortened_line(event, patience))
         case events.Retreated():
             messages.note(retreated_line(event))
         case events.Calibrating():
             messages.note("trained; now measuring how samples are best drawn and fills best trusted …")
-        case events.Saved():
-            messages.detail(f"saved {printable(event.path)}")
+        case events.Saved(path):
+            messages.detail(f"saved {printable(path)}")
         case events.PhaseDone() if event.num_refused:
             messages.warn(f"{event.num_refused} updates of the {event.phase} phase were refused as out of bounds")
 
 
 def started_lines(event: "Started") -> Iterator[str]:
     """What is learned from, what is trained, for how long, and from where."""
+    from vae_cli.training.budget import vae_steps
+
     run, inputs, config = event.run, event.run.inputs, event.run.inputs.config
-    height, width = config.data.image_size
+    (height, width), training = config.data.image_size, config.training
     kind = "grey" if config.data.channels == 1 else "colour"
     labels = f", {len(inputs.label_names)} labels" if inputs.label_names else ""
     yield (f"{len(inputs.train.ids)} images to learn from, {len(inputs.validation.ids)} held out, "
            f"{len(inputs.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
-    yield (f"device {inputs.runtime.device} ({inputs.runtime.precision}), preset {config.preset}, "
-           f"seed {config.training.seed}")  # fmt: skip
+    where = f"device {inputs.runtime.device} ({inputs.runtime.precision})"
+    yield f"{where}, preset {config.preset}, seed {training.seed}"
+    budget = f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
+    if run.budget.steps is not None:
+        num_first = vae_steps(training, run.budget.steps)
+        budget = f"{run.budget.steps} updates, {num_first} of them for the VAE"
     expected = "" if event.seconds is None else f", about {clock(event.seconds)}"
-    yield f"{_budget(run)}{expected}; run folder {printable(run.folder)}; Ctrl-C stops and saves"
+    yield f"{budget}{expected}; run folder {printable(run.folder)}; Ctrl-C stops and saves"
     if run.state.step:
-        yield going_on_line(run.state.step, run.state.phase, run.state.guard.rate_factor)
+        factor = run.state.guard.rate_factor
+        lowered = f", at its learning rate times {factor:g}: the gradients had exploded" if factor < 1 else ""
+        yield f"going on at step {run.state.step} ({run.state.phase} phase){lowered}"
 
 
-def _budget(run: "TrainingRun") -> str:
-    from vae_cli.training.budget import vae_steps
-
-    training, total = run.inputs.config.training, run.budget.steps
-    if total is not None:
-        return f"{total} updates, {vae_steps(training, total)} of them for the VAE"
-    return f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
-
-
-def estimated_facts(event: "Estimated") -> dict[str, Any]:
+def cost_facts(inputs: "TrainingInputs", cost: "Estimate") -> dict[str, Any]:
     """The JSON object of a dry run."""
-    inputs = event.inputs
     return {"config": inputs.config.as_dict(), "images": len(inputs.train.ids), "skipped": len(inputs.skipped),
-            "precision": inputs.runtime.precision, "estimate": vars(event.cost)}  # fmt: skip
+            "precision": inputs.runtime.precision, "estimate": vars(cost)}  # fmt: skip
 
 
-def estimated_text(event: "Estimated") -> str:
-    """The configuration as YAML, and as a comment below it what a run would cost."""
+def cost_text(inputs: "TrainingInputs", cost: "Estimate") -> str:
+    """The configuration as YAML, and in a comment below it what a run would cost."""
     from vae_cli.config_layers import dump_yaml
 
-    cost, config = event.cost, dump_yaml(event.inputs.config)
     steps = f"{cost.steps} updates, " if cost.steps else ""
-    return (f"{config}# {len(event.inputs.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, {steps}"
-            f"about {clock(cost.seconds)}, {cost.memory_bytes / 2**30:.1f} GiB of memory, "
+    return (f"{dump_yaml(inputs.config)}# {len(inputs.train.ids)} images, {cost.parameters / 1e6:.1f} M parameters, "
+            f"{steps}about {clock(cost.seconds)}, {cost.memory_bytes / 2**30:.1f} GiB of memory, "
             f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
-
-
-def going_on_line(step: int, phase: str, rate_factor: float) -> str:
-    """Where a resumed run stands, and what earlier retreats have left of the learning rate of its phase."""
-    line = f"going on at step {step} ({phase} phase)"
-    if rate_factor == 1:
-        return line
-    return f"{line}, at its learning rate times {rate_factor:g}: the gradients had exploded"
 
 
 def step_line(event: "StepLogged") -> str:

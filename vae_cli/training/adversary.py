@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from vae_cli.model.nets import NORM_GROUPS
 from vae_cli.randomness import ADVERSARY, image_generator
-from vae_cli.runtime import Runtime
-from vae_cli.training.ranks import mean_over_ranks
+from vae_cli.runtime import Runtime, mean_over_ranks
 
 WIDTH = 32
 RATE_SHARE = 0.1

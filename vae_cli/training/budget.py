@@ -9,15 +9,14 @@ from vae_cli.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Budget:
-    """What one invocation may use: updates until the run has made `steps`, or `seconds` from `started` on."""
+    """What one invocation may use: updates until there are `steps` of them, or `seconds` from `started` (monotonic)."""
 
     steps: int | None
     seconds: float = 0.0
     started: float = 0.0
-    """Of the monotonic clock."""
 
     def left(self, step: int) -> float:
-        """Updates, or seconds, that are left to a run of so many updates; below 0 where time has run out."""
+        """Updates after `step`, or seconds; below 0 where the time is over."""
         return self.started + self.seconds - time.monotonic() if self.steps is None else self.steps - step
 
 

@@ -8,14 +8,13 @@ from vae_cli.checkpoint import Model
 
 @dataclass(frozen=True)
 class StepLogged:
-    """A line for the log; figures are means since the last one."""
+    """A line for the log. fraction: of the phase's plan, 0 to 1; seconds_left: of the phase; figures: means since the
+    last line."""
 
     phase: str
     step: int
     fraction: float
-    """Of the phase's plan, 0 to 1."""
     seconds_left: float
-    """Of the phase, estimated."""
     images_per_second: float
     figures: dict[str, float]
 
@@ -32,23 +31,22 @@ class Validated:
 
 @dataclass(frozen=True)
 class Shortened:
-    """The score has not got better for `training.patience` validations; training went back to the best weights."""
+    """The score has not improved for `training.patience` validations: back to the best weights, from which on the
+    learning rate falls or, with is_end, the phase ends."""
 
     phase: str
     step: int
     best_step: int
     is_end: bool
-    """Whether the phase ends here; otherwise its learning rate begins to fall."""
 
 
 @dataclass(frozen=True)
 class Retreated:
-    """Too many updates in a row were refused; training went back to its best weights, at a lower rate."""
+    """Too many updates in a row were refused: back to the best weights, at this share of the learning rate."""
 
     phase: str
     step: int
     rate_factor: float
-    """Share of the scheduled learning rate that is used from here on."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class PreviewDue:
-    """A good moment for pictures; `model` holds the averaged weights."""
+    """A good moment for pictures of the model with averaged weights."""
 
     step: int
     model: Model
@@ -73,16 +71,15 @@ class Calibrating:
 
 @dataclass(frozen=True)
 class PhaseDone:
-    """What one phase did in this invocation."""
+    """What one phase did in this invocation, and how many updates were refused since it began; seconds_waited: for
+    images."""
 
     phase: str
     steps: int
     seconds: float
     seconds_waited: float
-    """For images."""
     validation_loss: float | None
     num_refused: int
-    """Updates that the guard did not let pass, since the phase began."""
 
 
 Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | Calibrating | PhaseDone

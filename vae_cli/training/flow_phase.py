@@ -61,11 +61,9 @@ class FlowPhase(Phase):
         others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
         large = [value for value in others if has_muon and muon.suits(value)]
         small = [value for value in others if not (has_muon and muon.suits(value))]
-        return [
-            {"params": small, "rate_factor": 1.0},
-            {"params": large, "rate_factor": 1.0, "orthogonal": True},
-            {"params": list(self.module.refiner.parameters()), "rate_factor": REFINER_RATE},
-        ]
+        groups = [{"params": small, "rate_factor": 1.0}]
+        groups += [{"params": large, "rate_factor": 1.0, "orthogonal": True}] if large else []
+        return [*groups, {"params": list(self.module.refiner.parameters()), "rate_factor": REFINER_RATE}]
 
     def prepare(self) -> None:
         """Set the flow's latent statistics and clusters from the training images."""
@@ -103,17 +101,19 @@ class FlowPhase(Phase):
         finer = (torch.zeros(len(z), *shape, device=z.device) for shape in self.vae.latent_shapes[1:])
         return self.vae.decode_mean(Latents((z, *finer)))
 
-    def _losses(self, module: Callable[..., Any], images: "_Images", draws: "_Draws") -> tuple[Tensor, Tensor]:
-        """[] flow and refiner losses of images under the given draws."""
-        x = images.x
+    def _losses(
+        self, module: Callable[..., Any], x: Tensor, labels: Tensor, visible_labels: Tensor, zooms: Tensor,
+        draws: "_Draws",
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
         # Clusters are for the prior: a view tells more than they do, and samples show whole pictures.
-        is_free = (draws.observed.flatten(1).amax(1) == 0) & (images.zooms == 0)
+        is_free = (draws.observed.flatten(1).amax(1) == 0) & (zooms == 0)
         has_cluster = is_free & (draws.for_cluster < CLUSTER_SHARE)
-        cluster = torch.where(has_cluster, self.module.cluster_of(mean, images.labels), -1)
-        view = Condition.of(x, draws.observed, draws.noise_sigma, images.visible_labels, draws.pixels)
-        view = view.with_cluster(cluster).with_zoom(images.zooms)
+        cluster = torch.where(has_cluster, self.module.cluster_of(mean, labels), -1)
+        view = Condition.of(x, draws.observed, draws.noise_sigma, visible_labels, draws.pixels)
+        view = view.with_cluster(cluster).with_zoom(zooms)
         rows = draws.refined.nonzero().flatten()
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, if at weight 0
         with self.inputs.runtime.autocast():
@@ -127,16 +127,15 @@ class FlowPhase(Phase):
         draws = _Draws.draw(num_images, self.module.shape, x.shape[1:], generator)
         is_hidden = inputs.part(torch.rand(num_images, generator=generator) < LABEL_DROPOUT)
         labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
-        images = _Images(x, labels, torch.where(is_hidden, -1, labels), zooms)
-        flow_loss, refiner_loss = self._losses(module, images, draws.map(inputs.part))
+        visible, draws = torch.where(is_hidden, -1, labels), draws.map(inputs.part)
+        flow_loss, refiner_loss = self._losses(module, x, labels, visible, zooms, draws)
         return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
 
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """The loss at fixed times, noise and damage."""
-        move = self.inputs.runtime.move
-        draws = _Draws.draw(len(x), self.module.shape, x.shape[1:], generator).map(move)
-        images = _Images(x, move(labels), move(labels), torch.zeros(len(x), device=x.device))
-        flow_loss, refiner_loss = self._losses(module, images, draws)
+        draws = _Draws.draw(len(x), self.module.shape, x.shape[1:], generator).map(self.inputs.runtime.move)
+        labels, zooms = self.inputs.runtime.move(labels), torch.zeros(len(x), device=x.device)
+        flow_loss, refiner_loss = self._losses(module, x, labels, labels, zooms, draws)
         return (flow_loss + REFINER_WEIGHT * refiner_loss).item()
 
     def finish(self, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -193,16 +192,6 @@ class FlowPhase(Phase):
                 fills = torch.stack([flow.refine(self._decode(latents), view) for latents in solved])
                 found.append(evidence(fills.mean(0), plate(x * observed, observed), x, observed))
         return fitted_weight(torch.cat(found))
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Images of an update [B, C, H, W], their labels [B], those that the flow is given, and how close each is [B]."""
-
-    x: Tensor
-    labels: Tensor
-    visible_labels: Tensor
-    zooms: Tensor
 
 
 @dataclass(frozen=True)

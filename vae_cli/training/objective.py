@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
-from vae_cli.training.ranks import mean_over_ranks
+from vae_cli.runtime import mean_over_ranks
 
 FINAL_RATE = 0.02
 """The learning rate at the end, as a share of the full one."""

@@ -1,26 +1,44 @@
-"""What changes the weights of a phase: its optimisers, the average of its weights and what learns beside it."""
+"""What changes with a phase's updates: its weights, their average, the optimisers, and what learns beside it."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vae_cli.training.ema import Ema
 from vae_cli.training.muon import Muon
 from vae_cli.training.phase import Phase
 
 
+class Ema:
+    """A copy of a module whose parameters trail it; decay min(decay, (n + 1) / (n + 10)) at update n."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay, self.num_updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards `module`; buffers are copied."""
+        self.num_updates += 1
+        weight = 1 - min(self.decay, (self.num_updates + 1) / (self.num_updates + 10))
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(module.parameters())
+        torch._foreach_lerp_(averages, values, weight)
+        for average, value in zip(self.module.buffers(), module.buffers(), strict=True):
+            average.copy_(value)
+
+
 class PhaseOptimizer:
-    """Everything of a phase that changes with its updates."""
+    """Makes the updates of a phase."""
 
     def __init__(self, phase: Phase) -> None:
-        training, device = phase.inputs.config.training, phase.inputs.runtime.device
+        training, groups = phase.inputs.config.training, phase.parameter_groups()
         rate, decay = phase.learning_rate, training.weight_decay
-        groups = phase.parameter_groups()
-        orthogonal = [group for group in groups if group.get("orthogonal") and group["params"]]
+        orthogonal = [group for group in groups if group.get("orthogonal")]
         others = [group for group in groups if not group.get("orthogonal")]
-        fused = device.type in ("cpu", "cuda")
+        fused = phase.inputs.runtime.device.type in ("cpu", "cuda")
         adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
         muon = [Muon(orthogonal, lr=rate, weight_decay=decay)] if orthogonal else []
         self.phase, self.ema = phase, Ema(phase.module, training.ema_decay)

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vae_cli.atomic import is_partial, write_atomically
 from vae_cli.config import CompleteConfig, from_dict
@@ -25,8 +25,8 @@ def is_run(folder: Path) -> bool:
 
 def default_folder(data: Path | str | None) -> Path:
     """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
-    base = default_base(data)
-    number, folder = 1, base
+    base = folder = default_base(data)
+    number = 1
     while os.path.lexists(folder):
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
@@ -57,8 +57,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
 def create(folder: Path, inputs: TrainingInputs) -> None:
     """Make the run folder with its description; an older run there is removed. Raises WriteError."""
     try:
-        for name in OUR_ENTRIES:
-            entry = folder / name
+        for entry in (folder / name for name in OUR_ENTRIES):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
@@ -97,8 +96,7 @@ def stored_config(folder: Path) -> CompleteConfig:
 
 def last_metrics(folder: Path) -> dict[str, Any]:
     """The last line of `metrics.jsonl`; empty where there is none, or a damaged one."""
-    path = folder / METRICS
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = _lines(folder / METRICS)
     return json.loads(lines[-1]) if lines and math.isfinite(_step_of(lines[-1])) else {}
 
 
@@ -108,12 +106,11 @@ class MetricsLog:
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
         path = folder / METRICS
-        found = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        found = _lines(path)
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, first_step)
+        self._file, self._board = path.open("a", encoding="utf-8"), _tensorboard(folder, first_step)
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
@@ -129,6 +126,10 @@ class MetricsLog:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
 def _step_of(line: bytes) -> float:

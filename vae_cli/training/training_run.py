@@ -7,18 +7,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from vae_cli.checkpoint import (
-    Model,
-    Resumable,
-    build_modules,
-    named_weights,
-    prune,
-    weights_under,
-    write_checkpoint,
-)
+from vae_cli import checkpoint
+from vae_cli.checkpoint import Model, Resumable
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
+from vae_cli.runtime import of_main_rank
 from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
@@ -72,6 +66,10 @@ class TrainingRun:
             state.plan(total - state.step, end - state.first_step, used=state.step - state.first_step)
         state.total = total
 
+    def budget_left(self) -> float:
+        """Updates or seconds, the same on all ranks."""
+        return of_main_rank(self.budget.left(self.state.step), self.inputs.runtime.device)
+
     def begin_flow(self) -> None:
         """Go over to the second phase, which gets all that the first has left of the budget."""
         old = self.state
@@ -88,7 +86,7 @@ class TrainingRun:
     def restore(self, optimizer: PhaseOptimizer) -> None:
         """Load a phase that goes on from the checkpoint; `best` on disk may be ahead of it and is written again."""
         if self.resume is not None:
-            optimizer.load(self.resume.trainer, weights_under(f"{self.state.phase}.", self.resume.weights))
+            optimizer.load(self.resume.trainer, checkpoint.weights_under(f"{self.state.phase}.", self.resume.weights))
             self.resume = None
             if self.state.best:
                 self.write_best()
@@ -103,14 +101,15 @@ class TrainingRun:
         """Write a step checkpoint from which training goes on bit for bit, and remove the oldest. For rank 0 alone."""
         name, trainer = f"step-{self.state.step:08d}", {**self.state.as_dict(), **optimizer.state()}
         path = self._write(name, self.state.step, optimizer.average.state_dict(), trainer)
-        prune(self.folder)
+        checkpoint.prune(self.folder)
         return path
 
     def _write(self, name: str, step: int, own: Mapping[str, Tensor], trainer: Mapping[str, Any] | None) -> Path:
         """own: the current phase's weights; beside a flow the frozen VAE's are written, too."""
         folder, phase = self.folder / "checkpoints" / name, self.state.phase
-        weights = named_weights(own, None) if phase == "vae" else named_weights(self.vae.state_dict(), own)
-        write_checkpoint(folder, self.inputs.facts(step, phase), weights, trainer)
+        states = (own, None) if phase == "vae" else (self.vae.state_dict(), own)
+        facts, weights = self.inputs.facts(step, phase), checkpoint.named_weights(*states)
+        checkpoint.write_checkpoint(folder, facts, weights, trainer)
         return folder
 
 
@@ -126,7 +125,7 @@ def open_run(
     training, total = inputs.config.training, total_steps(inputs.config.training, inputs.images_an_epoch)
     state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
     has_flow = training.flow_share > 0 or state.phase == "flow"
-    vae, flow = build_modules(inputs.facts(), has_flow=has_flow)
+    vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
     budget = Budget(total, training.time or 0.0, started)
     run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume)
     if flow is not None:
@@ -137,5 +136,5 @@ def open_run(
         return run
     run.plan_further(extend=extend)
     if state.phase == "flow":
-        vae.load_state_dict(weights_under("vae.", resume.weights))
+        vae.load_state_dict(checkpoint.weights_under("vae.", resume.weights))
     return run
