@@ -67,7 +67,7 @@ class TrainingInputs:
 
     def images(self, batch: Batch, generator: Generator) -> Tensor:
         """[b, C, H, W] in [-1, 1] of this rank, binarised anew at every visit where the configuration says so."""
-        return self._as_seen(batch.pixels, generator, self.config.training.batch_size, self.runtime.rank)
+        return self._as_input(batch.pixels, generator, self.config.training.batch_size, self.runtime.rank)
 
     def validation_chunks(self) -> Iterator[tuple[Tensor, Tensor, Generator]]:
         """(x, labels, generator) of the held-out images that are looked at during training; always the same."""
@@ -76,12 +76,12 @@ class TrainingInputs:
         for number, part in enumerate(self._chunks(rows)):
             generator = image_generator(self.seed, VALIDATION, number)
             labels = torch.from_numpy(self.validation.labels[part])
-            yield self._as_seen(self.validation.pixels[part], generator), labels, generator
+            yield self._as_input(self.validation.pixels[part], generator), labels, generator
 
     def train_chunks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Some of the training images, each binarised once where the configuration says so."""
         for number, part in enumerate(self._chunks(rows)):
-            yield self._as_seen(self.train.pixels[part], image_generator(self.seed, STATISTICS, number))
+            yield self._as_input(self.train.pixels[part], image_generator(self.seed, STATISTICS, number))
 
     def close_ups(self, num: int) -> tuple[Tensor, Tensor]:
         """At most `num` close-ups of held-out images [N, C, H, W], on the CPU, and their zooms [N]; perhaps none."""
@@ -90,7 +90,7 @@ class TrainingInputs:
             return torch.empty(0, *to_unit(self.train.pixels[:1]).shape[1:]), torch.empty(0)
         rows = np.linspace(0, len(images.ids) - 1, min(len(images.ids), num)).astype(np.int64)
         generator = image_generator(self.seed, VALIDATION, len(images.ids))
-        return self._as_seen(images.pixels[rows], generator).cpu(), torch.from_numpy(images.zooms[rows])
+        return self._as_input(images.pixels[rows], generator).cpu(), torch.from_numpy(images.zooms[rows])
 
     @property
     def chunk_size(self) -> int:
@@ -102,10 +102,10 @@ class TrainingInputs:
         for start in range(0, len(rows), self.chunk_size):
             yield rows[start : start + self.chunk_size]
 
-    def _as_seen(
+    def _as_input(
         self, pixels: np.ndarray | Tensor, generator: Generator, num_drawn: int | None = None, rank: int = 0
     ) -> Tensor:
-        """[b, C, H, W] as the VAE sees them; num_drawn: images of all ranks, for whom random numbers are drawn."""
+        """[b, C, H, W] on the device; num_drawn: images of all ranks, as random numbers are drawn for them together."""
         x = to_unit(pixels)
         if self.config.data.binarize == "dynamic":
             uniform = torch.rand((num_drawn or len(x), *x.shape[1:]), generator=generator)
