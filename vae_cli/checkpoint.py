@@ -275,7 +275,8 @@ def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | No
     config = facts.config
 
     def seed_weights(number: int) -> None:
-        torch.manual_seed(image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed())
+        seed = image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed()
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every device
 
     with torch.random.fork_rng(devices=[]):
         seed_weights(0)
