@@ -15,7 +15,7 @@ from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 from vae_cli.tasks.inpaint import Picture, inpaint
-from vae_cli.training.phase import TrainingInputs
+from vae_cli.training.inputs import TrainingInputs
 
 CPU = Runtime(torch.device("cpu"))
 GRID = ({"stride": 4, "layers": 1, "channels": 2},)

@@ -1,7 +1,8 @@
-"""Checkpoints on disk: written whole or not at all, describing themselves, holding nothing that can run code.
+"""Models on disk and in memory: the one place that writes, reads and assembles them.
 
-`model.safetensors` (EMA weights of VAE and flow, the configuration in its header) and `config.json` are what every
-command reads; `trainer.pt` is what resuming needs beyond that.
+A checkpoint is a folder of `model.safetensors` (averaged weights of VAE and flow, the configuration in its header),
+`config.json` (the same facts, for people) and, where training can go on from it, `trainer.pt`. Nothing in it can run
+code, and it is written whole or not at all.
 """
 
 import hashlib
@@ -10,10 +11,11 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,13 +26,14 @@ from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
+from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 4
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
-"""The only entry of the header: safetensors writes several in random order, and equal weights shall be equal files."""
+"""The only entry of the header: safetensors writes several in random order, and equal models should be equal files."""
 STEP_NAME = re.compile(r"step-(\d{8,})")
 _INSTEAD = "give a run folder, or another of its checkpoints/"
 
@@ -47,23 +50,17 @@ class Facts:
     phase: str
     """`vae` or `flow`: what was being trained."""
     weights_sha256: str = ""
-    """`digest` of the weights beside it; set when they are written."""
+    """`digest` of the weights beside it; `write_checkpoint` sets it."""
 
     def as_json(self) -> str:
-        facts = {
-            "format_version": FORMAT_VERSION,
-            "step": self.step,
-            "phase": self.phase,
-            "label_names": list(self.label_names),
-            "label_images": list(self.label_images),
-            "weights_sha256": self.weights_sha256,
-            "config": self.config.as_dict(),
-        }
-        return json.dumps(facts, indent=1)  # names of folders may hold bytes that are no UTF-8: nothing but ASCII
+        names = ("step", "phase", "label_names", "label_images", "weights_sha256")
+        facts = {"format_version": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}
+        # all ASCII, because names of folders may hold bytes that are no UTF-8
+        return json.dumps(facts | {"config": self.config.as_dict()}, indent=1)
 
     @staticmethod
     def from_json(text: str, path: Path) -> "Facts":
-        """Raises CheckpointError naming `path` for anything but our own JSON of a version we know."""
+        """Inverse of `as_json`. Raises CheckpointError naming `path` for anything else, and for another version."""
         try:
             facts = json.loads(text)
             version = facts["format_version"]
@@ -117,15 +114,24 @@ class Model:
 
 
 def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, Tensor]:
-    """One flat dictionary on the CPU, names prefixed `vae.` and `flow.`; a copy."""
-    tensors = {f"vae.{name}": value for name, value in vae.state_dict().items()}
-    if flow is not None:
-        tensors |= {f"flow.{name}": value for name, value in flow.state_dict().items()}
+    """A copy of all weights in one dictionary, as `named_weights`."""
+    return named_weights(vae.state_dict(), None if flow is None else flow.state_dict())
+
+
+def named_weights(vae: Mapping[str, Tensor], flow: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """A copy of both states in one dictionary on the CPU, names prefixed `vae.` and `flow.`."""
+    tensors = {f"vae.{name}": value for name, value in vae.items()}
+    tensors |= {f"flow.{name}": value for name, value in (flow or {}).items()}
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
+def weights_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part whose names begin with `vae.` or `flow.`, without that prefix."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, kinds, shapes and values: a single bit that turns over in a file is noticed."""
+    """SHA-256 of names, kinds, shapes and values, so that a single flipped bit in a file is noticed."""
     sha256 = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -136,7 +142,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 def write_checkpoint(
     folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
 ) -> None:
-    """Write a checkpoint folder atomically: temporary name, fsync, rename. Raises WriteError.
+    """Write a checkpoint folder whole or not at all. Raises WriteError.
 
     An older folder of the same name is replaced only after the new one is complete.
     """
@@ -145,49 +151,46 @@ def write_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         facts = replace(facts, weights_sha256=digest(weights))
-        _write_synced(temporary / FACTS, facts.as_json().encode())
-        _write_synced(temporary / WEIGHTS, weights_file(facts, weights))
+        for name, content in ((FACTS, facts.as_json().encode()), (WEIGHTS, weights_file(facts, weights))):
+            with _synced(temporary / name) as file:
+                file.write(content)
         if trainer is not None:
-            with (temporary / TRAINER).open("wb") as file:
+            with _synced(temporary / TRAINER) as file:
                 torch.save(dict(trainer), file)
-                file.flush()
-                os.fsync(file.fileno())
         _replace_folder(temporary, folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
-        raise WriteError(f"{folder}: cannot be written ({error.strerror}); free some space or choose --out") from error
-    except RuntimeError as error:  # torch.save reports a full disk this way
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise WriteError(f"{folder}: cannot be written ({str(error).splitlines()[0]})") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise WriteError(f"{folder}: cannot be written ({reason}); free some space or choose --out") from error
 
 
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
-    """What `model.safetensors` holds; the facts tell the digest of the weights already."""
+    """The content of `model.safetensors`; the facts already hold the digest of the weights."""
     return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
     with path.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
 
 def _replace_folder(temporary: Path, folder: Path) -> None:
-    """Rename over whatever is there; folders cannot be replaced in one step, so the old one steps aside first."""
+    """Rename over whatever is there; a folder cannot be replaced in one step, so the old one is renamed first."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(aside, ignore_errors=True)
     if folder.exists():
         folder.rename(aside)
     temporary.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
-    if os.name != "posix":  # elsewhere folders cannot be opened, nor need they be
-        return
-    descriptor = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":  # elsewhere folders cannot be opened, nor need they be
+        descriptor = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def checkpoints_in(run: Path) -> list[Path]:
@@ -198,7 +201,7 @@ def checkpoints_in(run: Path) -> list[Path]:
 
 
 def prune(run: Path) -> None:
-    """Keep the newest step checkpoints, and clear what killed writers left behind."""
+    """Keep the newest step checkpoints, and remove what killed writers left behind."""
     for path in checkpoints_in(run)[:-NUM_KEPT]:
         shutil.rmtree(path, ignore_errors=True)
     for path in (run / "checkpoints").glob(".*"):
@@ -207,65 +210,58 @@ def prune(run: Path) -> None:
 
 
 def resolve_run(run: Path) -> Path:
-    """The weights file of a run folder (best, else newest), checkpoint folder or weights file.
+    """The weights file that a run folder (its best, else its newest), checkpoint folder or weights file stands for.
 
-    Raises ConfigError when the path does not exist, CheckpointError when nothing is loadable there.
+    Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
     if not run.exists():
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():
         return run
-    candidates = [run / WEIGHTS, run / "checkpoints" / "best" / WEIGHTS]
-    candidates += [path / WEIGHTS for path in reversed(checkpoints_in(run))]
-    for path in candidates:
-        if path.exists():
-            return path
+    for folder in (run, run / "checkpoints" / "best", *reversed(checkpoints_in(run))):
+        if (folder / WEIGHTS).exists():
+            return folder / WEIGHTS
     raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
+
+
+@contextmanager
+def _opened(path: Path, problem: str = "not a readable weights file") -> Iterator[tuple[Any, Facts]]:
+    """A weights file and what it says about itself. Raises CheckpointError, naming the problem if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+            if header is None or HEADER_KEY not in header:
+                raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
+            yield file, Facts.from_json(header[HEADER_KEY], path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {problem} ({error}); {_INSTEAD}") from error
 
 
 def read_facts(weights_path: Path) -> Facts:
     """Configuration and labels from the header of a weights file. Raises CheckpointError."""
-    try:
-        with safe_open(weights_path, framework="pt") as file:
-            return _facts_in(file.metadata(), weights_path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights_path}: not a readable weights file ({error}); {_INSTEAD}") from error
-
-
-def _facts_in(header: Mapping[str, str] | None, path: Path) -> Facts:
-    if header is None or HEADER_KEY not in header:
-        raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
-    return Facts.from_json(header[HEADER_KEY], path)
-
-
-def load_model(run: Path, runtime: Runtime) -> Model:
-    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
-    path = resolve_run(run)
-    facts, tensors = read_weights(path)
-    return assemble(facts, tensors, path, runtime)
+    with _opened(weights_path) as (_, facts):
+        return facts
 
 
 def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
-    """What a weights file says about itself, and its tensors. Raises CheckpointError unless they are as written."""
-    try:
-        with safe_open(path, framework="pt") as file:  # once: a training beside us may be about to replace it
-            facts = _facts_in(file.metadata(), path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); {_INSTEAD}") from error
+    """What a weights file says about itself, and its tensors. Raises CheckpointError unless both are as written."""
+    with _opened(path, "damaged") as (file, facts):  # once: a training may be about to replace it
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     is_as_written = facts.weights_sha256 == digest(tensors)
     if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
     return facts, tensors
 
 
-def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: Runtime) -> Model:
-    """Modules built from the facts and filled with the tensors. Raises CheckpointError when they do not fit."""
+def load_model(run: Path, runtime: Runtime) -> Model:
+    """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
+    path = resolve_run(run)
+    facts, tensors = read_weights(path)
     vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in tensors))
     try:
-        vae.load_state_dict(_under("vae.", tensors))
+        vae.load_state_dict(weights_under("vae.", tensors))
         if flow is not None:
-            flow.load_state_dict(_under("flow.", tensors))
+            flow.load_state_dict(weights_under("flow.", tensors))
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the weights do not fit the model described in the file") from error
     for module in (vae, flow):
@@ -275,28 +271,27 @@ def assemble(facts: Facts, tensors: Mapping[str, Tensor], path: Path, runtime: R
 
 
 def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | None]:
-    """The modules that the facts describe, with random weights that move nobody else's random numbers."""
+    """The modules that the facts describe, with the weights that training starts from, a function of its seed."""
+    config = facts.config
+
+    def seed_weights(number: int) -> None:
+        seed = image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed()
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every device
+
     with torch.random.fork_rng(devices=[]):
-        vae = build_vae(facts.config)
-        flow = build_flow(facts.config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
+        seed_weights(0)
+        vae = build_vae(config)
+        seed_weights(1)
+        flow = build_flow(config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
     return vae, flow
 
 
 def outline(path: Path) -> Model:
-    """The model of a weights file without its weights, to count and to measure: modules on the meta device.
-
-    Raises CheckpointError.
-    """
-    facts = read_facts(path)
-    with safe_open(path, framework="pt") as file:
-        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
+    """The model of a weights file on the meta device: without weights, for its sizes. Raises CheckpointError."""
     device = torch.device("meta")
-    with device:
+    with _opened(path) as (file, facts), device:
+        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
         return Model(facts, *build_modules(facts, has_flow=has_flow), path, Runtime(device))
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -306,17 +301,15 @@ class Resumable:
     facts: Facts
     weights: dict[str, Tensor]
     trainer: dict[str, Any]
-    path: Path
 
 
 def load_resumable(run: Path) -> Resumable:
-    """The newest step checkpoint that loads whole; damaged ones are passed over. Raises CheckpointError."""
+    """The newest step checkpoint that can be read; damaged ones are passed over. Raises CheckpointError."""
     problem = "no complete checkpoint; start again with --overwrite"
     for folder in reversed(checkpoints_in(run)):
         try:
             facts, weights = read_weights(folder / WEIGHTS)
-            trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
-            return Resumable(facts, weights, trainer, folder)
+            return Resumable(facts, weights, torch.load(folder / TRAINER, map_location="cpu", weights_only=True))
         except CheckpointError as error:
             problem = str(error)
         except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files

@@ -187,3 +187,21 @@ def main_rank_first() -> Iterator[None]:
     yield
     if ranks and torch.distributed.get_rank() == 0:
         torch.distributed.barrier()
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """The mean of each rank's tensor, without a gradient; the tensor itself where there is one rank."""
+    if not torch.distributed.is_initialized():
+        return tensor.detach()
+    mean = tensor.detach().clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(mean)
+    return mean / torch.distributed.get_world_size()
+
+
+def of_main_rank(value: float, device: torch.device) -> float:
+    """Rank 0's value on every rank."""
+    if not torch.distributed.is_initialized():
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    torch.distributed.broadcast(shared, 0)
+    return shared.item()

@@ -38,7 +38,8 @@ from vae_cli.metrics.features import NUM_NEIGHBOURS, nearest_training, neighbour
 from vae_cli.metrics.pictures import psnr_db
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
-from vae_cli.training.prepare import Prepared, prepare
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.prepare import prepare
 
 TARGETS = (common.Target("psnr_db", 30.0, at_least=True), common.Target("coverage", 0.6, at_least=True))
 HELD_OUT_SHARE = 0.08
@@ -82,7 +83,7 @@ def spread(rows: Rows, num: int) -> Rows:
 class Yardstick:
     """Compares pictures with the training icons and with the held-out ones."""
 
-    def __init__(self, images: Prepared, args: Namespace) -> None:
+    def __init__(self, images: TrainingInputs, args: Namespace) -> None:
         """Trains the classifier; needs the icons' labels."""
         self.net = train_classifier(images.train.pixels, images.train.labels, seed=args.seed)
         self.accuracy = accuracy(self.net, images.validation.pixels, images.validation.labels)
@@ -117,7 +118,7 @@ def our_coverage(model: Model, yardstick: Yardstick, args: Namespace) -> dict[st
     return common.part(args.work, f"emoji-{args.minutes:g}m-coverage", key, make)
 
 
-def pythae_figures(images: Prepared, yardstick: Yardstick, args: Namespace) -> dict[str, Any]:
+def pythae_figures(images: TrainingInputs, yardstick: Yardstick, args: Namespace) -> dict[str, Any]:
     """PSNR and, sampler by sampler, coverage of pythae's VAE after the same minutes."""
     import peer
 

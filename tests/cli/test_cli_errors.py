@@ -292,7 +292,7 @@ def test_an_overwrite_that_cannot_train_leaves_the_old_run(vae, monkeypatch, pho
         raise MemoryError
 
     copy = shutil.copytree(run, tmp_path / "copy")
-    monkeypatch.setattr("vae_cli.training.loop.Trainer.__init__", refuse)
+    monkeypatch.setattr("vae_cli.jobs.train.open_run", refuse)
     outcome = vae("train", photos, "--preset", "tiny", "--steps", 4, "--out", copy, "--overwrite", "--device", "cpu")
     assert outcome.code == 6, outcome.stderr
     monkeypatch.undo()

@@ -9,7 +9,8 @@ from PIL import Image
 from sixteen_bit_files import stored
 
 from vae_cli.files.samples import Samples
-from vae_cli.training.loop import Trainer
+from vae_cli.jobs import train as job
+from vae_cli.training.loop import train
 
 from .conftest import SIDE, draw, draw_mask, pixels
 
@@ -207,12 +208,8 @@ def test_a_model_without_a_flow_names_the_command(vae, run_without_flow: Path, s
 def test_a_model_that_was_stopped_before_its_flow_is_to_be_resumed_as_it_was(
     vae, photos: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stops(trainer: Trainer) -> bool:
-        trainer.stopped = trainer.progress.step >= 3
-        return trainer.stopped
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_stops", stops)
+        patch.setattr(job, "train", lambda run, stop: train(run, lambda: run.state.step >= 3))
         vae("train", photos, "--preset", "tiny", "--labels", "none", "--out", tmp_path / "run", "--device", "cpu")
     words = ("--mask", scans / "masks" / "a.png", "--out", tmp_path / "o.png")
     outcome = vae("inpaint", tmp_path / "run", scans / "a.tif", *words)

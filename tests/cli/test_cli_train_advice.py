@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tiny import tiny_config
 
-from vae_cli.cli.advice import few_active_line, few_images_line, few_updates_line, figures_line, shortened_line
+from vae_cli.cli.training_messages import figures_line, shortened_line
+from vae_cli.jobs.model_warnings import few_active_line, few_images_line, few_updates_line
 from vae_cli.training.events import Shortened
 
 from .conftest import draw

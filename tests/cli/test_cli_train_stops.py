@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vae_cli.cli import conclusion
-from vae_cli.cli.conclusion import is_concluded
 from vae_cli.cli.progress import Messages
 from vae_cli.cli.stops import stop
-from vae_cli.training.loop import Trainer
+from vae_cli.jobs import train as job
+from vae_cli.jobs.summarise_run import is_summarised
+from vae_cli.training import loop
 
 SMALL = ("--preset", "tiny", "--image-size", 16, "--device", "cpu", "--set", "training.batch_size=4", "--steps", 6)
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -30,7 +30,7 @@ def test_a_second_signal_ends_at_once(vae, photos: Path, tmp_path: Path, monkeyp
         signal.raise_signal(number)
         pytest.fail("it went on")
 
-    monkeypatch.setattr(Trainer, "_update", signalled)
+    monkeypatch.setattr(loop, "update_weights", signalled)
     outcome = vae("train", photos, *SMALL, "--out", tmp_path / "run", "--json")
     assert outcome.code == code and outcome.json["error"]["code"] == code, outcome.stderr
     assert signal.getsignal(signal.SIGTERM) is stop
@@ -40,20 +40,20 @@ def test_a_second_signal_ends_at_once(vae, photos: Path, tmp_path: Path, monkeyp
 def test_a_stop_among_the_last_pictures_loses_nothing(
     vae, photos: Path, tmp_path: Path, monkeypatch, number, code: int
 ) -> None:
-    run, draw = tmp_path / "run", conclusion.conclude
+    run, draw = tmp_path / "run", job.summarise_run
 
     def signalled(*_: object, **__: object) -> None:
         signal.raise_signal(number)
         pytest.fail("it went on")
 
-    monkeypatch.setattr(conclusion, "conclude", signalled)
+    monkeypatch.setattr(job, "summarise_run", signalled)
     outcome = vae("train", photos, *SMALL, "--out", run, "--json")
     assert outcome.code == code, outcome.stderr
     assert (outcome.json["status"], outcome.json["steps"], outcome.json["validation"]) == ("interrupted", 6, None)
-    assert "saved at step 6; go on with: vae train --out" in outcome.stderr and not is_concluded(run, 6)
-    monkeypatch.setattr(conclusion, "conclude", draw)
+    assert "saved at step 6; go on with: vae train --out" in outcome.stderr and not is_summarised(run, 6)
+    monkeypatch.setattr(job, "summarise_run", draw)
     again = vae("train", "--out", run, "--resume", "--device", "cpu", "--json")
-    assert again.json["status"] == "nothing_to_do" and is_concluded(run, 6)
+    assert again.json["status"] == "nothing_to_do" and is_summarised(run, 6)
 
 
 def test_a_signal_after_the_last_picture_comes_too_late(vae, photos: Path, tmp_path: Path, monkeypatch) -> None:

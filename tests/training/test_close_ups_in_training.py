@@ -19,9 +19,10 @@ from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_unit
 from vae_cli.model.condition import Condition
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import TrainingInputs
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
 from vae_cli.training.prepare import prepare
+from vae_cli.training.training_run import open_run
 from vae_cli.training.vae_phase import VaePhase
 
 SEEN: Layer = {"data": {"patches": 12}}
@@ -159,7 +160,7 @@ def test_trust_in_fills_of_close_ups_is_measured_on_close_ups() -> None:
 
 def test_a_run_with_close_ups_resumes_bit_for_bit(tmp_path: Path) -> None:
     inputs = with_patches({"training": {"save_every": 1}})
-    list(Trainer(inputs, tmp_path / "whole", started=time.monotonic()).run())
+    list(train(open_run(inputs, tmp_path / "whole", started=time.monotonic())))
     seen = 0
 
     def stop() -> bool:
@@ -167,10 +168,10 @@ def test_a_run_with_close_ups_resumes_bit_for_bit(tmp_path: Path) -> None:
         seen += 1
         return seen > 5
 
-    list(Trainer(inputs, tmp_path / "cut", started=time.monotonic(), stop=stop).run())
+    list(train(open_run(inputs, tmp_path / "cut", started=time.monotonic()), stop))
     assert not (tmp_path / "cut/checkpoints/step-00000006").exists()
     resumed = load_resumable(tmp_path / "cut")
-    list(Trainer(inputs, tmp_path / "cut", started=time.monotonic(), resume=resumed).run())
+    list(train(open_run(inputs, tmp_path / "cut", started=time.monotonic(), resume=resumed)))
     whole, again = (load_model(tmp_path / name, CPU).flow for name in ("whole", "cut"))
     assert whole is not None and again is not None and whole.most_zoom == 2
     assert same_tensors(whole.state_dict(), again.state_dict())

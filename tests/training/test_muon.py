@@ -13,7 +13,7 @@ from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.muon import LEAST_ROWS, RENEWED_EVERY, STEP_SIZE, Muon, inverse_root, suits
-from vae_cli.training.optimisation import Optimisation
+from vae_cli.training.optimizer import PhaseOptimizer
 
 WITHOUT: Layer = {"training": {"flow_optimizer": "adamw"}}
 
@@ -102,12 +102,12 @@ def test_the_flow_learns_its_large_convolutions_with_it_and_nothing_else() -> No
     setting = tiny_inputs(config)
     vae = build_vae(config)
     phase = FlowPhase(setting, build_flow(config, vae.latent_shapes[0], 0), vae)
-    adam, muon = Optimisation.of(phase, config.training, torch.device("cpu")).optimizers
+    adam, muon = PhaseOptimizer(phase).optimizers
     flow, of_muon = phase.module, {id(value) for group in muon.param_groups for value in group["params"]}
     of_adam = {id(value) for group in adam.param_groups for value in group["params"]}
     assert of_muon | of_adam == {id(value) for value in flow.parameters()} and not of_muon & of_adam
     assert of_muon == {id(value) for value in flow.velocity_net.parameters() if suits(value)} != set()
     without = FlowPhase(replace(setting, config=setting.config.updated(WITHOUT)), flow, vae)
-    assert len(Optimisation.of(without, config.training, torch.device("cpu")).optimizers) == 1
+    assert len(PhaseOptimizer(without).optimizers) == 1
     assert any(suits(value) for value in flow.refiner.parameters()), "else the next line says nothing"
     assert not of_muon & {id(value) for value in flow.refiner.parameters()}

@@ -20,9 +20,10 @@ from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
-from vae_cli.training import run_folder
-from vae_cli.training.ema import Ema
-from vae_cli.training.loop import PhaseDone, Retreated, StepLogged, Trainer
+from vae_cli.training import loop, run_folder
+from vae_cli.training.events import PhaseDone, Retreated, StepLogged
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
 from vae_cli.training.objective import (
     FINAL_RATE,
     MAX_REFUSED_IN_A_ROW,
@@ -34,9 +35,9 @@ from vae_cli.training.objective import (
     negative_importance_bound,
     rate_factor_at,
 )
-from vae_cli.training.optimisation import Optimisation
-from vae_cli.training.phase import Loss, TrainingInputs
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.optimizer import Ema, PhaseOptimizer
+from vae_cli.training.phase import Loss
+from vae_cli.training.training_run import TrainingRun, open_run
 from vae_cli.training.vae_phase import VaePhase
 
 
@@ -195,7 +196,7 @@ def test_the_average_by_hand() -> None:
     """Decays 2/11 and 3/12, then at most the one given."""
     module = nn.Linear(1, 1, bias=False)
     module.weight.data.fill_(0.0)
-    ema: Ema[nn.Module] = Ema(module, 0.25)
+    ema = Ema(module, 0.25)
     expected = 0.0
     for value, decay in ((1.0, 2 / 11), (5.0, 3 / 12), (2.0, 0.25), (8.0, 0.25)):
         module.weight.data.fill_(value)
@@ -206,7 +207,7 @@ def test_the_average_by_hand() -> None:
 
 def test_the_average_copies_buffers_and_is_never_trained() -> None:
     module = nn.BatchNorm1d(2)
-    ema: Ema[nn.Module] = Ema(module, 0.9)
+    ema = Ema(module, 0.9)
     module(torch.randn(8, 2) + 5)
     ema.update(module)
     assert torch.equal(ema.module.get_buffer("running_mean"), module.running_mean)  # type: ignore[arg-type]
@@ -218,9 +219,9 @@ def test_the_average_copies_buffers_and_is_never_trained() -> None:
 # A run that goes wrong
 
 
-def start(folder: Path, inputs: TrainingInputs) -> Trainer:
-    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
-    return Trainer(inputs, folder, started=time.monotonic())
+def start(folder: Path, inputs: TrainingInputs) -> TrainingRun:
+    run_folder.create(folder, inputs)
+    return open_run(inputs, folder, started=time.monotonic())
 
 
 def poisoned(from_step: int, to_step: float = math.inf) -> Any:
@@ -235,14 +236,14 @@ def poisoned(from_step: int, to_step: float = math.inf) -> Any:
 
 
 def exploding(at: Callable[[int], bool]) -> Any:
-    """Trainer._update after which, in some updates, no weight is a number."""
-    honest = Trainer._update
+    """loop.update_weights after which, in some updates, no weight is a number."""
+    honest = loop.update_weights
 
-    def update(self: Trainer, *arguments: Any) -> Any:
-        found = honest(self, *arguments)
-        if at(self.progress.step):
+    def update(run: TrainingRun, *arguments: Any) -> Any:
+        found = honest(run, *arguments)
+        if at(run.state.step):
             with torch.no_grad():
-                for parameter in self.vae.parameters():
+                for parameter in run.vae.parameters():
                     parameter.fill_(math.nan)
         return found
 
@@ -253,11 +254,11 @@ def test_injected_nans_are_skipped_and_counted(tmp_path: Path, monkeypatch: pyte
     """The refused update leaves the weights as they were, and the count reaches the end of the phase."""
     monkeypatch.setattr(VaePhase, "loss", poisoned(1, 3))
     inputs = tiny_inputs(tiny_config({"training": {"steps": 5, "flow_share": 0.0, "save_every": 1}}))
-    trainer = start(tmp_path / "run", inputs)
+    run = start(tmp_path / "run", inputs)
     weights, refused = [], 0
-    for event in trainer.run():
+    for event in train(run):
         if isinstance(event, StepLogged):
-            weights.append({name: value.clone() for name, value in trainer.vae.state_dict().items()})
+            weights.append({name: value.clone() for name, value in run.vae.state_dict().items()})
         if isinstance(event, PhaseDone):
             refused = event.num_refused
     assert refused == 2
@@ -271,10 +272,10 @@ def test_lasting_nans_end_the_run_and_spare_the_last_good_checkpoint(
 ) -> None:
     monkeypatch.setattr(VaePhase, "loss", poisoned(6))
     inputs = tiny_inputs(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
-    trainer = start(tmp_path / "run", inputs)
+    run = start(tmp_path / "run", inputs)
     steps = 0
     with pytest.raises(DivergedError):
-        for event in trainer.run():
+        for event in train(run):
             steps += isinstance(event, StepLogged)
     assert steps == 6 + MAX_REFUSED_IN_A_ROW - 1, "a bounded number of attempts"
     best = load_model(tmp_path / "run", inputs.runtime)
@@ -287,11 +288,11 @@ def test_weights_that_explode_never_replace_the_good_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They do so again after every retreat; what is saved while updates are refused would push out what was good."""
-    monkeypatch.setattr(Trainer, "_update", exploding(lambda step: step >= 9))
+    monkeypatch.setattr(loop, "update_weights", exploding(lambda step: step >= 9))
     inputs = tiny_inputs(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
-    trainer = start(tmp_path / "run", inputs)
+    run = start(tmp_path / "run", inputs)
     with pytest.raises(DivergedError):
-        list(trainer.run())
+        list(train(run))
     kept = load_resumable(tmp_path / "run")
     assert kept.facts.step == 8
     assert all(value.isfinite().all() for value in kept.weights.values())
@@ -303,17 +304,17 @@ def test_weights_that_an_accepted_update_ruins_are_recovered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
 ) -> None:
     """One huge step, which the average follows: back to the best weights, at half the rate, to the budget's end."""
-    honest = Optimisation.step
+    honest = PhaseOptimizer.step
 
-    def step(self: Optimisation, scheduled: float) -> None:
+    def step(self: PhaseOptimizer, scheduled: float) -> None:
         is_ruined.append(len(is_ruined) == 30)
         honest(self, rate if is_ruined[-1] else scheduled)
 
     is_ruined: list[bool] = []
-    monkeypatch.setattr(Optimisation, "step", step)
+    monkeypatch.setattr(PhaseOptimizer, "step", step)
     length: Layer = {"training": {"steps": 90, "flow_share": 0.0, "save_every": 20, "validate_every": 20}}
     inputs = tiny_inputs(tiny_config(length))
-    events = list(start(tmp_path / "run", inputs).run())
+    events = list(train(start(tmp_path / "run", inputs)))
     assert [event.rate_factor for event in events if isinstance(event, Retreated)] == [0.5]
     done = events[-1]
     assert isinstance(done, PhaseDone) and (done.steps, done.num_refused) == (90, RETREAT_AFTER)
@@ -323,8 +324,8 @@ def test_weights_that_an_accepted_update_ruins_are_recovered(
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """train(*words) -> what `vae train` came to, on six pictures, into the folder `run`."""
+def vae_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """vae_train(*words) -> what `vae train` came to, on six pictures, into the folder `run`."""
     (tmp_path / "photos").mkdir()
     for number, picture in enumerate(pictures(6, (8, 8), 3)):
         Image.fromarray(picture).save(tmp_path / "photos" / f"{number}.png")
@@ -341,14 +342,14 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     return run
 
 
-def test_a_huge_learning_rate_ends_with_exit_code_5(train: Callable[..., Any]) -> None:
-    result = train("--steps", "400", **{"training.learning_rate": 1e30})
+def test_a_huge_learning_rate_ends_with_exit_code_5(vae_train: Callable[..., Any]) -> None:
+    result = vae_train("--steps", "400", **{"training.learning_rate": 1e30})
     assert result.exit_code == 5, result.stderr
     assert "learning_rate" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_ctrl_c_wins_over_weights_that_cannot_be_saved(
-    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vae_train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No weight is a number any more when the signal comes; what was saved before is what there is to go on from."""
 
@@ -357,19 +358,19 @@ def test_ctrl_c_wins_over_weights_that_cannot_be_saved(
             os.kill(os.getpid(), signal.SIGINT)
         return step >= 9
 
-    monkeypatch.setattr(Trainer, "_update", exploding(is_ruined))
-    result = train("--steps", "400", **{"training.save_every": 4, "training.validate_every": 4})
+    monkeypatch.setattr(loop, "update_weights", exploding(is_ruined))
+    result = vae_train("--steps", "400", **{"training.save_every": 4, "training.validate_every": 4})
     assert result.exit_code == 130, result.stderr
     assert "saved at step 8; go on with" in result.stderr and "diverged" not in result.stderr
     assert load_resumable(tmp_path / "run").facts.step == 8
 
 
-def test_a_resumed_run_says_that_its_rate_was_halved(train: Callable[..., Any], tmp_path: Path) -> None:
-    assert train("--steps", "6", **{"training.flow_share": 0.0}).exit_code == 0
-    assert "going on at step 6 (vae phase)\n" in train("--resume", "--steps", "7").stderr
+def test_a_resumed_run_says_that_its_rate_was_halved(vae_train: Callable[..., Any], tmp_path: Path) -> None:
+    assert vae_train("--steps", "6", **{"training.flow_share": 0.0}).exit_code == 0
+    assert "going on at step 6 (vae phase)\n" in vae_train("--resume", "--steps", "7").stderr
     stored = checkpoints_in(tmp_path / "run")[-1] / "trainer.pt"
     state = torch.load(stored, weights_only=True)
     state["guard"]["num_retreats"] = 2
     torch.save(state, stored)
-    said = train("--resume", "--steps", "8").stderr
+    said = vae_train("--resume", "--steps", "8").stderr
     assert "going on at step 7 (vae phase), at its learning rate times 0.25: the gradients had exploded" in said

@@ -19,10 +19,10 @@ from vae_cli.runtime import Runtime
 from vae_cli.training import run_folder
 from vae_cli.training.adversary import Adversary, PatchDiscriminator, hinge_loss
 from vae_cli.training.events import PhaseDone, StepLogged, Validated
-from vae_cli.training.loop import Trainer
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
 from vae_cli.training.perceptual import gradient_distance
-from vae_cli.training.phase import TrainingInputs
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.training_run import open_run
 from vae_cli.training.vae_phase import VaePhase
 
 BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
@@ -192,12 +192,13 @@ def test_making_one_leaves_the_global_random_numbers_alone() -> None:
 # A whole run with both
 
 
-def train(folder: Path, inputs: TrainingInputs, stop_after: int | None = None, *, resume: bool = False) -> list[object]:
+def trained(
+    folder: Path, inputs: TrainingInputs, stop_after: int | None = None, *, resume: bool = False
+) -> list[object]:
     if not resume:
-        run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
-    trainer = Trainer(inputs, folder, started=time.monotonic(), resume=load_resumable(folder) if resume else None)
-    trainer.stop = lambda: stop_after is not None and trainer.progress.step >= stop_after
-    return list(trainer.run())
+        run_folder.create(folder, inputs)
+    run = open_run(inputs, folder, started=time.monotonic(), resume=load_resumable(folder) if resume else None)
+    return list(train(run, lambda: stop_after is not None and run.state.step >= stop_after))
 
 
 BOTH: Layer = {
@@ -211,11 +212,11 @@ BOTH: Layer = {
 def test_it_resumes_bit_for_bit(tmp_path: Path, runtime: Runtime, stop_after: int) -> None:
     """Stopped before the adversary's start (at update 4) and after it."""
     inputs = tiny_inputs(tiny_config(BOTH), runtime=runtime)
-    train(tmp_path / "whole", inputs)
-    train(tmp_path / "stopped", inputs, stop_after)
+    trained(tmp_path / "whole", inputs)
+    trained(tmp_path / "stopped", inputs, stop_after)
     state = load_resumable(tmp_path / "stopped").trainer["adversary"]
     assert bool(state["optimizer"]["state"]) == (stop_after == 6), "it learns from its start on"
-    train(tmp_path / "stopped", inputs, resume=True)
+    trained(tmp_path / "stopped", inputs, resume=True)
     for name in ("step-00000008", "step-00000010", "best"):
         files = [tmp_path / run / "checkpoints" / name / "model.safetensors" for run in ("whole", "stopped")]
         assert same_tensors(load_file(files[0]), load_file(files[1])), name
@@ -231,7 +232,7 @@ def test_it_stays_out_of_the_model_and_the_newest_weights_are_best(
     scores = iter(range(100))
     monkeypatch.setattr(VaePhase, "validate", lambda self, module: float(next(scores)))
     layer: Layer = {"training": {"patience": 1, "flow_share": 0.0}, "objective": {"adversarial_start": 0.0}}
-    events = train(tmp_path / "run", tiny_inputs(tiny_config(BOTH, layer)))
+    events = trained(tmp_path / "run", tiny_inputs(tiny_config(BOTH, layer)))
     marks = [event.is_best for event in events if isinstance(event, Validated)]
     assert marks == [True] * 5
     assert [event.steps for event in events if isinstance(event, PhaseDone)] == [10]
@@ -243,8 +244,8 @@ def test_it_stays_out_of_the_model_and_the_newest_weights_are_best(
 
 def test_it_may_be_switched_on_in_a_run_that_had_none(tmp_path: Path) -> None:
     inputs = tiny_inputs(tiny_config(BOTH, {"objective": {"adversarial": 0.0}}))
-    train(tmp_path / "run", inputs, 5)
+    trained(tmp_path / "run", inputs, 5)
     assert load_resumable(tmp_path / "run").trainer["adversary"] is None
     changed = replace(inputs, config=inputs.config.updated({"objective": {"adversarial": 0.5}}))
-    train(tmp_path / "run", changed, resume=True)
+    trained(tmp_path / "run", changed, resume=True)
     assert torch.load(tmp_path / "run" / "checkpoints" / "step-00000008" / "trainer.pt", weights_only=True)["adversary"]

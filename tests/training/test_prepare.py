@@ -15,9 +15,11 @@ from vae_cli.config_layers import resolve_config
 from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import estimate
-from vae_cli.training.loop import StepLogged, Trainer
-from vae_cli.training.phase import TrainingInputs
-from vae_cli.training.prepare import Prepared, prepare
+from vae_cli.training.events import StepLogged
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
+from vae_cli.training.prepare import prepare
+from vae_cli.training.training_run import open_run
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +36,7 @@ def write_pictures(folder: Path, num: int, size: tuple[int, int], channels: int 
     return folder
 
 
-def prepared(folder: Path, *layers: Layer) -> Prepared:
+def prepared(folder: Path, *layers: Layer) -> TrainingInputs:
     config = resolve_config(preset="tiny", options={"data": {"path": str(folder)}})
     for layer in layers:
         config = config.updated(layer)
@@ -124,14 +126,14 @@ def test_the_builtin_data() -> None:
 def test_a_run_folder_is_never_taken_over_silently(tmp_path: Path) -> None:
     inputs = tiny_inputs(tiny_config())
     run = tmp_path / "run"
-    run_folder.create(run, Prepared(inputs.config, inputs.train, inputs.validation, ()))
+    run_folder.create(run, inputs)
     (run / "mine.txt").write_text("keep")
     assert run_folder.stored_config(run) == inputs.config
     assert json.loads((run / "data.json").read_text())["training_images"] == 10
     with pytest.raises(ConfigError, match="--resume"):
         run_folder.require_free(run, overwrite=False)
     run_folder.require_free(run, overwrite=True)
-    run_folder.create(run, Prepared(inputs.config, inputs.train, inputs.validation, ()))
+    run_folder.create(run, inputs)
     assert (run / "mine.txt").read_text() == "keep"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".0123456789abcdef.part").write_text("left by a kill")
@@ -175,7 +177,7 @@ def test_it_overfits_eight_images(tmp_path: Path) -> None:
     plain = tiny_inputs(config)
     images = image_set(8)
     inputs = TrainingInputs(config, images, images, (), plain.runtime)
-    run_folder.create(tmp_path / "run", Prepared(config, images, images, ()))
-    bounds = [event.figures["elbo_nats"] for event in Trainer(inputs, tmp_path / "run", started=time.monotonic()).run()
-              if isinstance(event, StepLogged)]  # fmt: skip
+    run_folder.create(tmp_path / "run", inputs)
+    events = train(open_run(inputs, tmp_path / "run", started=time.monotonic()))
+    bounds = [event.figures["elbo_nats"] for event in events if isinstance(event, StepLogged)]
     assert bounds[-1] > bounds[0] + 30

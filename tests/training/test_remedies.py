@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,19 @@ from vae_cli.config import Layer
 from vae_cli.dataset.batches import Batch
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import build_vae
-from vae_cli.training import run_folder
-from vae_cli.training.events import PhaseDone, Saved, StepLogged
+from vae_cli.training import loop, run_folder
+from vae_cli.training.events import Event, PhaseDone, Saved, StepLogged
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import TrainingInputs
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
+from vae_cli.training.optimizer import PhaseOptimizer
+from vae_cli.training.training_run import TrainingRun, open_run
 from vae_cli.training.vae_phase import VaePhase
 
 
-def start(folder: Path, inputs: TrainingInputs) -> Trainer:
-    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
-    return Trainer(inputs, folder, started=time.monotonic())
+def start(folder: Path, inputs: TrainingInputs) -> Iterator[Event]:
+    run_folder.create(folder, inputs)
+    return train(open_run(inputs, folder, started=time.monotonic()))
 
 
 # Posterior collapse
@@ -39,7 +41,7 @@ COLLAPSING: Layer = {
 
 def last_figures(folder: Path, *layers: Layer) -> dict[str, float]:
     inputs = TrainingInputs(tiny_config(COLLAPSING, *layers), image_set(48), image_set(8), (), CPU)
-    logged = [event.figures for event in start(folder, inputs).run() if isinstance(event, StepLogged)]
+    logged = [event.figures for event in start(folder, inputs) if isinstance(event, StepLogged)]
     return logged[-1]
 
 
@@ -69,7 +71,7 @@ def test_active_units_are_counted_over_all_layers() -> None:
     from vae_cli.model.vae import Latents
 
     vae.encode = lambda x: Latents(tuple(noise))  # type: ignore[method-assign, assignment]
-    phase._seen = torch.zeros(4, 1, 8, 8)
+    phase._last_images = torch.zeros(4, 1, 8, 8)
     state = torch.get_rng_state()
     assert phase.probe() == {"active_units": 1, "latent_units": 3 + 2 * 8 + 16}
     assert torch.equal(torch.get_rng_state(), state)
@@ -104,8 +106,8 @@ def test_a_lone_nan_is_skipped_counted_and_survived(
 ) -> None:
     """In either phase; and in a phase's last update, where the weights before it are what is kept."""
     nan_at(monkeypatch, phase, step)
-    trainer = start(tmp_path / "run", tiny_inputs(tiny_config()))
-    done = {event.phase: event.num_refused for event in trainer.run() if isinstance(event, PhaseDone)}
+    events = start(tmp_path / "run", tiny_inputs(tiny_config()))
+    done = {event.phase: event.num_refused for event in events if isinstance(event, PhaseDone)}
     assert done == {"vae": int(phase is VaePhase), "flow": int(phase is FlowPhase)}
     saved = load_resumable(tmp_path / "run")
     assert saved.facts.step == 6
@@ -114,16 +116,16 @@ def test_a_lone_nan_is_skipped_counted_and_survived(
 
 def blown_up_at(monkeypatch: pytest.MonkeyPatch, step: int, *, averaged: bool) -> None:
     """An accepted update that leaves infinite weights, or only an infinite average of them, behind."""
-    honest = Trainer._update
+    honest = loop.update_weights
 
-    def update(self: Trainer, optimisation: Any, *arguments: Any) -> dict[str, Tensor]:
-        found = honest(self, optimisation, *arguments)
-        if self.progress.step == step - 1:
-            module = optimisation.ema.module if averaged else optimisation.phase.module
+    def update(run: TrainingRun, optimizer: PhaseOptimizer, *arguments: Any) -> dict[str, Tensor]:
+        found = honest(run, optimizer, *arguments)
+        if run.state.step == step - 1:
+            module = optimizer.average if averaged else optimizer.phase.module
             next(iter(module.parameters())).data.view(-1)[0] = math.inf
         return found
 
-    monkeypatch.setattr(Trainer, "_update", update)
+    monkeypatch.setattr(loop, "update_weights", update)
 
 
 SAVED_OFTEN: Layer = {"training": {"steps": 40, "flow_share": 0.0, "save_every": 4, "validate_every": 4}}
@@ -132,8 +134,8 @@ SAVED_OFTEN: Layer = {"training": {"steps": 40, "flow_share": 0.0, "save_every":
 def test_weights_blown_up_on_a_save_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No update has been refused yet, so only a look at the weights tells; saving goes on after the retreat."""
     blown_up_at(monkeypatch, 8, averaged=False)
-    trainer = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
-    saved = [int(event.path.name[-8:]) for event in trainer.run() if isinstance(event, Saved)]
+    events = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
+    saved = [int(event.path.name[-8:]) for event in events if isinstance(event, Saved)]
     assert saved == [4, *range(32, 41, 4)], "updates 9 to 28 are refused, and 29 is the first one after the retreat"
     assert all(value.isfinite().all() for value in load_resumable(tmp_path / "run").weights.values())
 
@@ -141,9 +143,9 @@ def test_weights_blown_up_on_a_save_step_are_not_saved(tmp_path: Path, monkeypat
 def test_an_average_blown_up_on_a_save_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every update is accepted, but what they are averaged into is lost."""
     blown_up_at(monkeypatch, 8, averaged=True)
-    trainer = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
+    events = start(tmp_path / "run", tiny_inputs(tiny_config(SAVED_OFTEN)))
     with pytest.raises(DivergedError, match="learning_rate"):
-        list(trainer.run())
+        list(events)
     assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000004"]
     assert all(value.isfinite().all() for value in load_resumable(tmp_path / "run").weights.values())
 
@@ -151,8 +153,8 @@ def test_an_average_blown_up_on_a_save_step_is_not_saved(tmp_path: Path, monkeyp
 def test_weights_blown_up_in_the_last_update_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the run would finish, and its newest checkpoint hold no model."""
     blown_up_at(monkeypatch, 6, averaged=False)
-    trainer = start(tmp_path / "run", tiny_inputs(tiny_config({"training": {"save_every": 3}})))
+    events = start(tmp_path / "run", tiny_inputs(tiny_config({"training": {"save_every": 3}})))
     with pytest.raises(DivergedError, match="update 6") as caught:
-        list(trainer.run())
+        list(events)
     assert caught.value.exit_code == 5
     assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["step-00000003"]

@@ -28,55 +28,37 @@ from vae_cli.config import Layer
 from vae_cli.images.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
-from vae_cli.training import budget, flow_phase, loop, phase, run_folder
+from vae_cli.training import budget, flow_phase, loop, run_folder
+from vae_cli.training import inputs as training_inputs
 from vae_cli.training import vae_phase as phase_of_vae
 from vae_cli.training.events import Calibrating, Event, PhaseDone, Saved, StepLogged, Validated
-from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import TrainingInputs
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
+from vae_cli.training.training_run import TrainingRun, open_run
 
 BFLOAT16 = Runtime(torch.device("cpu"), torch.bfloat16, channels_last=True)
 
 
-def open_run(folder: Path, inputs: TrainingInputs) -> None:
-    run_folder.create(folder, Prepared(inputs.config, inputs.train, inputs.validation, inputs.label_names))
-
-
 def begin(folder: Path, inputs: TrainingInputs, *, stop_after: int | None = None) -> list[Event]:
     """A new run, stopped after some updates or run to its end."""
-    open_run(folder, inputs)
-    return follow(Trainer(inputs, folder, started=time.monotonic(), stop=stopper(folder, stop_after)))
+    run_folder.create(folder, inputs)
+    return follow(open_run(inputs, folder, started=time.monotonic()), stop_after)
 
 
 def resume(folder: Path, inputs: TrainingInputs, *, stop_after: int | None = None, extend: bool = False) -> list[Event]:
-    trainer = Trainer(inputs, folder, started=time.monotonic(), stop=stopper(folder, stop_after),
-                      resume=load_resumable(folder), extend=extend)  # fmt: skip
-    return follow(trainer)
+    run = open_run(inputs, folder, started=time.monotonic(), resume=load_resumable(folder), extend=extend)
+    return follow(run, stop_after)
 
 
-_DONE: dict[Path, int] = {}
-
-
-def stopper(folder: Path, after: int | None) -> Callable[[], bool]:
-    """Says stop when asked for the update after the given one; asked before every update."""
-    _DONE[folder] = 0
-    return lambda: after is not None and _DONE[folder] >= after
-
-
-def follow(trainer: Trainer) -> list[Event]:
-    events = []
-    _DONE[trainer.run_path] = trainer.progress.step
-    for event in trainer.run():
-        events.append(event)
-        if isinstance(event, StepLogged):
-            _DONE[trainer.run_path] = event.step
-    return events
+def follow(run: TrainingRun, stop_after: int | None = None) -> list[Event]:
+    """Every event, to the end or until the given update has been made."""
+    return list(train(run, lambda: stop_after is not None and run.state.step >= stop_after))
 
 
 def abandon(folder: Path, inputs: TrainingInputs, step: int) -> None:
     """What a kill right after update `step` leaves: nothing is written any more."""
-    open_run(folder, inputs)
-    for event in Trainer(inputs, folder, started=time.monotonic()).run():
+    run_folder.create(folder, inputs)
+    for event in train(open_run(inputs, folder, started=time.monotonic())):
         if isinstance(event, StepLogged) and event.step == step:
             return
     raise AssertionError(f"there was no update {step}")
@@ -138,7 +120,7 @@ def test_stopped_anywhere_it_ends_alike(tmp_path: Path, whole: Whole, layer: Lay
     run = tmp_path / "run"
     begin(run, inputs, stop_after=stop_after)
     if stop_after == 0:  # nothing to go on from: the program starts afresh
-        assert not run_folder.has_checkpoint(run)
+        assert not checkpoints_in(run)
         begin(run, inputs)
     else:
         assert checkpoints_in(run)[-1].name == f"step-{stop_after:08d}"
@@ -233,11 +215,11 @@ def test_raised_budget_grows_both_phases_before_the_flow(tmp_path: Path) -> None
 def test_nothing_to_do_is_known(tmp_path: Path) -> None:
     inputs = tiny_inputs(tiny_config(SAVING))
     begin(tmp_path / "run", inputs)
-    finished = Trainer(inputs, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
-    assert finished.is_done()
+    finished = open_run(inputs, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    assert finished.is_done
     more = replace(inputs, config=inputs.config.updated({"training": {"steps": 7}}))
-    again = Trainer(more, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
-    assert not again.is_done()
+    again = open_run(more, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+    assert not again.is_done
 
 
 def test_the_end_of_training_is_told_before_it_is_measured_and_saved(tmp_path: Path) -> None:
@@ -268,23 +250,23 @@ def test_a_budget_of_time_resumes_with_what_was_left(tmp_path: Path, clock: Simp
     seconds, run = 60.0, tmp_path / "run"
     training = {"training": {"time": seconds, "flow_share": 0.5, "validate_every": 1000, "save_every": 1000}}
     inputs = tiny_inputs(tiny_config(training))
-    open_run(run, inputs)
-    follow(Trainer(inputs, run, started=clock.monotonic(), stop=stopper(run, 3)))
-    trainer = Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run))
+    run_folder.create(run, inputs)
+    follow(open_run(inputs, run, started=clock.monotonic()), stop_after=3)
+    resumed = open_run(inputs, run, started=clock.monotonic(), resume=load_resumable(run))
     start = clock.monotonic()
-    assert trainer.seconds is not None and 0 < trainer.seconds < seconds and not trainer.is_done()
-    done = [event for event in follow(trainer) if isinstance(event, PhaseDone)]
+    assert 0 < resumed.budget.seconds < seconds and not resumed.is_done
+    done = [event for event in follow(resumed) if isinstance(event, PhaseDone)]
     assert [event.phase for event in done] == ["vae", "flow"]
-    assert 0.8 * trainer.seconds < clock.monotonic() - start < 1.2 * trainer.seconds
-    assert Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run)).is_done()
+    assert 0.8 * resumed.budget.seconds < clock.monotonic() - start < 1.2 * resumed.budget.seconds
+    assert open_run(inputs, run, started=clock.monotonic(), resume=load_resumable(run)).is_done
 
 
 def test_a_new_budget_of_time_lengthens_a_finished_flow(tmp_path: Path, clock: SimpleNamespace) -> None:
     inputs, run = tiny_inputs(tiny_config({"training": {"time": 60.0}})), tmp_path / "run"
-    open_run(run, inputs)
-    follow(Trainer(inputs, run, started=clock.monotonic()))
-    again = Trainer(inputs, run, started=clock.monotonic(), resume=load_resumable(run), extend=True)
-    assert not again.is_done()
+    run_folder.create(run, inputs)
+    follow(open_run(inputs, run, started=clock.monotonic()))
+    again = open_run(inputs, run, started=clock.monotonic(), resume=load_resumable(run), extend=True)
+    assert not again.is_done
     events = follow(again)
     assert [event.phase for event in events if isinstance(event, PhaseDone)] == ["flow"]
     assert sum(isinstance(event, StepLogged) for event in events) > 0
@@ -300,10 +282,9 @@ def test_best_follows_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     flow_scores = iter([float("nan"), 1.0, 2.0])
     monkeypatch.setattr(FlowPhase, "validate", lambda self, module: next(flow_scores))
     inputs = tiny_inputs(tiny_config(EVERY_STEP, {"training": {"save_every": 1}}))
-    open_run(tmp_path / "run", inputs)
-    trainer = Trainer(inputs, tmp_path / "run", started=time.monotonic())
+    run_folder.create(tmp_path / "run", inputs)
     second, marks = {}, []
-    for event in trainer.run():
+    for event in train(open_run(inputs, tmp_path / "run", started=time.monotonic())):
         if isinstance(event, Saved) and event.path.name == "step-00000002":
             second = load_file(event.path / "model.safetensors")
         if isinstance(event, Validated):
@@ -334,7 +315,7 @@ def test_the_weights_that_scored_best_are_calibrated(tmp_path: Path, monkeypatch
 
 def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly over them, in whose order classes follow one another; and it ends up among the weights."""
-    monkeypatch.setattr(phase, "CHUNK", 4)
+    monkeypatch.setattr(training_inputs, "CHUNK", 4)
     monkeypatch.setattr(flow_phase, "WEIGHED_IMAGES", 5)
     inputs = replace(tiny_inputs(tiny_config()), validation=image_set(17))
     vae, flow = tiny_flow()
@@ -355,7 +336,7 @@ def test_trust_in_fills_is_measured_on_all_held_out_images(monkeypatch: pytest.M
 def test_large_images_are_looked_at_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = replace(tiny_inputs(tiny_config()), validation=image_set(17))
     assert [len(x) for x, *_ in inputs.validation_chunks()] == [17]
-    monkeypatch.setattr(phase, "CHUNK_PIXELS", 5 * math.prod(inputs.train.pixels.shape[1:3]))
+    monkeypatch.setattr(training_inputs, "CHUNK_PIXELS", 5 * math.prod(inputs.train.pixels.shape[1:3]))
     assert [len(x) for x, *_ in inputs.validation_chunks()] == [5, 5, 5, 2]
 
 
@@ -403,9 +384,9 @@ def environment(cache: Path) -> dict[str, str]:
 
 SLOWLY = """
 import itertools, runpy, sys, time
-from vae_cli.training.loop import Trainer
-update, before, updates = Trainer._update, int(sys.argv.pop(1)), itertools.count()
-Trainer._update = lambda *arguments: (time.sleep(0.5 * (next(updates) >= before)), update(*arguments))[1]
+from vae_cli.training import loop
+update, before, updates = loop.update_weights, int(sys.argv.pop(1)), itertools.count()
+loop.update_weights = lambda *arguments: (time.sleep(0.5 * (next(updates) >= before)), update(*arguments))[1]
 runpy.run_module("vae_cli", run_name="__main__")
 """
 """The program, which after so many updates pauses before each: on a busy machine it would be over before a signal

@@ -9,14 +9,15 @@ import pytest
 import torch
 from tiny import CPU, image_set, tiny_config, tiny_vae
 
-from vae_cli.checkpoint import Facts, load_model
+from vae_cli.checkpoint import Facts, build_modules, load_model
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.errors import CheckpointError
 from vae_cli.model.flow import build_flow
 from vae_cli.training import flow_phase
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.loop import Trainer
-from vae_cli.training.phase import TrainingInputs
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
+from vae_cli.training.training_run import open_run
 
 NAMES = ("rare", "often", "never")
 
@@ -55,7 +56,7 @@ def test_clusters_of_labels(inputs: TrainingInputs, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_run_remembers_its_labels(inputs: TrainingInputs, tmp_path: Path) -> None:
-    for _ in Trainer(inputs, tmp_path, started=0.0).run():
+    for _ in train(open_run(inputs, tmp_path, started=0.0)):
         pass
     assert load_model(tmp_path, CPU).facts.label_images == (1, 99, 0, 100)
 
@@ -64,13 +65,12 @@ def test_unlabelled_images_teach_no_label(inputs: TrainingInputs, tmp_path: Path
     """After a few updates without a single labelled image, the labels' embeddings are what they were."""
     config = tiny_config({"training": {"weight_decay": 0.0, "steps": 16}})
     unlabelled = replace(inputs, train=labelled(200, np.full(200, -1)), config=config)
-    trainer = Trainer(unlabelled, tmp_path, started=0.0)
-    for _ in trainer.run():
+    run = open_run(unlabelled, tmp_path, started=0.0)
+    for _ in train(run):
         pass
-    assert trainer.flow is not None
-    embedding = trainer.flow.velocity_net.embed_label.weight
-    trainer._seed_weights(1)
-    fresh = build_flow(config, trainer.vae.latent_shapes[0], len(NAMES)).velocity_net.embed_label.weight
+    _, untrained = build_modules(unlabelled.facts(), has_flow=True)
+    assert run.flow is not None and untrained is not None
+    embedding, fresh = (flow.velocity_net.embed_label.weight for flow in (run.flow, untrained))
     assert torch.equal(embedding[:-1], fresh[:-1]) and not torch.equal(embedding[-1], fresh[-1])
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.advice import few_images_line
 from vae_cli.cli.results import Results, file_entry, print_json, say
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inputs import require
+from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.printable import printable, shell_quoted
 
 _NUM_LISTED = 8

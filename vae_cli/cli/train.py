@@ -1,5 +1,8 @@
 """`vae train`: learn a model from images."""
 
+import contextlib
+import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,60 +10,52 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.progress import Messages
+from vae_cli.cli.results import print_json, say
+from vae_cli.cli.stops import EXIT_CODES, StopRequest
+from vae_cli.cli.training_messages import cost_facts, cost_text, show_event
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.events import Finished
 from vae_cli.jobs.inputs import require
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.config import Layer
+    from vae_cli.jobs.train import TrainingJob
 
 
 def train(
-    data: Annotated[
-        Path | None, typer.Argument(metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="RUN", help="Run folder; default runs/<DATA's name>.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="tiny, flat, small (default), base or nll.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="YAML file of settings that differ.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
-    ] = None,
-    image_size: Annotated[
-        str | None, typer.Option(metavar="H[xW]", help="Model size in pixels; default from the images, at most 64.")
-    ] = None,
+    data: Annotated[Path | None, typer.Argument(
+        metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.")] = None,
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="RUN", help="Run folder; default runs/<DATA's name>.")] = None,
+    preset: Annotated[str | None, typer.Option(
+        metavar="NAME", help="tiny, flat, small (default), base or nll.")] = None,
+    config: Annotated[Path | None, typer.Option(
+        "--config", metavar="FILE", help="YAML file of settings that differ.")] = None,
+    set_: Annotated[list[str] | None, typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting; may be repeated.")] = None,
+    image_size: Annotated[str | None, typer.Option(
+        metavar="H[xW]", help="Model size in pixels; default from the images, at most 64.")] = None,
     channels: Annotated[Literal["auto", "1", "3"] | None, typer.Option(help="Grey (1) or colour (3).")] = None,
-    labels: Annotated[
-        Literal["auto", "none", "folders"] | None, typer.Option(help="Class folders make a labelled model.")
-    ] = None,
-    fit: Annotated[
-        Literal["crop", "pad", "stretch"] | None, typer.Option(help="How other shapes become the model's.")
-    ] = None,
-    background: Annotated[
-        str | None, typer.Option(metavar="COLOUR", help="Behind transparent pixels and padding; default white.")
-    ] = None,
+    labels: Annotated[Literal["auto", "none", "folders"] | None, typer.Option(
+        help="Class folders make a labelled model.")] = None,
+    fit: Annotated[Literal["crop", "pad", "stretch"] | None, typer.Option(
+        help="How other shapes become the model's.")] = None,
+    background: Annotated[str | None, typer.Option(
+        metavar="COLOUR", help="Behind transparent pixels and padding; default white.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Budget in updates, both phases.")] = None,
     epochs: Annotated[float | None, typer.Option(min=0, metavar="N", help="Budget in passes over the images.")] = None,
-    time_: Annotated[
-        str | None, typer.Option("--time", metavar="10m", help="Budget in time, from now to the last update.")
-    ] = None,
+    time_: Annotated[str | None, typer.Option(
+        "--time", metavar="10m", help="Budget in time, from now to the last update.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that decode images.")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="A file that cannot be read ends the run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and cost; train nothing.")] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, metavar="N", rich_help_panel=options.COMMON, help="Images an update."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", rich_help_panel=options.COMMON,
-                     help="Same seed, same model (default 0)."),
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(
+        "--batch-size", min=1, metavar="N", rich_help_panel=options.COMMON, help="Images an update.")] = None,
+    seed: Annotated[int | None, typer.Option(
+        "--seed", min=0, max=2**63 - 1, metavar="N", rich_help_panel=options.COMMON,
+        help="Same seed, same model (default 0).")] = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -75,34 +70,51 @@ def train(
 
     Example: vae train photos --time 10m
     """
-    from vae_cli.cli import app
-    from vae_cli.cli.training_request import Request
-    from vae_cli.cli.training_session import Session, is_main
-
-    named = {
-        "data": {"path": str(data.absolute()) if data is not None else None, "image_size": image_size, "fit": fit,
-                 "channels": int(channels) if channels in ("1", "3") else channels, "labels": labels,
-                 "background": background},
-        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
-    }  # fmt: skip
-    request = Request(data, out, preset, config, tuple(set_ or ()), _given(named), resume, overwrite)
     if data is not None:
         require(data)
-    messages = Messages(quiet=quiet or not is_main(), verbose=verbose)
     if dry_run and resume:
         raise ConfigError("--dry-run: shows what a new run would cost; leave out --resume")
-    session = Session(request, messages, app.STARTED, workers=workers, strict=strict, device=device)
-    if dry_run:
-        session.dry_run(as_json=json)
-    else:
-        session.train(as_json=json)
+    from vae_cli.cli import app
+    from vae_cli.jobs.train import TrainingJob
+    from vae_cli.jobs.train_request import TrainingRequest
+
+    named: Layer = {
+        "data": {"image_size": image_size, "fit": fit, "labels": labels, "background": background,
+                 "channels": int(channels) if channels in ("1", "3") else channels},
+        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
+    }  # fmt: skip
+    given = {section: {key: value for key, value in settings.items() if value is not None}
+             for section, settings in named.items()}  # fmt: skip
+    sets = tuple(set_ or ())
+    request = TrainingRequest(data, out, preset, config, sets, given, resume, overwrite, workers, strict, device)
+    job = TrainingJob(request, started=app.STARTED)
+    messages = Messages(quiet=quiet or not job.runtime.is_main, verbose=verbose)
+    if not dry_run:
+        _follow(job, messages, as_json=json)
+        return
+    inputs, cost = job.estimate(partial(show_event, messages=messages, patience=0))
+    print_json("train", "dry_run", **cost_facts(inputs, cost)) if json else say(cost_text(inputs, cost))
 
 
-def _given(settings: "Layer") -> "Layer":
-    """The settings without those that were left out."""
-    found = {}
-    for key, value in settings.items():
-        value = _given(value) if isinstance(value, dict) else value
-        if value not in (None, {}):
-            found[key] = value
-    return found
+def _follow(job: "TrainingJob", messages: Messages, *, as_json: bool) -> None:
+    """Show the job's events. Once it has started, a signal lets the update finish, saves, and ends it there."""
+    from vae_cli.jobs.train import Started
+    from vae_cli.training.events import Calibrating
+
+    show = partial(show_event, messages=messages, patience=job.config.training.patience)
+    stopping, status = StopRequest(messages, is_urgent=lambda: job.is_summarising), ""
+    with contextlib.ExitStack() as stack:
+        for event in job.run(stopping.is_made, show):
+            show(event)
+            match event:
+                case Started():
+                    stack.enter_context(stopping)
+                case Calibrating():
+                    stopping.after = "measuring"
+                case Finished(facts):
+                    status = facts["status"]
+                    print_json("train", **facts) if as_json else say(printable(facts["run"]))
+                    if status == "finished":
+                        messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")
+    if stopping.number is not None and status != "finished":
+        raise typer.Exit(EXIT_CODES[signal.Signals(stopping.number)])

@@ -22,7 +22,7 @@ from vae_cli.printable import printable
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
     from vae_cli.metrics.extractors import Extractor
-    from vae_cli.training.prepare import Prepared
+    from vae_cli.training.inputs import TrainingInputs
 
 AUTO = "auto"
 """As feature weights: a classifier is trained for the purpose."""
@@ -72,7 +72,7 @@ class Evaluation:
                 facts["per_label"].setdefault(name, {"images": 0})["label_accuracy"] = share
         return facts | compared
 
-    def _own_images(self) -> "Prepared | None":
+    def _own_images(self) -> "TrainingInputs | None":
         """The run's training and held-out images with their labels, where they are of use."""
         from vae_cli.training.prepare import prepare
 
@@ -91,7 +91,7 @@ class Evaluation:
             self._say("the run's training images cannot be read: no check for copies of them")
             return None
 
-    def _held_out(self, own: "Prepared | None") -> ImageSet:
+    def _held_out(self, own: "TrainingInputs | None") -> ImageSet:
         """The run's held-out images, the N lowest hashes of them if limited."""
         assert own is not None, "they are needed"
         images = own.validation
@@ -122,7 +122,7 @@ class Evaluation:
             self._say(note)
         return images
 
-    def _measure(self, images: ImageSet, own: "Prepared | None") -> dict[str, Any]:
+    def _measure(self, images: ImageSet, own: "TrainingInputs | None") -> dict[str, Any]:
         """The figures of the images and, where these are the run's own, how well its training images are rebuilt."""
         from vae_cli.tasks.evaluate import evaluate as task
         from vae_cli.training.prepare import is_grey_to_bernoulli
@@ -150,7 +150,7 @@ class Evaluation:
                       "warning")  # fmt: skip
         return facts | {"training_psnr_db": training_psnr_db}
 
-    def _compare(self, images: ImageSet, own: "Prepared | None") -> dict[str, Any]:
+    def _compare(self, images: ImageSet, own: "TrainingInputs | None") -> dict[str, Any]:
         """Distances of samples from the images and from those that the model was trained on."""
         from vae_cli.metrics.extractors import open_extractor
         from vae_cli.tasks.evaluate import compare_samples, num_compared
@@ -182,7 +182,7 @@ class Evaluation:
                       "warning")  # fmt: skip
         return distances | of_classifier
 
-    def _train_classifier(self, own: "Prepared") -> "tuple[Extractor, dict[str, Any]]":
+    def _train_classifier(self, own: "TrainingInputs") -> "tuple[Extractor, dict[str, Any]]":
         """Its features; and the shares of held-out images and of each label's samples that it names rightly."""
         from vae_cli.metrics.classifier import NUM_STEPS
         from vae_cli.tasks.evaluate import classifier_extractor, label_accuracy

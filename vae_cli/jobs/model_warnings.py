@@ -1,9 +1,10 @@
 """Warnings about models and their training: what to expect of them, and what to try."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vae_cli.config import RunConfig
+if TYPE_CHECKING:
+    from vae_cli.config import RunConfig
 
 FEW_IMAGES = 1000
 """Below this many training images a model remembers rather than invents."""
@@ -35,7 +36,7 @@ def few_updates_line(vae_steps: int) -> str | None:
     )
 
 
-def few_active_line(figures: Mapping[str, Any], config: RunConfig) -> str | None:
+def few_active_line(figures: Mapping[str, Any], config: "RunConfig") -> str | None:
     """What to try when almost no latent unit says anything about the image; None when enough do.
 
     figures: of `tasks.evaluate`. The first layer decides: in a ladder most units of the fine layers are inactive on

@@ -1,16 +1,14 @@
-"""The adversarial term, off by default: a patch discriminator that learns beside the VAE and pulls at its pictures."""
+"""The adversarial term, off by default: a discriminator that learns to tell the VAE's pictures from real ones."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch.nn import functional as F
 
 from vae_cli.model.nets import NORM_GROUPS
 from vae_cli.randomness import ADVERSARY, image_generator
-from vae_cli.runtime import Runtime
+from vae_cli.runtime import Runtime, mean_over_ranks
 
 WIDTH = 32
 RATE_SHARE = 0.1
@@ -19,9 +17,9 @@ MAX_BALANCE = 1e4
 
 
 class PatchDiscriminator(nn.Module):
-    """Image [B, C, H, W] -> a verdict on every patch of 26 pixels a side, [B, 1, H / 4, W / 4]; high = real.
+    """Image [B, C, H, W] -> a verdict on each patch of 26 pixels a side, [B, 1, H / 4, W / 4]; high = real.
 
-    Isola et al. 2017, sec. 3.2.2, with group instead of batch normalisation: a verdict depends on its image alone.
+    Isola et al. 2017, sec. 3.2.2, with group instead of batch normalisation, so that images do not mix.
     """
 
     def __init__(self, channels: int, width: int = WIDTH) -> None:
@@ -40,7 +38,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def hinge_loss(real: Tensor, rebuilt: Tensor) -> Tensor:
-    """What the discriminator minimises, given its verdicts on real and on rebuilt pictures (Lim & Ye 2017)."""
+    """What the discriminator minimises, from its verdicts on real and on rebuilt pictures (Lim & Ye 2017)."""
     return F.relu(1 - real).mean() + F.relu(1 + rebuilt).mean()
 
 
@@ -58,7 +56,7 @@ class Adversary:
         self._pair: tuple[Tensor, Tensor] | None = None
 
     def is_active(self, spent: float) -> bool:
-        """Whether it takes part once this share of the phase's budget is spent."""
+        """Whether it takes part when this share of the phase's budget is spent."""
         return spent >= self.start
 
     def term(self, x: Tensor, rebuilt: Tensor, reconstruction_loss: Tensor, last_weight: Tensor) -> Tensor:
@@ -72,15 +70,14 @@ class Adversary:
         loss = -verdict.mean()
         [wanted] = torch.autograd.grad(reconstruction_loss, last_weight, retain_graph=True)
         [found] = torch.autograd.grad(loss, last_weight, retain_graph=True)
-        wanted, found = averaged([wanted, found])
-        balance = (wanted.norm() / (found.norm() + 1e-6)).clamp(max=MAX_BALANCE)
+        balance = (mean_over_ranks(wanted).norm() / (mean_over_ranks(found).norm() + 1e-6)).clamp(max=MAX_BALANCE)
         self._pair = x, rebuilt.detach()
         return self.weight * balance * loss
 
     def learn(self, rate: float) -> None:
-        """One update on the pictures of the last `term`, at its share of the VAE's learning rate; else nothing.
+        """One update on the pictures of the last `term`, if any, at RATE_SHARE of the VAE's learning rate.
 
-        A gradient that is not finite is passed over: weights spoilt by it would spoil every later checkpoint.
+        A gradient that is not finite is passed over, as it would spoil the weights of every later checkpoint.
         """
         if self._pair is None:
             return
@@ -89,7 +86,7 @@ class Adversary:
         with self.runtime.autocast():
             verdicts = self.network(torch.cat([x, rebuilt]))
         loss = hinge_loss(*verdicts.chunk(2))
-        gradients = averaged(torch.autograd.grad(loss, list(self.network.parameters())))
+        gradients = [mean_over_ranks(each) for each in torch.autograd.grad(loss, list(self.network.parameters()))]
         self.network.requires_grad_(False)
         if all(bool(gradient.isfinite().all()) for gradient in gradients):
             for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
@@ -106,14 +103,3 @@ class Adversary:
         """Inverse of `state`."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of each tensor over all ranks."""
-    if not dist.is_initialized():
-        return list(tensors)
-    means = [tensor.contiguous() for tensor in tensors]
-    for mean in means:
-        dist.all_reduce(mean)
-        mean /= dist.get_world_size()
-    return means

@@ -1,14 +1,13 @@
 """Images shifted and mirrored, for a VAE that sees the same ones again and again.
 
-The flow never learns from such images, so nothing of this leaks into what it draws: the VAE only gets better at images
-that it has not seen. What N(0, I) draws does change.
+The flow never learns from such images, so that what it draws stays as it was.
 """
 
 import torch
 from torch import Generator, Tensor
 
 FIRST_VISITS = 2
-"""How often an image is shown as it is before it is augmented: in short runs on many images nothing is."""
+"""How often an image is shown as it is before it is augmented."""
 MAX_SHIFT = 1 / 16
 """Of each side."""
 

@@ -2,23 +2,22 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 from vae_cli.config import TrainingConfig
 
 
+@dataclass(frozen=True)
 class Budget:
-    """How far a phase is, by updates or by the clock."""
+    """What one invocation may use: updates until there are `steps` of them, or `seconds` from `started` (monotonic)."""
 
-    def __init__(self, num_steps: int | None, first_fraction: float, end: float) -> None:
-        self.num_steps, self.first_fraction = num_steps, first_fraction
-        self.start, self.end = time.monotonic(), end
+    steps: int | None
+    seconds: float = 0.0
+    started: float = 0.0
 
-    def fraction(self, steps_done: int) -> float:
-        """Spent share of the phase, 0 to 1."""
-        if self.num_steps is not None:
-            return min(1.0, steps_done / self.num_steps) if self.num_steps else 1.0
-        spent = (time.monotonic() - self.start) / max(self.end - self.start, 1e-9)
-        return min(1.0, self.first_fraction + (1 - self.first_fraction) * spent)
+    def left(self, step: int) -> float:
+        """Updates after `step`, or seconds; below 0 where the time is over."""
+        return self.started + self.seconds - time.monotonic() if self.steps is None else self.steps - step
 
 
 def total_steps(training: TrainingConfig, num_images: int) -> int | None:

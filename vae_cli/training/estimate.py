@@ -1,28 +1,31 @@
 """What a run will cost on this machine, measured on a few updates before it starts."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass
 
 import torch
 
-from vae_cli.checkpoint import NUM_KEPT
+from vae_cli.checkpoint import NUM_KEPT, build_modules
 from vae_cli.dataset.batches import Batches
-from vae_cli.model.flow import build_flow
-from vae_cli.model.vae import build_vae
 from vae_cli.training.budget import total_steps, vae_steps
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.phase import Phase, TrainingInputs
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.phase import Phase
 from vae_cli.training.vae_phase import VaePhase
 
 TRIAL_UPDATES = 2
 LAUNCH_OVERHEAD = 1.1
-"""Updates of the weights, validation and checkpoints on top of the measured passes."""
+"""Factor for updates of the weights, validation and checkpoints on top of the measured passes."""
+FILES_A_WEIGHT = 1 + 5 * NUM_KEPT
+"""Numbers on disk for each weight: `best`, and in every step checkpoint the weights, their average, the best and the
+optimiser's two moments."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds None under a budget of time with no number of steps behind it: it is what was asked for."""
+    """The cost of a whole run; steps None under a budget of time, whose seconds are those asked for."""
 
     seconds: float
     steps: int | None
@@ -34,34 +37,27 @@ class Estimate:
 
 
 def estimate(inputs: TrainingInputs) -> Estimate:
-    """Run a few updates of both phases without stepping, and reckon the whole run from them."""
+    """Compute a few updates of both phases without making them, and reckon the whole run from their time."""
     training = inputs.config.training
-    with torch.random.fork_rng(devices=[]):
-        vae = inputs.runtime.place(build_vae(inputs.config))
-        flow = build_flow(inputs.config, vae.latent_shapes[0], len(inputs.label_names))
-        inputs.runtime.place(flow)
-    vae_seconds = _seconds_of_update(VaePhase(inputs, vae), inputs)
-    has_flow = training.flow_share > 0
-    flow_seconds = _seconds_of_update(FlowPhase(inputs, flow, vae), inputs) if has_flow else 0.0
-    total = total_steps(training, inputs.images_an_epoch)
-    if total is None:
-        seconds = training.time or 0.0
-    else:
+    vae, flow = build_modules(inputs.facts(), has_flow=training.flow_share > 0)
+    phases: list[Phase] = [VaePhase(inputs, inputs.runtime.place(vae))]
+    if flow is not None:
+        phases.append(FlowPhase(inputs, inputs.runtime.place(flow), vae))
+    vae_seconds, flow_seconds = [*map(_seconds_of_update, phases), 0.0][:2]
+    seconds, total = training.time or 0.0, total_steps(training, inputs.images_an_epoch)
+    if total is not None:
         first = vae_steps(training, total)
         seconds = LAUNCH_OVERHEAD * (first * vae_seconds + (total - first) * flow_seconds)
-    modules = [vae, flow] if has_flow else [vae]
-    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
-    weights = 4 * parameters
-    return Estimate(
-        seconds, total, vae_seconds, flow_seconds, parameters, _memory_bytes(inputs), weights * (1 + NUM_KEPT * 5)
-    )
+    parameters = sum(parameter.numel() for phase in phases for parameter in phase.module.parameters())
+    memory, disk = _memory_bytes(inputs.runtime.device), 4 * parameters * FILES_A_WEIGHT
+    return Estimate(seconds, total, vae_seconds, flow_seconds, parameters, memory, disk)
 
 
-def _seconds_of_update(phase: Phase, inputs: TrainingInputs) -> float:
-    """Of the fastest of a few passes forward and back; the first one compiles kernels."""
+def _seconds_of_update(phase: Phase) -> float:
+    """Of the fastest of a few passes forward and back; the first one, which compiles kernels, does not count."""
+    inputs, best = phase.inputs, math.inf
     training, runtime = inputs.config.training, inputs.runtime
-    best = float("inf")
-    # With an adversary the last updates are the dearest, with several draws an image, which excludes one, the first.
+    # An adversary makes the last updates the dearest; several draws, which exclude one, the first.
     spent = 0.0 if inputs.config.objective.importance_samples > 1 else 1.0
     with Batches(inputs.train, training.batch_size, patches=inputs.patches, seed=training.seed, rank=runtime.rank,
                  world_size=runtime.world_size) as batches:  # fmt: skip
@@ -74,10 +70,10 @@ def _seconds_of_update(phase: Phase, inputs: TrainingInputs) -> float:
     return best
 
 
-def _memory_bytes(inputs: TrainingInputs) -> int:
+def _memory_bytes(device: torch.device) -> int:
     """Peak so far: of the GPU where there is one, else of this process; 0 where the system does not tell."""
-    if inputs.runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(inputs.runtime.device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
     except ImportError:  # Windows does not have it

@@ -1,4 +1,4 @@
-"""What training tells whoever watches it."""
+"""What training reports while it goes on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,21 @@ from vae_cli.checkpoint import Model
 
 @dataclass(frozen=True)
 class StepLogged:
-    """A line for the log: figures are averages since the last one."""
+    """A line for the log. fraction: of the phase's plan, 0 to 1; seconds_left: of the phase; figures: means since the
+    last line."""
 
     phase: str
     step: int
     fraction: float
-    """Of what the phase is going to use of its budget, 0 to 1."""
     seconds_left: float
-    """Of the phase, estimated."""
     images_per_second: float
     figures: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Validated:
+    """The averaged weights were scored on held-out images; lower is better."""
+
     phase: str
     step: int
     score: float
@@ -30,33 +31,34 @@ class Validated:
 
 @dataclass(frozen=True)
 class Shortened:
-    """The score has not got better for `training.patience` validations; training went back to the best weights."""
+    """The score has not improved for `training.patience` validations: back to the best weights, from which on the
+    learning rate falls or, with is_end, the phase ends."""
 
     phase: str
     step: int
     best_step: int
     is_end: bool
-    """Whether the phase ends here; otherwise its learning rate begins to fall."""
 
 
 @dataclass(frozen=True)
 class Retreated:
-    """Too many updates in a row were refused; training went back to its best weights, at a lower rate."""
+    """Too many updates in a row were refused: back to the best weights, at this share of the learning rate."""
 
     phase: str
     step: int
     rate_factor: float
-    """Share of the scheduled learning rate that is used from here on."""
 
 
 @dataclass(frozen=True)
 class Saved:
+    """A checkpoint was written, from which training can go on."""
+
     path: Path
 
 
 @dataclass(frozen=True)
 class PreviewDue:
-    """A good moment for pictures; `model` holds the averaged weights."""
+    """A good moment for pictures of the model with averaged weights."""
 
     step: int
     model: Model
@@ -69,7 +71,8 @@ class Calibrating:
 
 @dataclass(frozen=True)
 class PhaseDone:
-    """What one phase did in this invocation."""
+    """What one phase did in this invocation, and how many updates were refused since it began; seconds_waited: for
+    images."""
 
     phase: str
     steps: int

@@ -1,4 +1,4 @@
-"""Muon, for large convolutions: every direction of a weight is learned at the same speed."""
+"""Muon, an optimiser for large convolutions that learns every direction of a weight at the same speed."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
-"""Of Newton and Schulz's iteration, steep at 0: it brings singular values near 1, to 0.7 … 1.2, rather than to it."""
+"""Of Newton and Schulz's iteration; steep at 0, it brings singular values to between 0.7 and 1.2 in a few steps."""
 NUM_ITERATIONS = 4
 RENEWED_EVERY = 4
-"""Updates. What makes a momentum orthogonal changes as slowly as the momentum does, and finding it costs the most."""
+"""Updates after which the matrix that makes a momentum orthogonal is computed anew, the costliest part."""
 STEP_SIZE = 0.2
-"""Root mean square of a step at a learning rate of 1, which is what AdamW's come to (Liu et al. 2025)."""
+"""Root mean square of a step at a learning rate of 1, about that of AdamW's (Liu et al. 2025)."""
 LEAST_ROWS = 64
-"""Channels of input and output; smaller convolutions are left to AdamW."""
+"""Input and output channels; smaller convolutions are left to AdamW."""
 
 
 def suits(parameter: Tensor) -> bool:
@@ -26,9 +26,8 @@ def suits(parameter: Tensor) -> bool:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum (Jordan et al. 2024) for weights of convolutions [O, I, 3, 3], as matrices [O, 9 I].
 
-    A gradient has a few large singular values and many small ones, and so has AdamW's step: the network learns in a few
-    directions at a time. Here they are all made alike, which on the latent flow saves four updates out of ten. Learning
-    rate and weight decay are AdamW's.
+    A gradient has a few large singular values and many small ones, and so has AdamW's step; here all are made alike.
+    Learning rate and weight decay mean what they do for AdamW.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:

@@ -1,4 +1,4 @@
-"""What training minimises, and how fast it may walk: loss, KL weight, learning rate, and updates that are refused."""
+"""What training minimises, how large its steps are, and which of them are refused."""
 
 import math
 from collections import deque
@@ -6,19 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
+from vae_cli.runtime import mean_over_ranks
 
 FINAL_RATE = 0.02
 """The learning rate at the end, as a share of the full one."""
 OUTLIER_FACTOR = 10.0
 """A gradient norm this many times the running median is refused."""
-MAX_REFUSED_IN_A_ROW = 50
-RETREAT_AFTER = 20
-"""Refusals in a row after which the weights themselves are taken for bad."""
-MAX_RETREATS = 5
+RETREAT_AFTER, MAX_RETREATS, MAX_REFUSED_IN_A_ROW = 20, 5, 50
+"""Refusals in a row after which training goes back to better weights, how often it may, and when it gives up."""
 LOWER_RATE = (
     "the last good checkpoint is intact; resume with a lower training.learning_rate\n"
     "(in the flow phase: training.flow_learning_rate)"
@@ -34,18 +32,14 @@ def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) 
     """
     kl = terms.kl.mean(0)  # [L]
     if free_nats > 0:
-        over_ranks = kl.detach().clone()
-        if dist.is_initialized():
-            dist.all_reduce(over_ranks)
-            over_ranks /= dist.get_world_size()
-        kl = torch.where(over_ranks > free_nats, kl, torch.full_like(kl, free_nats))
+        kl = torch.where(mean_over_ranks(kl) > free_nats, kl, torch.full_like(kl, free_nats))
     return -terms.log_likelihood.mean() + kl_weight * kl.sum()
 
 
 def negative_importance_bound(terms: ElboTerms, num_draws: int) -> Tensor:
     """Negative importance-weighted bound, nats per image (Burda et al. 2016, eq. 8).
 
-    `terms`: those of `num_draws` rows an image, one after another, KLs at the draws.
+    terms: of `num_draws` rows an image, one after another, KLs at the draws.
     """
     log_weights = terms.elbo.unflatten(0, (-1, num_draws))
     return math.log(num_draws) - torch.logsumexp(log_weights, dim=1).mean()
@@ -67,10 +61,10 @@ def rate_factor_at(step: int, fraction: float, *, warmup_steps: int, decay_share
 
 
 class UpdateGuard:
-    """Refuses updates that are not finite or whose gradient is far off the running median; counts them.
+    """Refuses and counts updates that are not finite or whose gradient is far off the running median.
 
-    One bad batch is passed over. Many in a row mean that the weights are bad: training then goes back to weights that
-    were good, and on at half the rate; a few times, before it gives up.
+    One bad batch is passed over. Many in a row mean that the weights are bad: training then goes back to good ones and
+    on at half the rate, a few times, before it gives up.
     """
 
     WINDOW = 100
@@ -78,9 +72,7 @@ class UpdateGuard:
 
     def __init__(self) -> None:
         self.norms: deque[float] = deque(maxlen=self.WINDOW)
-        self.num_refused = 0
-        self.num_in_a_row = 0
-        self.num_retreats = 0
+        self.num_refused = self.num_in_a_row = self.num_retreats = 0
 
     @property
     def rate_factor(self) -> float:
@@ -93,14 +85,14 @@ class UpdateGuard:
         return bool(self.norms) and self.num_in_a_row >= RETREAT_AFTER and self.num_retreats < MAX_RETREATS
 
     def retreat(self) -> None:
-        """Take note of a retreat, and learn anew what norms are usual: a lasting change of scale must become so."""
+        """Count a retreat, and learn anew which norms are usual, in case their scale has changed for good."""
         self.num_retreats += 1
         self.norms.clear()
 
     def accepts(self, loss: float, norm: float) -> bool:
-        """Whether an update with this loss and gradient norm may be made.
+        """Whether an update with this loss and gradient norm, which all ranks share, may be made.
 
-        Raises DivergedError after too many refusals in a row. Every rank sees the same norms, so all decide alike.
+        Raises DivergedError after too many refusals in a row.
         """
         median = sorted(self.norms)[len(self.norms) // 2] if len(self.norms) >= self.MIN_HISTORY else math.inf
         if math.isfinite(loss) and math.isfinite(norm) and norm <= OUTLIER_FACTOR * max(median, 1e-8):
@@ -117,11 +109,8 @@ class UpdateGuard:
         return False
 
     def state(self) -> dict[str, Any]:
-        counts = {name: getattr(self, name) for name in ("num_refused", "num_in_a_row", "num_retreats")}
-        return {"norms": list(self.norms), **counts}
+        return {**vars(self), "norms": list(self.norms)}
 
     def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        self.norms = deque(state["norms"], maxlen=self.WINDOW)
-        self.num_refused, self.num_in_a_row = state["num_refused"], state["num_in_a_row"]
-        self.num_retreats = state["num_retreats"]
+        vars(self).update(state, norms=deque(state["norms"], maxlen=self.WINDOW))

@@ -11,11 +11,10 @@ def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
     """[B] L1 distance of the finite differences of a and b [B, C, H, W], over a pyramid of halved sizes; float32.
 
     At each scale the mean over positions, both directions added; then the mean over the scales, times C · H · W: a sum
-    over pixels, as a log-likelihood is. Blur costs much here and a shift of brightness nothing, which is the opposite
-    of a squared error (compare Mathieu et al. 2016, eq. 6, who take the gradients' magnitudes at one scale).
-    Both are linear in the picture, so the difference is taken first.
+    over pixels, as a log-likelihood is. Unlike a squared error it charges much for blur and nothing for a shift of
+    brightness (compare Mathieu et al. 2016, eq. 6, who take the gradients' magnitudes at one scale).
     """
-    difference = a.float() - b.float()
+    difference = a.float() - b.float()  # first, as everything that follows is linear
     num_values = difference[0].numel()
     scales: list[Tensor] = []
     while len(scales) < NUM_SCALES and min(difference.shape[-2:]) > 1:

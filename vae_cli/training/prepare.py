@@ -1,10 +1,10 @@
-"""Before training: read the data, settle what the configuration left open, hold images out."""
+"""Before training: read the images, hold some of them out, and settle what the configuration left open."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from vae_cli.dataset.scan import Scan, scan
 from vae_cli.dataset.split import split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
-from vae_cli.images.image_ref import Skipped
+from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
-from vae_cli.training.phase import TrainingInputs
+from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999
 """From this share of pure black and white values on, `auto` takes pixels for binary."""
@@ -31,86 +31,46 @@ OnProgress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that training reads: the completed configuration and the two image sets."""
-
-    config: CompleteConfig
-    train: ImageSet
-    validation: ImageSet
-    label_names: tuple[str, ...]
-    skipped: tuple[Skipped, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What was decided and may surprise; each worth a line on the screen."""
-    patches: ImageSet | None = None
-    """Close-ups of training images, and below of held-out ones; None where there are none or nobody asked."""
-    validation_patches: ImageSet | None = None
-
-    def inputs(self, runtime: Runtime) -> TrainingInputs:
-        """What training starts from."""
-        return TrainingInputs(
-            self.config, self.train, self.validation, self.label_names, runtime, self.patches, self.validation_patches
-        )
-
-
 def prepare(
     config: RunConfig,
+    runtime: Runtime = CPU,
     *,
     workers: int = 2,
-    exclude: tuple[Path, ...] = (),
-    on_progress: OnProgress | None = None,
+    exclude: Sequence[Path] = (),
+    on_progress: OnProgress = lambda what, done, total: None,
     with_patches: bool = False,
-) -> Prepared:
+) -> TrainingInputs:
     """Scan, split and decode the images, and complete the configuration from them.
 
-    with_patches: also cut the close-ups that training asks for. Raises ConfigError for settings that contradict the
-    data, DataError when no image is left.
+    exclude: folders inside the data that are not read. with_patches: also cut the close-ups that training asks for.
+    Raises ConfigError for settings that contradict the data, DataError when no image is left.
     """
     if config.data.path is None:
-        return _prepare_builtin(config)
-    found = scan(Path(config.data.path), labels=config.data.labels, exclude=exclude)
+        return _prepare_builtin(config, runtime)
+    found = scan(Path(config.data.path), labels=config.data.labels, exclude=tuple(exclude))
     parts = split_images(found.images)
     config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress)
-
     recipe = ImageRecipe.of(CompleteData.model_validate(config.data.model_dump()))
-
-    def load(refs: Any, name: str) -> ImageSet:
-        return load_images(
-            refs,
-            recipe,
-            label_names=found.label_names,
-            workers=workers,
-            on_progress=(lambda done, total: on_progress(name, done, total)) if on_progress else None,
-        )
-
-    train = load(parts.train, "decoding training images")
+    read = partial(load_images, recipe=recipe, label_names=found.label_names, workers=workers)
+    train = read(parts.train, on_progress=partial(on_progress, "decoding training images"))
     try:
-        validation = load(parts.validation, "decoding held-out images")
-    except DataError:  # every held-out file is broken: measure on training images and say so
+        validation = read(parts.validation, on_progress=partial(on_progress, "decoding held-out images"))
+    except DataError:
         validation = replace(train, skipped=tuple(Skipped(ref.id, "cannot be decoded") for ref in parts.validation))
         notes.append("no held-out image can be read; training images are measured instead")
     if len(parts.train) == 1 and parts.train == parts.validation:
         notes.append("a single image: it is learned from and measured alike")
-    failed = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
-    complete, likelihood_note = _complete_likelihood(config, train.pixels)
-    notes += [*likelihood_note, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
-    prepared = Prepared(complete, train, validation, found.label_names, tuple(failed.values()), tuple(notes))
+    complete, likelihood_notes = _complete_likelihood(config, train.pixels)
+    notes += [*likelihood_notes, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
+    skipped = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
+    inputs = TrainingInputs(complete, train, validation, found.label_names, runtime,
+                            skipped=tuple(skipped.values()), notes=tuple(notes))  # fmt: skip
     if not with_patches:
-        return prepared
-    cut = cut_close_ups(
-        complete,
-        (train, parts.train),
-        (validation, parts.validation),
-        workers=workers,
-        on_progress=(lambda done, total: on_progress("cutting close-ups", done, total)) if on_progress else None,
-    )
-    return replace(
-        prepared,
-        config=cut.config,
-        notes=prepared.notes + cut.notes,
-        patches=cut.train,
-        validation_patches=cut.validation,
-    )
+        return inputs
+    cut = cut_close_ups(complete, (train, parts.train), (validation, parts.validation), workers=workers,
+                        on_progress=partial(on_progress, "cutting close-ups"))  # fmt: skip
+    return replace(inputs, config=cut.config, notes=inputs.notes + cut.notes, patches=cut.train,
+                   validation_patches=cut.validation)  # fmt: skip
 
 
 def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
@@ -122,54 +82,48 @@ def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
     if config.data.labels == "auto" and not found.label_names and is_flat and 0 < num_beside < sum(folders.values()):
         notes.append(f"{num_beside} images lie beside {len(folders)} folders, whose names are therefore no labels; "
                      "with --labels folders they are")  # fmt: skip
-    seen = set(train.labels.tolist())
-    unseen = [name for number, name in enumerate(found.label_names) if number not in seen]
-    if unseen:
-        listed = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
+    used = set(train.labels.tolist())
+    unused = [name for number, name in enumerate(found.label_names) if number not in used]
+    if unused:
+        listed = ", ".join(unused[:5]) + (", …" if len(unused) > 5 else "")
         notes.append(f"no training image has the label {listed}: it cannot be drawn later")
     return notes
 
 
-def _prepare_builtin(config: RunConfig) -> Prepared:
+def _prepare_builtin(config: RunConfig, runtime: Runtime) -> TrainingInputs:
     train, validation, label_names = builtin_split()
     if config.data.labels == "none":
         label_names = ()
         train, validation = (replace(part, labels=np.full(len(part.ids), -1)) for part in (train, validation))
-    asked = config.data
-    if asked.image_size not in (None, (28, 28)) or asked.channels == 3:
+    if config.data.image_size not in (None, (28, 28)) or config.data.channels == 3:
         raise ConfigError("the built-in images are 28×28 and grey; give a folder to use another --image-size or colour")
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
-    config = _settled(config.updated({"data": {"patches": 0}}), (28, 28), 1)
+    config = _with_geometry(config.updated({"data": {"patches": 0}}), (28, 28), 1)
     complete, notes = _complete_likelihood(config, train.pixels)
-    return Prepared(complete, train, validation, label_names, notes=tuple(notes))
+    return TrainingInputs(complete, train, validation, label_names, runtime, notes=tuple(notes))
 
 
 def _complete_geometry(
-    config: RunConfig, refs: Any, workers: int, on_progress: OnProgress | None
+    config: RunConfig, refs: Sequence[ImageRef], workers: int, on_progress: OnProgress
 ) -> tuple[RunConfig, list[str]]:
     """Image size, channels, latents and widths where they are still open, and what to say about them."""
     size, channels, notes = config.data.image_size, config.data.channels, []
     if size is None or channels == "auto":
-        facts = image_statistics(
-            refs,
-            background=parse_color(config.data.background),
-            workers=workers,
-            on_progress=(lambda done, total: on_progress("looking at images", done, total)) if on_progress else None,
-        )
+        facts = image_statistics(refs, background=parse_color(config.data.background), workers=workers,
+                                 on_progress=partial(on_progress, "looking at images"))  # fmt: skip
         channels = (1 if facts.grey else 3) if channels == "auto" else channels
-        if size is None:
-            size = facts.common_size
-            if size is None or max(size) > MAX_AUTO_SIDE or min(size) < 8:
-                size = (MAX_AUTO_SIDE, MAX_AUTO_SIDE)
-                how = f"{size[0]}×{size[1]} ({config.data.fit})"
-                notes.append(f"images are brought to {how}; --image-size sets another")
+        size = size or facts.common_size
+        if config.data.image_size is None and (size is None or max(size) > MAX_AUTO_SIDE or min(size) < 8):
+            size = (MAX_AUTO_SIDE, MAX_AUTO_SIDE)
+            notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
+    assert size is not None
     latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
     rounded = rounded_size(size, latents)
     if rounded != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
-    return _settled(config, rounded, channels), notes
+    return _with_geometry(config, rounded, channels), notes
 
 
 def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[int, int]:
@@ -179,7 +133,7 @@ def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[
     return height, width
 
 
-def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
+def _with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
     """The configuration with everything filled in that follows from image size and channels.
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
@@ -189,19 +143,16 @@ def _settled(config: RunConfig, size: tuple[int, int], channels: int) -> RunConf
     stride = coarsest_stride(latents, size)
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
-    layer = {
+    width = AUTO_WIDTH if model.width == "auto" else model.width
+    return config.updated({
         "data": {"image_size": list(size), "channels": channels},
-        "model": {
-            "latents": [spec.model_dump() for spec in latents],
-            "width": AUTO_WIDTH if model.width == "auto" else model.width,
-        },
-    }
-    return config.updated(layer)
+        "model": {"latents": [spec.model_dump() for spec in latents], "width": width},
+    })  # fmt: skip
 
 
 def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:
-    """Whether a likelihood of black and white is asked about something between, in uint8 [N, H, W, C]; pixels that are
-    drawn as black or white at every visit may have any value."""
+    """Whether a likelihood of black and white is asked about grey levels, in uint8 [N, H, W, C]; never where pixels are
+    drawn as black or white at every visit."""
     is_bernoulli, is_drawn = config.model.likelihood.kind == "bernoulli", config.data.binarize == "dynamic"
     return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
 
@@ -211,20 +162,19 @@ def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[Complet
 
     Raises ConfigError for Bernoulli on grey data.
     """
-    kind, dynamic = config.model.likelihood.kind, config.data.binarize == "dynamic"
+    kind, is_drawn, notes = config.model.likelihood.kind, config.data.binarize == "dynamic", []
     if kind == "auto":
-        is_binary = dynamic or binary_share(pixels) >= BINARY_SHARE
-        kind = "bernoulli" if is_binary else "gaussian"
-        why = "pixels are black or white" if is_binary else "pixels have grey levels"
-        settled = config.updated({"model": {"likelihood": {"kind": kind}}})
-        return from_dict(settled.as_dict(), CompleteConfig), [f"likelihood: {kind} ({why})"]
-    if dynamic and kind != "bernoulli":
+        is_binary = is_drawn or binary_share(pixels) >= BINARY_SHARE
+        kind, why = ("bernoulli", "are black or white") if is_binary else ("gaussian", "have grey levels")
+        config = config.updated({"model": {"likelihood": {"kind": kind}}})
+        notes.append(f"likelihood: {kind} (pixels {why})")
+    elif is_drawn and kind != "bernoulli":
         raise ConfigError(
             f"model.likelihood.kind: {kind} with data.binarize dynamic; binarised pixels need bernoulli (or auto)"
         )
-    if is_grey_to_bernoulli(config, pixels):
+    elif is_grey_to_bernoulli(config, pixels):
         raise ConfigError(
             "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"
             "set data.binarize=dynamic to draw them as black and white, or use gaussian"
         )
-    return from_dict(config.as_dict(), CompleteConfig), []
+    return from_dict(config.as_dict(), CompleteConfig), notes

@@ -5,14 +5,13 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vae_cli.atomic import is_partial, write_atomically
-from vae_cli.checkpoint import checkpoints_in
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
-from vae_cli.training.prepare import Prepared
+from vae_cli.training.inputs import TrainingInputs
 
 METRICS = "metrics.jsonl"
 OUR_ENTRIES = ("config.yaml", "data.json", METRICS, "previews", "report.html", "checkpoints")
@@ -24,17 +23,17 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
 
 
-def default_folder(data: str | None) -> Path:
+def default_folder(data: Path | str | None) -> Path:
     """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
-    base = default_base(data)
-    number, folder = 1, base
+    base = folder = default_base(data)
+    number = 1
     while os.path.lexists(folder):
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
     return folder
 
 
-def default_base(data: str | None) -> Path:
+def default_base(data: Path | str | None) -> Path:
     """`runs/<DATA's name>`, or `runs/builtin`."""
     if data is None:
         return Path("runs/builtin")
@@ -55,34 +54,33 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
 
 
-def create(folder: Path, prepared: Prepared) -> None:
+def create(folder: Path, inputs: TrainingInputs) -> None:
     """Make the run folder with its description; an older run there is removed. Raises WriteError."""
     try:
-        for name in OUR_ENTRIES:
-            entry = folder / name
+        for entry in (folder / name for name in OUR_ENTRIES):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        describe(folder, prepared)
+        describe(folder, inputs)
         (folder / "previews").mkdir()
         (folder / "checkpoints").mkdir()
     except OSError as error:
         raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
 
 
-def describe(folder: Path, prepared: Prepared) -> None:
+def describe(folder: Path, inputs: TrainingInputs) -> None:
     """Write `config.yaml` and `data.json`, each whole or not at all."""
     facts = {
-        "path": prepared.config.data.path,
-        "training_images": len(prepared.train.ids),
-        "validation_images": len(prepared.validation.ids),
-        "label_names": list(prepared.label_names),
-        "notes": list(prepared.notes),
-        "skipped": [{"id": item.id, "reason": item.reason} for item in prepared.skipped],
+        "path": inputs.config.data.path,
+        "training_images": len(inputs.train.ids),
+        "validation_images": len(inputs.validation.ids),
+        "label_names": inputs.label_names,
+        "notes": inputs.notes,
+        "skipped": [{"id": item.id, "reason": item.reason} for item in inputs.skipped],
     }
-    for name, text in (("config.yaml", dump_yaml(prepared.config)), ("data.json", json.dumps(facts, indent=1))):
+    for name, text in (("config.yaml", dump_yaml(inputs.config)), ("data.json", json.dumps(facts, indent=1))):
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
 
@@ -96,14 +94,9 @@ def stored_config(folder: Path) -> CompleteConfig:
         raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({error})") from error
 
 
-def has_checkpoint(folder: Path) -> bool:
-    return bool(checkpoints_in(folder))
-
-
 def last_metrics(folder: Path) -> dict[str, Any]:
     """The last line of `metrics.jsonl`; empty where there is none, or a damaged one."""
-    path = folder / METRICS
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = _lines(folder / METRICS)
     return json.loads(lines[-1]) if lines and math.isfinite(_step_of(lines[-1])) else {}
 
 
@@ -113,12 +106,11 @@ class MetricsLog:
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
         path = folder / METRICS
-        found = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        found = _lines(path)
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, first_step)
+        self._file, self._board = path.open("a", encoding="utf-8"), _tensorboard(folder, first_step)
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
@@ -134,6 +126,10 @@ class MetricsLog:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
 def _step_of(line: bytes) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from vae_cli.dataset.batches import Batch
 from vae_cli.metrics.latents import VarianceMeter
@@ -12,37 +12,37 @@ from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.randomness import VAE_NOISE, image_generator
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
+from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.objective import kl_weight_at, negative_elbo_loss, negative_importance_bound
 from vae_cli.training.perceptual import gradient_distance
-from vae_cli.training.phase import Loss, TrainingInputs
+from vae_cli.training.phase import Loss, Phase
 
 
-class VaePhase:
-    """Phase 1: the negative bound of the images."""
+class VaePhase(Phase):
+    """The negative bound of the images, and what the configuration adds to it."""
 
     name = "vae"
+    module: VAE
 
     def __init__(self, inputs: TrainingInputs, vae: VAE) -> None:
-        self.inputs, self.module = inputs, vae
+        self.inputs, self.module, self.objective = inputs, vae, inputs.config.objective
         self.learning_rate = inputs.config.training.learning_rate
         self.gradient_clip = inputs.config.training.gradient_clip
-        self.objective = inputs.config.objective
-        self.adversary: Adversary | None = None
         if self.objective.adversarial > 0:
             self.adversary = Adversary(
                 vae.channels, weight=self.objective.adversarial, start=self.objective.adversarial_start,
                 seed=inputs.seed, runtime=inputs.runtime,
             )  # fmt: skip
-        self._seen: Tensor | None = None
+        self._last_images: Tensor | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "rate_factor": 1.0}]
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        config, inputs = self.inputs.config, self.inputs
+        inputs = self.inputs
         generator = image_generator(inputs.seed, VAE_NOISE, batch.step)
-        x = self._seen = self._augmented(inputs.images(batch, generator), batch.step, generator)
-        noise = draw_noise(self.module.latent_shapes, config.training.batch_size, generator)
+        x = self._last_images = self._augmented(inputs.images(batch, generator), batch.step, generator)
+        noise = draw_noise(self.module.latent_shapes, inputs.config.training.batch_size, generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
         # Not always the same rows of a batch: close-ups have their own.
@@ -54,7 +54,7 @@ class VaePhase:
         return Loss(sum(extra.values(), start=self._negative_bound(terms, num_draws, batch.step)), figures | extra)
 
     def _num_draws(self, spent: float) -> int:
-        """Draws of the posterior an image, in an update at this share of the phase."""
+        """Draws of the posterior an image."""
         return self.objective.importance_samples if spent >= self.objective.importance_start else 1
 
     def _negative_bound(self, terms: ElboTerms, num_draws: int, step: int) -> Tensor:
@@ -64,25 +64,25 @@ class VaePhase:
         return negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
 
     def keeps_newest(self, spent: float) -> bool:
-        """Once what is minimised is no longer the score: an adversary trades it for looks, several draws for the
-        probability of the images, which the bound of one draw does not show."""
+        """Once what is minimised is no longer the score: an adversary trades the bound for looks, several draws for
+        the probability of the images, which the bound of one draw does not show."""
         has_adversary = self.adversary is not None and self.adversary.is_active(spent)
         return has_adversary or self._num_draws(spent) > 1
 
-    def _augmented(self, x: Tensor, step: int, generator: torch.Generator) -> Tensor:
-        """The images as they are, or augmented where the configuration and the update's number ask for it."""
-        training, config = self.inputs.config.training, self.inputs.config
-        is_wanted = config.data.augment and training.flow_share > 0
-        if not (is_wanted and is_due(step, training.batch_size, self.inputs.images_an_epoch)):
+    def _augmented(self, x: Tensor, step: int, generator: Generator) -> Tensor:
+        """The images, augmented where the configuration and the update's number ask for it."""
+        config = self.inputs.config
+        is_wanted = config.data.augment and config.training.flow_share > 0
+        if not (is_wanted and is_due(step, config.training.batch_size, self.inputs.images_an_epoch)):
             return x
-        rows, columns = draw_augmentation(training.batch_size, (x.shape[2], x.shape[3]), generator)
+        rows, columns = draw_augmentation(config.training.batch_size, (x.shape[2], x.shape[3]), generator)
         return self.inputs.runtime.move(augmented(x, self.inputs.part(rows), self.inputs.part(columns)))
 
     def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
         """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""
         found: dict[str, Tensor] = {}
         if self.objective.perceptual > 0:
-            found["perceptual_nats"] = self._perceptual(x, terms).mean()
+            found["perceptual_nats"] = self._perceptual(x, terms)
         if self.adversary is not None and self.adversary.is_active(spent):
             reconstruction_loss = sum(found.values(), start=-terms.log_likelihood.mean())
             rebuilt = self.module.likelihood.mean(terms.params)
@@ -90,32 +90,25 @@ class VaePhase:
         return found
 
     def _perceptual(self, x: Tensor, terms: ElboTerms) -> Tensor:
-        """[B] nats, weighted."""
-        return self.objective.perceptual * gradient_distance(self.module.likelihood.mean(terms.params), x)
+        return (self.objective.perceptual * gradient_distance(self.module.likelihood.mean(terms.params), x)).mean()
 
-    @torch.inference_mode()
-    def validate(self, module: nn.Module) -> float:
+    def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """Negative bound at the KL weight that training ends with and, where it is on, the perceptual term; nats."""
-        total, num_images = 0.0, 0
-        for x, _, generator in self.inputs.validation_chunks():
-            noise = draw_noise(self.module.latent_shapes, len(x), generator)
-            with self.inputs.runtime.autocast():
-                terms = module(x, [self.inputs.runtime.move(layer) for layer in noise])
-            loss = negative_elbo_loss(terms, kl_weight=self.objective.kl_weight, free_nats=0)
-            total, num_images = total + loss.item() * len(x), num_images + len(x)
-            if self.objective.perceptual > 0:
-                total += self._perceptual(x, terms).sum().item()
-        return total / num_images
+        noise = draw_noise(self.module.latent_shapes, len(x), generator)
+        with self.inputs.runtime.autocast():
+            terms = module(x, [self.inputs.runtime.move(layer) for layer in noise])
+        loss = negative_elbo_loss(terms, kl_weight=self.objective.kl_weight, free_nats=0).item()
+        return loss + self._perceptual(x, terms).item() if self.objective.perceptual > 0 else loss
 
     @torch.inference_mode()
     def probe(self) -> dict[str, float]:
-        """How many latent units tell the last batch's images apart; meaningless, and left out, for one image."""
+        """How many latent units differ among the last batch's images; nothing for a single image."""
         found: dict[str, float] = {}
-        if self._seen is not None and len(self._seen) > 1:
+        if self._last_images is not None and len(self._last_images) > 1:
             meter = VarianceMeter()
             self.module.eval()
             with self.inputs.runtime.autocast():
-                latents = self.module.encode(self._seen)
+                latents = self.module.encode(self._last_images)
             meter.add(torch.cat([noise.flatten(1) for noise in latents.noise], dim=1))
             found = {"active_units": meter.num_active(), "latent_units": len(meter.variance())}
         if self.adversary is not None and self.adversary.last_loss is not None:

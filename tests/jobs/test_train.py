@@ -1,0 +1,92 @@
+"""A training as a job: nothing is touched before it runs, everything is an event, and not a word goes to a screen."""
+
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny import pictures
+
+from vae_cli.checkpoint import checkpoints_in
+from vae_cli.errors import ConfigError, DataError
+from vae_cli.jobs.events import Advanced, Finished, Remark
+from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob
+from vae_cli.jobs.train_request import TrainingRequest
+from vae_cli.training.events import PhaseDone, Saved, StepLogged, Validated
+
+SETS = ("training.batch_size=4", "model.width=8", "model.flow.width=16", "training.log_every=1", "training.threads=1")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures(7, (8, 8), 3)):
+        Image.fromarray(picture).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+def job_of(photos: Path | None, out: Path, steps: int = 4, **settings: object) -> TrainingJob:
+    options = {"training": {"steps": steps}}
+    return TrainingJob(TrainingRequest(photos, out, "tiny" if photos else None, sets=SETS if photos else (),
+                                       options=options, device="cpu", **settings))  # type: ignore[arg-type]  # fmt: skip
+
+
+def kinds(events: list[TrainingEvent]) -> list[type]:
+    return list(dict.fromkeys(type(event) for event in events))
+
+
+def test_it_tells_everything_in_order_and_prints_nothing(photos: Path, tmp_path: Path, capfd) -> None:
+    reported: list[object] = []
+    job = job_of(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "a plan touches nothing"
+    events = list(job.run(report=reported.append))
+    assert capfd.readouterr() == ("", "")
+    assert reported and all(isinstance(event, Advanced) for event in reported)
+    assert [kind for kind in kinds(events) if kind in (Remark, Started, StepLogged, PhaseDone, Finished)] == [
+        Remark, Started, StepLogged, PhaseDone, Finished,
+    ]  # fmt: skip
+    assert {Validated, Saved} <= set(kinds(events))
+    warnings = [event.text for event in events if isinstance(event, Remark) and event.kind == "warning"]
+    assert "skipped bad.png" in warnings[0]
+    assert isinstance(events[-1], Finished)
+    facts = events[-1].facts
+    assert (facts["status"], facts["steps"], facts["images"], facts["skipped"]) == ("finished", 4, 6, 1)
+    assert facts["run"] == tmp_path / "run" and facts["validation"]["images"] == 1
+    assert {name: phase["steps"] for name, phase in facts["phases"].items()} == {"vae": 2, "flow": 2}
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_stop_leaves_a_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
+    seen: list[TrainingEvent] = []
+    job = job_of(photos, tmp_path / "run")
+    for event in job.run(stop=lambda: any(isinstance(each, StepLogged) and each.step == 3 for each in seen)):
+        seen.append(event)
+    assert seen[-1].facts["status"] == "interrupted" and seen[-1].facts["validation"] is None
+    assert "saved at step 3; go on with" in seen[-2].text
+    again = list(job_of(None, tmp_path / "run", resume=True).run())
+    assert again[-1].facts["status"] == "finished" and again[-1].facts["phases"]["flow"]["steps"] == 1
+    assert list(job_of(None, tmp_path / "run", resume=True).run())[-1].facts["status"] == "nothing_to_do"
+
+
+def test_a_run_that_is_there_stays_as_it_is(photos: Path, tmp_path: Path) -> None:
+    list(job_of(photos, tmp_path / "run").run())
+    with pytest.raises(ConfigError, match="--overwrite"):
+        job_of(photos, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    job = job_of(photos, tmp_path / "run", overwrite=True, strict=True)
+    with pytest.raises(DataError, match="--strict"):
+        list(job.run())
+    inputs, cost = job_of(photos, tmp_path / "run", overwrite=True).estimate()
+    assert (len(inputs.train.ids), cost.steps) == (6, 4) and cost.seconds > 0
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()} == before
+
+
+def test_time_counts_from_when_the_caller_says(photos: Path, tmp_path: Path) -> None:
+    """An hour of which all but a moment has gone: one update of either phase, and a whole model."""
+    request = TrainingRequest(photos, tmp_path / "run", "tiny", sets=SETS, options={"training": {"time": 3600}},
+                              device="cpu")  # fmt: skip
+    events = list(TrainingJob(request, started=time.monotonic() - 3600).run())
+    assert [event.steps for event in events if isinstance(event, PhaseDone)] == [1, 1]
+    assert events[-1].facts["status"] == "finished" and checkpoints_in(tmp_path / "run")[-1].name == "step-00000002"

@@ -1,0 +1,227 @@
+"""A training from the settings to the last picture."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from vae_cli.checkpoint import Resumable, checkpoints_in, load_model, load_resumable, read_facts, resolve_run
+from vae_cli.drawing import previews
+from vae_cli.errors import ConfigError, DataError, DivergedError
+from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
+from vae_cli.jobs.model_warnings import few_images_line
+from vae_cli.jobs.summarise_run import is_summarised, summarise_run
+from vae_cli.jobs.train_request import TrainingRequest
+from vae_cli.printable import printable, shell_quoted
+from vae_cli.runtime import distributed, main_rank_first, make_runtime, memory_errors_explained, pick_device
+from vae_cli.training import run_folder
+from vae_cli.training.estimate import Estimate, estimate
+from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, StepLogged, Validated
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.loop import train
+from vae_cli.training.prepare import prepare
+from vae_cli.training.training_run import TrainingRun, open_run
+
+WORTH_A_TRIAL = 200
+"""Updates from which on it is measured before they begin how long they will take."""
+MAX_NAMED = 5
+"""Skipped files that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """All images are read, and nothing is written yet. seconds: what a budget in updates will take here; None where
+    that was not measured."""
+
+    run: TrainingRun
+    seconds: float | None
+
+
+TrainingEvent = Event | JobEvent | Started
+
+
+class TrainingJob:
+    """A training that has been planned; making one touches nothing on disk."""
+
+    def __init__(self, request: TrainingRequest, *, started: float | None = None) -> None:
+        """started: when a budget of time begins to count, in monotonic seconds; None = now.
+
+        Raises ConfigError, also for a run folder that must not be written, and CheckpointError for a damaged run.
+        """
+        self.request, self.started = request, time.monotonic() if started is None else started
+        self.resumable: Resumable | None = None
+        self.is_summarising = False
+        """Whether all is learned and saved, so that a KeyboardInterrupt loses nothing."""
+        if request.resume:
+            self.folder = request.out or run_folder.default_base(request.data)
+            self.config = request.resumed_config(run_folder.stored_config(self.folder))
+            if checkpoints_in(self.folder):
+                self.resumable = load_resumable(self.folder)
+        else:
+            self.config = request.new_config()
+            self.folder = request.out or run_folder.default_folder(self.config.data.path)
+            if os.environ.get("RANK", "0") == "0":  # the other ranks may come when it has made the folder
+                run_folder.require_free(self.folder, overwrite=request.overwrite)
+        training, num_draws = self.config.training, self.config.objective.importance_samples
+        self.runtime = make_runtime(pick_device(request.device), training.precision, training.threads)
+        num_ranks, unit = self.runtime.world_size, self.runtime.world_size * num_draws
+        if num_ranks > 1 and training.batch_size % unit:
+            in_groups = f" in groups of {num_draws}" if num_draws > 1 else ""
+            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {num_ranks} ranks"
+                              f"{in_groups}; give a multiple of {unit}")  # fmt: skip
+        self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
+        self._shortened: set[str] = set()
+
+    def estimate(self, report: Report = lambda event: None) -> tuple[TrainingInputs, Estimate]:
+        """What would be trained, and what that would cost here. report: takes progress and remarks."""
+        inputs = self._prepare(report)
+        cost = estimate(inputs)
+        for remark in (*_warnings(inputs), *_notes(inputs)):
+            report(remark)
+        return inputs, cost
+
+    def run(
+        self, stop: Callable[[], bool] = lambda: False, report: Report = lambda event: None
+    ) -> Iterator[TrainingEvent]:
+        """Prepare, train both phases, measure, draw, report; ends with Finished, on rank 0 alone.
+
+        stop: asked before every update. report: takes progress while the images are read. The facts of Finished are
+        the entries of the JSON object of `vae train`, with its `status`.
+        """
+        hint = f"try --batch-size {max(1, self.config.training.batch_size // 2)} or a smaller --image-size"
+        with distributed(self.runtime), memory_errors_explained(hint):
+            if self.request.resume and self.resumable is None:
+                yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")
+            inputs = self._prepare(report)
+            yield from _warnings(inputs)
+            run = self._open(inputs)
+            if run.is_done:
+                yield from self._nothing_to_do(run)
+                return
+            yield from _notes(inputs)
+            yield Started(run, self._expected_seconds(run))
+            if self.runtime.is_main:  # only now: until here an older run in the folder stays as it was
+                (run_folder.create if self.resumable is None else run_folder.describe)(self.folder, run.inputs)
+            yield from self._train(run, stop)
+            if self.runtime.is_main:
+                yield from self._finish(run, stop)
+
+    def _prepare(self, report: Report) -> TrainingInputs:
+        """Read the data; rank 0 first, so that the others find its cache."""
+
+        def advance(what: str, done: int, total: int) -> None:
+            report(Advanced(what, done, total))
+
+        exclude = [self.request.out] if self.request.out else []
+        with main_rank_first():
+            inputs = prepare(self.config, self.runtime, workers=self.request.workers, exclude=exclude,
+                             on_progress=advance, with_patches=True)  # fmt: skip
+        if self.request.strict and inputs.skipped:
+            first = inputs.skipped[0]
+            raise DataError(f"{first.id}: {first.reason} ({len(inputs.skipped)} such files; --strict)")
+        return inputs
+
+    def _open(self, inputs: TrainingInputs) -> TrainingRun:
+        """Precision and threads as chosen here become part of the configuration: a run never chooses them again."""
+        if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
+            raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
+        layer = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
+        inputs = replace(inputs, config=inputs.config.updated({"training": layer}))
+        return open_run(inputs, self.folder, started=self.started, resume=self.resumable,
+                        extend=self.request.has_budget)  # fmt: skip
+
+    def _expected_seconds(self, run: TrainingRun) -> float | None:
+        total = run.budget.steps or 0
+        left = total - run.state.step
+        is_measured = left >= WORTH_A_TRIAL and self.runtime.world_size == 1
+        return estimate(run.inputs).seconds * left / total if is_measured else None
+
+    def _train(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[Event]:
+        """The loop's events; figures are logged and pictures drawn on the way."""
+        log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None
+        try:
+            for event in train(run, stop):
+                match event:
+                    case StepLogged() if log is not None:
+                        speed = {"images_per_second": event.images_per_second}
+                        log.write(event.step, event.phase, event.figures | speed)
+                    case Validated() if log is not None:
+                        log.write(event.step, event.phase, {"validation_loss": event.score})
+                    case PreviewDue(step, model):
+                        previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
+                    case Shortened():
+                        self._shortened.add(event.phase)
+                    case PhaseDone():
+                        self._done[event.phase] = event
+                yield event
+        except DivergedError:
+            if not stop():  # else the user has ended it, and what is ruined was to be saved
+                raise
+        finally:
+            if log is not None:
+                log.close()
+
+    def _finish(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[JobEvent]:
+        """Measure the best weights and draw the final pictures, unless a stop comes first."""
+        facts = self._facts(run, time.monotonic() - self.started)
+        self.is_summarising = True
+        try:
+            if not stop():
+                facts["validation"] = yield from summarise_run(run, load_model(self.folder, self.runtime))
+        except KeyboardInterrupt:  # all that was learned is saved, and resuming measures what is not
+            pass
+        finally:
+            self.is_summarising = False
+        is_finished = facts["validation"] is not None
+        if not is_finished:
+            kept = checkpoints_in(self.folder)
+            saved = f"saved at step {read_facts(resolve_run(kept[-1])).step}" if kept else "nothing was saved yet"
+            yield Remark(f"{saved}; go on with: vae train --out {shell_quoted(self.folder)} --resume")
+        yield Finished({"status": "finished" if is_finished else "interrupted", **facts})
+
+    def _nothing_to_do(self, run: TrainingRun) -> Iterator[JobEvent]:
+        if not self.runtime.is_main:
+            return
+        step, model = run.state.step, load_model(self.folder, self.runtime)  # which also finds damage
+        if not is_summarised(self.folder, step):
+            yield from summarise_run(run, model)
+        more = 2 * max(step, run.budget.steps or 0)
+        yield Remark(f"{printable(self.folder)} is complete at step {step}: nothing to do; --steps {more} goes on")
+        yield Finished({"status": "nothing_to_do", **self._facts(run, 0.0)})
+
+    def _facts(self, run: TrainingRun, seconds: float) -> dict[str, Any]:
+        """About the run and this invocation."""
+        inputs, config, phases = run.inputs, run.inputs.config, self._done.values()
+        busy, waited = sum(done.seconds for done in phases), sum(done.seconds_waited for done in phases)
+        speed = sum(done.steps for done in phases) * config.training.batch_size / busy if busy else 0.0
+        return {
+            "run": self.folder, "steps": run.state.step, "images": len(inputs.train.ids),
+            "skipped": len(inputs.skipped), "image_size": list(config.data.image_size),
+            "channels": config.data.channels, "labels": list(inputs.label_names), "parameters": run.num_parameters,
+            "precision": self.runtime.precision, "seconds": seconds, "images_per_second": speed,
+            "data_wait_fraction": waited / busy if busy else 0.0,
+            "phases": {name: self._phase_facts(done) for name, done in self._done.items()}, "validation": None,
+        }  # fmt: skip
+
+    def _phase_facts(self, done: PhaseDone) -> dict[str, Any]:
+        speed = done.steps * self.config.training.batch_size / done.seconds if done.steps else 0.0
+        return {"steps": done.steps, "seconds": done.seconds, "images_per_second": speed,
+                "validation_loss": done.validation_loss, "shortened": done.phase in self._shortened}  # fmt: skip
+
+
+def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:
+    """What was skipped."""
+    for item in inputs.skipped[:MAX_NAMED]:
+        yield Remark(f"skipped {printable(item.id)}: {printable(item.reason)}", "warning")
+    if (more := len(inputs.skipped) - MAX_NAMED) > 0:
+        yield Remark(f"skipped {more} more files; data.json in the run names them all", "warning")
+
+
+def _notes(inputs: TrainingInputs) -> Iterator[Remark]:
+    """What the images made of the settings, and whether they are few."""
+    yield from map(Remark, inputs.notes)
+    if line := few_images_line(len(inputs.train.ids)):
+        yield Remark(line)

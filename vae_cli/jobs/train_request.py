@@ -1,0 +1,93 @@
+"""What a training is asked for: the configuration of a new run, or what may change in a resumed one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge
+from vae_cli.config_layers import parse_assignment, read_layer, resolve_config
+from vae_cli.errors import ConfigError
+from vae_cli.model.vae import auto_latents
+from vae_cli.training.prepare import rounded_size
+
+_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
+          "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
+"""What a run keeps for life."""
+_SETTLED = {"data": ("image_size", "channels", "patches"), "model": ("latents", "width", "likelihood")}
+"""What a run decides by itself where it is left open."""
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """Everything that may be asked for, as the options of `vae train`; a resumed run knows what is left out."""
+
+    data: Path | None = None
+    """Folder, list or zip of images; None = the built-in data set."""
+    out: Path | None = None
+    preset: str | None = None
+    config: Path | None = None
+    """A YAML file of settings, which override the preset's."""
+    sets: tuple[str, ...] = ()
+    """`key=value` with a dotted key, which override the file's."""
+    options: Layer = field(default_factory=dict)
+    """Nested settings, which override all others."""
+    resume: bool = False
+    overwrite: bool = False
+    workers: int = 2
+    strict: bool = False
+    device: str = "auto"
+
+    @property
+    def named(self) -> Layer:
+        """The options, and the data among them."""
+        return merge({"data": {"path": str(self.data.absolute())}} if self.data else {}, self.options)
+
+    @property
+    def has_budget(self) -> bool:
+        layers = [layer.get("training", {}) for layer in (self.named, *map(parse_assignment, self.sets))]
+        return any(name in layer for name in BUDGETS for layer in layers if isinstance(layer, dict))
+
+    def new_config(self) -> RunConfig:
+        """The configuration of a new run. Raises ConfigError."""
+        return resolve_config(preset=self.preset, file=self.config, sets=self.sets, options=self.named)
+
+    def resumed_config(self, stored: RunConfig) -> RunConfig:
+        """The stored configuration with what may change in a run's life. Raises ConfigError for the rest."""
+        if self.preset not in (None, stored.preset):
+            raise ConfigError(f"--preset {self.preset}: the run was made with {stored.preset}; leave --preset out")
+        layer: Layer = read_layer(self.config) if self.config else {}
+        for further in (*map(parse_assignment, self.sets), self.named):
+            layer = merge(layer, further)
+        config = _with_settled(stored, layer)
+        old, new = (_leaves(each.as_dict()) for each in (stored, config))
+        for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".kind"), key)):
+            is_fixed = any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED)
+            if is_fixed and old.get(key) != new.get(key):
+                raise ConfigError(
+                    f"{key}: {new.get(key)} differs from the run's {old.get(key)}, which cannot change; start a new run"
+                )
+        return config
+
+
+def _with_settled(stored: RunConfig, layer: Layer) -> RunConfig:
+    """The stored configuration with what was asked for, except where the run has settled that by itself: what is
+    `auto`, and a size that it has rounded for its latents or for those that the size asked for would have."""
+    config = from_dict(merge(stored.as_dict(), layer), RunConfig)  # in which things may be open again
+    asked, settled = config.as_dict(), stored.as_dict()
+    for section, names in _SETTLED.items():
+        for name in names:
+            if asked[section][name] in ("auto", None, {"kind": "auto"}):
+                asked[section][name] = settled[section][name]
+    size, own, channels = config.data.image_size, stored.data.image_size, stored.data.channels
+    if size is not None and stored.model.latents != "auto" and channels != "auto":
+        rounded = [rounded_size(size, latents) for latents in (auto_latents(size, channels), stored.model.latents)]
+        asked["data"]["image_size"] = list(own if own in rounded else rounded[-1])
+    return stored.updated(asked)
+
+
+def _leaves(settings: Layer, prefix: str = "") -> dict[str, Any]:
+    """Every single setting by its dotted key; a list is one."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
