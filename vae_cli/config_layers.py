@@ -54,9 +54,14 @@ def parse_assignment(text: str) -> Layer:
         parsed = parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         raise ConfigError(f"--set {text}: {value!r} is not valid YAML") from error
-    for name in reversed(key.strip().split(".")):
-        parsed = {name: parsed}
-    return dict(parsed)
+    return nested(key.strip(), parsed)
+
+
+def nested(dotted: str, value: Any) -> Layer:
+    """The layer of one setting by its dotted key."""
+    for name in reversed(dotted.split(".")):
+        value = {name: value}
+    return dict(value)
 
 
 def resolve_config(
