@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vae_cli.checkpoint import checkpoints_in, load_resumable
-from vae_cli.config import Layer
+from vae_cli.config import Layer, ObjectiveConfig
 from vae_cli.images.pixels import to_unit
 from vae_cli.runtime import Runtime
 from vae_cli.training import run_folder
@@ -143,7 +143,7 @@ def test_the_hinge_by_hand() -> None:
 
 
 def adversary(runtime: Runtime = CPU) -> Adversary:
-    return Adversary(1, weight=1.0, start=0.0, seed=3, runtime=runtime)
+    return Adversary(1, ObjectiveConfig(adversarial=1.0, adversarial_start=0.0), seed=3, runtime=runtime)
 
 
 def teach(optimisation: Adversary, num: int, x: torch.Tensor, rebuilt: torch.Tensor) -> list[float]:

@@ -13,7 +13,7 @@ FEW_ACTIVE = 0.1
 FEW_UPDATES = 300
 """Updates of the VAE, with fewer of which it has hardly begun."""
 MIN_IMAGES = 10
-"""Fewer do not tell how much a unit varies."""
+"""Of fewer it is not known how much a unit varies."""
 
 
 def few_images_line(num_images: int) -> str | None:

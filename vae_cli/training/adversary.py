@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_cli.config import ObjectiveConfig
 from vae_cli.model.nets import NORM_GROUPS
 from vae_cli.randomness import ADVERSARY, image_generator
 from vae_cli.runtime import Runtime, mean_over_ranks
@@ -45,9 +46,8 @@ def hinge_loss(real: Tensor, rebuilt: Tensor) -> Tensor:
 class Adversary:
     """Discriminator, its optimiser and its share in the VAE's loss; same weights on every rank."""
 
-    def __init__(self, channels: int, *, weight: float, start: float, seed: int, runtime: Runtime) -> None:
-        """start: share of the phase's budget from which on it takes part."""
-        self.weight, self.start, self.runtime = weight, start, runtime
+    def __init__(self, channels: int, objective: ObjectiveConfig, *, seed: int, runtime: Runtime) -> None:
+        self.weight, self.start, self.runtime = objective.adversarial, objective.adversarial_start, runtime
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(image_generator(seed, ADVERSARY).initial_seed())
             self.network = runtime.place(PatchDiscriminator(channels)).requires_grad_(False)
@@ -56,7 +56,7 @@ class Adversary:
         self._pair: tuple[Tensor, Tensor] | None = None
 
     def is_active(self, spent: float) -> bool:
-        """Whether it takes part when this share of the phase's budget is spent."""
+        """Whether it takes part when this share of the phase's plan is used."""
         return spent >= self.start
 
     def term(self, x: Tensor, rebuilt: Tensor, reconstruction_loss: Tensor, last_weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 FIRST_VISITS = 2
-"""How often an image is shown as it is before it is augmented."""
+"""How often an image is learned from as it is before it is augmented."""
 MAX_SHIFT = 1 / 16
 """Of each side."""
 

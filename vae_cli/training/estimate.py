@@ -71,7 +71,7 @@ def _seconds_of_update(phase: Phase) -> float:
 
 
 def _memory_bytes(device: torch.device) -> int:
-    """Peak so far: of the GPU where there is one, else of this process; 0 where the system does not tell."""
+    """Peak so far: of the GPU where there is one, else of this process; 0 where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

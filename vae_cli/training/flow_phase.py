@@ -21,24 +21,20 @@ from vae_cli.training import muon
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.phase import Loss, Phase
 
-STATISTICS_IMAGES = 4096
-"""Training images that the scale and the clusters of the latents are found from, about."""
-LABEL_ROWS = 32
-"""Images of each label whose clusters are counted; all of them where there are fewer."""
-CLUSTER_SHARE = 0.9
-"""Of the views with nothing observed, those that are given their image's cluster."""
-REFINED_SHARE = 1 / 4
-"""Of a batch's images, those that the refiner learns from: it needs fewer than the velocity, at the same cost each."""
-REFINER_RATE, REFINER_WEIGHT = 0.5, 0.1
-"""Of the flow's learning rate, at the whole of which the refiner learns to change nothing; and weight of its loss, too
-small to matter where the flow's gradients are clipped."""
-LABEL_DROPOUT = 0.15
-"""Share of labels hidden while the flow is trained, so that it can also run without (Ho & Salimans 2022)."""
+STATISTICS_IMAGES, LABEL_ROWS = 4096, 32
+"""Training images that the scale and the clusters of the latents are found from, about, and at least of each label."""
+CLUSTER_SHARE, LABEL_DROPOUT = 0.9, 0.15
+"""Of the views with nothing observed, those that are given their image's cluster; and of all labels, those that are
+hidden, so that the flow can also run without (Ho & Salimans 2022)."""
+REFINED_SHARE, REFINER_RATE, REFINER_WEIGHT = 1 / 4, 0.5, 0.1
+"""Of a batch's images, those that the refiner learns from, as it needs fewer than the velocity; share of the flow's
+learning rate, at the whole of which it learns to change nothing; and weight of its loss, too small to matter where the
+flow's gradients are clipped."""
 CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
 """Samples that the scale of the noise is measured on, and solver steps, with fewer of which it would correct the
 solver's error instead."""
 FULL_GRID, FEWEST_CALIBRATION_IMAGES = 64, 16
-"""Positions of a latent grid up to which so many are drawn; larger grids tell more, and take longer, each."""
+"""Positions of a latent grid up to which so many are drawn; of larger ones fewer do, and each takes longer."""
 WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS = 48, 16, 2
 """Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
 filled at once; and pairs of fills whose mean is compared."""
@@ -108,7 +104,7 @@ class FlowPhase(Phase):
         """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
-        # Clusters are for the prior: a view tells more than they do, and samples show whole pictures.
+        # Clusters are for samples, which are of whole pictures of which nothing is known.
         is_free = (draws.observed.flatten(1).amax(1) == 0) & (zooms == 0)
         has_cluster = is_free & (draws.for_cluster < CLUSTER_SHARE)
         cluster = torch.where(has_cluster, self.module.cluster_of(mean, labels), -1)
@@ -213,16 +209,11 @@ class _Draws:
     def draw(num: int, shape: tuple[int, int, int], image_shape: torch.Size, generator: Generator) -> "_Draws":
         """Times are logit-normal (Esser et al. 2024, eq. 19)."""
         damage = training_damage(num, image_shape[1], image_shape[2], generator)
-        return _Draws(
-            torch.randn((num, *shape), generator=generator),
-            torch.randn((num, *shape), generator=generator),
-            torch.sigmoid(torch.randn(num, generator=generator)),
-            torch.randn((num, *image_shape), generator=generator),
-            damage.observed,
-            damage.noise_sigma,
-            torch.rand(num, generator=generator),
-            _refined(damage.observed),
-        )
+        posterior, noise = (torch.randn((num, *shape), generator=generator) for _ in range(2))
+        time = torch.sigmoid(torch.randn(num, generator=generator))
+        pixels = torch.randn((num, *image_shape), generator=generator)
+        for_cluster, refined = torch.rand(num, generator=generator), _refined(damage.observed)
+        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_cluster, refined)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
         return _Draws(*map(function, vars(self).values()))

@@ -19,7 +19,7 @@ from vae_cli.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
 VALIDATION_IMAGES = 512
-"""Held-out images that a validation during training looks at, at most."""
+"""Held-out images that a validation during training measures, at most."""
 CHUNK, CHUNK_PIXELS = 128, 1 << 21
 """Images computed together between updates, at most, and pixels of them."""
 
@@ -42,7 +42,7 @@ class TrainingInputs:
 
     @property
     def images_an_epoch(self) -> int:
-        """Until every training image was seen once, close-ups in between included."""
+        """Images that updates take until each training image had its turn, with the close-ups in between."""
         num = len(self.train.ids)
         return num if self.patches is None else round(num * PATCH_EVERY / (PATCH_EVERY - 1))
 
@@ -70,7 +70,7 @@ class TrainingInputs:
         return self._as_input(batch.pixels, generator, self.config.training.batch_size, self.runtime.rank)
 
     def validation_chunks(self) -> Iterator[tuple[Tensor, Tensor, Generator]]:
-        """(x, labels, generator) of the held-out images that are looked at during training; always the same."""
+        """(x, labels, generator) of the held-out images that are measured during training, always the same."""
         num_images = len(self.validation.ids)
         rows = np.unique(np.linspace(0, num_images - 1, min(num_images, VALIDATION_IMAGES)).astype(np.int64))
         for number, part in enumerate(self._chunks(rows)):

@@ -29,10 +29,7 @@ class VaePhase(Phase):
         self.learning_rate = inputs.config.training.learning_rate
         self.gradient_clip = inputs.config.training.gradient_clip
         if self.objective.adversarial > 0:
-            self.adversary = Adversary(
-                vae.channels, weight=self.objective.adversarial, start=self.objective.adversarial_start,
-                seed=inputs.seed, runtime=inputs.runtime,
-            )  # fmt: skip
+            self.adversary = Adversary(vae.channels, self.objective, seed=inputs.seed, runtime=inputs.runtime)
         self._last_images: Tensor | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -64,8 +61,8 @@ class VaePhase(Phase):
         return negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
 
     def keeps_newest(self, spent: float) -> bool:
-        """Once what is minimised is no longer the score: an adversary trades the bound for looks, several draws for
-        the probability of the images, which the bound of one draw does not show."""
+        """Once what is minimised is no longer the score: an adversary trades the bound for sharpness, several draws
+        for the probability of the images, which the bound of one draw does not show."""
         has_adversary = self.adversary is not None and self.adversary.is_active(spent)
         return has_adversary or self._num_draws(spent) > 1
 
