@@ -7,6 +7,8 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.outputs import default_folder
 from vae_cli.printable import shell_quoted
 
 _MAX_SIGMA = 255.0
@@ -43,16 +45,14 @@ def denoise(
 
     Example: vae denoise runs/photos night-shots --sigma 25 --out clean
     """
-    from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
-    from vae_cli.jobs.denoise import Denoising
-    from vae_cli.jobs.inputs import require_flow, require_run
-    from vae_cli.jobs.outputs import default_folder
-
     results = Results("denoise", as_json=json, quiet=quiet, verbose=verbose)
     given_sigma = _sigma(sigma)
-    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     if solver_steps is not None and not samples:
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
+    from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
+    from vae_cli.jobs.denoise import Denoising
+
+    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     require_run(run)
     folder = out or default_folder(inputs[0], "denoise")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, storage, samples or 1)

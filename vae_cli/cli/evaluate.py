@@ -9,6 +9,9 @@ from vae_cli.cli import evaluate_tables, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import IMAGE_SUFFIXES
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import require, require_flow, require_run
+from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import shell_quoted
 
 Family = Literal["center", "half", "brush", "random", "scattered"]
@@ -60,21 +63,19 @@ def evaluate(
 
     Example: vae evaluate runs/photos new-photos --json
     """
-    from vae_cli.jobs import evaluate as job
-    from vae_cli.jobs.events import FileDone
-    from vae_cli.jobs.inputs import require, require_flow, require_run
-
     results = Results("evaluate", as_json=json, quiet=quiet, verbose=verbose)
     _check_sheet(sheet, holes, overwrite=overwrite)
     require_run(run)
     if data is not None:
         require(data)
-    if feature_weights not in (None, job.AUTO):
-        require(Path(feature_weights), f"no such file for --feature-weights; or `{job.AUTO}` to train a classifier")
+    if feature_weights not in (None, "auto"):
+        require(Path(feature_weights), "no such file for --feature-weights; or `auto` to train a classifier")
+    from vae_cli.jobs.evaluate import Evaluation
+
     model = results.open_model(run, device)
     if holes is not None:
         require_flow(model, run, "fills holes")
-    evaluation = job.Evaluation(
+    evaluation = Evaluation(
         model, data, importance_samples, limit, holes, sheet, feature_weights, seed, report=results.take
     )
     facts = evaluation.run()
@@ -88,8 +89,6 @@ def evaluate(
 
 def _check_sheet(sheet: Path | None, holes: str | None, *, overwrite: bool) -> None:
     """Raises ConfigError for a sheet that is no picture, has nothing to show or exists already."""
-    from vae_cli.jobs.outputs import refuse_existing
-
     if sheet is None:
         return
     if holes is None:

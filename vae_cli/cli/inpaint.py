@@ -10,12 +10,14 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
+from vae_cli.jobs.outputs import default_folder
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.jobs.change_images import Storage
     from vae_cli.jobs.inpaint import Plan
-    from vae_cli.jobs.mask_sources import MaskSource
 
 Method = Literal["auto", "model", "classical"]
 
@@ -70,20 +72,18 @@ def inpaint(
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
-    from vae_cli.jobs.change_images import Storage, change_images, file_format
-    from vae_cli.jobs.inpaint import Filling, plan_inpaint
-    from vae_cli.jobs.inpaint_sheet import check_sheet
-    from vae_cli.jobs.inputs import require_flow, require_run
-    from vae_cli.jobs.mask_sources import MaskSource
-    from vae_cli.jobs.outputs import default_folder
-
     results = Results("inpaint", as_json=json, quiet=quiet, verbose=verbose)
-    masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
-    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
+    masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
     masks.check()
+    from vae_cli.jobs.change_images import Storage, change_images, file_format
+    from vae_cli.jobs.inpaint import Filling, plan_inpaint
+
+    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     if sheet is not None:
+        from vae_cli.jobs.inpaint_sheet import check_sheet
+
         check_sheet(sheet, storage)
     require_run(run)
     again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))}"
@@ -108,12 +108,10 @@ def inpaint(
 
 
 def _num_undamaged(results: Results) -> int:
-    from vae_cli.jobs.mask_sources import NOTHING_FOUND
-
     return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)
 
 
-def _describe(plan: "Plan", masks: "MaskSource", results: Results) -> None:
+def _describe(plan: "Plan", masks: MaskSource, results: Results) -> None:
     """The dry run: pairs, what is missing, and how much of each image its mask covers."""
     from vae_cli.jobs.inpaint import describe
 
@@ -127,11 +125,10 @@ def _describe(plan: "Plan", masks: "MaskSource", results: Results) -> None:
     results.finish("the same command without --dry-run", **facts)
 
 
-def _write_masks(inputs: Sequence[Path], masks: "MaskSource", storage: "Storage", results: Results, again: str) -> None:
+def _write_masks(inputs: Sequence[Path], masks: MaskSource, storage: "Storage", results: Results, again: str) -> None:
     """The dry run of --mask-auto: what would be filled, written as masks."""
     from vae_cli.jobs.change_images import find_unzipped, plan_targets
     from vae_cli.jobs.find_masks import find_masks
-    from vae_cli.jobs.outputs import default_folder
 
     folder = storage.out or default_folder(inputs[0], "masks")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, replace(storage, format="png"))

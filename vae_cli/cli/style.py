@@ -8,6 +8,8 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
+from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.outputs import default_folder, is_picture
 from vae_cli.printable import shell_quoted
 
 
@@ -52,14 +54,12 @@ def style(
 
     Example: vae style runs/clothes pullovers --to coat --sheet sheet.png
     """
+    results = Results("style", as_json=json, quiet=quiet, verbose=verbose)
+    _check(to, like, unlike, solver_steps)
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
-    from vae_cli.jobs.inputs import require_flow, require_run
-    from vae_cli.jobs.outputs import default_folder, is_picture
     from vae_cli.jobs.style import find_look
 
-    results = Results("style", as_json=json, quiet=quiet, verbose=verbose)
     storage = Storage(out, file_format(format, out), overwrite, skip_existing)
-    _check(to, like, unlike, solver_steps)
     require_run(run)
     folder = out or default_folder(inputs[0], "style")
     no_inputs = [path for path in (folder, like, unlike, sheet) if path is not None]

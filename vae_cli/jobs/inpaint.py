@@ -17,7 +17,6 @@ from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs import mask_sources
 from vae_cli.jobs.change_images import Answer, Opened, Part, Planned, Storage, find_unzipped, plan_targets
 from vae_cli.jobs.events import FileDone, Finished, JobEvent, Remark, Report
-from vae_cli.jobs.inpaint_sheet import write_sheet
 from vae_cli.jobs.inputs import Input
 from vae_cli.jobs.mask_sources import MaskSource, pair, read_hole
 from vae_cli.jobs.outputs import default_folder
@@ -78,6 +77,8 @@ class Filling:
     def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
         yield from mask_sources.warn_of_all_inverted(self.covers)
         if self.sheet is not None:
+            from vae_cli.jobs.inpaint_sheet import write_sheet
+
             write_sheet(self.sheet, images, self.masks, files)
             yield Remark(f"contact sheet: {printable(self.sheet)}")
         yield Finished({"seed": self.seed, "method": self.method, "sheet": self.sheet})

@@ -3,21 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files import masks
 from vae_cli.files.mask_pairs import NoMask, pair_masks
-from vae_cli.files.originals import open_original, shown_image
-from vae_cli.files.scratches import find_scratches
-from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.events import Remark
 from vae_cli.jobs.inputs import Input, require
 from vae_cli.printable import printable, shell_quoted
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NOTHING_FOUND = "no damage found"
 """Why an image is skipped in which a search finds nothing."""
@@ -49,6 +46,8 @@ class MaskSource:
         if self.path is not None:
             require(self.path)
         if self.color is not None:
+            from vae_cli.images.colours import parse_color
+
             parse_color(self.color)
 
     def options(self) -> str:
@@ -87,11 +86,14 @@ def _masks_of(items: Sequence[Input], files: Sequence[ImageRef] | Path) -> list[
             for item, ref in zip(items, placed, strict=True)]  # fmt: skip
 
 
-def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
+def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> "np.ndarray":
     """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
 
     Empty where no damage was found; masks of other sources are never empty.
     """
+    from vae_cli.files import masks
+    from vae_cli.files.originals import shown_image
+
     invert, dilate_pixels = source.invert, source.dilate_pixels
     if source.auto:
         return find_hole(item, dilate_pixels, most=MUCH_DAMAGE)
@@ -103,16 +105,20 @@ def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source:
     return masks.hole_from_alpha(image, invert=invert, dilate_pixels=dilate_pixels)
 
 
-def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> np.ndarray:
+def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> "np.ndarray":
     """bool [H, W]: scratches and dust on an image as displayed, at its full depth; empty where there are none.
 
     Raises DataError, also where they cover more than the share `most` of it.
     """
+    from vae_cli.files.masks import dilate
+    from vae_cli.files.originals import open_original
+    from vae_cli.files.scratches import find_scratches
+
     hole = find_scratches(open_original(item.ref.path).display_array(3))
     if hole.mean() > most:
         much = f"{hole.mean():.0%} of it looks like damage, so much that it may well be the picture"
         raise DataError(f"{much}; --dry-run writes the mask, to be corrected")
-    grown = masks.dilate(hole, dilate_pixels)
+    grown = dilate(hole, dilate_pixels)
     if grown.all():
         raise DataError("the dilated mask covers the whole image; lower --mask-dilate")
     return grown
