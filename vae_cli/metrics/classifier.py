@@ -1,7 +1,7 @@
-"""A small classifier, trained on the spot, by whose last hidden layer sets of pictures are compared.
+"""A small classifier, trained on the spot, whose last hidden layer serves to compare sets of pictures.
 
-A plain chain of convolution, ReLU and pooling, then flatten, dropout and two linear layers. The shapes of its weights
-say everything about it, so a file holds nothing but weights.
+Stages of convolution, ReLU and pooling, then flatten, dropout and two linear layers. The shapes of the weights say
+everything about it, so a file holds nothing but weights.
 """
 
 import re
@@ -87,13 +87,11 @@ def load_classifier(path: Path) -> nn.Sequential:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no readable safetensors file ({error})") from error
-    numbered = {int(name[:-7]): tensor for name, tensor in tensors.items() if re.fullmatch(r"\d+\.weight", name)}
-    shapes = [numbered[number].shape for number in sorted(numbered)]
-    convolutions, linear = ([shape for shape in shapes if len(shape) == ndim] for ndim in (4, 2))
+    weights = {int(name[:-7]): tensor.shape for name, tensor in tensors.items() if re.fullmatch(r"\d+\.weight", name)}
+    convolutions, linear = ([weights[n] for n in sorted(weights) if len(weights[n]) == ndim] for ndim in (4, 2))
     try:
-        widths = [convolutions[0][1], *(shape[0] for shape in convolutions)]
         hidden, last = linear
-        net = _chain(widths, hidden[1], hidden[0], last[0])
+        net = _chain([convolutions[0][1], *(shape[0] for shape in convolutions)], hidden[1], hidden[0], last[0])
         net.load_state_dict(tensors)
     except (RuntimeError, ValueError, IndexError) as error:
         raise CheckpointError(
@@ -111,33 +109,28 @@ def takes(net: nn.Sequential, channels: int, image_size: tuple[int, int]) -> boo
     return convolutions[0].in_channels == channels and hidden.in_features == num_flat
 
 
-@torch.inference_mode()
 def features(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
     """float64 [N, D] on the CPU of images uint8 [N, H, W, C]: the last hidden layer before its ReLU."""
     return _in_chunks(net[:-2], pixels).double()
 
 
-@torch.inference_mode()
 def predictions(net: nn.Sequential, pixels: np.ndarray) -> np.ndarray:
     """int64 [N] class numbers for images uint8 [N, H, W, C]."""
     return _in_chunks(net, pixels).argmax(1).numpy()
 
 
-@torch.inference_mode()
 def accuracy(net: nn.Sequential, pixels: np.ndarray, labels: np.ndarray) -> float:
     """Share of the labelled images uint8 [N, H, W, C] that it recognises; NaN without labels."""
     known = np.flatnonzero(labels >= 0)
-    if not len(known):
-        return float("nan")
-    return float((predictions(net, pixels[known]) == labels[known]).mean())
+    return float((predictions(net, pixels[known]) == labels[known]).mean()) if len(known) else float("nan")
 
 
-@torch.inference_mode()
 def probabilities(net: nn.Sequential, pixels: np.ndarray) -> Tensor:
     """float32 [N, num_classes] on the CPU for images uint8 [N, H, W, C]."""
     return _in_chunks(net, pixels).softmax(1)
 
 
+@torch.inference_mode()
 def _in_chunks(net: nn.Module, pixels: np.ndarray) -> Tensor:
     """The net's output for images uint8 [N, H, W, C], float32 [N, D] on the CPU.
 

@@ -15,12 +15,12 @@ from vae_cli.metrics import classifier
 
 INCEPTION_FEATURES = 2048
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-"""What torch-fidelity's own release calls it."""
+"""Its name in torch-fidelity's own release."""
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Turns pictures into features; distances are comparable only under one and the same extractor."""
+    """Turns pictures into features; distances by different extractors cannot be compared."""
 
     name: str
     num_features: int

@@ -1,7 +1,7 @@
 """Distances between sets of pictures, each picture a row of features: float64 [N, D].
 
-No function holds more than a piece of the distance matrix in memory, and none depends on the order of the rows (except
-for the choice of subsets by the kernel distance).
+Memory stays bounded, as distance matrices are computed in pieces. The order of rows matters only to the kernel
+distance, which chooses subsets. All functions raise ValueError for too few rows.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 NUM_NEIGHBOURS = 5
-"""Neighbours that the ball around a feature reaches to, as in Naeem et al. 2020."""
+"""The ball around a feature reaches to its k-th neighbour, as in Naeem et al. 2020."""
 SUBSET_SIZE, NUM_SUBSETS = 1000, 100
-"""Of the kernel distance, as in Bińkowski et al. 2018, appendix D; of fewer images a subset has half."""
+"""Of the kernel distance, as in Bińkowski et al. 2018, appendix D."""
 PIECE_BYTES = 64 << 20
-"""Size of the piece of the distance matrix that is in memory at once."""
+"""Size of the piece of a distance matrix that is in memory at once."""
 SAME_POINT = 1e-12
 """Squared distances below this share of the points' own squared lengths are rounding errors of zero."""
 
@@ -25,8 +25,9 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
     With covariances A^T A and B^T B the trace of the square root of their product is the sum of the singular values of
     A B^T. A and B are triangular factors of the centred features, so nothing has to be inverted or clipped even when
-    rows are few. Raises ValueError for fewer than two rows.
+    rows are few.
     """
+    _require_rows(2, real, fake)
     root_real, root_fake = _covariance_root(real), _covariance_root(fake)
     shift = (real.double().mean(0) - fake.double().mean(0)).square().sum()
     spread = root_real.square().sum() + root_fake.square().sum()
@@ -36,7 +37,6 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 def _covariance_root(features: Tensor) -> Tensor:
     """[min(N, D), D] R with R^T R = the unbiased covariance."""
-    _need_rows(features, 2)
     centred = features.double() - features.double().mean(0)
     triangle: Tensor = torch.linalg.qr(centred, mode="r").R
     return triangle / (len(features) - 1) ** 0.5
@@ -53,22 +53,18 @@ def kernel_distance(
 ) -> KernelDistance:
     """Kernel inception distance (Bińkowski et al. 2018): mean over random subsets of the unbiased squared MMD.
 
-    A subset holds at most half of a set, or all subsets would be nearly the same. Raises ValueError for fewer than two
-    rows.
+    A subset holds at most half of a set, or all subsets would be nearly the same.
     """
-    _need_rows(real, 2)
-    _need_rows(fake, 2)
+    _require_rows(2, real, fake)
     size = max(2, min(subset_size, min(len(real), len(fake)) // 2))
     generator = torch.Generator().manual_seed(seed)
-    distances = torch.tensor(
-        [squared_mmd(_subset(real, size, generator), _subset(fake, size, generator)) for _ in range(num_subsets)],
-        dtype=torch.float64,
-    )
-    return KernelDistance(distances.mean().item(), distances.std(correction=0).item())
 
+    def subset(features: Tensor) -> Tensor:
+        return features[torch.randperm(len(features), generator=generator)[:size]].double()
 
-def _subset(features: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    return features[torch.randperm(len(features), generator=generator)[:size]].double()
+    distances = [squared_mmd(subset(real), subset(fake)) for _ in range(num_subsets)]
+    found = torch.tensor(distances, dtype=torch.float64)
+    return KernelDistance(found.mean().item(), found.std(correction=0).item())
 
 
 def squared_mmd(real: Tensor, fake: Tensor) -> float:
@@ -99,26 +95,21 @@ class Neighbourhoods(NamedTuple):
 
 
 def neighbourhoods(real: Tensor, fake: Tensor, k: int = NUM_NEIGHBOURS) -> Neighbourhoods:
-    """Precision, recall, density and coverage; k is lowered for sets of k rows or fewer.
-
-    Raises ValueError for fewer than two rows.
-    """
-    _need_rows(real, 2)
-    _need_rows(fake, 2)
+    """Precision, recall, density and coverage; k is lowered for sets of k rows or fewer."""
+    _require_rows(2, real, fake)
     k = min(k, len(real) - 1, len(fake) - 1)
     real_radius, fake_radius = _squared_radius(real, k), _squared_radius(fake, k)
     num_balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)
-    recalled, covered, start = 0, 0, 0
+    num_recalled, num_covered, num_done = 0, 0, 0
     for squared in _squared_distances(real, fake):
-        radius = real_radius[start : start + len(squared), None]
-        start += len(squared)
-        inside = squared <= radius
+        inside = squared <= real_radius[num_done : num_done + len(squared), None]
+        num_done += len(squared)
         num_balls += inside.sum(0)
-        covered += int(inside.any(1).sum())
-        recalled += int((squared <= fake_radius).any(1).sum())
+        num_covered += int(inside.any(1).sum())
+        num_recalled += int((squared <= fake_radius).any(1).sum())
     precision = (num_balls > 0).double().mean().item()
     density = num_balls.double().mean().item() / k
-    return Neighbourhoods(precision, recalled / len(real), density, covered / len(real))
+    return Neighbourhoods(precision, num_recalled / len(real), density, num_covered / len(real))
 
 
 class NearestTraining(NamedTuple):
@@ -131,7 +122,7 @@ class NearestTraining(NamedTuple):
     median_ratio: float
     """Of the two: 1 for new pictures, towards 0 for copies; NaN where held-out pictures are copies themselves."""
     share_below_1_percent: float
-    """Share of generated features nearer than the nearest 1 % of the held-out ones: 0.01 for new pictures."""
+    """Share of generated features nearer than the nearest 1 % of held-out ones: 0.01 for new pictures."""
     share_below_median: float
     """Share of generated features nearer than half of the held-out ones: 0.5 for new pictures."""
 
@@ -140,11 +131,9 @@ def nearest_training(fake: Tensor, held_out: Tensor, training: Tensor) -> Neares
     """Distinguishes copying from learning, by the idea of Meehan et al. 2020 and Alaa et al. 2022.
 
     Generated and held-out pictures are compared with the same training pictures. A model that has learned the
-    distribution comes as near to them as held-out pictures do; one that has memorised them comes nearer. Raises
-    ValueError for empty sets.
+    distribution comes as near to them as held-out pictures do; one that has memorised them comes nearer.
     """
-    for features in (fake, held_out, training):
-        _need_rows(features, 1)
+    _require_rows(1, fake, held_out, training)
     of_samples, of_held_out = nearest_distance(fake, training), nearest_distance(held_out, training)
     sample_median, held_out_median = of_samples.quantile(0.5).item(), of_held_out.quantile(0.5).item()
     return NearestTraining(
@@ -180,6 +169,7 @@ def _squared_distances(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
         yield squared.masked_fill_(squared <= SAME_POINT * sums, 0)
 
 
-def _need_rows(features: Tensor, least: int) -> None:
-    if features.ndim != 2 or len(features) < least:
-        raise ValueError(f"expected at least {least} rows of features, got {tuple(features.shape)}")
+def _require_rows(least: int, *sets: Tensor) -> None:
+    for features in sets:
+        if features.ndim != 2 or len(features) < least:
+            raise ValueError(f"expected at least {least} rows of features, got {tuple(features.shape)}")
