@@ -53,10 +53,8 @@ class Section(BaseModel):
 class DataConfig(Section):
     """What is read and how it becomes pixels."""
 
-    path: str | None = None
-    """Folder, list or zip; None = the built-in data set."""
-    image_size: ImageSize | None = None
-    """(H, W) the model works at; None = chosen from the data."""
+    path: str | None = None  # folder, list or zip; None = the built-in data set
+    image_size: ImageSize | None = None  # (H, W) the model works at; None = chosen from the data
     channels: Literal["auto", 1, 3] = "auto"
     fit: Literal["crop", "pad", "stretch"] = "crop"
     background: str = "#ffffff"
@@ -100,14 +98,15 @@ class LogisticMixtureLikelihood(Section):
 
 KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
 LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
+Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
+Width = Annotated[int, Field(ge=8, multiple_of=8)]
 
 
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: int = Field(64, ge=8, multiple_of=8)
-    blocks: int = Field(2, ge=1, le=16)
-    """Residual blocks a level on the way down; one more on the way up."""
+    width: Width = 64
+    blocks: int = Field(2, ge=1, le=16)  # residual ones a level on the way down; one more on the way up
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)
     """Groups of similar images that samples start from; small data sets make fewer."""
@@ -116,12 +115,10 @@ class FlowConfig(Section):
 
 
 class ModelConfig(Section):
-    latents: Annotated[tuple[LatentSpec, ...], Field(min_length=1)] | Literal["auto"] = "auto"
-    """Coarse to fine; `auto` = one spatial layer chosen from size and channels."""
-    width: Annotated[int, Field(ge=8, multiple_of=8)] | Literal["auto"] = "auto"
+    latents: Latents | Literal["auto"] = "auto"  # coarse to fine; auto = one layer chosen from size and channels
+    width: Width | Literal["auto"] = "auto"
     """Channels at half resolution; deeper levels have twice and three times as many."""
-    blocks: int = Field(1, ge=1, le=16)
-    """Residual blocks a resolution."""
+    blocks: int = Field(1, ge=1, le=16)  # residual ones a resolution
     dropout: float = Field(0.0, ge=0, lt=1)
     likelihood: LikelihoodConfig = AutoLikelihood()
     flow: FlowConfig = FlowConfig()
@@ -131,8 +128,7 @@ class ObjectiveConfig(Section):
     kl_weight: float = Field(1.0, ge=0)
     """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
-    free_nats: float = Field(0.0, ge=0)
-    """Floor under the batch mean of each latent layer's KL, nats."""
+    free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
     importance_samples: int = Field(1, ge=1)
     """Posterior draws K of the importance-weighted bound (Burda et al. 2016) that ends the VAE phase; 1 = the plain
     bound throughout. An update then sees every K-th image of its batch, so it costs no more."""
@@ -143,28 +139,23 @@ class ObjectiveConfig(Section):
     0 = off, 1 to 10 are usual."""
     adversarial: float = Field(0.0, ge=0)
     """Weight of the patch discriminator's term, as a share of the reconstruction's pull; 0 = off."""
-    adversarial_start: float = Field(0.5, ge=0, lt=1)
-    """Share of the VAE phase after which the discriminator joins in."""
+    adversarial_start: float = Field(0.5, ge=0, lt=1)  # share of the VAE phase after which the discriminator joins in
 
 
 class TrainingConfig(Section):
-    batch_size: int = Field(32, ge=1)
-    """Images an update over all ranks."""
+    batch_size: int = Field(32, ge=1)  # images an update over all ranks
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
     flow_optimizer: Literal["muon", "adamw"] = "muon"
     """For the flow's large convolutions; the rest, and the VAE, always use AdamW."""
     warmup_steps: int = Field(100, ge=0)
-    decay_share: float = Field(0.4, ge=0, le=1)
-    """Last part of each phase over which the rate falls to 2 %."""
-    gradient_clip: float = Field(200.0, gt=0)
-    """Norm of the VAE's gradient, nats per image."""
+    decay_share: float = Field(0.4, ge=0, le=1)  # last part of each phase, over which the rate falls to 2 %
+    gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
     weight_decay: float = Field(0.01, ge=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
-    time: Seconds | None = None
-    """Seconds of this process, from its start to the last step."""
+    time: Seconds | None = None  # from the start of the process to the last step
     flow_share: float = Field(0.6, ge=0, le=1)
     save_every: int = Field(500, ge=1)
     validate_every: int = Field(250, ge=1)
@@ -174,8 +165,7 @@ class TrainingConfig(Section):
     preview_every: int = Field(1000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0)
-    """0 = as many as the process may use."""
+    threads: int = Field(0, ge=0)  # 0 = as many as the process may use
 
     @model_validator(mode="after")
     def _one_budget(self) -> "TrainingConfig":
@@ -199,14 +189,14 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _importance_samples_need_the_plain_bound(self) -> "RunConfig":
-        num_draws = self.objective.importance_samples
-        others = {"kl_weight": 1.0, "perceptual": 0.0, "adversarial": 0.0}
-        wrong = {name: value for name, value in others.items() if getattr(self.objective, name) != value}
+        num_draws, others = self.objective.importance_samples, {"kl_weight": 1, "perceptual": 0, "adversarial": 0}
+        wrong = [
+            f"objective.{name}={value}" for name, value in others.items() if getattr(self.objective, name) != value
+        ]
         if num_draws > 1 and wrong:
-            right = ", ".join(f"objective.{name}={value:g}" for name, value in wrong.items())
             raise ValueError(
                 f"objective.importance_samples {num_draws} weighs the bound alone;\n"
-                f"set {right}, or objective.importance_samples=1"
+                f"set {', '.join(wrong)}, or objective.importance_samples=1"
             )
         return self
 
@@ -229,8 +219,8 @@ class CompleteData(DataConfig):
 class CompleteModel(ModelConfig):
     """The model, with nothing left open."""
 
-    latents: Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
-    width: Annotated[int, Field(ge=8, multiple_of=8)]
+    latents: Latents
+    width: Width
     likelihood: KnownLikelihood
 
 

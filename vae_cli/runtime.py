@@ -1,4 +1,4 @@
-"""Where a command runs: device, precision, memory format, threads, ranks; and how long the process has lived.
+"""Where a command runs: device, precision, memory format, threads and ranks.
 
 The precision follows from what the processor can do, so that the same machine always chooses the same; a short trial
 only rules out bfloat16 where it gains little. The choice is stored with a run and not made again.
@@ -58,16 +58,14 @@ class Runtime:
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision for networks; probabilities ask for float32 themselves."""
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+        is_reduced = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype) if is_reduced else contextlib.nullcontext()
 
 
 def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU. Raises ConfigError for a device this machine lacks."""
     if name == "auto":
-        spare = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else spare
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"  # each rank of torchrun has a device of its own
     try:
@@ -125,23 +123,19 @@ def _trial_speed_up() -> float:
     clock = time.perf_counter if os.name == "nt" else time.thread_time  # which ticks every 16 ms on Windows
     conv = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.zeros(32, 64, 16, 16).contiguous(memory_format=torch.channels_last)
-    best = {False: float("inf"), True: float("inf")}
+    seconds: dict[bool, list[float]] = {False: [], True: []}
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.inference_mode():
-            for attempt in range(5):
-                for reduced in best:
-                    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
-                        start = clock()
-                        for _ in range(5):
-                            conv(x)
-                        seconds = clock() - start
-                    if attempt:  # the first one compiles kernels
-                        best[reduced] = min(best[reduced], seconds)
+        for reduced in (False, True) * 5:
+            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+                start = clock()
+                for _ in range(5):
+                    conv(x)
+                seconds[reduced].append(clock() - start)
     finally:
         torch.set_num_threads(num_threads)
-    return best[False] / best[True]
+    return min(seconds[False][1:]) / min(seconds[True][1:])  # without the first runs, which compile kernels
 
 
 @contextlib.contextmanager
