@@ -47,17 +47,11 @@ class ImageSet:
     """float32 [N], as in `close_ups`; None = every image is whole."""
 
 
-class Outcome(NamedTuple):
-    """Positions of the images that were decoded, and of those that failed with the reason."""
-
-    kept: list[int]
-    failed: list[tuple[int, str]]
-
-
 @dataclass(frozen=True)
-class Decoding:
-    """What is to be done with each image of a request."""
+class Request:
+    """Images to decode, and how."""
 
+    refs: Sequence[ImageRef]
     decode: Callable[[ImageRef], np.ndarray]
     """Gives a uint8 array of `shape`. Raises DataError."""
     shape: tuple[int, ...]
@@ -65,6 +59,19 @@ class Decoding:
     """Everything but the files that the arrays depend on."""
     workers: int = 2
     on_progress: OnProgress | None = None
+
+
+Failure = tuple[int, str]
+"""Position in the request, reason."""
+
+
+class Decoded(NamedTuple):
+    """uint8 [len(kept), ...] arrays of the images at the positions `kept` of a request, and why the others failed."""
+
+    pixels: np.ndarray
+    kept: list[int]
+    failed: list[Failure]
+    notes: tuple[str, ...] = ()
 
 
 def load_images(
@@ -81,30 +88,26 @@ def load_images(
     Raises DataError when no image is left.
     """
     shape = (*recipe.size, recipe.channels)
-    decoding = Decoding(recipe.decode, shape, repr(recipe), workers, on_progress)
-    pixels, (kept, failed), notes = load_decoded(refs, decoding)
+    pixels, kept, failed, notes = load_decoded(Request(refs, recipe.decode, shape, repr(recipe), workers, on_progress))
     numbers = {name: number for number, name in enumerate(label_names)}
     labels = np.array([numbers.get(refs[position].label or "", -1) for position in kept], np.int64)
     skipped = tuple(Skipped(refs[position].id, reason) for position, reason in failed)
     return ImageSet(pixels, tuple(refs[position].id for position in kept), labels, skipped, notes)
 
 
-def load_decoded(refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome, tuple[str, ...]]:
-    """The arrays of all images that can be decoded, [number kept, ...]; which those are; and what to warn about.
-
-    Raises DataError when none can.
-    """
-    folder, key = cache_folder(), _entry_key(refs, decoding)
-    if folder is None:
-        return *_decode_uncached(refs, decoding), ("decoded images are not cached: no home folder; set VAE_CACHE",)
-    entry = _read_entry(folder, key, len(refs), decoding.shape)
-    if entry is not None and not _can_decode_one([refs[position] for position, _ in entry[1].failed], decoding):
-        return *entry, ()
-    try:
-        return *_write_entry(folder, key, refs, decoding), ()
-    except OSError as error:
-        note = f"decoded images are not cached: {folder}: {error.strerror or error}"
-        return *_decode_uncached(refs, decoding), (note,)
+def load_decoded(request: Request) -> Decoded:
+    """All images that can be decoded, from the cache where nothing has changed. Raises DataError when there is none."""
+    folder, reason = cache_folder(), "no home folder; set VAE_CACHE"
+    if folder is not None:
+        path = folder / f"{_entry_key(request)}.u8"
+        entry = _read_entry(path, request)
+        if entry is not None and not _can_decode_one(request, entry.failed):
+            return entry
+        try:
+            return _write_entry(path, request)
+        except OSError as error:
+            reason = f"{folder}: {error.strerror or error}"
+    return _decode_uncached(request)._replace(notes=(f"decoded images are not cached: {reason}",))
 
 
 def cache_folder() -> Path | None:
@@ -123,52 +126,56 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _decode_into(stream: IO[bytes], refs: Sequence[ImageRef], decoding: Decoding) -> Outcome:
-    """Append every decoded image to the stream. Raises DataError when there is none."""
+def _decode_into(stream: IO[bytes], request: Request) -> tuple[list[int], list[Failure]]:
+    """Append every decoded image to the stream; gives the positions kept, and the others.
+
+    Raises DataError when none is kept.
+    """
     kept, failed = [], []
-    with closing(ordered_map(decoding.decode, refs, decoding.workers)) as results:
+    with closing(ordered_map(request.decode, request.refs, request.workers)) as results:
         for position, result in enumerate(results):
             if isinstance(result, DataError):
                 failed.append((position, str(result)))
             else:
                 kept.append(position)
                 stream.write(np.ascontiguousarray(result).data)
-            if decoding.on_progress is not None:
-                decoding.on_progress(position + 1, len(refs))
+            if request.on_progress is not None:
+                request.on_progress(position + 1, len(request.refs))
     stream.flush()
     if not kept:
-        first = f"the first, {refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
-        raise DataError(f"none of {len(refs)} images can be decoded ({first}); `vae check` lists them")
-    return Outcome(kept, failed)
+        first = f"the first, {request.refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
+        raise DataError(f"none of {len(request.refs)} images can be decoded ({first}); `vae check` lists them")
+    return kept, failed
 
 
-def _decode_uncached(refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome]:
+def _decode_uncached(request: Request) -> Decoded:
     """Into a nameless temporary file, or into memory where that has no room."""
     with suppress(OSError):  # the disk may also fill up meanwhile
-        _require_room(Path(tempfile.gettempdir()), refs, decoding)
+        _require_room(Path(tempfile.gettempdir()), request)
         with tempfile.TemporaryFile() as file:
-            outcome = _decode_into(file, refs, decoding)
-            return np.memmap(file, np.uint8, "r", 0, (len(outcome.kept), *decoding.shape)), outcome
+            kept, failed = _decode_into(file, request)
+            return Decoded(np.memmap(file, np.uint8, "r").reshape(-1, *request.shape), kept, failed)
     memory = BytesIO()
-    outcome = _decode_into(memory, refs, decoding)
-    return np.frombuffer(memory.getbuffer(), np.uint8).reshape(-1, *decoding.shape), outcome
+    kept, failed = _decode_into(memory, request)
+    return Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(-1, *request.shape), kept, failed)
 
 
-def _require_room(folder: Path, refs: Sequence[ImageRef], decoding: Decoding) -> None:
+def _require_room(folder: Path, request: Request) -> None:
     """Raises OSError where the folder's disk cannot hold all images."""
-    if shutil.disk_usage(folder).free < len(refs) * math.prod(decoding.shape):
+    if shutil.disk_usage(folder).free < len(request.refs) * math.prod(request.shape):
         raise OSError(errno.ENOSPC, "too little space")
 
 
-def _can_decode_one(refs: Sequence[ImageRef], decoding: Decoding) -> bool:
-    """For images that failed before: a permission or a decoder that was missing does not change a file's date."""
-    return any(isinstance(result, np.ndarray) for result in ordered_map(decoding.decode, refs, workers=1))
+def _can_decode_one(request: Request, failed: list[Failure]) -> bool:
+    """Of images that failed before: a permission or a decoder that was missing does not change a file's date."""
+    refs = [request.refs[position] for position, _ in failed]
+    return any(isinstance(result, np.ndarray) for result in ordered_map(request.decode, refs, workers=1))
 
 
 # ---- entries
 
 
-def _entry_key(refs: Sequence[ImageRef], decoding: Decoding) -> str:
+def _entry_key(request: Request) -> str:
     """Changes with the settings and with the path, size or time of any file."""
 
     @functools.cache
@@ -179,46 +186,41 @@ def _entry_key(refs: Sequence[ImageRef], decoding: Decoding) -> str:
         except (OSError, ValueError):
             return os.path.abspath(path), -1, -1
 
-    digest = hashlib.blake2b(repr((_FORMAT, decoding.settings)).encode(), digest_size=16)
-    for ref in refs:
+    digest = hashlib.blake2b(repr((_FORMAT, request.settings)).encode(), digest_size=16)
+    for ref in request.refs:
         digest.update(repr((*facts(ref.path), ref.member)).encode())  # repr escapes odd names
     return digest.hexdigest()
 
 
-def _write_entry(folder: Path, key: str, refs: Sequence[ImageRef], decoding: Decoding) -> tuple[np.ndarray, Outcome]:
+def _write_entry(path: Path, request: Request) -> Decoded:
     """Decode into a new entry. Raises OSError where the folder does not take it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _prune(folder)
-    _require_room(folder, refs, decoding)
-    path = folder / f"{key}.u8"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _prune(path.parent)
+    _require_room(path.parent, request)
     with replacing(path) as file:
-        outcome = _decode_into(file, refs, decoding)
-    pixels = np.memmap(path, np.uint8, "r", 0, (len(outcome.kept), *decoding.shape))
+        kept, failed = _decode_into(file, request)
+    pixels = np.memmap(path, np.uint8, "r").reshape(-1, *request.shape)
     with replacing(path.with_suffix(".json")) as file:
-        file.write(json.dumps({**outcome._asdict(), "checksum": _checksum(pixels)}).encode())
-    return pixels, outcome
+        file.write(json.dumps({"kept": kept, "failed": failed, "checksum": _checksum(pixels)}).encode())
+    return Decoded(pixels, kept, failed)
 
 
-def _read_entry(folder: Path, key: str, num_images: int, shape: tuple[int, ...]) -> tuple[np.ndarray, Outcome] | None:
+def _read_entry(path: Path, request: Request) -> Decoded | None:
     """The entry; None when there is none or it is damaged."""
-    path = folder / f"{key}.u8"
+    description = path.with_suffix(".json")
     try:
-        facts = json.loads(path.with_suffix(".json").read_bytes())
-        outcome = Outcome([int(position) for position in facts["kept"]],
-                          [(int(position), str(reason)) for position, reason in facts["failed"]])  # fmt: skip
-        positions = sorted(outcome.kept + [position for position, _ in outcome.failed])
-        num_bytes = len(outcome.kept) * math.prod(shape)
-        if positions != list(range(num_images)) or path.stat().st_size != num_bytes:
-            return None
-        pixels = np.memmap(path, np.uint8, "r", 0, (len(outcome.kept), *shape))
-        if _checksum(pixels) != facts["checksum"]:
+        facts = json.loads(description.read_bytes())
+        kept, failed = facts["kept"], [(position, reason) for position, reason in facts["failed"]]
+        pixels = np.memmap(path, np.uint8, "r").reshape(len(kept), *request.shape)
+        positions = sorted([*kept, *(position for position, _ in failed)])
+        if positions != list(range(len(request.refs))) or _checksum(pixels) != facts["checksum"]:
             return None
     except (OSError, ValueError, TypeError, LookupError):
         return None
     with suppress(OSError):  # keeps the entry from being pruned
         os.utime(path)
-        os.utime(path.with_suffix(".json"))
-    return pixels, outcome
+        os.utime(description)
+    return Decoded(pixels, kept, failed)
 
 
 def _checksum(pixels: np.ndarray) -> int:

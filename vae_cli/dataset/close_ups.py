@@ -8,6 +8,7 @@ The zoom of a view is the binary logarithm of how much closer it is than the who
 its height and width.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.config import CompleteConfig
-from vae_cli.dataset.cache import Decoding, ImageSet, load_decoded
+from vae_cli.dataset.cache import ImageSet, Request, load_decoded
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.errors import DataError
@@ -131,8 +132,8 @@ def load_patches(
     """
     shape = (num_patches, *recipe.size, recipe.channels)
     settings = repr((recipe, num_patches, [ref.id for ref in refs]))  # ids decide where patches are cut
-    decoding = Decoding(lambda ref: decode_patches(ref, recipe, num_patches), shape, settings, workers, on_progress)
-    pixels, (kept, _), notes = load_decoded(refs, decoding)
+    decode = functools.partial(decode_patches, recipe=recipe, num=num_patches)
+    pixels, kept, _, notes = load_decoded(Request(refs, decode, shape, settings, workers, on_progress))
     zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in kept]
     ids = tuple(refs[position].id for position in kept for _ in range(num_patches))
     no_labels = np.full(len(ids), -1, np.int64)

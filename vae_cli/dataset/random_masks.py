@@ -33,26 +33,32 @@ class Damage:
 
 def draw_observed(family: str, num: int, height: int, width: int, generator: Generator) -> Tensor:
     """[num, 1, H, W] masks of one of FAMILIES, or of "nothing" and "everything" observed."""
-    if family == "nothing":
-        return torch.zeros(num, 1, height, width, device=generator.device)
-    if family == "everything":
-        return torch.ones(num, 1, height, width, device=generator.device)
-    if family == "center":
-        return _center(num, height, width, generator)
+    if family == "scattered":
+        missing = torch.full((num,), _EVALUATED_MISSING_SHARE, device=generator.device)
+        return _scattered(missing, height, width, generator)
     if family == "half":
         return _halves(num, height, width, generator)
     if family == "brush":
         return _strokes(num, height, width, generator)
     if family == "random":
         return _rectangles(num, height, width, generator)
-    if family == "scattered":
-        missing = torch.full((num,), _EVALUATED_MISSING_SHARE, device=generator.device)
-        return _scattered(missing, height, width, generator)
-    raise ValueError(f"unknown family {family!r}; one of {', '.join(FAMILIES)}")
+    observed = torch.ones(num, 1, height, width, device=generator.device)
+    if family == "nothing":
+        observed.zero_()
+    elif family == "center":  # a box of half the side is missing
+        box_height, box_width = max(1, height // 2), max(1, width // 2)
+        top, left = (height - box_height) // 2, (width - box_width) // 2
+        observed[:, :, top : top + box_height, left : left + box_width] = 0
+    elif family != "everything":
+        raise ValueError(f"unknown family {family!r}; one of {', '.join(FAMILIES)}")
+    return observed
 
 
 def training_damage(num: int, height: int, width: int, generator: Generator) -> Damage:
-    """The mix that the flow learns from: 30 % nothing observed, 10 % all observed but noisy, the rest in part."""
+    """The mix that the flow learns from: 30 % nothing observed, 10 % all observed, the rest in part.
+
+    Noise is strong where all is observed, slight on a quarter of the partly observed, and none elsewhere.
+    """
     device = generator.device
     shares = torch.tensor(list(_TRAINING_MIX.values()), device=device)
     chosen = torch.multinomial(shares, num, replacement=True, generator=generator)
@@ -66,30 +72,15 @@ def training_damage(num: int, height: int, width: int, generator: Generator) -> 
             observed[rows] = _scattered(missing, height, width, generator)
         else:
             observed[rows] = draw_observed(family, len(rows), height, width, generator)
-    return Damage(observed, _noise(chosen, generator))
-
-
-def _noise(chosen: Tensor, generator: Generator) -> Tensor:
-    """[num] sigma: strong where all is observed, slight on a quarter of the partly observed, none elsewhere."""
+    strong, slight = _uniform(num, generator, DENOISING_SIGMA), _uniform(num, generator, _SLIGHT_SIGMA)
+    is_slight = _uniform(num, generator) < _SLIGHT_NOISE_SHARE
     kinds = list(_TRAINING_MIX)
-    strong = _uniform(len(chosen), generator, DENOISING_SIGMA)
-    slight = _uniform(len(chosen), generator, _SLIGHT_SIGMA)
-    is_slight = _uniform(len(chosen), generator) < _SLIGHT_NOISE_SHARE
     sigma = torch.where(chosen == kinds.index("everything"), strong, slight * is_slight)
-    return sigma * (chosen != kinds.index("nothing"))
+    return Damage(observed, sigma * (chosen != kinds.index("nothing")))
 
 
 def _uniform(num: int, generator: Generator, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     return torch.rand(num, generator=generator, device=generator.device) * (bounds[1] - bounds[0]) + bounds[0]
-
-
-def _center(num: int, height: int, width: int, generator: Generator) -> Tensor:
-    """A centred box of half the side is missing."""
-    observed = torch.ones(num, 1, height, width, device=generator.device)
-    box_height, box_width = max(1, height // 2), max(1, width // 2)
-    top, left = (height - box_height) // 2, (width - box_width) // 2
-    observed[:, :, top : top + box_height, left : left + box_width] = 0
-    return observed
 
 
 def _halves(num: int, height: int, width: int, generator: Generator) -> Tensor:
