@@ -3,7 +3,6 @@
 An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it; it is written last and makes the entry valid).
 """
 
-import errno
 import functools
 import hashlib
 import json
@@ -43,8 +42,7 @@ class ImageSet:
     labels: np.ndarray
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    zooms: np.ndarray | None = None
-    """float32 [N], as in `close_ups`; None = every image is whole."""
+    zooms: np.ndarray | None = None  # float32 [N], as in `close_ups`; None = every image is whole
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,14 @@ class Request:
     """Images to decode, and how."""
 
     refs: Sequence[ImageRef]
-    decode: Callable[[ImageRef], np.ndarray]
-    """Gives a uint8 array of `shape`. Raises DataError."""
+    decode: Callable[[ImageRef], np.ndarray]  # gives a uint8 array of `shape`, or raises DataError
     shape: tuple[int, ...]
-    settings: str
-    """Everything but the files that the arrays depend on."""
+    settings: str  # everything but the files that the arrays depend on
     workers: int = 2
     on_progress: OnProgress | None = None
 
 
-Failure = tuple[int, str]
-"""Position in the request, reason."""
+Failure = tuple[int, str]  # position in the request, reason
 
 
 class Decoded(NamedTuple):
@@ -127,10 +122,7 @@ def cache_folder() -> Path | None:
 
 
 def _decode_into(stream: IO[bytes], request: Request) -> tuple[list[int], list[Failure]]:
-    """Append every decoded image to the stream; gives the positions kept, and the others.
-
-    Raises DataError when none is kept.
-    """
+    """Append every decoded image to the stream; which were kept, and which failed. Raises DataError for none kept."""
     kept, failed = [], []
     with closing(ordered_map(request.decode, request.refs, request.workers)) as results:
         for position, result in enumerate(results):
@@ -163,7 +155,7 @@ def _decode_uncached(request: Request) -> Decoded:
 def _require_room(folder: Path, request: Request) -> None:
     """Raises OSError where the folder's disk cannot hold all images."""
     if shutil.disk_usage(folder).free < len(request.refs) * math.prod(request.shape):
-        raise OSError(errno.ENOSPC, "too little space")
+        raise OSError("too little space")
 
 
 def _can_decode_one(request: Request, failed: list[Failure]) -> bool:

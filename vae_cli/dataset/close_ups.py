@@ -27,22 +27,17 @@ from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.modes import to_array
 from vae_cli.images.recipe import ImageRecipe, resized
 
-LEAST_ZOOM = 0.5
-"""A view with a smaller zoom shows nearly the whole picture."""
+LEAST_ZOOM = 0.5  # a view with a smaller one shows nearly the whole picture
 AUTO_PATCHES, AUTO_ZOOM = 8000, 1.5
 """`auto` asks for so many patches, where half of the images are 2 ** AUTO_ZOOM times as large as the model or more."""
-HELD_OUT_PATCHES = 256
-"""From held-out images, to measure how far fills can be trusted."""
-PROBED_IMAGES = 1000
-"""Patches come from at most so many images, whose sizes are read."""
+HELD_OUT_PATCHES = 256  # to measure how far fills can be trusted
+PROBED_IMAGES = 1000  # whose sizes are read, and from which patches may come
 _PATCHES_AN_IMAGE, _MOST_PATCHES_AN_IMAGE = 16, 64
 _PIXELS_A_PATCH = 250_000
 """Decoded for each patch at most, so that 8,000 patches take a CPU about a minute however large the images are."""
 
-Sizes = Sequence[tuple[int, int] | None]
-"""(H, W) of each image, None = unknown."""
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the displayed image."""
+Probed = list[tuple[ImageRef, tuple[int, int] | None]]  # with (H, W), None = unknown
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the displayed image
 
 
 # ---- what training asks for
@@ -68,51 +63,44 @@ def cut_close_ups(
 ) -> CloseUps:
     """The close-ups that a configuration asks for; both sets come with the files that they were read from.
 
-    `auto` asks for some where images are far larger than the model and there is a flow, which can be conditioned on
-    the zoom.
+    `auto` asks for some where images are far larger than the model and there is a flow, which can be told the zoom.
     """
     recipe, total = ImageRecipe.of(config.data), config.data.patches
     is_wanted = total != 0 and (total != "auto" or config.training.flow_share > 0)
-    refs = _probed(*train) if is_wanted else []
-    sizes = picture_sizes(refs, workers)
+    probed = _probe(*train, workers) if is_wanted else []
     if total == "auto":
-        zooms = [zoom_of(1.0, known, recipe.size) for known in sizes if known]
+        zooms = [zoom_of(1.0, size, recipe.size) for _, size in probed if size]
         total = AUTO_PATCHES if zooms and float(np.median(zooms)) >= AUTO_ZOOM else 0
         config = config.updated({"data": {"patches": total}})
     if total == 0:
         return CloseUps(config)
     shape = f"{recipe.size[0]}×{recipe.size[1]}"
-    patches = _cut(refs, sizes, total, recipe, workers, on_progress)
+    patches = _cut(probed, total, recipe, workers, on_progress)
     if patches is None:
         return CloseUps(config, notes=(f"data.patches: no image is much larger than {shape}: there are no close-ups",))
     note = f"images are far larger than {shape}: {len(patches.ids)} close-ups of them are learned, too (data.patches)"
-    refs = _probed(*validation)
-    held_out = _cut(refs, picture_sizes(refs, workers), HELD_OUT_PATCHES, recipe, workers, None)
+    held_out = _cut(_probe(*validation, workers), HELD_OUT_PATCHES, recipe, workers, None)
     return CloseUps(config, patches, held_out, (note, *patches.notes))
 
 
-def _probed(images: ImageSet, refs: Sequence[ImageRef]) -> list[ImageRef]:
+def _probe(images: ImageSet, refs: Sequence[ImageRef], workers: int) -> Probed:
     """At most PROBED_IMAGES of the files that could be decoded, evenly chosen."""
     readable = set(images.ids)
     chosen = [ref for ref in refs if ref.id in readable]
-    return chosen[:: max(1, -(-len(chosen) // PROBED_IMAGES))]
+    chosen = chosen[:: max(1, -(-len(chosen) // PROBED_IMAGES))]
+    return list(zip(chosen, picture_sizes(chosen, workers), strict=True))
 
 
 def _cut(
-    refs: Sequence[ImageRef],
-    sizes: Sizes,
-    total: int,
-    recipe: ImageRecipe,
-    workers: int,
-    on_progress: OnProgress | None,
+    probed: Probed, total: int, recipe: ImageRecipe, workers: int, on_progress: OnProgress | None
 ) -> ImageSet | None:
     """None where no image is large enough, or can be read any more."""
-    chosen, num = sources(sizes, recipe.size, total)
+    chosen, num = sources([size for _, size in probed], recipe.size, total)
     if not chosen:
         return None
-    large, large_sizes = [refs[number] for number in chosen], [sizes[number] or (0, 0) for number in chosen]
+    refs, sizes = zip(*(probed[number] for number in chosen), strict=True)
     try:
-        return load_patches(large, large_sizes, num, recipe, workers=workers, on_progress=on_progress)
+        return load_patches(refs, sizes, num, recipe, workers=workers, on_progress=on_progress)
     except DataError:
         return None
 
@@ -136,9 +124,8 @@ def load_patches(
     pixels, kept, _, notes = load_decoded(Request(refs, decode, shape, settings, workers, on_progress))
     zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in kept]
     ids = tuple(refs[position].id for position in kept for _ in range(num_patches))
-    no_labels = np.full(len(ids), -1, np.int64)
-    flat = pixels.reshape(-1, *shape[1:])
-    return ImageSet(flat, ids, no_labels, (), notes, np.array(zooms, np.float32).reshape(-1))
+    labels, flat_zooms = np.full(len(ids), -1, np.int64), np.array(zooms, np.float32).reshape(-1)
+    return ImageSet(pixels.reshape(-1, *shape[1:]), ids, labels, (), notes, flat_zooms)
 
 
 # ---- which images, and where in them
@@ -150,8 +137,8 @@ def zoom_of(scale: float, picture_size: tuple[int, int], model_size: tuple[int, 
     return max(0.0, math.log2(whole / scale))
 
 
-def sources(sizes: Sizes, model_size: tuple[int, int], total: int) -> tuple[list[int], int]:
-    """Which images `total` patches are cut from, and how many from each.
+def sources(sizes: Sequence[tuple[int, int] | None], model_size: tuple[int, int], total: int) -> tuple[list[int], int]:
+    """Which images of (H, W), None = unknown, `total` patches are cut from, and how many from each.
 
     The images are evenly chosen among those far larger than the model. They are few, and fewer where they are large,
     since decoding an image takes far longer than cutting patches from it.
