@@ -20,10 +20,8 @@ from vae_cli.errors import ConfigError, OutOfMemoryError
 _HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
 _DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
 """Parts of messages of plain RuntimeErrors: not every allocator has a class of its own for them."""
-RANK_TIMEOUT = datetime.timedelta(hours=2)
-"""Ranks wait this long for rank 0, which scans, validates and draws pictures alone."""
-MIN_SPEED_UP = 1.2
-"""bfloat16 has to be this much faster than float32 in the trial to be kept."""
+RANK_TIMEOUT = datetime.timedelta(hours=2)  # of waiting for rank 0, which scans, validates and draws pictures alone
+MIN_SPEED_UP = 1.2  # of bfloat16 over float32 in the trial
 Module = TypeVar("Module", bound=nn.Module)
 
 

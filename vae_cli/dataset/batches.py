@@ -14,8 +14,7 @@ from torch import Tensor
 from vae_cli.dataset.cache import ImageSet
 
 _NUM_AHEAD = 3
-PATCH_EVERY = 4
-"""Where there are patches, one image of so many is a patch."""
+PATCH_EVERY = 4  # where there are patches, one image of so many is one
 
 
 def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -53,8 +52,7 @@ class Batch:
 class Batches:
     """Endless iterator over the batches from `start_step` on; each rank gets its contiguous slice of the global one.
 
-    Where there are patches, each PATCH_EVERY-th image of all is one; both sets are shuffled for themselves.
-
+    Where there are patches, each PATCH_EVERY-th image of all is one; both sets are shuffled by themselves.
     Close it (or use `with`) to end the thread. `seconds_waited` adds up the time that next() had to wait.
     """
 

@@ -11,7 +11,6 @@ from torch import Generator, Tensor
 FAMILIES = ("center", "half", "brush", "random", "scattered")
 _TRAINING_MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0.15, "half": 0.10, "center": 0.05,
                  "random": 0.10}  # fmt: skip
-"""Probability of each kind of mask in training."""
 _EVALUATED_MISSING_SHARE = 0.75  # of "scattered", as in the published tables
 _TRAINED_MISSING_SHARE = (0.50, 0.95)
 _MAX_STROKES = 4

@@ -22,7 +22,7 @@ from vae_cli.images.image_ref import (
 )
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
-"""`a.png-inpaint` and `a.png-inpaint-1` are where `vae inpaint a.png` writes by default."""
+"""`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
 SPLIT_FOLDERS = {
     "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
 }  # fmt: skip
@@ -154,9 +154,9 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 
 def _holds_results(folder: str, beside: Set[str]) -> bool:
-    """Whether it has the name that a command gives to the folder of its results, and lies beside the image they are of.
+    """Whether it is named as the results of a command on an image beside it.
 
-    The results of a folder are not told from a class (`hair` and `hair-style`).
+    Of an image only: what looks like the results of a folder may be a class (`hair` and `hair-style`).
     """
     match = _RESULT_FOLDER.fullmatch(folder)
     return match is not None and match[1] in beside and suffix_of(match[1]) in IMAGE_SUFFIXES

@@ -21,9 +21,7 @@ from vae_cli.errors import CheckpointError
 from vae_cli.images.pixels import to_unit
 
 NUM_FEATURES = 64
-MAX_GRID_SIDE = 8
-"""Pictures are halved until their longer side fits in."""
-MIN_STAGES = 2
+MAX_GRID_SIDE, MIN_STAGES = 8, 2  # pictures are halved until their longer side fits in, and at least twice
 DROPOUT = 0.3
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
 CHUNK = 64
@@ -94,9 +92,8 @@ def load_classifier(path: Path) -> nn.Sequential:
         net = _chain([convolutions[0][1], *(shape[0] for shape in convolutions)], hidden[1], hidden[0], last[0])
         net.load_state_dict(tensors)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{path}: not a classifier that pictures can be compared by; give the file of one, or auto"
-        ) from error
+        reason = "not a classifier that pictures can be compared by; give the file of one, or auto"
+        raise CheckpointError(f"{path}: {reason}") from error
     return net.eval().requires_grad_(False)
 
 

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.metrics import classifier
 
 INCEPTION_FEATURES = 2048
-INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-"""Its name in torch-fidelity's own release."""
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity releases it
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Extractor:
 
     name: str
     num_features: int
-    extract: Callable[[np.ndarray], Tensor]
-    """uint8 [N, H, W, C] to float64 [N, num_features] on the CPU."""
+    extract: Callable[[np.ndarray], Tensor]  # uint8 [N, H, W, C] to float64 [N, num_features] on the CPU
     classify: Callable[[np.ndarray], np.ndarray] | None = None
     """uint8 [N, H, W, C] to int64 [N] class numbers, where the network is a classifier."""
 
@@ -54,28 +53,22 @@ def of_classifier(net: nn.Sequential, name: str, device: torch.device) -> Extrac
     """The last hidden layer of a classifier."""
     net.to(device)
     hidden = next(layer for layer in net if isinstance(layer, nn.Linear))
-    return Extractor(
-        name,
-        hidden.out_features,
-        lambda pixels: classifier.features(net, pixels),
-        lambda pixels: classifier.predictions(net, pixels),
-    )
+    extract, classify = partial(classifier.features, net), partial(classifier.predictions, net)
+    return Extractor(name, hidden.out_features, extract, classify)
 
 
 def _inception(path: Path, device: torch.device) -> Extractor:
     """Pooled features of the network that published FIDs are computed with, as torch-fidelity ports it."""
     try:
-        module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+        module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError as error:
-        raise ConfigError(
-            f"--feature-weights {path}: Inception features need one more package: pip install torch-fidelity"
-        ) from error
+        reason = "Inception features need one more package: pip install torch-fidelity"
+        raise ConfigError(f"--feature-weights {path}: {reason}") from error
     try:
         # The extractor unpickles whatever the file holds; this refuses anything but tensors first.
         torch.load(path, map_location="cpu", weights_only=True)
-        net = module.FeatureExtractorInceptionV3(
-            "inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path)
-        )
+        make: Any = module.FeatureExtractorInceptionV3
+        net = make("inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path))
     except Exception as error:  # unpickling, zip, key and runtime errors, as the file happens to be wrong
         raise CheckpointError(
             f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;\n"

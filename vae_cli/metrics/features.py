@@ -10,12 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NUM_NEIGHBOURS = 5
-"""The ball around a feature reaches to its k-th neighbour, as in Naeem et al. 2020."""
-SUBSET_SIZE, NUM_SUBSETS = 1000, 100
-"""Of the kernel distance, as in Bińkowski et al. 2018, appendix D."""
-PIECE_BYTES = 64 << 20
-"""Size of the piece of a distance matrix that is in memory at once."""
+NUM_NEIGHBOURS = 5  # as in Naeem et al. 2020
+SUBSET_SIZE, NUM_SUBSETS = 1000, 100  # of the kernel distance, as in Bińkowski et al. 2018, appendix D
+PIECE_BYTES = 64 << 20  # of a distance matrix are in memory at once
 SAME_POINT = 1e-12
 """Squared distances below this share of the points' own squared lengths are rounding errors of zero."""
 
@@ -44,8 +41,7 @@ def _covariance_root(features: Tensor) -> Tensor:
 
 class KernelDistance(NamedTuple):
     mean: float
-    std: float
-    """Over the subsets."""
+    std: float  # over the subsets
 
 
 def kernel_distance(

@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MAX_PSNR_DB = 100.0
-"""Reported for identical pictures, whose PSNR is infinite."""
+MAX_PSNR_DB = 100.0  # reported for identical pictures, whose PSNR is infinite
 MAX_HOLE_PSNR_DB = 60.0
-"""Most that is reported for a fill, so that holes in plain areas, which anything fills exactly, do not dominate a mean
-over images."""
+"""Most that is reported for a fill: holes in plain areas, which anything fills exactly, must not dominate a mean."""
 
 
 def psnr_db(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -46,12 +46,12 @@ def builtin_split() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     data = builtin_scan()
     split = split_images([ImageRef(image_id, Path()) for image_id in data.ids])
     positions = {image_id: position for position, image_id in enumerate(data.ids)}
-    train, held_out = ([positions[ref.id] for ref in part] for part in (split.train, split.validation))
-    return _part(data, train), _part(data, held_out), data.label_names
 
+    def image_set(refs: tuple[ImageRef, ...]) -> ImageSet:
+        chosen = [positions[ref.id] for ref in refs]
+        return ImageSet(data.pixels[chosen], tuple(ref.id for ref in refs), data.labels[chosen])
 
-def _part(data: Builtin, positions: list[int]) -> ImageSet:
-    return ImageSet(data.pixels[positions], tuple(data.ids[p] for p in positions), data.labels[positions])
+    return image_set(split.train), image_set(split.validation), data.label_names
 
 
 def _read(name: str) -> bytes:
@@ -61,6 +61,5 @@ def _read(name: str) -> bytes:
 def _read_mosaic(name: str) -> np.ndarray:
     """uint8 [n, 28, 28, 1]; black tiles fill up the last row."""
     mosaic = np.asarray(Image.open(BytesIO(_read(f"{name}.png"))))
-    rows, columns = mosaic.shape[0] // _SIDE, mosaic.shape[1] // _SIDE
-    tiles = mosaic.reshape(rows, _SIDE, columns, _SIDE).transpose(0, 2, 1, 3)
-    return tiles.reshape(rows * columns, _SIDE, _SIDE, 1)
+    tiles = mosaic.reshape(mosaic.shape[0] // _SIDE, _SIDE, -1, _SIDE).swapaxes(1, 2)
+    return tiles.reshape(-1, _SIDE, _SIDE, 1)
