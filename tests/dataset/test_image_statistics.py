@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_cli.dataset import image_statistics as survey_module
+from vae_cli.dataset import image_statistics as statistics_module
 from vae_cli.dataset.image_statistics import binary_share, image_statistics
 from vae_cli.dataset.scan import scan
 
 Draw = Callable[..., Path]
 
 
-def test_survey_counts_sizes_and_modes_as_displayed(tmp_path: Path, draw: Draw) -> None:
+def test_sizes_and_modes_are_counted_as_displayed(tmp_path: Path, draw: Draw) -> None:
     draw(tmp_path / "a.png", (10, 20))
     draw(tmp_path / "b.png", (10, 20), mode="L")
     exif = Image.Exif()
@@ -25,7 +25,7 @@ def test_survey_counts_sizes_and_modes_as_displayed(tmp_path: Path, draw: Draw) 
     assert [entry.id for entry in facts.skipped] == ["d.png"]
 
 
-def test_survey_sees_grey_in_colour_files(tmp_path: Path, draw: Draw) -> None:
+def test_grey_is_recognised_in_colour_files(tmp_path: Path, draw: Draw) -> None:
     grey = Image.open(draw(tmp_path / "a.png", mode="L"))
     grey.convert("RGB").save(tmp_path / "b.png")
     grey.convert("RGB").save(tmp_path / "c.jpg")
@@ -38,9 +38,9 @@ def test_survey_sees_grey_in_colour_files(tmp_path: Path, draw: Draw) -> None:
     assert not image_statistics(scan(tmp_path).images).grey
 
 
-def test_survey_of_grey_files_decodes_none(tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grey_files_are_not_decoded(tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     draw(tmp_path / "a.png", mode="L")
-    monkeypatch.setattr(survey_module, "open_image", None)
+    monkeypatch.setattr(statistics_module, "open_image", None)
     assert image_statistics(scan(tmp_path).images).grey
 
 

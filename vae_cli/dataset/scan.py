@@ -243,8 +243,7 @@ def _why_no_image(path: Path, name: str) -> str | None:
 def _with_splits_and_labels(images: list[ImageRef], labels: str, path: Path) -> list[ImageRef]:
     """The images with `split` from the top folder, and `label` from the list or from the folders below the split."""
     wrapper = _wrapping_folder(images)
-    folders: list[list[str]] = []  # of each image, without the wrapper and the split
-    placed: list[ImageRef] = []
+    placed, folders = [], []  # folders of each image, without the wrapper and the split
     for ref in images:
         parts = ref.id.removeprefix(wrapper).split("/")[:-1]
         split = SPLIT_FOLDERS.get(parts[0].lower()) if parts else None
@@ -267,7 +266,6 @@ def _wrapping_folder(images: Sequence[ImageRef]) -> str:
 
     File managers zip a folder together with its name, which is no class and no split.
     """
-    tops = {ref.id.split("/")[0] for ref in images}
+    top, *others = {ref.id.split("/")[0] for ref in images}
     is_deep = all(ref.member is not None and ref.id.count("/") >= 2 for ref in images)
-    top = next(iter(tops))
-    return f"{top}/" if len(tops) == 1 and is_deep and top.lower() not in SPLIT_FOLDERS else ""
+    return f"{top}/" if not others and is_deep and top.lower() not in SPLIT_FOLDERS else ""
