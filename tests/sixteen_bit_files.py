@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from vae_cli.files import png_in_place, tiff_in_place
-from vae_cli.files.changed_in_place import InPlaceOriginal
-from vae_cli.files.originals import open_original
+from vae_cli.files.originals import InPlaceOriginal, open_original
 from vae_cli.files.samples import Samples
 
 

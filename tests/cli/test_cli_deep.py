@@ -45,11 +45,11 @@ def test_inpaint_changes_the_hole_only(vae, run: Path, scans: Path, tmp_path: Pa
     known[HOLE] = False
     for name in ("a.tif", "a.v2.tif", "b.png", "b.v2.png"):
         before, after = opened(scans / name.replace(".v2", "")), opened(tmp_path / "out" / name)
-        np.testing.assert_array_equal(before.samples.pixels[known], after.samples.pixels[known])
-        filled = after.samples.pixels[HOLE][..., :3]
-        assert (filled != before.samples.pixels[HOLE][..., :3]).any()
+        np.testing.assert_array_equal(before.pixels[known], after.pixels[known])
+        filled = after.pixels[HOLE][..., :3]
+        assert (filled != before.pixels[HOLE][..., :3]).any()
         assert (filled % 257).any(), "steps of 8 bits"
-        assert after.samples.dots_per_inch == pytest.approx(before.samples.dots_per_inch)
+        assert after.dots_per_inch == pytest.approx(before.dots_per_inch)
     chunks = opened(tmp_path / "out" / "b.png").source
     assert isinstance(chunks, PngSource) and (b"tEXt", b"seed\x000") in chunks.before
 
@@ -61,19 +61,19 @@ def test_transparency_and_colour_as_masks(vae, run: Path, tmp_path: Path) -> Non
     facts = vae("inpaint", run, path, "--mask-alpha", "--dry-run", "--json").json
     assert facts["mask_cover"] == pytest.approx([36 / SIDE**2] * 2)
     assert vae("inpaint", run, path, "--mask-alpha", "--out", tmp_path / "o.png").code == 0
-    assert (opened(tmp_path / "o.png").samples.pixels[..., 3] == 65535).all()
-    pixels = opened(path).samples.pixels[..., :3].copy()
+    assert (opened(tmp_path / "o.png").pixels[..., 3] == 65535).all()
+    pixels = opened(path).pixels[..., :3].copy()
     pixels[HOLE] = (65535, 100, 65500)  # magenta, to 8 bits
     pink = stored(tmp_path / "pink.tif", Samples(pixels, 3))
     assert vae("inpaint", run, pink, "--mask-color", "#ff00ff", "--out", tmp_path / "p.tif").code == 0
-    changed = (opened(tmp_path / "p.tif").samples.pixels != pixels).any(axis=2)
+    changed = (opened(tmp_path / "p.tif").pixels != pixels).any(axis=2)
     assert changed[HOLE].all() and changed.sum() == 36
 
 
 def test_denoise_at_sixteen_bits(vae, run: Path, scans: Path, tmp_path: Path) -> None:
     outcome = vae("denoise", run, scans / "a.tif", "--sigma", 20, "--out", tmp_path / "clean.tif")
     assert outcome.code == 0, outcome.stderr
-    pixels = opened(tmp_path / "clean.tif").samples.pixels
+    pixels = opened(tmp_path / "clean.tif").pixels
     assert pixels.shape == (SIDE, SIDE, 3) and (pixels % 257).any()
 
 

@@ -10,8 +10,7 @@ from sixteen_bit_files import opened, stored
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files import png_in_place, tiff_in_place
-from vae_cli.files.changed_in_place import InPlaceOriginal
-from vae_cli.files.originals import shown_image
+from vae_cli.files.originals import InPlaceOriginal, shown_image
 from vae_cli.files.samples import Samples
 
 SIZE = (37, 53)
@@ -30,7 +29,7 @@ def test_one_format_becomes_the_other(tmp_path: Path, suffix: str, other: str, n
     path = stored(tmp_path / f"a.{suffix}", picture(num_samples, **described))
     assert opened(path).format == {"png": "PNG", "tif": "TIFF"}[suffix]
     assert opened(path).with_text("seed", "1").save(tmp_path / f"b.{other}", format=other) == ()
-    before, after = opened(path).samples, opened(tmp_path / f"b.{other}").samples
+    before, after = opened(path), opened(tmp_path / f"b.{other}")
     np.testing.assert_array_equal(before.pixels, after.pixels)
     assert (after.orientation, after.icc_profile, after.alpha) == (6, b"a profile", before.alpha)
     assert after.dots_per_inch == pytest.approx((300, 600), abs=0.02)
@@ -55,7 +54,7 @@ def test_what_a_format_cannot_hold(tmp_path: Path, shown: Samples, wanted: str, 
         else tiff_in_place.TiffSource(tmp_path / "a", shown.pixels, (0, 0), 1)
     )
     with pytest.raises(DataError, match=rf"a: .*{reason}.*--format"):
-        InPlaceOriginal(tmp_path / "a", shown, source).save(tmp_path / "b", format=wanted)
+        InPlaceOriginal(**vars(shown), path=tmp_path / "a", source=source).save(tmp_path / "b", format=wanted)
     assert not (tmp_path / "b").exists()
 
 

@@ -13,8 +13,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from vae_cli.errors import ConfigError, DataError, WriteError
 from vae_cli.files import tiff_pages
 from vae_cli.files.originals import open_original
-from vae_cli.files.pillow_formats import is_lossless
-from vae_cli.files.pillow_original import PillowOriginal
+from vae_cli.files.pillow_original import PillowOriginal, is_lossless
 from vae_cli.images.decode import open_image
 from vae_cli.images.modes import to_array
 from vae_cli.images.orientation import as_displayed, as_stored
@@ -114,7 +113,10 @@ def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: 
     assert is_lossless(before, "keep")
     assert not notes
     for key in ("icc_profile", "dpi", "transparency", "compression", "resolution"):
-        assert before.info.get(key) == after.info.get(key) or (key, before.format) == ("transparency", "GIF"), key
+        assert before.image.info.get(key) == after.image.info.get(key) or (key, before.format) == (
+            "transparency",
+            "GIF",
+        ), key
     for tag in (270, 282, 283, 296):
         assert before.facts.get("tags", {}).get(tag) == after.facts.get("tags", {}).get(tag)
     np.testing.assert_array_equal(before.display_array(3)[~hole].astype(int), after.display_array(3)[~hole].astype(int))
@@ -219,7 +221,7 @@ def test_jpeg_keeps_its_tables(tmp_path: Path, mode: str) -> None:
     assert after.image.mode == mode
     assert after.facts["subsampling"] == before.facts["subsampling"]
     assert after.facts["qtables"] == before.facts["qtables"]
-    assert (after.info["dpi"], after.info["icc_profile"]) == ((300, 300), SRGB)
+    assert (after.image.info["dpi"], after.image.info["icc_profile"]) == ((300, 300), SRGB)
     assert notes == ("re-encoded (JPEG is lossy)",)
     assert not is_lossless(before, "keep")
     far = ~hole
@@ -258,7 +260,7 @@ def test_fill_never_takes_the_transparent_colour(tmp_path: Path, mode: str, key:
     image.save(tmp_path / "a.png", transparency=key)
     _, after, hole, _ = refill(tmp_path / "a.png", tmp_path / "b.png")
     alpha = np.asarray(after.image.convert("LA" if mode == "L" else "RGBA"))[..., -1]
-    assert after.info["transparency"] == key
+    assert after.image.info["transparency"] == key
     assert np.flatnonzero(alpha[hole] == 0).tolist() == [10]  # the one that had it
     assert abs(np.asarray(after.image)[hole].astype(int) - 200).max() == 1
 
@@ -270,7 +272,7 @@ def test_png_chunks_are_kept(tmp_path: Path) -> None:
     chunks.add(b"gAMA", (45455).to_bytes(4, "big"))
     picture("RGB").save(tmp_path / "a.png", pnginfo=chunks)
     before, after, _, _ = refill(tmp_path / "a.png", tmp_path / "b.png")
-    assert after.info["gamma"] == before.info["gamma"] == pytest.approx(0.45455)
+    assert after.image.info["gamma"] == before.image.info["gamma"] == pytest.approx(0.45455)
     assert after.facts["text"] == before.facts["text"] == {"Title": "a scan", "Author": "Zoë 日本"}
 
 
@@ -317,7 +319,9 @@ def test_other_pages_of_a_tiff_are_kept(tmp_path: Path, mode: str, compression: 
     assert (before.num_frames, after.num_frames, notes) == (4, 4, ())
     np.testing.assert_array_equal(np.asarray(after.image)[~hole], np.asarray(first)[~hole])
     assert (np.asarray(after.image)[hole] != np.asarray(first)[hole]).any()
-    assert after.info["compression"] == before.info["compression"] and after.info["icc_profile"] == SRGB
+    assert (
+        after.image.info["compression"] == before.image.info["compression"] and after.image.info["icc_profile"] == SRGB
+    )
     with Image.open(tmp_path / "b.tif") as image:
         for number, page in enumerate(others, start=1):
             image.seek(number)
@@ -362,7 +366,7 @@ def test_pages_that_form_a_loop_are_refused(tmp_path: Path) -> None:
 def test_jpeg_in_tiff_becomes_lossless(tmp_path: Path) -> None:
     picture("RGB").save(tmp_path / "a.tif", compression="jpeg")
     before, after, hole, notes = refill(tmp_path / "a.tif", tmp_path / "b.tif")
-    assert after.info["compression"] == "tiff_adobe_deflate"
+    assert after.image.info["compression"] == "tiff_adobe_deflate"
     assert "lossless" in notes[0]
     np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
 
@@ -399,7 +403,7 @@ def test_forced_format(tmp_path: Path, suffix: str, mode: str, wanted: str, stor
     if is_lossless(before, wanted):
         np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
     if wanted in ("png", "tif") and suffix in ("jpg", "tif"):
-        assert after.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert after.image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
 
 @pytest.mark.parametrize(("mode", "wanted"), [("RGBA", "jpg"), ("I;16", "jpg"), ("RGB", "gif"), ("RGBA", "bmp")])

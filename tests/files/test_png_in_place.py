@@ -13,8 +13,7 @@ from PIL import Image
 from sixteen_bit_files import opened
 
 from vae_cli.errors import DataError
-from vae_cli.files.changed_in_place import InPlaceOriginal
-from vae_cli.files.originals import open_original, size_of
+from vae_cli.files.originals import InPlaceOriginal, open_original, size_of
 from vae_cli.images.decode import open_image
 from vae_cli.images.orientation import as_displayed
 
@@ -80,9 +79,9 @@ def filled(path: Path, value: float = 100.25) -> InPlaceOriginal:
 def test_only_the_hole_changes(tmp_path: Path, num_samples: int, interlaced: bool) -> None:
     pixels = samples(num_samples)
     path = saved(tmp_path / "a.png", png(pixels, interlaced=interlaced))
-    np.testing.assert_array_equal(opened(path).samples.pixels, pixels)
+    np.testing.assert_array_equal(opened(path).pixels, pixels)
     assert filled(path).save(tmp_path / "b.png") == ()
-    after, hole = opened(tmp_path / "b.png").samples.pixels, hole_of((HEIGHT, WIDTH))
+    after, hole = opened(tmp_path / "b.png").pixels, hole_of((HEIGHT, WIDTH))
     num_colours = 1 if num_samples == 2 else 3
     np.testing.assert_array_equal(after[~hole], pixels[~hole])
     assert (after[hole][:, :num_colours] == round(100.25 * 257)).all(), "a fill of 16 bits, not of 8"
@@ -98,7 +97,7 @@ def test_another_library_reads_the_same(tmp_path: Path, num_samples: int) -> Non
     )  # where every filter is the best somewhere
     pixels[50:60] = 0
     path = saved(tmp_path / "a.png", imagecodecs.png_encode(pixels))
-    np.testing.assert_array_equal(opened(path).samples.pixels, pixels)
+    np.testing.assert_array_equal(opened(path).pixels, pixels)
     opened(path).save(tmp_path / "b.png")
     np.testing.assert_array_equal(imagecodecs.png_decode((tmp_path / "b.png").read_bytes()), pixels)
     assert (tmp_path / "b.png").stat().st_size < 1.1 * path.stat().st_size
@@ -155,7 +154,7 @@ def test_one_transparent_colour(tmp_path: Path) -> None:
     assert shown[0, 0].tolist() == shown[3, 4].tolist() == [65535, 0, 0]
     assert np.count_nonzero((shown != pixels).any(axis=2)) == 2
     filled(path, 25764 / 257).save(tmp_path / "b.png")
-    after, hole = opened(tmp_path / "b.png").samples.pixels, hole_of((HEIGHT, WIDTH))
+    after, hole = opened(tmp_path / "b.png").pixels, hole_of((HEIGHT, WIDTH))
     is_clear = (after == key).all(axis=2)
     assert np.argwhere(is_clear).tolist() == [[0, 0], [3, 4]]
     assert np.abs(after[hole].astype(int) - 25764).max() == 1

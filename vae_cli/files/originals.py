@@ -1,71 +1,102 @@
 """Images as the user stored them, written back with nothing changed but the pixels of a hole."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self
+from types import ModuleType
 
-import numpy as np
 from PIL import Image
 
+from vae_cli.atomic import writing
 from vae_cli.errors import DataError
-from vae_cli.files import changed_in_place
-from vae_cli.files.pillow_original import open_with_pillow
-from vae_cli.images.colours import WHITE, Colour
+from vae_cli.files import png_in_place, tiff_in_place
+from vae_cli.files.formats import refuse_existing, wanted_format
+from vae_cli.files.pillow_original import PillowOriginal, open_with_pillow
+from vae_cli.files.png_in_place import PngSource
+from vae_cli.files.samples import Samples
+from vae_cli.files.tiff_in_place import TiffSource
+from vae_cli.images.bit_depth import TIFF_MAGIC, open_tiff
 from vae_cli.images.decode import open_image, probe
 
+_IN_PLACE = {"PNG": png_in_place, "TIFF": tiff_in_place}
 
-class Original(Protocol):
-    """The first frame of an image file as stored: not rotated, in its own mode and depth, with its metadata."""
 
-    @property
-    def path(self) -> Path: ...
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InPlaceOriginal(Samples):
+    """What `PillowOriginal` is, for files that Pillow would reduce: only their changed pixels are written anew."""
+
+    path: Path
+    source: PngSource | TiffSource
+    text: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def format(self) -> str:
-        """Pillow's name for the file's format."""
+        return self.source.format
 
-    @property
-    def has_transparency(self) -> bool:
-        """Whether alpha, a palette or a key colour lets a background show."""
-
-    @property
-    def display_size(self) -> tuple[int, int]:
-        """(height, width) after EXIF orientation."""
-
-    def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
-        """[H, W, channels] as displayed: uint8, or uint16 where the file has 16 bits."""
-
-    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> Self:
-        """A copy whose hole pixels show `fill`; every other pixel keeps its stored value.
-
-        fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
-        hole. Raises ValueError when sizes differ.
-        """
-
-    def with_text(self, key: str, value: str) -> Self:
-        """The same with one more text chunk, in formats that have such."""
+    def with_text(self, key: str, value: str) -> "InPlaceOriginal":
+        return replace(self, text={**self.text, key: value})
 
     def save(self, path: Path, *, format: str = "keep", overwrite: bool = False) -> tuple[str, ...]:
-        """Write the image atomically, by default in the format it came in; returns remarks for the user.
+        file_format = wanted_format(format, self.format)
+        refuse_existing(path, overwrite=overwrite)
+        if reason := self._why_not(file_format):
+            raise DataError(f"{self.path}: {reason}; use --format {'tiff' if file_format == 'PNG' else 'png'}")
+        with writing(path) as file:
+            if file_format == self.format:
+                self.source.write(file, self, self.text)
+            else:
+                _IN_PLACE[file_format].write_new(file, self, self.text)
+        keeps_pages = self.format == file_format == "TIFF"
+        return () if keeps_pages or self.source.num_frames == 1 else ("only the first frame is kept",)
 
-        Raises ConfigError when path exists or the format is unknown, DataError when the format cannot hold the image,
-        WriteError when the disk refuses.
-        """
+    def _why_not(self, file_format: str) -> str | None:
+        """Why the picture cannot be stored in a format; None where it can."""
+        if file_format not in _IN_PLACE:
+            return f"16-bit colour cannot be stored as {file_format}"
+        if file_format == self.format:
+            return None
+        if self.key_colour is not None:
+            return f"one colour of it is transparent, which {file_format} cannot say"
+        if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + (self.alpha is not None):
+            return f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
+        return None
+
+
+Original = InPlaceOriginal | PillowOriginal
+"""The first frame of an image file as stored: not rotated, in its own mode and depth, with its metadata."""
 
 
 def open_original(path: Path) -> Original:
     """Read an image file as stored. Raises DataError naming the file when it cannot be kept bit for bit."""
+    module = _in_place_module(path)
     try:
-        return changed_in_place.open_in_place(path) or open_with_pillow(path)
+        if module is None:
+            return open_with_pillow(path)
+        samples, source = module.read(path)
+        return InPlaceOriginal(**vars(samples), path=path, source=source)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """(height, width) as displayed of what `open_original` opens, from the header alone. Raises DataError."""
-    return changed_in_place.size_in_place(path) or probe(path)[1]
+    module = _in_place_module(path)
+    return module.display_size(path) if module else probe(path)[1]
 
 
 def shown_image(path: Path) -> Image.Image:
     """What `open_original` opens, as displayed and with at most 8 bits of each colour. Raises DataError."""
-    original = changed_in_place.open_in_place(path)
-    return original.samples.reduced() if original else open_image(path)
+    module = _in_place_module(path)
+    return module.read(path)[0].reduced() if module else open_image(path)
+
+
+def _in_place_module(path: Path) -> ModuleType | None:
+    """What reads and writes a file that is changed in place, from its header alone; None for files left to Pillow."""
+    with suppress(OSError, DataError, TypeError), path.open("rb") as file:  # whoever reads it will say what is wrong
+        head = file.read(png_in_place.HEAD_BYTES)
+        if png_in_place.is_in_place(head):
+            return png_in_place
+        if head[:4] in TIFF_MAGIC and tiff_in_place.is_in_place(open_tiff(file).pages.first):
+            return tiff_in_place
+    return None

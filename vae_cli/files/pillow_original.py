@@ -1,20 +1,31 @@
-"""Images that Pillow reads and writes, with nothing changed but the pixels of a hole."""
+"""Images that Pillow reads and writes, with nothing changed but the pixels of a hole, and with their metadata."""
 
-from dataclasses import replace
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL.TiffImagePlugin import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
 
+from vae_cli.atomic import opened, write_atomically, writing
 from vae_cli.errors import DataError
-from vae_cli.files import pillow_formats
-from vae_cli.files.pillow_formats import StoredImage
+from vae_cli.files.formats import refuse_existing, wanted_format
 from vae_cli.files.stored_values import SIXTEEN_BIT_MODES, stored_values
+from vae_cli.files.tiff_pages import replace_first_page
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.bit_depth import open_tiff, tiff_bits
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
 from vae_cli.images.modes import inverted, is_negative, to_array
 from vae_cli.images.orientation import (
+    ORIENTATION_TAG,
     as_displayed,
     as_stored,
     displayed_image,
@@ -24,21 +35,57 @@ from vae_cli.images.orientation import (
 )
 
 _FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
+_MODES = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"),
+    "WEBP": ("RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),
+    "GIF": ("L", "P"),
+    "PPM": ("1", "L", "RGB", "I"),
+    "AVIF": ("L", "RGB", "RGBA"),
+    "JPEG2000": ("L", "LA", "RGB", "RGBA", "CMYK", "I;16"),
+}
+_OTHER_MODES = {
+    **{"1": ("L", "RGB"), "I": ("I;16",), "I;16": ("I",)},
+    **dict.fromkeys(("L", "P", "RGBX", "YCbCr"), ("RGB",)),
+    **dict.fromkeys(("LA", "PA"), ("RGBA",)),
+    **dict.fromkeys(("I;16B", "I;16L", "I;16N"), ("I;16", "I")),
+}
+"""Modes that hold the same pixels, nearest first."""
+_HOLDS_KEY_COLOUR = ("PNG", "GIF")
+_HOLDS_EXIF = ("PNG", "JPEG", "WEBP", "AVIF")
+_TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma", "group3", "group4")
+_TIFF_ALIASES = {"tiff_deflate": "tiff_adobe_deflate", "tiff_ccitt": "group3", "raw_16": "raw"}
+_TIFF_TAGS = (269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 700, 33432, 33723, 34377)
+"""Those that describe the picture and not how its bytes lie: names, dates, resolution, XMP, IPTC, Photoshop, page."""
 
 
-class PillowOriginal(StoredImage):
-    """An `originals.Original` that is read and written by Pillow."""
+@dataclass(frozen=True)
+class PillowOriginal:
+    """The first frame of an image file as stored: not rotated, in its own mode and depth."""
+
+    path: Path
+    image: Image.Image
+    orientation: int
+    format: str
+    """Pillow's name for the file's format."""
+    num_frames: int
+    facts: Mapping[str, Any]
+    """What writing the file alike needs beyond Pillow's `info`."""
 
     @property
     def has_transparency(self) -> bool:
+        """Whether alpha, a palette or a key colour lets a background show."""
         return self.image.has_transparency_data
 
     @property
     def display_size(self) -> tuple[int, int]:
+        """(height, width) after EXIF orientation."""
         return displayed_size((self.image.height, self.image.width), self.orientation)
 
     def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
-        """uint16 of 16-bit grey, uint8 of all else."""
+        """[H, W, channels] as displayed: uint8, or uint16 where the file has 16 bits."""
         if self.image.mode in SIXTEEN_BIT_MODES:
             grey = as_displayed(np.asarray(self.image), self.orientation).astype(np.uint16)
             return np.repeat(grey[:, :, None], channels, axis=2)
@@ -46,7 +93,11 @@ class PillowOriginal(StoredImage):
         return to_array(upright, channels=channels, background=background)
 
     def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> "PillowOriginal":
-        """Palette images take the nearest entry of the same alpha."""
+        """A copy whose hole pixels show `fill`; every other pixel keeps its stored value.
+
+        fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
+        hole; palette images take the nearest entry of the same alpha. Raises ValueError when sizes differ.
+        """
         if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
             raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
         stored_hole = as_stored(hole, self.orientation)
@@ -58,10 +109,36 @@ class PillowOriginal(StoredImage):
         return replace(self, image=image)
 
     def with_text(self, key: str, value: str) -> "PillowOriginal":
+        """The same with one more text chunk, in formats that have such."""
         return replace(self, facts={**self.facts, "text": {**self.facts.get("text", {}), key: value}})
 
     def save(self, path: Path, *, format: str = "keep", overwrite: bool = False) -> tuple[str, ...]:
-        return pillow_formats.save(self, path, format=format, overwrite=overwrite)
+        """Write the image atomically, by default in the format it came in; returns what the format could not keep.
+
+        Raises ConfigError when path exists or the format is unknown, DataError when the format cannot hold the image,
+        WriteError when the disk refuses.
+        """
+        file_format = wanted_format(format, self.format)
+        refuse_existing(path, overwrite=overwrite)
+        image, orientation, remarks = _fit_to_format(self, file_format)
+        if keeps_pages := self.format == file_format == "TIFF" and self.num_frames > 1:
+            with opened(self.path) as file:
+                is_swapped = open_tiff(file).byteorder != ("<" if sys.byteorder == "little" else ">")
+            if is_swapped and image.mode.startswith("I"):  # Pillow writes its own byte order, whatever the file's
+                image = _as_integers(image, "I" if image.mode == "I" else "I;16", swapped=True)
+        options = _options(self, image, file_format, orientation, remarks)
+        buffer = BytesIO()
+        try:
+            image.save(buffer, file_format, **options)
+        except (OSError, ValueError, SystemError) as error:  # the encoder's, nothing has touched the disk
+            raise DataError(f"{path}: cannot be stored as {file_format} ({error}); try --format png") from error
+        if keeps_pages:
+            with opened(self.path) as source, writing(path) as file:
+                shutil.copyfileobj(source, file)
+                replace_first_page(file, buffer.getbuffer())
+        else:
+            write_atomically(path, buffer.getbuffer())
+        return tuple(remarks)
 
 
 def open_with_pillow(path: Path) -> PillowOriginal:
@@ -71,7 +148,7 @@ def open_with_pillow(path: Path) -> PillowOriginal:
         if image.format != "TIFF":  # of which the orientation is known only before
             image.load()  # or else PNG's metadata would swallow that its pixels are damaged
         orientation, image_format = orientation_of(image), image.format or ""
-        facts = pillow_formats.facts_of(image, path)
+        facts = _facts_of(image, path)
         image.load()
         stored = image.copy()
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow has rotated
@@ -82,3 +159,169 @@ def open_with_pillow(path: Path) -> PillowOriginal:
     if stored.mode not in _FILLABLE_MODES:
         raise DataError(f"images of mode {stored.mode} cannot be filled; convert it to PNG or TIFF first")
     return PillowOriginal(path, stored, orientation, image_format, num_frames, facts)
+
+
+def _facts_of(image: Image.Image, path: Path) -> dict[str, Any]:
+    """To be called before the pixels are loaded. Raises DataError for a depth that Pillow cannot write."""
+    facts: dict[str, Any] = {}
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        facts["qtables"] = {key: list(table) for key, table in image.quantization.items()}
+        facts["subsampling"] = JpegImagePlugin.get_sampling(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        facts["tags"] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
+        facts["tag_types"] = dict(image.tag_v2.tagtype)
+        if tiff_bits(image) == (12,):
+            raise DataError("12-bit grey, which can be read but not written; save it with 16 bits")
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        facts["text"] = dict(image.text)
+    if image.format == "WEBP":
+        facts["is_lossless"] = _first_webp_frame(path) == b"VP8L"
+    return facts
+
+
+def _first_webp_frame(path: Path) -> bytes:
+    """The kind of the first frame's data chunk: b"VP8L" (lossless) or b"VP8 "."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sI", header)
+            if kind in (b"VP8 ", b"VP8L"):
+                return kind
+            file.seek(16 if kind == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return b""
+
+
+def is_lossless(original: PillowOriginal, format: str) -> bool:
+    """Whether saving in that format keeps every pixel value."""
+    file_format = wanted_format(format, original.format)
+    if file_format == "WEBP":
+        return original.format != "WEBP" or bool(original.facts["is_lossless"])
+    return file_format not in ("JPEG", "AVIF")
+
+
+def _fit_to_format(original: PillowOriginal, file_format: str) -> tuple[Image.Image, int, list[str]]:
+    """The image in a mode that the format holds, the orientation tag to write, and remarks."""
+    loses_frames = original.num_frames > 1 and not original.format == file_format == "TIFF"
+    remarks = ["only the first frame is kept"] if loses_frames else []
+    image, orientation = original.image, original.orientation
+    if orientation != 1 and file_format not in (*_HOLDS_EXIF, "TIFF"):
+        image, orientation = displayed_image(image, orientation), 1
+        remarks.append(f"{file_format} has no orientation tag: rotated as displayed")
+    modes, has_key = _MODES.get(file_format, ()), "transparency" in image.info
+    if image.mode in modes and (not has_key or file_format in _HOLDS_KEY_COLOUR):
+        return image, orientation, remarks
+    candidates = _OTHER_MODES.get(image.mode, ())
+    if has_key:
+        candidates = ("LA", "RGBA") if image.mode == "L" else ("RGBA",)
+    for mode in candidates:
+        if mode in modes:
+            # Pillow would clip integers where they become shorter or longer.
+            converted = _as_integers(image, mode) if mode in ("I", "I;16") else image.convert(mode)
+            return converted, orientation, [*remarks, f"stored in mode {mode}"]
+    described = f"an image of mode {image.mode}{' with transparency' if has_key else ''}"
+    message = f"{original.path}: {described} cannot be stored as {file_format or 'it was'}; use --format png or tiff"
+    raise DataError(message)
+
+
+def _as_integers(image: Image.Image, mode: str, *, swapped: bool = False) -> Image.Image:
+    """An image of whole numbers in mode I or I;16, on demand with the bytes of each number in reverse."""
+    values = np.asarray(image).astype(np.int32 if mode == "I" else np.uint16)
+    converted = Image.fromarray(values.byteswap() if swapped else values)
+    converted.info = dict(image.info)
+    return converted
+
+
+# ---- options of Pillow's `save`
+
+
+def _options(
+    original: PillowOriginal, image: Image.Image, file_format: str, orientation: int, remarks: list[str]
+) -> dict[str, Any]:
+    """Adds remarks about what the format cannot keep."""
+    info = original.image.info
+    options: dict[str, Any] = {}
+    was_grey = len(original.image.getbands()) < 3 and original.image.mode not in ("P", "PA")
+    is_grey_in_colour = was_grey and len(image.getbands()) >= 3
+    if file_format in (*_HOLDS_EXIF, "TIFF") and info.get("icc_profile") and not is_grey_in_colour:
+        options["icc_profile"] = info["icc_profile"]
+    if file_format in ("PNG", "JPEG", "BMP") and (dots_per_inch := _dots_per_inch(original)):
+        options["dpi"] = dots_per_inch
+    if file_format in _HOLDS_EXIF:
+        if isinstance(info.get("exif"), bytes):
+            options["exif"] = info["exif"]
+        elif orientation != 1:
+            options["exif"] = Image.Exif()
+            options["exif"][ORIENTATION_TAG] = orientation
+    if file_format in ("JPEG", "WEBP", "AVIF") and isinstance(info.get("xmp"), bytes):
+        options["xmp"] = info["xmp"]
+    if file_format in _HOLDS_KEY_COLOUR and "transparency" in image.info:
+        options["transparency"] = image.info["transparency"]
+    match file_format:
+        case "PNG":
+            options["pnginfo"] = _png_chunks(original)
+        case "JPEG":
+            options |= _jpeg_options(original)
+            remarks.append("re-encoded (JPEG is lossy)")
+        case "TIFF":
+            options |= _tiff_options(original, image, orientation, remarks)
+        case "WEBP" if is_lossless(original, "webp"):
+            options |= {"lossless": True, "exact": True}
+        case "WEBP" | "AVIF":
+            options |= {"quality": 95, "exact": True} if file_format == "WEBP" else {"quality": 95}
+            remarks.append(f"re-encoded ({file_format} is lossy)")
+        case "GIF":
+            options["optimize"] = False  # the palette stays as it is
+        case "JPEG2000":
+            options["irreversible"] = False
+    return options
+
+
+def _dots_per_inch(original: PillowOriginal) -> tuple[float, ...] | None:
+    if original.format == "TIFF" and X_RESOLUTION not in original.facts["tags"]:  # for which Pillow reports 1
+        return None
+    return tuple(map(float, original.image.info["dpi"])) if "dpi" in original.image.info else None
+
+
+def _png_chunks(original: PillowOriginal) -> PngImagePlugin.PngInfo:
+    chunks, info = PngImagePlugin.PngInfo(), original.image.info
+    if "gamma" in info:
+        chunks.add(b"gAMA", struct.pack(">I", round(info["gamma"] * 100_000)))
+    if "chromaticity" in info:
+        chunks.add(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"])))
+    if "srgb" in info:
+        chunks.add(b"sRGB", bytes([info["srgb"]]))
+    for key, value in original.facts.get("text", {}).items():
+        chunks.add_text(key, value)
+    return chunks
+
+
+def _jpeg_options(original: PillowOriginal) -> dict[str, Any]:
+    facts, info = original.facts, original.image.info
+    if "qtables" not in facts:
+        return {"quality": 95, "subsampling": 0}
+    options = {"qtables": facts["qtables"], "progressive": bool(info.get("progressive"))}
+    if facts["subsampling"] >= 0:
+        options["subsampling"] = facts["subsampling"]
+    return options | ({"comment": info["comment"]} if "comment" in info else {})
+
+
+def _tiff_options(original: PillowOriginal, image: Image.Image, orientation: int, remarks: list[str]) -> dict[str, Any]:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in original.facts.get("tags", {}).items():
+        tags.tagtype[tag] = original.facts["tag_types"][tag]
+        tags[tag] = value
+    if orientation != 1:
+        tags[ORIENTATION_TAG] = orientation
+    if original.format != "TIFF":
+        if dots_per_inch := _dots_per_inch(original):
+            tags[X_RESOLUTION], tags[Y_RESOLUTION] = dots_per_inch
+            tags[RESOLUTION_UNIT] = 2
+        return {"tiffinfo": tags, "compression": "tiff_adobe_deflate"}
+    found = str(original.image.info.get("compression", "raw"))
+    compression = _TIFF_ALIASES.get(found, found)
+    if compression not in _TIFF_COMPRESSIONS or (compression.startswith("group") and image.mode != "1"):
+        compression = "tiff_adobe_deflate"
+        remarks.append(f"compression {found} became lossless deflate")
+    if image.mode == "YCbCr":  # libtiff would turn it into RGB
+        compression = "raw"
+    return {"tiffinfo": tags, "compression": compression}

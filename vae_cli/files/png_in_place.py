@@ -1,5 +1,4 @@
-"""PNG files of 16-bit colour, or grey with alpha: read at full depth, and written with every chunk but the pixels as it
-was."""
+"""PNG files of 16-bit colour, or grey with alpha: read at full depth, written with every chunk but the pixels."""
 
 import itertools
 import struct
@@ -20,9 +19,9 @@ from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size, orientat
 
 HEAD_BYTES = 26
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOURS = {2: 3, 4: 1, 6: 3}  # by colour type: RGB, grey with alpha, RGB with alpha
-_COLOUR_TYPES = {3: 2, 2: 4, 4: 6}  # by samples
-_RAW_MODES = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L"), 4: ("RGBA",)}
+_RGB, _GREY_ALPHA, _RGB_ALPHA = 2, 4, 6  # colour types
+_COLOUR_TYPES = {3: _RGB, 2: _GREY_ALPHA, 4: _RGB_ALPHA}  # by samples
+_RAW_MODES = {_RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"), _GREY_ALPHA: ("RGBA",)}
 """Pillow keeps one byte of each sample. Asked to read them in either byte order, it first gives the upper one, then the
 lower one. Two samples of two bytes it takes for four of one."""
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
@@ -54,23 +53,22 @@ class PngSource:
         header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[num_samples], 0, 0, 0)
         texts = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in text.items()]
         keys = tuple(f"{key}\0".encode("latin-1") for key in text)
-        before, after = (
-            [
-                (name, data) for name, data in chunks
-                if name not in _ANIMATION and not (name == b"tEXt" and data.startswith(keys))
-            ]
-            for chunks in (self.before, self.after)
-        )  # fmt: skip
+
+        def kept(chunks: tuple[Chunk, ...]) -> list[Chunk]:
+            still = [chunk for chunk in chunks if chunk[0] not in _ANIMATION]
+            return [(name, data) for name, data in still if name != b"tEXt" or not data.startswith(keys)]
+
         pixels = ((b"IDAT", data) for data in _compressed(samples.pixels))
+        chunks = [(b"IHDR", header)], kept(self.before), texts, pixels, kept(self.after), [(b"IEND", b"")]
         file.write(_SIGNATURE)
-        for name, data in itertools.chain([(b"IHDR", header)], before, texts, pixels, after, [(b"IEND", b"")]):
+        for name, data in itertools.chain(*chunks):
             checksum = zlib.crc32(data, zlib.crc32(name))
             file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum))
 
 
 def is_in_place(head: bytes) -> bool:
     """Whether a file that begins with these bytes is changed in place."""
-    return head[:8] == _SIGNATURE and len(head) >= HEAD_BYTES and head[24] == 16 and head[25] in _COLOURS
+    return head[:8] == _SIGNATURE and len(head) >= HEAD_BYTES and head[24] == 16 and head[25] in _RAW_MODES
 
 
 def display_size(path: Path) -> tuple[int, int]:
@@ -83,32 +81,29 @@ def read(path: Path) -> tuple[Samples, PngSource]:
     """Raises DataError, without the file's name."""
     with bad_bytes_are_data_errors(), path.open("rb") as file:
         colour_type, source = _read_chunks(file)
-        image, *others = (_decoded(file, raw_mode) for raw_mode in _RAW_MODES[colour_type])
-        if others:
-            pixels = np.array(image, np.uint16)
-            pixels <<= 8
-            pixels |= np.asarray(others[0])
-        else:
+        decoded = []
+        for raw_mode in _RAW_MODES[colour_type]:
+            file.seek(0)
+            image = Image.open(file, formats=("PNG",))
+            image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
+            image.load()
+            decoded.append(image)
+        if colour_type == _GREY_ALPHA:
             pixels = np.array(image).view(">u2").astype(np.uint16)
-        has_alpha = colour_type != 2
+        else:
+            pixels = np.array(decoded[0], np.uint16)
+            pixels <<= 8
+            pixels |= np.asarray(decoded[1])
         samples = Samples(
             pixels,
-            _COLOURS[colour_type],
-            orientation_of(image),
-            alpha="straight" if has_alpha else None,
-            key_colour=None if has_alpha else image.info.get("transparency"),
+            num_colours=1 if colour_type == _GREY_ALPHA else 3,
+            orientation=orientation_of(image),
+            alpha=None if colour_type == _RGB else "straight",
+            key_colour=image.info.get("transparency") if colour_type == _RGB else None,
             icc_profile=image.info.get("icc_profile"),
             dots_per_inch=image.info.get("dpi"),
         )
         return samples, source
-
-
-def _decoded(file: IO[bytes], raw_mode: str) -> Image.Image:
-    file.seek(0)
-    image = Image.open(file, formats=("PNG",))
-    image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-    image.load()
-    return image
 
 
 def write_new(file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -38,17 +38,25 @@ class Samples:
     @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) as displayed."""
-        height, width = self.pixels.shape[:2]
-        return displayed_size((height, width), self.orientation)
+        return displayed_size(self.pixels.shape[:2], self.orientation)
 
     def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
         """[H, W, channels] as displayed, of the samples' type; a view where nothing has to be converted."""
         upright = as_displayed(self.pixels, self.orientation)
         if channels == self.num_colours and not self.has_transparency:
             return upright[..., :channels]
+        below = np.array([background], np.float32) * (self._white // 255)
+        below = below if channels == 3 else below @ LUMA[:, None]
         result = np.empty((*upright.shape[:2], channels), self.pixels.dtype)
         for rows in _blocks(len(upright)):
-            result[rows] = self._composited(upright[rows], channels, background)
+            part = upright[rows]
+            colours: np.ndarray = part[..., : self.num_colours].reshape(-1, self.num_colours).astype(np.float32)
+            if channels != self.num_colours:
+                colours = as_rgb(colours) if channels == 3 else as_grey(colours)[:, None]
+            if self.has_transparency:
+                share = self._alpha(part).reshape(-1, 1) / np.float32(self._white)
+                colours = colours * (1 if self.alpha == "premultiplied" else share) + below * (1 - share)
+            result[rows] = np.rint(colours).clip(0, self._white).reshape(*part.shape[:2], channels)
         return result
 
     def reduced(self) -> Image.Image:
@@ -56,12 +64,13 @@ class Samples:
         upright = as_displayed(self.pixels, self.orientation)
         result = np.empty((*upright.shape[:2], self.num_colours + self.has_transparency), np.uint8)
         for rows in _blocks(len(upright)):
-            result[rows, :, : self.num_colours] = _to_8_bit(upright[rows, :, : self.num_colours])
+            part = upright[rows, :, : self.num_colours]
             if self.has_transparency:
-                result[rows, :, -1:] = _to_8_bit(self._alpha(upright[rows]))
+                part = np.concatenate([part, self._alpha(upright[rows])], axis=2)
+            result[rows] = part if part.dtype == np.uint8 else (part.astype(np.uint32) + 128) // 257
         return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
 
-    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> "Samples":
+    def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> Self:
         """A copy whose hole pixels show `fill` at the samples' depth; every other pixel and sample keeps its value.
 
         fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
@@ -70,29 +79,24 @@ class Samples:
         if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
             raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
         stored_fill, stored_hole = as_stored(fill, self.orientation), as_stored(hole, self.orientation)
-        pixels = self.pixels.copy()
+        pixels, num_colours = self.pixels.copy(), self.num_colours
         for rows in _blocks(len(pixels)):
-            chosen = stored_hole[rows]
-            if chosen.any():
-                colours = stored_fill[rows][chosen].astype(np.float32)
-                pixels[rows][chosen] = self._filled(colours, pixels[rows][chosen], opaque_hole)
+            stored, colours = pixels[rows][stored_hole[rows]], stored_fill[rows][stored_hole[rows]].astype(np.float32)
+            colours = (as_rgb(colours) if num_colours == 3 else as_grey(colours)[:, None]) * (self._white // 255)
+            if self.alpha == "premultiplied" and not opaque_hole:
+                colours *= stored[:, num_colours : num_colours + 1] / np.float32(self._white)
+            values = stored.copy()
+            values[:, :num_colours] = np.rint(colours).clip(0, self._white)
+            if self.alpha is not None and opaque_hole:
+                values[:, num_colours] = self._white
+            if self.key_colour is not None:
+                keep_key_colour(values, stored, self.key_colour, opaque_hole)
+            pixels[rows][stored_hole[rows]] = values
         return replace(self, pixels=pixels)
 
     @property
     def _white(self) -> int:
         return int(np.iinfo(self.pixels.dtype).max)
-
-    def _composited(self, part: np.ndarray, channels: int, background: Colour) -> np.ndarray:
-        """[R, W, channels] of rows [R, W, S], laid on the background."""
-        colours: np.ndarray = part[..., : self.num_colours].reshape(-1, self.num_colours).astype(np.float32)
-        if channels != self.num_colours:
-            colours = as_rgb(colours) if channels == 3 else as_grey(colours)[:, None]
-        if self.has_transparency:
-            below = np.array([background], np.float32) * (self._white // 255)
-            below = below if channels == 3 else below @ LUMA[:, None]
-            share = self._alpha(part).reshape(-1, 1) / np.float32(self._white)
-            colours = colours * (1 if self.alpha == "premultiplied" else share) + below * (1 - share)
-        return np.rint(colours).clip(0, self._white).astype(part.dtype).reshape(*part.shape[:2], channels)
 
     def _alpha(self, part: np.ndarray) -> np.ndarray:
         """[R, W, 1] of rows [R, W, S]."""
@@ -101,23 +105,6 @@ class Samples:
         is_clear = (part[..., : self.num_colours] == self.key_colour).all(axis=-1, keepdims=True)
         return np.where(is_clear, part.dtype.type(0), part.dtype.type(self._white))
 
-    def _filled(self, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-        """[N, S]: the samples that show `colours`, float32 [N, 1 or 3] in 0..255, in the place of `stored`."""
-        wanted = (as_rgb(colours) if self.num_colours == 3 else as_grey(colours)[:, None]) * (self._white // 255)
-        if self.alpha == "premultiplied" and not opaque_hole:
-            wanted *= stored[:, self.num_colours : self.num_colours + 1] / np.float32(self._white)
-        values = stored.copy()
-        values[:, : self.num_colours] = np.rint(wanted).clip(0, self._white)
-        if self.alpha is not None and opaque_hole:
-            values[:, self.num_colours] = self._white
-        if self.key_colour is not None:
-            keep_key_colour(values, stored, self.key_colour, opaque_hole)
-        return values
-
 
 def _blocks(num_rows: int) -> Iterator[slice]:
     return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, num_rows, _ROWS_AT_ONCE))
-
-
-def _to_8_bit(samples: np.ndarray) -> np.ndarray:
-    return samples if samples.dtype == np.uint8 else ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -32,14 +32,13 @@ from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size
 _COLOURS = {1: 1, 2: 3}  # by photometric interpretation: grey with black as 0, RGB
 _ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}  # by extra sample
 _UNSIGNED, _DIFFERENCING, _PLANAR = 1, 2, 2  # a sample format, a predictor, a planar configuration
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _MAX_SAMPLES = 8
 _NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTANDARD = 1, 5, 8, 32946, 32773, 34925, 50000
 _NEED_IMAGECODECS = {_LZW: "LZW", _PACKBITS: "PackBits", _ZSTANDARD: "Zstandard"}
+_COMPRESSIONS = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_NEED_IMAGECODECS)
 _MOST_TIMES = 1 << 16
 """No compression makes data shorter by more."""
 _NEW_STRIP_BYTES = 1 << 20
-
 
 Place = tuple[slice, slice, slice]
 """The rows, columns and samples of a strip or tile; tiles may reach over the edges of the picture."""
@@ -96,35 +95,36 @@ def read(path: Path) -> tuple[Samples, TiffSource]:
     with bad_bytes_are_data_errors(), path.open("rb") as file:
         tiff = open_tiff(file)
         page = tiff.pages.first
-        places = _places(page)
-        _refuse_overclaims(page, places)
+        segments = [*zip(_places(page), page.dataoffsets, page.databytecounts, strict=True)]
+        for place, position, num_bytes in segments:  # before any memory is taken for what the page claims to hold
+            if position + num_bytes > tiff.filehandle.size:
+                raise DataError("cut off (truncated file)")
+            if _num_bytes(page, place) > num_bytes * (1 if page.compression == _NONE else _MOST_TIMES):
+                raise DataError("cut off (a strip or tile of it)")
         pixels = np.empty(_shape(page), _dtype(page).newbyteorder("="))
-        for place, position, num_bytes in zip(places, page.dataoffsets, page.databytecounts, strict=True):
+        for place, position, num_bytes in segments:
             file.seek(position)
             _decode(page, file.read(num_bytes), place, pixels)
-        num_colours = _COLOURS[page.photometric]
-        extra = page.extrasamples[0] if page.extrasamples else 2  # most programs take an unnamed one for alpha
-        samples = Samples(
-            pixels,
-            num_colours,
-            _orientation(page),
-            alpha=_ALPHAS.get(extra) if page.samplesperpixel > num_colours else None,
-            icc_profile=page.iccprofile,
-            dots_per_inch=_dots_per_inch(page),
-        )
+        num_colours, alpha, dots_per_inch = _COLOURS[page.photometric], None, None
+        if page.samplesperpixel > num_colours:
+            alpha = _ALPHAS.get(page.extrasamples[0] if page.extrasamples else 2)  # most take an unnamed one for alpha
+        has_unit = page.tags.valueof("ResolutionUnit", 2) in (2, 3)  # inches, centimetres
+        if has_unit and "XResolution" in page.tags and "YResolution" in page.tags:
+            resolution = page.get_resolution("INCH")
+            dots_per_inch = resolution if min(resolution) > 0 else None
+        samples = Samples(pixels, num_colours, _orientation(page), alpha, None, page.iccprofile, dots_per_inch)
         return samples, TiffSource(path, pixels, _stamp(file), tiff_pages.count(tiff))
 
 
 def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
     """Writes a picture that came from another format: strips, deflate with differencing."""
-    row_bytes = samples.pixels[0].nbytes
     tifffile.imwrite(
         file,
         samples.pixels,
         photometric="rgb" if samples.num_colours == 3 else "minisblack",
         planarconfig="contig",
         extrasamples=["unassalpha"] if samples.alpha else None,
-        rowsperstrip=max(1, _NEW_STRIP_BYTES // row_bytes),
+        rowsperstrip=max(1, _NEW_STRIP_BYTES // samples.pixels[0].nbytes),
         compression="zlib",
         predictor=True,
         resolution=samples.dots_per_inch,
@@ -134,9 +134,6 @@ def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> Non
         metadata=None,
         software=False,
     )
-
-
-# ---- strips and tiles
 
 
 def _places(page: TiffPage) -> list[Place]:
@@ -149,8 +146,7 @@ def _places(page: TiffPage) -> list[Place]:
         raise DataError("damaged TIFF (its directory)")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
-    compressions = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_NEED_IMAGECODECS)
-    if page.predictor not in (1, _DIFFERENCING) or page.compression not in compressions:
+    if page.predictor not in (1, _DIFFERENCING) or page.compression not in _COMPRESSIONS:
         raise DataError(
             f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}, "
             "which cannot be read; save it uncompressed, with LZW or with ZIP"
@@ -168,24 +164,23 @@ def _places(page: TiffPage) -> list[Place]:
     ]
 
 
-def _refuse_overclaims(page: TiffPage, places: list[Place]) -> None:
-    """Raises DataError where the file cannot hold what its page claims to; before any memory is taken for it."""
-    most_times = 1 if page.compression == _NONE else _MOST_TIMES
-    for place, position, num_bytes in zip(places, page.dataoffsets, page.databytecounts, strict=True):
-        if position + num_bytes > page.parent.filehandle.size:
-            raise DataError("cut off (truncated file)")
-        if _num_bytes(page, place) > num_bytes * most_times:
-            raise DataError("cut off (a strip or tile of it)")
-
-
 def _decode(page: TiffPage, data: bytes, place: Place, pixels: np.ndarray) -> None:
-    """Puts the samples of a strip or tile where they belong in `pixels` [H, W, S]."""
+    """Puts the samples of a strip or tile where they belong in `pixels` [H, W, S]; damaged data raise many things."""
     num_bytes = _num_bytes(page, place)
-    data = _decompressed(data, page.compression, num_bytes)[:num_bytes]
+    if page.compression in (_DEFLATE, _OLD_DEFLATE):  # no more than what is needed, which might fill the memory
+        data = zlib.decompressobj().decompress(data, num_bytes)
+    elif page.compression == _LZMA:
+        data = lzma.LZMADecompressor().decompress(data, num_bytes)
+    elif page.compression in _NEED_IMAGECODECS and importlib.util.find_spec("imagecodecs") is None:
+        title = _NEED_IMAGECODECS[page.compression]
+        raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
+    else:
+        data = tifffile.TIFF.DECOMPRESSORS[page.compression](data, out=num_bytes)
     if len(data) < num_bytes:
         raise DataError("cut off (a strip or tile of it)")
     target = pixels[place]
-    samples = np.frombuffer(data, _dtype(page)).reshape(_extent(place))[: target.shape[0], : target.shape[1]]
+    samples = np.frombuffer(data[:num_bytes], _dtype(page)).reshape(_extent(place))
+    samples = samples[: target.shape[0], : target.shape[1]]
     if page.predictor == _DIFFERENCING:
         np.cumsum(samples, axis=1, dtype=target.dtype, out=target)
     else:
@@ -195,8 +190,7 @@ def _decode(page: TiffPage, data: bytes, place: Place, pixels: np.ndarray) -> No
 def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
     """The bytes of a strip or tile that holds these samples, uint8 or uint16 [H, W, S]."""
     missing = [(0, wanted - have) for wanted, have in zip(_extent(place), samples.shape, strict=True)]
-    if any(after for _, after in missing):
-        samples = np.pad(samples, missing, mode="edge")
+    samples = np.pad(samples, missing, mode="edge")
     if page.predictor == _DIFFERENCING:
         samples = np.concatenate([samples[:, :1], np.diff(samples, axis=1)], axis=1)
     samples = np.ascontiguousarray(samples, _dtype(page))
@@ -204,18 +198,6 @@ def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
     if page.compression == _PACKBITS:  # whose runs never go on over the end of a row
         return b"".join(encode(row.tobytes()) for row in samples)
     return encode(samples.tobytes())
-
-
-def _decompressed(data: bytes, compression: int, num_bytes: int) -> bytes:
-    """The first `num_bytes` or a little more, or fewer where the data end early; damaged ones raise many things."""
-    if compression in (_DEFLATE, _OLD_DEFLATE):
-        return zlib.decompressobj().decompress(data, num_bytes)
-    if compression == _LZMA:
-        return lzma.LZMADecompressor().decompress(data, num_bytes)
-    if compression in _NEED_IMAGECODECS and importlib.util.find_spec("imagecodecs") is None:
-        title = _NEED_IMAGECODECS[compression]
-        raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
-    return tifffile.TIFF.DECOMPRESSORS[compression](data, out=num_bytes)
 
 
 # ---- facts about pages and files
@@ -242,14 +224,6 @@ def _num_bytes(page: TiffPage, place: Place) -> int:
 def _orientation(page: TiffPage) -> int:
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
     return int(orientation) if orientation in range(1, 9) else 1
-
-
-def _dots_per_inch(page: TiffPage) -> tuple[float, float] | None:
-    has_unit = page.tags.valueof(_RESOLUTION_UNIT, 2) in (2, 3)  # inches, centimetres
-    if not has_unit or _X_RESOLUTION not in page.tags or _Y_RESOLUTION not in page.tags:
-        return None
-    across, down = page.get_resolution("INCH")
-    return (across, down) if across > 0 and down > 0 else None
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """Changing one page of a TIFF file while everything else in it stays where it is, byte for byte."""
 
+import itertools
 import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from itertools import pairwise
 from typing import IO, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ _LONG, _LONG8 = 4, 16
 
 
 def pages(tiff: TiffFile) -> Iterator[TiffPage]:
-    """All pages of a file. Raises DataError where one is damaged, or where they form a loop."""
+    """Raises DataError where a page is damaged, or where they form a loop."""
     positions = set()
     try:
         for page in tiff.pages:
@@ -52,12 +52,10 @@ def rooms(tiff: TiffFile) -> list[int]:
     except (DataError, ValueError, TypeError):  # a damaged page: nobody knows what else it uses
         return [0] * len(first.dataoffsets)
     until_next: dict[int, int] = {}
-    for start, following in pairwise(sorted(starts)):
+    for start, following in itertools.pairwise(sorted(starts)):
         until_next.setdefault(start, following - start)  # 0 where several things begin
-    return [
-        min(num_bytes, until_next.get(start, 0))
-        for start, num_bytes in zip(first.dataoffsets, first.databytecounts, strict=False)
-    ]
+    segments = zip(first.dataoffsets, first.databytecounts, strict=False)
+    return [min(num_bytes, until_next.get(start, 0)) for start, num_bytes in segments]
 
 
 def put(file: IO[bytes], data: bytes | memoryview, position: int = 0, room: int = 0) -> int:
@@ -75,8 +73,8 @@ def _within_4_gib() -> Iterator[None]:
     try:
         yield
     except struct.error as error:
-        reason = "the result would have more than 4 GiB, which this TIFF cannot hold; use --format png"
-        raise DataError(reason) from error
+        message = "the result would have more than 4 GiB, which this TIFF cannot hold; use --format png"
+        raise DataError(message) from error
 
 
 @_within_4_gib()
@@ -90,18 +88,12 @@ def set_segments(file: IO[bytes], positions: Sequence[int], sizes: Sequence[int]
 
 @_within_4_gib()
 def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
-    """Makes the only page of another TIFF file the first page of this one, in place of the one that was there.
-
-    Raises DataError.
-    """
+    """Puts the only page of another TIFF file in the place of the first page of this one. Raises DataError."""
     target = open_tiff(file)
     old, new, form = target.pages.first, open_tiff(BytesIO(page_file)).pages.first, target.tiff
-    space = [*zip(old.dataoffsets, rooms(target), strict=False)]
-    space += [(0, 0)] * len(new.dataoffsets)
-    positions = [
-        put(file, page_file[start : start + num_bytes], *free)
-        for start, num_bytes, free in zip(new.dataoffsets, new.databytecounts, space, strict=False)
-    ]
+    free = itertools.chain(zip(old.dataoffsets, rooms(target), strict=False), itertools.repeat((0, 0)))
+    segments = zip(new.dataoffsets, new.databytecounts, free, strict=False)
+    positions = [put(file, page_file[start : start + size], *place) for start, size, place in segments]
     entries = {}
     for tag in new.tags.values():
         data = bytes(page_file[tag.valueoffset : tag.valueoffset + tag.valuebytecount])
