@@ -5,20 +5,20 @@ from pathlib import Path
 
 from vae_cli.errors import ConfigError
 
-FORMATS = {
+FORMATS = {  # Pillow's names by the user's
     **{"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "jfif": "JPEG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP"},
     **{"bmp": "BMP", "gif": "GIF", "ppm": "PPM", "pgm": "PPM", "pbm": "PPM", "avif": "AVIF", "jp2": "JPEG2000"},
 }
-"""Pillow's names by ours."""
 
 
 def wanted_format(format: str, own_format: str) -> str:
     """Pillow's name of a format that the user named; `keep` is the image's own. Raises ConfigError."""
     if format == "keep":
         return "JPEG" if own_format == "MPO" else own_format
-    if format.lower().lstrip(".") not in FORMATS:
+    name = format.lower().lstrip(".")
+    if name not in FORMATS:
         raise ConfigError(f"--format {format}: unknown; choose keep or one of {', '.join(FORMATS)}")
-    return FORMATS[format.lower().lstrip(".")]
+    return FORMATS[name]
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -1,6 +1,8 @@
 """The user's masks: white is the hole. Everything here says `hole` (True = to fill); inside it becomes `observed`."""
 
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -9,11 +11,56 @@ from scipy import ndimage
 from vae_cli.errors import DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.decode import open_image
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.modes import to_array
 
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
+
+
+class NoMask(Skipped):
+    """There is none for an image; others are left out because theirs is not clear."""
+
+
+def pair_masks(images: Sequence[ImageRef], masks: Sequence[ImageRef] | Path) -> dict[str, ImageRef | Skipped]:
+    """For each image's id its mask, or Skipped with the reason. A path is one mask for all.
+
+    Pairs by the id without extension, `_mask`, `-mask`, `.mask` dropped from the masks' side. Where images and masks
+    lie in one folder, no image is its own mask, and `a_mask.png` is that of `a.png`.
+    """
+    if isinstance(masks, Path):
+        return {image.id: ImageRef(masks.name, masks) for image in images}
+    inputs: defaultdict[str, list[ImageRef]] = defaultdict(list)
+    for image in images:
+        inputs[_stem(image.id)].append(image)
+    own_paths = {image.path.resolve() for image in images}
+    candidates: defaultdict[str, list[ImageRef]] = defaultdict(list)
+    for mask in masks:
+        stem = _stem(mask.id)
+        without = next((stem.removesuffix(end) for end in ("_mask", "-mask", ".mask") if stem.endswith(end)), stem)
+        if without.endswith("/") or not without:  # a file that is called just so
+            without = stem
+        if mask.path.resolve() not in own_paths:
+            candidates[stem if stem in inputs else without].append(mask)
+        elif without != stem:
+            candidates[without].append(mask)
+    return {image.id: _pair(image.id, stem, same, candidates[stem]) for stem, same in inputs.items() for image in same}
+
+
+def _stem(entry_id: str) -> str:
+    return str(PurePosixPath(entry_id).with_suffix(""))
+
+
+def _pair(image_id: str, stem: str, same_stem: list[ImageRef], masks: list[ImageRef]) -> ImageRef | Skipped:
+    if not masks:
+        return NoMask(image_id, f"no mask {stem}.* or {stem}_mask.*")
+    if len({image.path.resolve() for image in same_stem}) > 1:  # a file that is given twice may have it twice
+        names = {image.id for image in same_stem}
+        names = names if len(names) == len(same_stem) else {str(image.path) for image in same_stem}
+        return Skipped(image_id, f"{' and '.join(sorted(names))} share one stem, so that no mask is theirs alone")
+    if len(masks) > 1:
+        return Skipped(image_id, f"several masks: {', '.join(mask.id for mask in masks)}; keep one")
+    return masks[0]
 
 
 def read_hole(
@@ -23,7 +70,12 @@ def read_hole(
 
     Raises DataError for unreadable, ill-fitting, empty and full masks.
     """
-    values = _mask_values(mask) if isinstance(mask, Image.Image) else _values_in_file(mask)
+    try:
+        values = _mask_values(mask if isinstance(mask, Image.Image) else open_image(mask))
+    except DataError as error:
+        if isinstance(mask, Image.Image):
+            raise
+        raise DataError(f"its mask {mask.id if isinstance(mask, ImageRef) else mask}: {error}") from error
     height, width = values.shape
     if (height, width) != size:
         if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_DIFFERENCE:
@@ -37,12 +89,9 @@ def read_hole(
 
 def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
     """bool [H, W]: the pixels of that colour, whatever their transparency."""
-    # Laid on nothing: what a transparent pixel hides is its colour.
-    has_alpha = image.has_transparency_data
+    has_alpha = image.has_transparency_data  # what a transparent pixel hides is its colour
     pixels = np.array(_straight(image).convert("RGB")) if has_alpha else to_array(image, channels=3)
-    hole = np.ones(pixels.shape[:2], bool)
-    for channel, value in enumerate(parse_color(color)):
-        hole &= pixels[..., channel] == value
+    hole = (pixels == parse_color(color)).all(axis=2)
     hint = f"no pixel has the colour {color} (lossy formats change colours)"
     return _finished(hole, invert, dilate_pixels, hint)
 
@@ -51,7 +100,8 @@ def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: 
     """bool [H, W]: the pixels that are more transparent than opaque (alpha below 128)."""
     if not image.has_transparency_data:
         raise DataError("the image has no transparency; give a mask file")
-    return _finished(_alpha(image) < _WHITE_FROM, invert, dilate_pixels, "no pixel is transparent")
+    alpha = np.array(_straight(image).getchannel("A"))
+    return _finished(alpha < _WHITE_FROM, invert, dilate_pixels, "no pixel is transparent")
 
 
 def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
@@ -71,29 +121,16 @@ def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: st
     return grown
 
 
-def _values_in_file(mask: ImageRef | Path) -> np.ndarray:
-    """uint8 [H, W] brightness. Raises DataError that blames the mask, not the image that it belongs to."""
-    try:
-        return _mask_values(open_image(mask))
-    except DataError as error:
-        raise DataError(f"its mask {mask.id if isinstance(mask, ImageRef) else mask}: {error}") from error
-
-
 def _mask_values(image: Image.Image) -> np.ndarray:
     """uint8 [H, W] brightness. Alpha counts where the visible ink has one brightness, as in masks drawn on a layer;
     otherwise transparent pixels count as black."""
     if not image.has_transparency_data:
         return to_array(image, channels=1)[..., 0]
-    alpha, luma = _alpha(image), np.array(_straight(image).convert("RGB").convert("L"))
+    straight = _straight(image)
+    alpha, luma = np.array(straight.getchannel("A")), np.array(straight.convert("RGB").convert("L"))
     visible = luma[alpha > 0]
     is_drawn_in_alpha = visible.size > 0 and bool(np.ptp(alpha)) and not np.ptp(visible)
-    if is_drawn_in_alpha:
-        return alpha
-    return np.asarray(luma.astype(np.uint16) * alpha // 255, np.uint8)
-
-
-def _alpha(image: Image.Image) -> np.ndarray:
-    return np.array(_straight(image).getchannel("A"))
+    return alpha if is_drawn_in_alpha else (luma.astype(np.uint16) * alpha // 255).astype(np.uint8)
 
 
 def _straight(image: Image.Image) -> Image.Image:

@@ -13,11 +13,7 @@ from vae_cli import __version__
 from vae_cli.atomic import write_atomically
 from vae_cli.errors import ConfigError
 
-_LIKE_LOSSLESS: dict[str, dict[str, Any]] = {
-    ".jpg": {"quality": 95},
-    ".jpeg": {"quality": 95},
-    ".webp": {"lossless": True},
-}
+_QUALITY: dict[str, dict[str, Any]] = {".jpg": {"quality": 95}, ".jpeg": {"quality": 95}, ".webp": {"lossless": True}}
 
 
 def save_picture(pixels: np.ndarray, path: Path, *, seed: int | None = None) -> None:
@@ -25,27 +21,17 @@ def save_picture(pixels: np.ndarray, path: Path, *, seed: int | None = None) -> 
 
     Raises ConfigError when the format cannot hold it, WriteError when the disk refuses.
     """
-    suffix = path.suffix.lower()
-    options = {"pnginfo": _png_text(seed)} if suffix == ".png" else _LIKE_LOSSLESS.get(suffix, {})
-    _save(to_image(pixels), path, options)
+    info = PngInfo()  # ignored by other formats
+    info.add_text("Software", f"vae {__version__}")
+    if seed is not None:
+        info.add_text("seed", str(seed))
+    _save(to_image(pixels), path, pnginfo=info)
 
 
 def save_animation(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float) -> None:
     """Writes frames uint8 [H, W, C] as an endless GIF or WebP. Raises ConfigError, WriteError."""
     first, *rest = (to_image(frame) for frame in frames)
-    duration = round(1000 / frames_per_second)
-    options = {"save_all": True, "append_images": rest, "duration": duration, "loop": 0}
-    _save(first, path, options | _LIKE_LOSSLESS.get(path.suffix.lower(), {}))
-
-
-def _save(image: Image.Image, path: Path, options: dict[str, Any]) -> None:
-    file_format = Image.registered_extensions()[path.suffix.lower()]
-    content = io.BytesIO()
-    try:
-        image.save(content, format=file_format, **options)
-    except (OSError, ValueError, SystemError) as error:  # the encoder's; the disk comes later
-        raise ConfigError(f"{path}: cannot be stored as {file_format} ({error}); try another suffix") from error
-    write_atomically(path, content.getbuffer())
+    _save(first, path, save_all=True, append_images=rest, duration=round(1000 / frames_per_second), loop=0)
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -53,9 +39,12 @@ def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _png_text(seed: int | None) -> PngInfo:
-    info = PngInfo()
-    info.add_text("Software", f"vae {__version__}")
-    if seed is not None:
-        info.add_text("seed", str(seed))
-    return info
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    suffix = path.suffix.lower()
+    file_format = Image.registered_extensions()[suffix]
+    content = io.BytesIO()
+    try:
+        image.save(content, format=file_format, **options, **_QUALITY.get(suffix, {}))
+    except (OSError, ValueError, SystemError) as error:  # the encoder's; the disk comes later
+        raise ConfigError(f"{path}: cannot be stored as {file_format} ({error}); try another suffix") from error
+    write_atomically(path, content.getbuffer())

@@ -68,11 +68,9 @@ class PillowOriginal:
     path: Path
     image: Image.Image
     orientation: int
-    format: str
-    """Pillow's name for the file's format."""
+    format: str  # Pillow's name
     num_frames: int
-    facts: Mapping[str, Any]
-    """What writing the file alike needs beyond Pillow's `info`."""
+    facts: Mapping[str, Any]  # what writing the file alike needs beyond Pillow's `info`
 
     @property
     def has_transparency(self) -> bool:
@@ -231,13 +229,10 @@ def _as_integers(image: Image.Image, mode: str, *, swapped: bool = False) -> Ima
     return converted
 
 
-# ---- options of Pillow's `save`
-
-
 def _options(
     original: PillowOriginal, image: Image.Image, file_format: str, orientation: int, remarks: list[str]
 ) -> dict[str, Any]:
-    """Adds remarks about what the format cannot keep."""
+    """Arguments of Pillow's `save`; adds remarks about what the format cannot keep."""
     info = original.image.info
     options: dict[str, Any] = {}
     was_grey = len(original.image.getbands()) < 3 and original.image.mode not in ("P", "PA")

@@ -27,8 +27,7 @@ lower one. Two samples of two bytes it takes for four of one."""
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _MAX_CHUNK_BYTES = 1 << 30
 _IDAT_BYTES = 1 << 20
-_LEVEL = 3
-"""Of deflate. The lower bytes are mostly noise, so that more takes time and saves nothing."""
+_LEVEL = 3  # of deflate: the lower bytes are mostly noise, so that more takes time and saves nothing
 _ROWS_AT_ONCE = 64
 
 Chunk = tuple[bytes, bytes]

@@ -11,8 +11,7 @@ from vae_cli.files.stored_values import LUMA, as_grey, as_rgb, keep_key_colour
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
 
-_ROWS_AT_ONCE = 128
-"""So that a large scan is never held as floats all at once."""
+_ROWS_AT_ONCE = 128  # so that a large scan is never held as floats as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +23,9 @@ class Samples:
     num_colours: int
     orientation: int = 1
     alpha: Literal["straight", "premultiplied"] | None = None
-    key_colour: tuple[int, ...] | None = None
-    """The one colour that counts as transparent (PNG)."""
+    key_colour: tuple[int, ...] | None = None  # the one colour that counts as transparent (PNG)
     icc_profile: bytes | None = None
-    dots_per_inch: tuple[float, float] | None = None
-    """Along a row and along a column."""
+    dots_per_inch: tuple[float, float] | None = None  # along a row and along a column
 
     @property
     def has_transparency(self) -> bool:

@@ -17,14 +17,10 @@ from vae_cli.files.specks import speck_marks
 from vae_cli.files.thin_lines import HALO, STEPS_A_GREY, find_ridges, highest_ridges, line_marks
 
 _LUMA = (77, 150, 29)  # of 256 parts: red, green, blue
-_CELL, _CELLS_AROUND = 32, 2
-"""How high ridges typically are is measured on squares of so many pixels, with so many neighbours to each side."""
+_CELL, _CELLS_AROUND = 32, 2  # how high ridges typically are is measured on squares, with neighbours to each side
 _PIXELS_AT_ONCE = 1 << 20
-_LEAST_PICTURE = 80
-"""Pixels: on a smaller picture, such as an icon, every thin stroke belongs to it."""
-_LEAST_COPY = 400
-"""Pixels on the shorter side of smaller copies: from 800 pixels on, scratches may be 8 pixels wide, not 4."""
-
+_LEAST_PICTURE = 80  # pixels: on a smaller picture, such as an icon, every thin stroke belongs to it
+_LEAST_COPY = 400  # pixels of the shorter side of smaller copies, on which scratches may be twice as wide
 _CERTAIN_LINE, _LIKELY_LINE = 2.0, 0.0  # log-odds
 _CERTAIN_SPECK, _LIKELY_SPECK = 1.2, -1.0
 
@@ -32,30 +28,28 @@ _CERTAIN_SPECK, _LIKELY_SPECK = 1.2, -1.0
 def find_scratches(image: np.ndarray) -> np.ndarray:
     """bool [H, W]: scratches, hairs and dust on a picture uint8 or uint16 [H, W, 1 or 3], and one pixel around them."""
     hole = np.zeros(image.shape[:2], bool)
-    if min(hole.shape) < _LEAST_PICTURE:
+    side: int = min(hole.shape)
+    if side < _LEAST_PICTURE:
         return hole
     picture = copy = _brightness(image)
     found = [_marks_of(copy)]
     while min(copy.shape) >= 2 * _LEAST_COPY:
-        copy = _halved(copy)
-        scale = 1 << len(found)
-        found.append([_enlarged(marks, scale) for marks in _marks_of(copy)])
+        height, width = (length // 2 * 2 for length in copy.shape)
+        upper, lower = copy[:height:2, :width], copy[1:height:2, :width]
+        copy = (upper[:, ::2] + upper[:, 1::2] + lower[:, ::2] + lower[:, 1::2] + np.int16(2)) >> 2
+        scale, smaller = 1 << len(found), _marks_of(copy)
+        for marks in smaller:
+            for name in ("row", "column"):
+                marks[name] = marks[name] * scale + scale // 2
+            marks["reach"] *= scale
+        found.append(smaller)
     lines, specks = (np.concatenate(marks) for marks in zip(*found, strict=True))
-    if _is_damaged(lines, specks, min(hole.shape)):
+
+    # More is asked of a large picture, where chance finds more.
+    length, count = (lines["log_odds"] >= _CERTAIN_LINE).sum(), (specks["log_odds"] >= _CERTAIN_SPECK).sum()
+    if length / max(min(100, side // 2), side // 5) + count / max(5, side // 200) >= 1:
         _draw(hole, picture, np.concatenate([lines, specks]))
     return dilate(hole, 1)
-
-
-def _is_damaged(lines: np.ndarray, specks: np.ndarray, side: int) -> bool:
-    """Whether there is enough that is beyond doubt; more is asked of a large picture, where chance finds more.
-
-    side: pixels, the shorter one.
-    """
-    length, count = (lines["log_odds"] >= _CERTAIN_LINE).sum(), (specks["log_odds"] >= _CERTAIN_SPECK).sum()
-    return bool(length / max(min(100, side // 2), side // 5) + count / max(5, side // 200) >= 1)
-
-
-# ---- brightness
 
 
 def _brightness(image: np.ndarray) -> np.ndarray:
@@ -69,21 +63,10 @@ def _brightness(image: np.ndarray) -> np.ndarray:
     return found
 
 
-def _halved(picture: np.ndarray) -> np.ndarray:
-    """Means of two by two pixels; an odd last row or column is left out."""
-    height, width = (side // 2 * 2 for side in picture.shape)
-    upper, lower = picture[:height:2, :width], picture[1:height:2, :width]
-    return (upper[:, ::2] + upper[:, 1::2] + lower[:, ::2] + lower[:, 1::2] + np.int16(2)) >> 2
-
-
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     """Whole rows of cells, from top to bottom."""
     rows = _CELL * max(_PIXELS_AT_ONCE // (_CELL * shape[1]), 4)
-    for top in range(0, shape[0], rows):
-        yield slice(top, min(top + rows, shape[0]))
-
-
-# ---- marks
+    return (slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows))
 
 
 def _marks_of(picture: np.ndarray) -> list[np.ndarray]:
@@ -95,8 +78,7 @@ def _marks_of(picture: np.ndarray) -> list[np.ndarray]:
     typical = ndimage.uniform_filter(medians, 2 * _CELLS_AROUND + 1, mode="nearest")
     found = []
     for rows, pixels in strips:
-        cells = typical[rows.start // _CELL : rows.stop // _CELL]
-        typical_here = cells.repeat(_CELL, 0).repeat(_CELL, 1)
+        typical_here = typical[rows.start // _CELL : rows.stop // _CELL].repeat(_CELL, 0).repeat(_CELL, 1)
         tables = *find_ridges(pixels, typical_here), speck_marks(pixels, typical_here)
         for table in tables:
             table["row"] += rows.start
@@ -112,14 +94,6 @@ def _medians(values: np.ndarray) -> np.ndarray:
     rows, columns = (side // _CELL for side in values.shape)
     cells = values[::2, ::2].reshape(rows, _CELL // 2, columns, _CELL // 2).swapaxes(1, 2)
     return np.asarray(np.median(cells.reshape(rows, columns, -1), axis=2))
-
-
-def _enlarged(marks: np.ndarray, scale: int) -> np.ndarray:
-    """In pixels of the picture what is in those of a copy that is so many times smaller."""
-    for name in ("row", "column"):
-        marks[name] = marks[name] * scale + scale // 2
-    marks["reach"] *= scale
-    return marks
 
 
 def _draw(hole: np.ndarray, picture: np.ndarray, marks: np.ndarray) -> None:

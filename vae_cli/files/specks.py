@@ -9,7 +9,6 @@ from vae_cli.files.thin_lines import HALO, MARK, PART_OF_CONTRAST, STEPS_A_GREY,
 
 _UNIT = 9 * STEPS_A_GREY  # of a block of 3 x 3 pixels that is one grey level brighter
 _RING, _FAR_RING = 5, 9  # radii: a speck lies within the first, nothing of the kind within the second
-_INNER_RINGS = (2, 3, 4)
 _LEAST_GREYS, _LEAST_TIMES = 6.0, 0.7  # height above the ring: grey levels, and times the typical ridge around
 _PEAK = 3  # pixels to the next speck
 
@@ -26,7 +25,14 @@ def speck_marks(pixels: np.ndarray, typical: np.ndarray) -> np.ndarray:
     least = np.maximum(_LEAST_GREYS, _LEAST_TIMES * typical) * _UNIT
     found = []
     for sign, height in zip((1, -1), heights, strict=True):
-        row, column = _peaks(height, least)
+        margin = HALO - _RING
+        row, column = np.nonzero(shifted(height, (0, 0), margin) > least)
+        value, is_peak = height[row + margin, column + margin], np.ones(len(row), bool)
+        for down in range(-_PEAK, _PEAK + 1):
+            for right in range(-_PEAK, _PEAK + 1):
+                other = height[row + margin + down, column + margin + right]
+                is_peak &= value > other if (down, right) < (0, 0) else value >= other  # the first of equal ones
+        row, column = row[is_peak], column[is_peak]
         found.append(_described(pixels, blocks, row, column, sign, typical[row, column]))
     return np.concatenate(found)
 
@@ -35,22 +41,6 @@ def _ring(radius: int) -> list[tuple[int, int]]:
     """Sixteen offsets (down, right), some of them twice on small rings."""
     angles = [math.pi * number / 8 for number in range(16)]
     return [(round(radius * math.sin(angle)), round(radius * math.cos(angle))) for angle in angles]
-
-
-def _peaks(height: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the highest places within some pixels that are above `least`; the first of equal ones.
-
-    height: with a margin around the pixels that `least` is for.
-    """
-    margin = (height.shape[0] - least.shape[0]) // 2
-    row, column = np.nonzero(shifted(height, (0, 0), margin) > least)
-    value = height[row + margin, column + margin]
-    is_peak = np.ones(len(row), bool)
-    for down in range(-_PEAK, _PEAK + 1):
-        for right in range(-_PEAK, _PEAK + 1):
-            other = height[row + margin + down, column + margin + right]
-            is_peak &= value > other if (down, right) < (0, 0) else value >= other
-    return row[is_peak], column[is_peak]
 
 
 def _described(
@@ -72,7 +62,7 @@ def _described(
     unevenness = (ring.std(0) + far.std(0) / 2 + np.abs(np.median(far, 0) - ground)) / contrast
     height = (middle - ring.max(0)) / (typical + 1)
     rough, smooth = on_ring(2, pixels, STEPS_A_GREY).std(0) / contrast, on_ring(2).std(0) / contrast
-    share = np.stack([(on_ring(radius).mean(0) - ground) / contrast for radius in _INNER_RINGS])
+    share = np.stack([(on_ring(radius).mean(0) - ground) / contrast for radius in (2, 3, 4)])
     marks = np.empty(len(row), MARK)
     marks["row"], marks["column"], marks["sign"] = row, column, sign
     marks["least"] = np.maximum(ring.max(0), ground + PART_OF_CONTRAST * contrast)

@@ -1,8 +1,11 @@
 """A fill's colours as the values that an image of any mode stores."""
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
+from vae_cli.images.modes import in_colour_space
+
+_COLOURS_AT_ONCE = 65536
 SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -13,16 +16,17 @@ def stored_values(image: Image.Image, colours: np.ndarray, stored: np.ndarray, o
         return _palette_indices(image, colours, stored, opaque_hole)
     if image.mode == "PA":
         values = stored.copy()
-        values[:, 0] = _nearest(_palette(image)[:, :3], as_rgb(colours))
+        values[:, 0] = _nearest(_palette(image), as_rgb(colours))
     elif image.mode in ("LA", "RGBA", "RGBX"):
         values = stored.copy()
         values[:, :-1] = _round(as_grey(colours)[:, None] if image.mode == "LA" else as_rgb(colours))
     else:
         values = _opaque_values(image.mode, colours)
         key = image.info.get("transparency")
-        if key is None or image.mode not in ("L", "RGB", "I;16"):
-            return values
-        return keep_key_colour(values.astype(stored.dtype), stored, key, opaque_hole)
+        if key is not None and image.mode in ("L", "RGB", "I;16"):
+            values = values.astype(stored.dtype)
+            keep_key_colour(values, stored, key, opaque_hole)
+        return values
     if opaque_hole and image.mode != "RGBX":
         values[:, -1] = 255
     return values
@@ -40,59 +44,50 @@ def _opaque_values(mode: str, colours: np.ndarray) -> np.ndarray:
     if mode == "RGB":
         return rgb
     strip = Image.fromarray(rgb[None])
-    return np.asarray(_rgb_to_lab(strip) if mode == "LAB" else strip.convert(mode))[0]
+    return np.asarray(in_colour_space(strip, "LAB") if mode == "LAB" else strip.convert(mode))[0]
 
 
-def keep_key_colour(
-    values: np.ndarray, stored: np.ndarray, key: int | tuple[int, ...], opaque_hole: bool
-) -> np.ndarray:
+def keep_key_colour(values: np.ndarray, stored: np.ndarray, key: int | tuple[int, ...], opaque_hole: bool) -> None:
     """PNGs may declare one colour transparent: what had it keeps it (that is its alpha), no other pixel gets it.
 
-    values, stored: [N] or [N, bands] of one dtype; `values` is changed in place and returned.
+    values, stored: [N] or [N, bands] of one dtype; `values` is changed in place.
     """
     has_key = (values == key).reshape(len(values), -1).all(axis=1)
     last = values[..., -1] if values.ndim == 2 else values
     last[has_key] = np.where(last[has_key] > 0, last[has_key] - 1, 1)
     if not opaque_hole:
-        was_key = (stored == key).reshape(len(stored), -1).all(axis=1)
-        values[was_key] = key
-    return values
-
-
-def _palette(image: Image.Image) -> np.ndarray:
-    """uint8 [entries, 4], RGBA."""
-    rgb = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    alpha = np.full(len(rgb), 255, np.uint8)
-    transparency = image.info.get("transparency")
-    if isinstance(transparency, int):
-        alpha[transparency : transparency + 1] = 0
-    elif isinstance(transparency, bytes):
-        listed = np.frombuffer(transparency, np.uint8)[: len(alpha)]
-        alpha[: len(listed)] = listed
-    return np.column_stack([rgb, alpha])
+        values[(stored == key).reshape(len(stored), -1).all(axis=1)] = key
 
 
 def _palette_indices(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
     """[N] nearest entries among those that have each pixel's alpha, or the most opaque there is."""
     palette = _palette(image)
-    alpha = palette[:, 3]
+    alpha, transparency = np.full(len(palette), 255, np.uint8), image.info.get("transparency")
+    if isinstance(transparency, int):
+        alpha[transparency : transparency + 1] = 0
+    elif isinstance(transparency, bytes):
+        listed = np.frombuffer(transparency, np.uint8)[: len(alpha)]
+        alpha[: len(listed)] = listed
     wanted = np.full(len(stored), alpha.max()) if opaque_hole else alpha[stored.clip(max=len(alpha) - 1)]
     indices = stored.copy()
     for level in np.unique(wanted[wanted > 0]):  # without opaque_hole invisible pixels stay as they are
         entries, chosen = np.flatnonzero(alpha == level), wanted == level
-        indices[chosen] = entries[_nearest(palette[entries, :3], as_rgb(colours[chosen]))]
+        indices[chosen] = entries[_nearest(palette[entries], as_rgb(colours[chosen]))]
     return indices
 
 
-def _nearest(entries: np.ndarray, rgb: np.ndarray, chunk: int = 65536) -> np.ndarray:
+def _palette(image: Image.Image) -> np.ndarray:
+    """uint8 [entries, 3], RGB."""
+    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+def _nearest(entries: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """[N] row numbers of the entries [E, 3] nearest to rgb [N, 3]."""
-    table = entries.astype(np.float32)
-    rgb = rgb.clip(0, 255)
-    found = [
-        ((table**2).sum(1) - 2 * rgb[start : start + chunk] @ table.T).argmin(1)  # |e - c|² without |c|²
-        for start in range(0, len(rgb), chunk)
-    ]
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+    table, indices = entries.astype(np.float32), np.zeros(len(rgb), np.int64)
+    for start in range(0, len(rgb), _COLOURS_AT_ONCE):
+        part = np.s_[start : start + _COLOURS_AT_ONCE]
+        indices[part] = ((table**2).sum(1) - 2 * rgb[part].clip(0, 255) @ table.T).argmin(1)  # |e - c|² without |c|²
+    return indices
 
 
 def as_grey(colours: np.ndarray) -> np.ndarray:
@@ -107,10 +102,3 @@ def as_rgb(colours: np.ndarray) -> np.ndarray:
 
 def _round(values: np.ndarray) -> np.ndarray:
     return np.rint(values).clip(0, 255).astype(np.uint8)
-
-
-def _rgb_to_lab(image: Image.Image) -> Image.Image:
-    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    converted = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
-    assert converted is not None  # only conversions in place return nothing
-    return converted

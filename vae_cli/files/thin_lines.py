@@ -6,6 +6,7 @@ thinned to the middle of the line and joined where directions agree, and each li
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -13,12 +14,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-STEPS_A_GREY = 6
-"""Brightness is kept in sixths of a grey level of 0..255 as int16: 0..1530, of which 21 still add up."""
-HALO = 18
-"""Pixels of brightness that are needed around those that are searched."""
-PART_OF_CONTRAST = 1 / 3
-"""What stands out by this part of the height of a line, or of a speck, belongs to it."""
+STEPS_A_GREY = 6  # brightness is int16 in sixths of a grey level: 0..1530, of which 21 still add up
+HALO = 18  # pixels of brightness that are needed around those that are searched
+PART_OF_CONTRAST = 1 / 3  # what stands out by this part of the height of a line, or of a speck, belongs to it
 MARK = np.dtype([("row", "i4"), ("column", "i4"), ("sign", "i2"), ("least", "f4"), ("reach", "f4"), ("log_odds", "f4")])
 """Pixels in the middle of something thin or small, with the log-odds that this is damage. What belongs to it: pixels up
 to `reach` away whose brightness in grey levels, times sign (1 = bright, -1 = dark), is at least `least`."""
@@ -55,9 +53,6 @@ def shifted(plane: np.ndarray, offset: tuple[int, int], trim: int) -> np.ndarray
     return plane[trim + down : height - trim + down, trim + right : width - trim + right]
 
 
-# ---- where there are ridges
-
-
 def highest_ridges(pixels: np.ndarray) -> np.ndarray:
     """float32 [H, W]: grey levels of the highest ridge, bright or dark, in four directions.
 
@@ -79,12 +74,17 @@ def find_ridges(pixels: np.ndarray, typical: np.ndarray) -> list[np.ndarray]:
     direction_of = [np.zeros(shape, np.int8) for _ in range(2)]
     for direction in range(_NUM_DIRECTIONS):
         for sign, height in enumerate(_heights(inner, direction)):
-            opened = _opened(height, direction)
-            np.copyto(direction_of[sign], direction, where=opened > highest[sign])
-            np.maximum(highest[sign], opened, out=highest[sign])
+            for extreme in (
+                np.minimum,
+                np.maximum,
+            ):  # an opening: nothing stays where no ridge goes straight on
+                before, after = (shifted(height, _step(direction, along, 0), _LINK) for along in (-_LINK, _LINK))
+                height = extreme(extreme(before, after), shifted(height, (0, 0), _LINK))
+            np.copyto(direction_of[sign], direction, where=height > highest[sign])
+            np.maximum(highest[sign], height, out=highest[sign])
     least = np.maximum(_LEAST_GREYS, _LEAST_TIMES * typical) * _UNIT
     return [
-        _profiled(pixels * np.int16(sign), *_thinned(heights, directions, least))
+        _profiled(pixels * np.int16(sign), heights, directions, least)
         for sign, heights, directions in zip((1, -1), highest, direction_of, strict=True)
     ]
 
@@ -107,42 +107,27 @@ def _heights(pixels: np.ndarray, direction: int) -> tuple[np.ndarray, np.ndarray
     return middle - np.maximum(one, other), np.minimum(one, other) - middle
 
 
-def _opened(height: np.ndarray, direction: int) -> np.ndarray:
-    """What is left where a ridge does not go straight on; 10 pixels less at each border."""
-    for extreme in (np.minimum, np.maximum):
-        before, after = (shifted(height, _step(direction, along, 0), _LINK) for along in (-_LINK, _LINK))
-        height = extreme(extreme(before, after), shifted(height, (0, 0), _LINK))
-    return height
+def _profiled(pixels: np.ndarray, heights: np.ndarray, direction_of: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """_RIDGE [N]: profiles through pixels above `least` that are no lower than both neighbours across the line.
 
-
-def _thinned(heights: np.ndarray, direction_of: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Rows, columns and directions of pixels above `least` and no lower than both neighbours across the line.
-
-    heights, direction_of: [H + 2, W + 2], least: [H, W].
+    pixels: as above, negated for dark lines; heights, direction_of: [H + 2, W + 2]; least: [H, W].
     """
     row, column = np.nonzero(heights[1:-1, 1:-1] > least)
     direction = direction_of[row + 1, column + 1]
     down, right = np.array([_step(number, 0, 1) for number in range(_NUM_DIRECTIONS)]).T[:, direction]
     one, other = (heights[row + 1 + side * down, column + 1 + side * right] for side in (-1, 1))
     is_middle = heights[row + 1, column + 1] >= np.maximum(one, other)
-    return row[is_middle], column[is_middle], direction[is_middle]
+    row, column, direction = row[is_middle], column[is_middle], direction[is_middle]
 
-
-def _profiled(pixels: np.ndarray, row: np.ndarray, column: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """_RIDGE [N]: the profiles of the lines through these pixels. pixels: as above, negated for dark lines."""
-    steps = np.array(
-        [
-            [[_step(number, along, side * away) for along in _SEGMENT] for side in (-1, 1) for away in _AWAY]
-            for number in range(_NUM_DIRECTIONS)
-        ]
-    )  # [directions, 2 * len(_AWAY), len(_SEGMENT), 2]
-    jumps = (steps @ (pixels.shape[1], 1))[direction]
+    across = [side * away for side in (-1, 1) for away in _AWAY]
+    steps = itertools.starmap(_step, itertools.product(range(_NUM_DIRECTIONS), _SEGMENT, across))
+    jumps = np.array([*steps]) @ (pixels.shape[1], 1)
+    jumps = jumps.reshape(_NUM_DIRECTIONS, len(_SEGMENT), len(across))[direction]
     here = (row + HALO) * pixels.shape[1] + column + HALO
-    sums = pixels.ravel()[here[:, None, None] + jumps].sum(2, dtype=np.int32)
+    sums = pixels.ravel()[here[:, None, None] + jumps].sum(1, dtype=np.int32)
     profile = (sums / np.float32(len(_SEGMENT) * STEPS_A_GREY)).T.reshape(2, len(_AWAY), -1)
     middle, near, sides, beyond = profile[0, 0], profile[:, 1:4], profile[:, 3:5].mean(1), profile[:, 5]
-    share = (near - sides[:, None]) / np.maximum(middle - sides, 1)[:, None]  # [2, 3, N] of the line's height
-    share = share.clip(0, 1)
+    share = ((near - sides[:, None]) / np.maximum(middle - sides, 1)[:, None]).clip(0, 1)  # [2, 3, N] of the height
     ridges = np.empty(len(row), _RIDGE)
     ridges["row"], ridges["column"], ridges["direction"] = row, column, direction
     ridges["middle"], ridges["side"], ridges["height"] = middle, sides.max(0), middle - sides.mean(0)
@@ -153,9 +138,6 @@ def _profiled(pixels: np.ndarray, row: np.ndarray, column: np.ndarray, direction
     return ridges
 
 
-# ---- which of their lines are scratches
-
-
 def line_marks(ridges: np.ndarray, sign: int, least_log_odds: float) -> np.ndarray:
     """MARK [M]: the pixels of those lines that are at least as likely to be scratches. ridges: [N], all of one sign."""
     labels = _line_of(ridges)
@@ -164,12 +146,15 @@ def line_marks(ridges: np.ndarray, sign: int, least_log_odds: float) -> np.ndarr
     for line in np.split(ridges[order], np.flatnonzero(np.diff(labels[order])) + 1):
         if len(line) >= _LEAST_LENGTH and (log_odds := _log_odds(line)) >= least_log_odds:
             marks = np.empty(len(line), MARK)
-            for name in ("row", "column"):
-                marks[name] = line[name]
+            marks["row"], marks["column"], marks["sign"], marks["log_odds"] = (
+                line["row"],
+                line["column"],
+                sign,
+                log_odds,
+            )
             height = np.maximum(line["middle"] - line["side"], _quantile(line["height"]))  # blurred ends lack some
             marks["least"] = line["side"] + PART_OF_CONTRAST * height
             marks["reach"] = _quantile(line["breadth"]) + 1
-            marks["sign"], marks["log_odds"] = sign, log_odds
             found.append(marks)
     return np.concatenate(found)
 

@@ -36,8 +36,7 @@ _MAX_SAMPLES = 8
 _NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTANDARD = 1, 5, 8, 32946, 32773, 34925, 50000
 _NEED_IMAGECODECS = {_LZW: "LZW", _PACKBITS: "PackBits", _ZSTANDARD: "Zstandard"}
 _COMPRESSIONS = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_NEED_IMAGECODECS)
-_MOST_TIMES = 1 << 16
-"""No compression makes data shorter by more."""
+_MOST_TIMES = 1 << 16  # no compression makes data shorter by more
 _NEW_STRIP_BYTES = 1 << 20
 
 Place = tuple[slice, slice, slice]
@@ -198,9 +197,6 @@ def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
     if page.compression == _PACKBITS:  # whose runs never go on over the end of a row
         return b"".join(encode(row.tobytes()) for row in samples)
     return encode(samples.tobytes())
-
-
-# ---- facts about pages and files
 
 
 def _shape(page: TiffPage) -> tuple[int, int, int]:

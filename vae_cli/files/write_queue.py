@@ -9,7 +9,6 @@ from typing import Generic, Self, TypeVar
 
 from vae_cli.errors import DataError, WriteError
 
-_NUM_THREADS = 2
 _MOST_WAITING_PIXELS = 1 << 22
 
 Key = TypeVar("Key")
@@ -20,15 +19,13 @@ class Outcome(Generic[Key]):
     """What became of one entry of a queue."""
 
     key: Key
-    remarks: tuple[str, ...] = ()
-    """What the file's format could not keep."""
+    remarks: tuple[str, ...] = ()  # what the file's format could not keep
     error: DataError | WriteError | None = None
 
     @property
     def stops_all(self) -> bool:
-        """Whether the error would meet any other file as well, as a full disk does. A name may be too long on its own:
-        `a.v2.tif` is longer than `a.tif`."""
-        cause = self.error.__cause__ if isinstance(self.error, WriteError) else None
+        """Whether any other file would meet the error too, as it would a full disk, but not a name that is too long."""
+        cause = self.error.__cause__ if self.error else None
         return isinstance(self.error, WriteError) and getattr(cause, "errno", None) != errno.ENAMETOOLONG
 
 
@@ -40,7 +37,7 @@ class WriteQueue(Generic[Key]):
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_NUM_THREADS)
+        self._pool = ThreadPoolExecutor(2)
         self._waiting: deque[tuple[Key, int, Future[tuple[str, ...]] | None]] = deque()
 
     def __enter__(self) -> Self:
@@ -64,8 +61,8 @@ class WriteQueue(Generic[Key]):
         """
         while self._waiting:
             key, _, written = self._waiting[0]
-            is_done = written is None or written.done()
-            if not (wait or is_done or sum(pixels for _, pixels, _ in self._waiting) > _MOST_WAITING_PIXELS):
+            is_done = wait or written is None or written.done()
+            if not is_done and sum(pixels for _, pixels, _ in self._waiting) <= _MOST_WAITING_PIXELS:
                 return
             self._waiting.popleft()
             try:

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
@@ -36,7 +36,6 @@ def bad_bytes_are_data_errors() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line for the user."""
     text = " ".join(str(error).split())
     if isinstance(error, UnidentifiedImageError):
         return "no image, or one that is damaged at its beginning"
@@ -52,30 +51,23 @@ def _reason(error: BaseException) -> str:
 
 
 class _QuietDecoders:
-    """Silences Pillow's warnings while any thread decodes.
-
-    `warnings.catch_warnings` alone is not safe with threads: leaving it in one thread would restore the filters that
-    another one has just changed.
-    """
+    """Silences Pillow's warnings while any thread decodes. `warnings.catch_warnings` alone is not safe with threads:
+    leaving it in one would restore the filters that another one has just changed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._num_inside = 0
-        self._catcher = warnings.catch_warnings()
+        self._lock, self._num_inside, self._filters = threading.Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._num_inside == 0:
-                self._catcher = warnings.catch_warnings()
-                self._catcher.__enter__()
-                warnings.simplefilter("ignore")
+                self._filters.enter_context(warnings.catch_warnings(action="ignore"))
             self._num_inside += 1
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:
             self._num_inside -= 1
             if self._num_inside == 0:
-                self._catcher.__exit__(None, None, None)
+                self._filters.close()
 
 
 _quiet_decoders = _QuietDecoders()

@@ -1,20 +1,18 @@
 """Images with more bits than can be used, found by their headers and refused: Pillow would drop the lower bits."""
 
 import logging
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+import tifffile
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
 
-if TYPE_CHECKING:
-    from tifffile import TiffFile
-
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it remarks on files is not for the terminal
-_TIFF_BITS_TAG, _TIFF_FLOAT = 258, 3
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
@@ -35,25 +33,21 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
     elif image.format == "JPEG2000":
         bits = _jpeg2000_bits(image)
-    if bits > 16:
-        raise DataError(f"{bits}-bit image, whose value range is unknown; save it as 16-bit or 8-bit")
     _refuse_deep_samples(bits, num_samples)
 
 
 def refuse_deep_tiff(stream: IO[bytes]) -> None:
     """Raises DataError for a TIFF of floats or of 16 bits, of which Pillow says only that it cannot identify it."""
     page = open_tiff(stream).pages.first
-    if page.sampleformat == _TIFF_FLOAT:
+    if page.sampleformat == tifffile.SAMPLEFORMAT.IEEEFP:
         raise DataError(FLOAT_REASON)
     if page.bitspersample == 16:
         _refuse_deep_samples(16, page.samplesperpixel)
         raise DataError("16-bit grey of a kind that cannot be read (big-endian with white as 0?); save it anew")
 
 
-def open_tiff(stream: IO[bytes]) -> "TiffFile":
+def open_tiff(stream: IO[bytes]) -> tifffile.TiffFile:
     """The pages and tags of a TIFF file. Raises DataError when its first page cannot be found."""
-    import tifffile
-
     stream.seek(0)
     try:
         tiff = tifffile.TiffFile(stream)
@@ -65,12 +59,12 @@ def open_tiff(stream: IO[bytes]) -> "TiffFile":
 
 def tiff_bits(image: Image.Image) -> tuple[int, ...]:
     """Bits of each sample of an opened TIFF; (1,) where the tag is missing, as the TIFF standard says."""
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_TIFF_BITS_TAG, (1,))
-    return tuple(int(value) for value in bits) or (1,)
+    return tuple(map(int, getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, ()))) or (1,)
 
 
 def _refuse_deep_samples(bits: int, num_samples: int) -> None:
+    if bits > 16:
+        raise DataError(f"{bits}-bit image, whose value range is unknown; save it as 16-bit or 8-bit")
     if bits > 8 and num_samples > 1:
         kind = "grey with alpha" if num_samples == 2 else "colour"
         raise DataError(

@@ -4,7 +4,6 @@ A DataError raised here says only what is wrong; callers put the file's name in 
 """
 
 import functools
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +75,11 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
             raise DataError("empty file")
         is_heif = suffix_of(name) in HEIF_SUFFIXES or (head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS)
         if is_heif:
-            _register_heif()
+            if not can_read_heif():
+                raise DataError(HEIF_REASON)
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
         try:
             image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS)
         except UnidentifiedImageError:
@@ -89,11 +92,9 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def _stream(source: ImageRef | Path) -> IO[bytes]:
-    if isinstance(source, Path):
-        return source.open("rb")
-    if source.member is None:
-        return source.path.open("rb")
-    facts = os.stat(source.path)
+    if isinstance(source, Path) or source.member is None:
+        return (source if isinstance(source, Path) else source.path).open("rb")
+    facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
     if archive.getinfo(source.member).file_size > _MAX_MEMBER_BYTES:
         raise DataError("larger than 1 GiB inside its zip; unpack it")
@@ -104,11 +105,3 @@ def _stream(source: ImageRef | Path) -> IO[bytes]:
 def _open_zip(path: Path, _size: int, _mtime_ns: int) -> zipfile.ZipFile:
     """Kept open, since reading the directory of a large zip takes as long as many images; reads are thread-safe."""
     return zipfile.ZipFile(path)
-
-
-def _register_heif() -> None:
-    if not can_read_heif():
-        raise DataError(HEIF_REASON)
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()

@@ -1,5 +1,7 @@
 """Every Pillow mode as 8-bit grey or RGB: 16-bit grey scaled, palettes resolved, transparency laid on a background."""
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
@@ -7,8 +9,6 @@ from vae_cli.errors import DataError
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import FLOAT_REASON
 from vae_cli.images.colours import WHITE, Colour, luma_of
-
-_TIFF_PHOTOMETRIC_TAG = 262
 
 
 def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -> np.ndarray:
@@ -20,7 +20,10 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     with bad_bytes_are_data_errors():
         if image.mode.startswith("I"):
-            grey = np.repeat(_grey_of_16_bit(image)[..., None], channels, axis=2)
+            values = np.asarray(image).astype(np.int64)
+            if values.size and (values.min() < 0 or values.max() > 65535):
+                raise DataError("32-bit integer image, whose value range is unknown; save it as 16-bit or 8-bit")
+            grey = np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], channels, axis=2)
             if isinstance(key := image.info.get("transparency"), int):
                 grey[np.asarray(image) == key] = background if channels == 3 else luma_of(background)
             return grey
@@ -34,14 +37,14 @@ def is_grey(image: Image.Image, background: Colour = WHITE) -> bool:
     if (image.mode in ("1", "L") or image.mode.startswith("I")) and not image.has_transparency_data:
         return True
     pixels = to_array(image, channels=3, background=background)
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def is_negative(image: Image.Image) -> bool:
     """Whether an opened file holds 16-bit grey with white as 0, which Pillow turns round for 8 bits only."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.mode.startswith("I;16"):
         return False
-    return bool(image.tag_v2.get(_TIFF_PHOTOMETRIC_TAG) == 0)
+    return bool(image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
 
 
 def inverted(image: Image.Image) -> Image.Image:
@@ -52,12 +55,13 @@ def inverted(image: Image.Image) -> Image.Image:
     return copy
 
 
-def _grey_of_16_bit(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W] from the modes I;16* and I, whose values are 0..65535."""
-    values = np.asarray(image).astype(np.int64)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise DataError("32-bit integer image, whose value range is unknown; save it as 16-bit or 8-bit")
-    return ((values + 128) // 257).astype(np.uint8)
+def in_colour_space(image: Image.Image, mode: Literal["RGB", "LAB"]) -> Image.Image:
+    """An image of mode LAB in RGB, or the other way round."""
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    profiles = (lab, srgb) if mode == "RGB" else (srgb, lab)
+    converted = ImageCms.profileToProfile(image, *profiles, outputMode=mode)
+    assert converted is not None  # only conversions in place return nothing
+    return converted
 
 
 def _opaque(image: Image.Image, background: Colour) -> Image.Image:
@@ -65,10 +69,7 @@ def _opaque(image: Image.Image, background: Colour) -> Image.Image:
     if image.mode == "F":
         raise DataError(FLOAT_REASON)
     if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
-        return converted
+        return in_colour_space(image, "RGB")
     if image.has_transparency_data:
         rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         canvas = Image.new("RGBA", image.size, (*background, 255))

@@ -6,7 +6,6 @@ from PIL import Image
 from vae_cli.images.bad_files import BAD_BYTES
 
 ORIENTATION_TAG = 274
-_INVERSE = {6: 8, 8: 6}
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -26,7 +25,7 @@ def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
 
 def inverse_of(orientation: int) -> int:
     """The orientation that undoes this one."""
-    return _INVERSE.get(orientation, orientation)
+    return {6: 8, 8: 6}.get(orientation, orientation)
 
 
 def displayed_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:

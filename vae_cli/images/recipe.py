@@ -17,14 +17,10 @@ from vae_cli.images.modes import to_array
 class ImageRecipe:
     """What turns an image file into an array that a model can take."""
 
-    size: tuple[int, int]
-    """(height, width)."""
-    channels: int
-    """1 = grey, 3 = RGB."""
-    fit: str
-    """crop, pad or stretch, as `fit_to` explains."""
-    background: Colour
-    """What shows through transparent pixels and lies around padded images."""
+    size: tuple[int, int]  # (height, width)
+    channels: int  # 1 = grey, 3 = RGB
+    fit: str  # crop, pad or stretch, as `fit_to` explains
+    background: Colour  # what shows through transparent pixels and lies around padded images
 
     @staticmethod
     def of(data: CompleteData) -> "ImageRecipe":
