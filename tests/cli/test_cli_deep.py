@@ -51,7 +51,7 @@ def test_inpaint_changes_the_hole_only(vae, run: Path, scans: Path, tmp_path: Pa
         assert (filled % 257).any(), "steps of 8 bits"
         assert after.dots_per_inch == pytest.approx(before.dots_per_inch)
     chunks = opened(tmp_path / "out" / "b.png").source
-    assert isinstance(chunks, PngSource) and (b"tEXt", b"seed\x000") in chunks.before
+    assert isinstance(chunks, PngSource) and (b"tEXt", b"seed\x000") in chunks.chunks
 
 
 def test_transparency_and_colour_as_masks(vae, run: Path, tmp_path: Path) -> None:

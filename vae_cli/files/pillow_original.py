@@ -151,6 +151,8 @@ def open_with_pillow(path: Path) -> PillowOriginal:
         stored = image.copy()
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow has rotated
             stored = displayed_image(stored, inverse_of(orientation))
+            if X_RESOLUTION not in facts["tags"]:
+                stored.info.pop("dpi", None)  # which Pillow has made up
         if is_negative(image):  # written with black as 0, as 8 bits are
             stored = inverted(stored)
         num_frames = getattr(image, "n_frames", 1)
@@ -239,8 +241,8 @@ def _options(
     is_grey_in_colour = was_grey and len(image.getbands()) >= 3
     if file_format in (*_HOLDS_EXIF, "TIFF") and info.get("icc_profile") and not is_grey_in_colour:
         options["icc_profile"] = info["icc_profile"]
-    if file_format in ("PNG", "JPEG", "BMP") and (dots_per_inch := _dots_per_inch(original)):
-        options["dpi"] = dots_per_inch
+    if file_format in ("PNG", "JPEG", "BMP") and "dpi" in info:
+        options["dpi"] = tuple(map(float, info["dpi"]))
     if file_format in _HOLDS_EXIF:
         if isinstance(info.get("exif"), bytes):
             options["exif"] = info["exif"]
@@ -269,12 +271,6 @@ def _options(
         case "JPEG2000":
             options["irreversible"] = False
     return options
-
-
-def _dots_per_inch(original: PillowOriginal) -> tuple[float, ...] | None:
-    if original.format == "TIFF" and X_RESOLUTION not in original.facts["tags"]:  # for which Pillow reports 1
-        return None
-    return tuple(map(float, original.image.info["dpi"])) if "dpi" in original.image.info else None
 
 
 def _png_chunks(original: PillowOriginal) -> PngImagePlugin.PngInfo:
@@ -308,8 +304,8 @@ def _tiff_options(original: PillowOriginal, image: Image.Image, orientation: int
     if orientation != 1:
         tags[ORIENTATION_TAG] = orientation
     if original.format != "TIFF":
-        if dots_per_inch := _dots_per_inch(original):
-            tags[X_RESOLUTION], tags[Y_RESOLUTION] = dots_per_inch
+        if "dpi" in original.image.info:
+            tags[X_RESOLUTION], tags[Y_RESOLUTION] = map(float, original.image.info["dpi"])
             tags[RESOLUTION_UNIT] = 2
         return {"tiffinfo": tags, "compression": "tiff_adobe_deflate"}
     found = str(original.image.info.get("compression", "raw"))

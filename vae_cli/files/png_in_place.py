@@ -1,6 +1,5 @@
 """PNG files of 16-bit colour, or grey with alpha: read at full depth, written with every chunk but the pixels."""
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -35,34 +34,34 @@ Chunk = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class PngSource:
-    """(name, data) of a file's chunks before and after its pixels, without IHDR and IEND."""
+    """(name, data) of a file's chunks without IHDR and IEND; one empty IDAT stands for its pixels."""
 
     format: ClassVar = "PNG"
-    before: tuple[Chunk, ...] = ()
-    after: tuple[Chunk, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
 
     @property
     def num_frames(self) -> int:
-        return max(1, sum(name == b"fcTL" for name, _ in (*self.before, *self.after)))
+        return max(1, sum(name == b"fcTL" for name, _ in self.chunks))
 
     def write(self, file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:
         """Writes a picture with these chunks. `text` is added, replacing what has its keys."""
-        height, width, num_samples = samples.pixels.shape
-        bits = 8 * samples.pixels.itemsize
-        header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[num_samples], 0, 0, 0)
-        texts = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in text.items()]
-        keys = tuple(f"{key}\0".encode("latin-1") for key in text)
-
-        def kept(chunks: tuple[Chunk, ...]) -> list[Chunk]:
-            still = [chunk for chunk in chunks if chunk[0] not in _ANIMATION]
-            return [(name, data) for name, data in still if name != b"tEXt" or not data.startswith(keys)]
-
-        pixels = ((b"IDAT", data) for data in _compressed(samples.pixels))
-        chunks = [(b"IHDR", header)], kept(self.before), texts, pixels, kept(self.after), [(b"IEND", b"")]
         file.write(_SIGNATURE)
-        for name, data in itertools.chain(*chunks):
+        for name, data in self._chunks_with(samples, text):
             checksum = zlib.crc32(data, zlib.crc32(name))
             file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum))
+
+    def _chunks_with(self, samples: Samples, text: Mapping[str, str]) -> Iterator[Chunk]:
+        height, width, num_samples = samples.pixels.shape
+        bits = 8 * samples.pixels.itemsize
+        keys = tuple(f"{key}\0".encode("latin-1") for key in text)
+        yield b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[num_samples], 0, 0, 0)
+        for name, data in self.chunks:
+            if name == b"IDAT":
+                yield from ((b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in text.items())
+                yield from ((b"IDAT", part) for part in _compressed(samples.pixels))
+            elif name not in _ANIMATION and not (name == b"tEXt" and data.startswith(keys)):
+                yield name, data
+        yield b"IEND", b""
 
 
 def is_in_place(head: bytes) -> bool:
@@ -93,16 +92,12 @@ def read(path: Path) -> tuple[Samples, PngSource]:
             pixels = np.array(decoded[0], np.uint16)
             pixels <<= 8
             pixels |= np.asarray(decoded[1])
-        samples = Samples(
-            pixels,
-            num_colours=1 if colour_type == _GREY_ALPHA else 3,
-            orientation=orientation_of(image),
-            alpha=None if colour_type == _RGB else "straight",
-            key_colour=image.info.get("transparency") if colour_type == _RGB else None,
-            icc_profile=image.info.get("icc_profile"),
-            dots_per_inch=image.info.get("dpi"),
-        )
-        return samples, source
+        facts, orientation = image.info, orientation_of(image)
+        described = facts.get("icc_profile"), facts.get("dpi")
+        if colour_type == _RGB:
+            return Samples(pixels, 3, orientation, None, facts.get("transparency"), *described), source
+        num_colours = 1 if colour_type == _GREY_ALPHA else 3
+        return Samples(pixels, num_colours, orientation, "straight", None, *described), source
 
 
 def write_new(file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:
@@ -118,25 +113,25 @@ def write_new(file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> Non
 def _read_chunks(file: IO[bytes]) -> tuple[int, PngSource]:
     """The colour type of a PNG file, and its chunks."""
     file.seek(8)
-    before: list[Chunk] = []
-    after: list[Chunk] = []
-    header, has_pixels = b"", False
+    chunks: list[Chunk] = []
+    header, pixels = b"", (b"IDAT", b"")
     while len(head := file.read(8)) == 8:
         num_bytes, name = struct.unpack(">I4s", head)
         if name == b"IEND":
-            if len(header) < 13 or not has_pixels:
+            if len(header) < 13 or pixels not in chunks:
                 raise DataError("damaged PNG (its header or its pixels are missing)")
-            return header[9], PngSource(tuple(before), tuple(after))
+            return header[9], PngSource(tuple(chunks))
         if name == b"IDAT":
-            has_pixels = True
             file.seek(num_bytes + 4, 1)
+            if pixels not in chunks:
+                chunks.append(pixels)
             continue
         if num_bytes > _MAX_CHUNK_BYTES or len(data := file.read(num_bytes + 4)) < num_bytes + 4:
             break
         if name == b"IHDR":
             header = data[:-4]
         else:
-            (after if has_pixels else before).append((name, data[:-4]))
+            chunks.append((name, data[:-4]))
     raise DataError("cut off (truncated file)")
 
 

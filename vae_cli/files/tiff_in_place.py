@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import tifffile
@@ -62,7 +62,7 @@ class TiffSource:
         page = tiff.pages.first
         with bad_bytes_are_data_errors():
             places = _places(page)
-        if _shape(page) != samples.pixels.shape:
+        if (page.imagelength, page.imagewidth, page.samplesperpixel) != samples.pixels.shape:
             raise DataError(f"{self.path}: has changed since it was read; try again")
         positions, sizes = list(page.dataoffsets), list(page.databytecounts)
         for number, (place, room) in enumerate(zip(places, tiff_pages.rooms(tiff), strict=True)):
@@ -86,7 +86,7 @@ def display_size(path: Path) -> tuple[int, int]:
     with bad_bytes_are_data_errors(), path.open("rb") as file:
         page = open_tiff(file).pages.first
         _places(page)
-        return displayed_size(_shape(page)[:2], _orientation(page))
+        return displayed_size((page.imagelength, page.imagewidth), _orientation(page))
 
 
 def read(path: Path) -> tuple[Samples, TiffSource]:
@@ -100,7 +100,8 @@ def read(path: Path) -> tuple[Samples, TiffSource]:
                 raise DataError("cut off (truncated file)")
             if _num_bytes(page, place) > num_bytes * (1 if page.compression == _NONE else _MOST_TIMES):
                 raise DataError("cut off (a strip or tile of it)")
-        pixels = np.empty(_shape(page), _dtype(page).newbyteorder("="))
+        shape = page.imagelength, page.imagewidth, page.samplesperpixel
+        pixels = np.empty(shape, _dtype(page).newbyteorder("="))
         for place, position, num_bytes in segments:
             file.seek(position)
             _decode(page, file.read(num_bytes), place, pixels)
@@ -117,22 +118,14 @@ def read(path: Path) -> tuple[Samples, TiffSource]:
 
 def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
     """Writes a picture that came from another format: strips, deflate with differencing."""
-    tifffile.imwrite(
-        file,
-        samples.pixels,
-        photometric="rgb" if samples.num_colours == 3 else "minisblack",
-        planarconfig="contig",
-        extrasamples=["unassalpha"] if samples.alpha else None,
-        rowsperstrip=max(1, _NEW_STRIP_BYTES // samples.pixels[0].nbytes),
-        compression="zlib",
-        predictor=True,
-        resolution=samples.dots_per_inch,
-        resolutionunit="inch" if samples.dots_per_inch else None,
-        iccprofile=samples.icc_profile,
-        extratags=[(ORIENTATION_TAG, "H", 1, samples.orientation, True)],
-        metadata=None,
-        software=False,
-    )
+    options: dict[str, Any] = {"compression": "zlib", "predictor": True, "planarconfig": "contig", "software": False}
+    options["rowsperstrip"] = max(1, _NEW_STRIP_BYTES // samples.pixels[0].nbytes)
+    options["photometric"] = "rgb" if samples.num_colours == 3 else "minisblack"
+    options["extrasamples"] = ["unassalpha"] if samples.alpha else None
+    if samples.dots_per_inch:
+        options |= {"resolution": samples.dots_per_inch, "resolutionunit": "inch"}
+    tags = [(ORIENTATION_TAG, "H", 1, samples.orientation, True)]
+    tifffile.imwrite(file, samples.pixels, iccprofile=samples.icc_profile, extratags=tags, metadata=None, **options)
 
 
 def _places(page: TiffPage) -> list[Place]:
@@ -140,16 +133,14 @@ def _places(page: TiffPage) -> list[Place]:
 
     Raises DataError for what is not supported, and many things on damaged pages.
     """
-    height, width, num_samples = _shape(page)
+    height, width, num_samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if not is_in_place(page) or height < 1 or width < 1 or page.fillorder != 1:
         raise DataError("damaged TIFF (its directory)")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
     if page.predictor not in (1, _DIFFERENCING) or page.compression not in _COMPRESSIONS:
-        raise DataError(
-            f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}, "
-            "which cannot be read; save it uncompressed, with LZW or with ZIP"
-        )
+        found = f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}"
+        raise DataError(f"{found}, which cannot be read; save it uncompressed, with LZW or with ZIP")
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
     depth = 1 if page.planarconfig == _PLANAR else num_samples
     grid = range(0, num_samples, depth), range(0, height, max(rows, 1)), range(0, width, max(columns, 1))
@@ -197,10 +188,6 @@ def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
     if page.compression == _PACKBITS:  # whose runs never go on over the end of a row
         return b"".join(encode(row.tobytes()) for row in samples)
     return encode(samples.tobytes())
-
-
-def _shape(page: TiffPage) -> tuple[int, int, int]:
-    return page.imagelength, page.imagewidth, page.samplesperpixel
 
 
 def _dtype(page: TiffPage) -> np.dtype:
