@@ -23,7 +23,7 @@ from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import open_tiff, tiff_bits
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
-from vae_cli.images.modes import inverted, is_negative, to_array
+from vae_cli.images.modes import black_as_zero, to_array
 from vae_cli.images.orientation import (
     ORIENTATION_TAG,
     as_displayed,
@@ -153,8 +153,7 @@ def open_with_pillow(path: Path) -> PillowOriginal:
             stored = displayed_image(stored, inverse_of(orientation))
             if X_RESOLUTION not in facts["tags"]:
                 stored.info.pop("dpi", None)  # which Pillow has made up
-        if is_negative(image):  # written with black as 0, as 8 bits are
-            stored = inverted(stored)
+        stored = black_as_zero(stored, image)
         num_frames = getattr(image, "n_frames", 1)
     if stored.mode not in _FILLABLE_MODES:
         raise DataError(f"images of mode {stored.mode} cannot be filled; convert it to PNG or TIFF first")
@@ -218,9 +217,8 @@ def _fit_to_format(original: PillowOriginal, file_format: str) -> tuple[Image.Im
             # Pillow would clip integers where they become shorter or longer.
             converted = _as_integers(image, mode) if mode in ("I", "I;16") else image.convert(mode)
             return converted, orientation, [*remarks, f"stored in mode {mode}"]
-    described = f"an image of mode {image.mode}{' with transparency' if has_key else ''}"
-    message = f"{original.path}: {described} cannot be stored as {file_format or 'it was'}; use --format png or tiff"
-    raise DataError(message)
+    found = f"{original.path}: an image of mode {image.mode}{' with transparency' if has_key else ''}"
+    raise DataError(f"{found} cannot be stored as {file_format or 'it was'}; use --format png or tiff")
 
 
 def _as_integers(image: Image.Image, mode: str, *, swapped: bool = False) -> Image.Image:

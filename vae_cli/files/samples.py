@@ -29,12 +29,10 @@ class Samples:
 
     @property
     def has_transparency(self) -> bool:
-        """Whether alpha or a key colour lets a background show."""
         return self.alpha is not None or self.key_colour is not None
 
     @property
     def display_size(self) -> tuple[int, int]:
-        """(height, width) as displayed."""
         return displayed_size(self.pixels.shape[:2], self.orientation)
 
     def display_array(self, channels: int, background: Colour = WHITE) -> np.ndarray:
@@ -68,11 +66,7 @@ class Samples:
         return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
 
     def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> Self:
-        """A copy whose hole pixels show `fill` at the samples' depth; every other pixel and sample keeps its value.
-
-        fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
-        hole. Raises ValueError when sizes differ.
-        """
+        """As `PillowOriginal.with_fill`, at the samples' depth; what is neither colour nor alpha keeps its value."""
         if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
             raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
         stored_fill, stored_hole = as_stored(fill, self.orientation), as_stored(hole, self.orientation)

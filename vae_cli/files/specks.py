@@ -46,10 +46,7 @@ def _ring(radius: int) -> list[tuple[int, int]]:
 def _described(
     pixels: np.ndarray, blocks: np.ndarray, row: np.ndarray, column: np.ndarray, sign: int, typical: np.ndarray
 ) -> np.ndarray:
-    """MARK [N]. Dust is smooth, and lies on something that goes on below and around it.
-
-    The constants are a logistic regression on dust drawn on photographs, rounded.
-    """
+    """MARK [N]. Dust is smooth, and lies on something that goes on around it; the odds are a logistic regression."""
 
     def on_ring(radius: int, plane: np.ndarray = blocks, unit: int = _UNIT) -> np.ndarray:
         """float32 [16, N]: grey levels at this distance, negated for dark specks."""

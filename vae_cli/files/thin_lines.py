@@ -54,10 +54,7 @@ def shifted(plane: np.ndarray, offset: tuple[int, int], trim: int) -> np.ndarray
 
 
 def highest_ridges(pixels: np.ndarray) -> np.ndarray:
-    """float32 [H, W]: grey levels of the highest ridge, bright or dark, in four directions.
-
-    pixels: int16 [H + 2 * HALO, W + 2 * HALO].
-    """
+    """float32 [H, W]: grey levels of the highest ridge in four directions. pixels: int16, with HALO at each border."""
     inner = shifted(pixels, (0, 0), HALO - 6)
     heights = [height for number in range(0, _NUM_DIRECTIONS, 4) for height in _heights(inner, number)]
     return functools.reduce(np.maximum, heights).clip(0) / np.float32(_UNIT)

@@ -65,11 +65,11 @@ class TiffSource:
         if (page.imagelength, page.imagewidth, page.samplesperpixel) != samples.pixels.shape:
             raise DataError(f"{self.path}: has changed since it was read; try again")
         positions, sizes = list(page.dataoffsets), list(page.databytecounts)
-        for number, (place, room) in enumerate(zip(places, tiff_pages.rooms(tiff), strict=True)):
+        for number, (place, num_free) in enumerate(zip(places, tiff_pages.free_bytes(tiff), strict=True)):
             new, old = samples.pixels[place], self.pixels[place]
             if not is_as_read or not all(map(np.array_equal, new, old)):  # row by row, as a strip may hold a whole scan
                 data = _encoded(page, place, new)
-                positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], room), len(data)
+                positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], num_free), len(data)
         if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
             tiff_pages.set_segments(file, positions, sizes)
 
@@ -129,10 +129,7 @@ def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> Non
 
 
 def _places(page: TiffPage) -> list[Place]:
-    """Of all strips or tiles, in the order of the file's tables.
-
-    Raises DataError for what is not supported, and many things on damaged pages.
-    """
+    """Of all strips or tiles, in the file's order. Raises DataError if not supported, many things on damaged pages."""
     height, width, num_samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if not is_in_place(page) or height < 1 or width < 1 or page.fillorder != 1:
         raise DataError("damaged TIFF (its directory)")

@@ -40,7 +40,7 @@ def count(tiff: TiffFile) -> int:
     return max(number, 1)
 
 
-def rooms(tiff: TiffFile) -> list[int]:
+def free_bytes(tiff: TiffFile) -> list[int]:
     """How many bytes may be written over each strip or tile of the first page without touching anything else.
 
     Two pages may show the same strip, and byte counts are sometimes too large.
@@ -58,9 +58,9 @@ def rooms(tiff: TiffFile) -> list[int]:
     return [min(num_bytes, until_next.get(start, 0)) for start, num_bytes in segments]
 
 
-def put(file: IO[bytes], data: bytes | memoryview, position: int = 0, room: int = 0) -> int:
-    """Writes data at `position` where there is room for them, or else at the end of the file; returns where."""
-    if len(data) > room:
+def put(file: IO[bytes], data: bytes | memoryview, position: int = 0, num_free: int = 0) -> int:
+    """Writes data at `position` where so many bytes are free, or else at the end of the file; returns where."""
+    if len(data) > num_free:
         position = file.seek(0, os.SEEK_END)
         position += file.write(bytes(position % 2))  # values have to begin on even bytes
     file.seek(position)
@@ -91,7 +91,7 @@ def replace_first_page(file: IO[bytes], page_file: bytes | memoryview) -> None:
     """Puts the only page of another TIFF file in the place of the first page of this one. Raises DataError."""
     target = open_tiff(file)
     old, new, form = target.pages.first, open_tiff(BytesIO(page_file)).pages.first, target.tiff
-    free = itertools.chain(zip(old.dataoffsets, rooms(target), strict=False), itertools.repeat((0, 0)))
+    free = itertools.chain(zip(old.dataoffsets, free_bytes(target), strict=False), itertools.repeat((0, 0)))
     segments = zip(new.dataoffsets, new.databytecounts, free, strict=False)
     positions = [put(file, page_file[start : start + size], *place) for start, size, place in segments]
     entries = {}

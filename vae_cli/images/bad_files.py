@@ -24,10 +24,7 @@ MemoryError and KeyboardInterrupt stay out of it, since they are not the file's 
 
 @contextmanager
 def bad_bytes_are_data_errors() -> Iterator[None]:
-    """Turns what decoders raise on damaged files into a DataError, which does not name the file.
-
-    OSErrors count as well, so nothing may be written inside.
-    """
+    """Turns what decoders raise on damaged files, and any OSError, into a DataError without the file's name."""
     with _quiet_decoders:
         try:
             yield

@@ -17,10 +17,7 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
 def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
-    """Raises DataError for an opened image of floats, of 32-bit numbers or of 16-bit colour.
-
-    head: the first 26 bytes of its file, or more.
-    """
+    """Raises DataError for an opened image of floats, 32-bit numbers or 16-bit colour. head: 26 bytes of it or more."""
     if image.mode == "F":
         raise DataError(FLOAT_REASON)
     bits, num_samples = 8, len(image.getbands())
@@ -31,8 +28,14 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
     elif image.format == "PPM" and image.tile:
         args = image.tile[0].args
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
-    elif image.format == "JPEG2000":
-        bits = _jpeg2000_bits(image)
+    elif image.format == "JPEG2000" and image.fp is not None:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        _, marker, size = image.fp.read(1 << 16).partition(b"\xff\x4f\xff\x51")  # start of code stream, sizes
+        image.fp.seek(position)
+        if marker:
+            num_components = int.from_bytes(size[36:38], "big")
+            bits = max((depth & 0x7F) + 1 for depth in size[38 : 38 + 3 * num_components : 3])
     _refuse_deep_samples(bits, num_samples)
 
 
@@ -67,21 +70,5 @@ def _refuse_deep_samples(bits: int, num_samples: int) -> None:
         raise DataError(f"{bits}-bit image, whose value range is unknown; save it as 16-bit or 8-bit")
     if bits > 8 and num_samples > 1:
         kind = "grey with alpha" if num_samples == 2 else "colour"
-        raise DataError(
-            f"16-bit {kind}, which would lose its lower bits; save it with 8 bits a channel "
-            "(inpaint and denoise keep 16, in PNG and TIFF)"
-        )
-
-
-def _jpeg2000_bits(image: ImageFile.ImageFile) -> int:
-    """The largest depth of a component, from the SIZ marker of the code stream."""
-    assert image.fp is not None
-    position = image.fp.tell()
-    image.fp.seek(0)
-    head = image.fp.read(1 << 16)
-    image.fp.seek(position)
-    start = head.find(b"\xff\x4f\xff\x51") + 2  # past the start-of-codestream marker
-    if start < 2:
-        return 8
-    num_components = int.from_bytes(head[start + 38 : start + 40], "big")
-    return max((depth & 0x7F) + 1 for depth in head[start + 40 : start + 40 + 3 * num_components : 3])
+        hint = "save it with 8 bits a channel (inpaint and denoise keep 16, in PNG and TIFF)"
+        raise DataError(f"16-bit {kind}, which would lose its lower bits; {hint}")

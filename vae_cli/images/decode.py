@@ -18,15 +18,14 @@ from vae_cli.errors import DataError
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import TIFF_MAGIC, refuse_deep, refuse_deep_tiff, tiff_bits
 from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
-from vae_cli.images.modes import inverted, is_negative
+from vae_cli.images.modes import black_as_zero
 from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
 
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 _MAX_MEMBER_BYTES = 1 << 30
-_DRAFT_MARGIN = 2
-"""JPEGs are decoded at no less than this many times the wanted size, so that our own resampling decides the result."""
+_DRAFT_MARGIN = 2  # JPEGs are decoded at no less than twice the wanted size, so that our own resampling decides
 
 
 def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -46,7 +45,7 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
         if is_12_bit:
             values = np.asarray(upright).astype(np.uint32)
             upright = Image.fromarray((values * 65535 // 4095).astype(np.uint16))
-        return inverted(upright) if is_negative(image) else upright
+        return black_as_zero(upright, image)
 
 
 def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:

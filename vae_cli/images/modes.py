@@ -19,6 +19,8 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     with bad_bytes_are_data_errors():
+        if image.mode == "F":
+            raise DataError(FLOAT_REASON)
         if image.mode.startswith("I"):
             values = np.asarray(image).astype(np.int64)
             if values.size and (values.min() < 0 or values.max() > 65535):
@@ -27,8 +29,15 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
             if isinstance(key := image.info.get("transparency"), int):
                 grey[np.asarray(image) == key] = background if channels == 3 else luma_of(background)
             return grey
-        flat = _opaque(image, background)
-        pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
+        if image.mode == "LAB":
+            image = in_colour_space(image, "RGB")
+        elif image.has_transparency_data:
+            canvas = Image.new("RGBA", image.size, (*background, 255))
+            canvas.alpha_composite((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
+            image = canvas.convert("RGB")
+        elif image.mode not in ("1", "L"):
+            image = image.convert("RGB")
+        pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
         return pixels.reshape(*pixels.shape[:2], channels)
 
 
@@ -40,17 +49,13 @@ def is_grey(image: Image.Image, background: Colour = WHITE) -> bool:
     return bool((pixels == pixels[..., :1]).all())
 
 
-def is_negative(image: Image.Image) -> bool:
-    """Whether an opened file holds 16-bit grey with white as 0, which Pillow turns round for 8 bits only."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.mode.startswith("I;16"):
-        return False
-    return bool(image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
-
-
-def inverted(image: Image.Image) -> Image.Image:
-    """A copy of 16-bit grey with black and white exchanged; mode and info stay."""
-    values = np.asarray(image)
-    copy = image.copy()
+def black_as_zero(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """The image of an opened file, inverted where white is stored as 0, which Pillow does for 8 bits but not for 16."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or not opened.mode.startswith("I;16"):
+        return image
+    if opened.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != 0:
+        return image
+    values, copy = np.asarray(image), image.copy()  # keeps mode and info
     copy.frombytes((65535 - values).astype(values.dtype).tobytes())
     return copy
 
@@ -62,17 +67,3 @@ def in_colour_space(image: Image.Image, mode: Literal["RGB", "LAB"]) -> Image.Im
     converted = ImageCms.profileToProfile(image, *profiles, outputMode=mode)
     assert converted is not None  # only conversions in place return nothing
     return converted
-
-
-def _opaque(image: Image.Image, background: Colour) -> Image.Image:
-    """The image on `background`, in a mode without alpha that Pillow converts to L and RGB."""
-    if image.mode == "F":
-        raise DataError(FLOAT_REASON)
-    if image.mode == "LAB":
-        return in_colour_space(image, "RGB")
-    if image.has_transparency_data:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        canvas = Image.new("RGBA", image.size, (*background, 255))
-        canvas.alpha_composite(rgba)
-        return canvas.convert("RGB")
-    return image if image.mode in ("1", "L", "RGB") else image.convert("RGB")
