@@ -143,12 +143,8 @@ def line_marks(ridges: np.ndarray, sign: int, least_log_odds: float) -> np.ndarr
     for line in np.split(ridges[order], np.flatnonzero(np.diff(labels[order])) + 1):
         if len(line) >= _LEAST_LENGTH and (log_odds := _log_odds(line)) >= least_log_odds:
             marks = np.empty(len(line), MARK)
-            marks["row"], marks["column"], marks["sign"], marks["log_odds"] = (
-                line["row"],
-                line["column"],
-                sign,
-                log_odds,
-            )
+            marks["row"], marks["column"] = line["row"], line["column"]
+            marks["sign"], marks["log_odds"] = sign, log_odds
             height = np.maximum(line["middle"] - line["side"], _quantile(line["height"]))  # blurred ends lack some
             marks["least"] = line["side"] + PART_OF_CONTRAST * height
             marks["reach"] = _quantile(line["breadth"]) + 1

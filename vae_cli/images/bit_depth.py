@@ -13,7 +13,6 @@ from vae_cli.images.bad_files import BAD_BYTES
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it remarks on files is not for the terminal
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
 def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
@@ -22,7 +21,8 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
         raise DataError(FLOAT_REASON)
     bits, num_samples = 8, len(image.getbands())
     if image.format == "PNG":
-        bits, num_samples = head[24], _PNG_SAMPLES.get(head[25], 1)
+        bits = head[24]
+        num_samples = 2 if head[25] == 4 else num_samples  # grey with alpha, which may have become colour with alpha
     elif image.format == "TIFF":
         bits = max(tiff_bits(image))
     elif image.format == "PPM" and image.tile:
