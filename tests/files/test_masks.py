@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.masks import dilate, hole_from_alpha, hole_from_color, pair_masks, read_hole
+from vae_cli.files.mask_pairs import pair_masks
+from vae_cli.files.masks import dilate, hole_from_alpha, hole_from_color, read_hole
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 

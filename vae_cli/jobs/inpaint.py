@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vae_cli.errors import DataError
-from vae_cli.files.masks import NoMask
+from vae_cli.files.mask_pairs import NoMask
 from vae_cli.files.originals import Original, size_of
 from vae_cli.files.write_back import own_colours
 from vae_cli.images.image_ref import ImageRef, Skipped
