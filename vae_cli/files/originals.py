@@ -40,27 +40,20 @@ class InPlaceOriginal(Samples):
     def save(self, path: Path, *, format: str = "keep", overwrite: bool = False) -> tuple[str, ...]:
         file_format = wanted_format(format, self.format)
         refuse_existing(path, overwrite=overwrite)
-        if reason := self._why_not(file_format):
+        is_other, reason = file_format != self.format, None
+        if file_format not in _IN_PLACE:
+            reason = f"16-bit colour cannot be stored as {file_format}"
+        elif is_other and self.key_colour is not None:
+            reason = f"one colour of it is transparent, which {file_format} cannot say"
+        elif is_other and (self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + bool(self.alpha)):
+            reason = f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
+        if reason:
             raise DataError(f"{self.path}: {reason}; use --format {'tiff' if file_format == 'PNG' else 'png'}")
         with writing(path) as file:
-            if file_format == self.format:
-                self.source.write(file, self, self.text)
-            else:
-                _IN_PLACE[file_format].write_new(file, self, self.text)
+            write = _IN_PLACE[file_format].write_new if is_other else self.source.write
+            write(file, self, self.text)
         keeps_pages = self.format == file_format == "TIFF"
         return () if keeps_pages or self.source.num_frames == 1 else ("only the first frame is kept",)
-
-    def _why_not(self, file_format: str) -> str | None:
-        """Why the picture cannot be stored in a format; None where it can."""
-        if file_format not in _IN_PLACE:
-            return f"16-bit colour cannot be stored as {file_format}"
-        if file_format == self.format:
-            return None
-        if self.key_colour is not None:
-            return f"one colour of it is transparent, which {file_format} cannot say"
-        if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + (self.alpha is not None):
-            return f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
-        return None
 
 
 Original = InPlaceOriginal | PillowOriginal

@@ -12,39 +12,33 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 def stored_values(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
     """Values of `image`'s mode for colours float32 [N, 1 or 3] that replace `stored` [N] or [N, bands]."""
-    if image.mode == "P":
+    mode, key = image.mode, image.info.get("transparency")
+    if mode == "P":
         return _palette_indices(image, colours, stored, opaque_hole)
-    if image.mode == "PA":
+    if mode in ("PA", "LA", "RGBA", "RGBX"):
         values = stored.copy()
-        values[:, 0] = _nearest(_palette(image), as_rgb(colours))
-    elif image.mode in ("LA", "RGBA", "RGBX"):
-        values = stored.copy()
-        values[:, :-1] = _round(as_grey(colours)[:, None] if image.mode == "LA" else as_rgb(colours))
-    else:
-        values = _opaque_values(image.mode, colours)
-        key = image.info.get("transparency")
-        if key is not None and image.mode in ("L", "RGB", "I;16"):
-            values = values.astype(stored.dtype)
-            keep_key_colour(values, stored, key, opaque_hole)
+        if mode == "PA":
+            values[:, 0] = _nearest(_palette(image), as_rgb(colours))
+        else:
+            values[:, :-1] = _round(as_grey(colours)[:, None] if mode == "LA" else as_rgb(colours))
+        if opaque_hole and mode != "RGBX":
+            values[:, -1] = 255
         return values
-    if opaque_hole and image.mode != "RGBX":
-        values[:, -1] = 255
-    return values
-
-
-def _opaque_values(mode: str, colours: np.ndarray) -> np.ndarray:
-    """Values of a mode without alpha, [N] or [N, bands]."""
     if mode == "1":
         return as_grey(colours) >= 128
     if mode == "L":
-        return _round(as_grey(colours))
-    if mode in SIXTEEN_BIT_MODES:
-        return np.rint(as_grey(colours) * 257).clip(0, 65535).astype(np.int32)
-    rgb = _round(as_rgb(colours))
-    if mode == "RGB":
-        return rgb
-    strip = Image.fromarray(rgb[None])
-    return np.asarray(in_colour_space(strip, "LAB") if mode == "LAB" else strip.convert(mode))[0]
+        values = _round(as_grey(colours))
+    elif mode in SIXTEEN_BIT_MODES:
+        values = np.rint(as_grey(colours) * 257).clip(0, 65535).astype(np.int32)
+    else:
+        values = _round(as_rgb(colours))
+    if mode in ("CMYK", "YCbCr", "LAB"):
+        strip = Image.fromarray(values[None])
+        return np.asarray(in_colour_space(strip, "LAB") if mode == "LAB" else strip.convert(mode))[0]
+    if key is not None and mode in ("L", "RGB", "I;16"):
+        values = values.astype(stored.dtype)
+        keep_key_colour(values, stored, key, opaque_hole)
+    return values
 
 
 def keep_key_colour(values: np.ndarray, stored: np.ndarray, key: int | tuple[int, ...], opaque_hole: bool) -> None:
