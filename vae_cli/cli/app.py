@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import inspect
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vae_cli import __version__
+from vae_cli.cli import options
 from vae_cli.cli.progress import print_line, silence
 from vae_cli.cli.results import Results, print_json
 from vae_cli.cli.stops import EXIT_CODES, Terminated, stop
@@ -40,20 +42,15 @@ COMMANDS = {
     "check": "Say what is in a folder before training on it.",
     "info": "Tell the facts about a run, or about this machine.",
 }
-"""What each does, as its own help begins: a function of that name in a module of that name in this package.
-
-The module is imported when its command is used: all of them together take longer than the rest of `vae --help`."""
+"""What each does, as its own help begins: a function of that name in a module of that name in this package, which is
+imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
 _BUG = 70
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
 class StoppedError(Exception):
-    """The user ended the program; Typer would turn the KeyboardInterrupt itself into an exit code without a word."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__("stopped")
-        self.exit_code = exit_code
+    """The user ended the program, with this exit code. Of a KeyboardInterrupt itself Typer makes a silent 130."""
 
 
 @contextlib.contextmanager
@@ -101,7 +98,7 @@ class Program(TyperGroup):
         return name, _built(name) if name else None, rest
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        with _stops_as_errors():  # Typer loads more of itself here, and makes of any KeyboardInterrupt a silent 130
+        with _stops_as_errors():  # here, too: Typer loads more of itself
             return super().make_context(*args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
@@ -136,31 +133,19 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Entry point of `vae` and `python -m vae_cli`."""
-    _open_closed_streams()
-    _prepare_streams()
-    signal.signal(signal.SIGTERM, stop)
-    app(prog_name="vae")
-    raise AssertionError("the program leaves through sys.exit")
-
-
-def _open_closed_streams() -> None:
-    """What goes to a stream that was closed (`2>&-`) goes nowhere; else it would go into the next file opened."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass  # the lowest that is free: it takes the stream's place
+        pass  # this takes the place of a stream that was closed (`2>&-`), which the next file opened would take
     os.close(descriptor)
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
-
-
-def _prepare_streams() -> None:
-    """No character of a file name can stop the program: what the terminal cannot show is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if not hasattr(stream, "reconfigure"):
-            continue
-        stream.reconfigure(errors="backslashreplace")
+    for stream in filter(lambda stream: hasattr(stream, "reconfigure"), (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # no character of a file name can stop the program
         try:
             "é█".encode(stream.encoding)
         except (UnicodeEncodeError, LookupError):
             stream.reconfigure(encoding="utf-8")
+    signal.signal(signal.SIGTERM, stop)
+    app(prog_name="vae")
+    raise AssertionError("the program leaves through sys.exit")
 
 
 def _print_version(wanted: bool) -> None:
@@ -170,32 +155,50 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _program(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
+def _program(version: Annotated[bool, typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:  # fmt: skip
     """Learn a variational autoencoder from a folder of images and put it to work.
 
     Example: vae train photos && vae sample runs/photos -n 64 --out grid.png
     """
 
 
+def _results(
+    command: str,
+    device: options.Device = "auto", seed: options.Seed = 0, json: options.Json = False, quiet: options.Quiet = False,
+    verbose: options.Verbose = False, debug: options.Debug = False,
+) -> Results:  # fmt: skip
+    """What the options of all commands amount to; a command that draws takes the seed itself."""
+    return Results(command, device, as_json=json, quiet=quiet, verbose=verbose)
+
+
 def _built(name: str) -> Any:
-    """The command with its options."""
+    """The command: its function has Results as its first parameter, in place of the options of all commands."""
+    function = getattr(importlib.import_module(f"vae_cli.cli.{name}"), name)
+    (_, *own), (_, *shared) = (inspect.signature(each).parameters.values() for each in (function, _results))
+    taken, for_results = {each.name for each in own}, {each.name for each in shared}
+
+    def command(**given: Any) -> None:
+        results = _results(name, **{key: value for key, value in given.items() if key in for_results})
+        function(results, **{key: value for key, value in given.items() if key in taken})
+
+    parameters = [*own, *(each for each in shared if each.name not in taken)]
+    parameters.sort(key=lambda each: options.ORDER.index(each.name) if each.name in options.ORDER else -1)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = function.__doc__
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=Command)(getattr(importlib.import_module(f"vae_cli.cli.{name}"), name))
+    alone.command(name, cls=Command)(command)
     return typer.main.get_command(alone)
 
 
 def _explain(error: Exception, words: list[str]) -> int:
     """Tells the user what went wrong, on stderr and, with --json, on stdout. Returns the exit code."""
-    debug = "--debug" in words
     code, lines = _message_of(error)
     if code == 2 and not lines:  # bare `vae`: its help was asked for, in a way
         print_line(str(error))
         return code
-    if debug:
+    if "--debug" in words:
         import traceback
 
         print_line("".join(traceback.format_exception(error)).rstrip())
@@ -214,7 +217,7 @@ def _explain(error: Exception, words: list[str]) -> int:
 def _message_of(error: Exception) -> tuple[int, list[str]]:
     """Exit code and one to three printable lines for any exception."""
     if isinstance(error, StoppedError):
-        return error.exit_code, ["stopped"]
+        return error.args[0], ["stopped"]
     if isinstance(error, typer.TyperException):
         if type(error).__name__ == "NoArgsIsHelpError":
             return error.exit_code, []

@@ -7,47 +7,32 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs.inputs import require, require_run
 from vae_cli.printable import shell_quoted
 
 
 def augment(
+    results: Results,
     run: options.Run,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder, list or zip of images.", show_default=False)],
-    per_image: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="K", help="New images of each training image; 4, with --balance 0.",
-                     show_default=False),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, metavar="S", help="How far from the image: 0 = rebuilt, 1 = as far as it goes; "
-                     "0.5.", show_default=False),
-    ] = None,
-    balance: Annotated[
-        bool, typer.Option("--balance", help="More for small classes, up to the size of the largest.")
-    ] = False,
-    method: Annotated[
-        Literal["auto", "style", "extrapolate"],
-        typer.Option(help="How images are made; auto = style, with models of one vector extrapolate."),
-    ] = "auto",
-    candidates: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="With classes: make N of each, keep the hardest to tell; 8.",
-                     show_default=False),
-    ] = None,
-    include_originals: Annotated[
-        bool, typer.Option("--include-originals", help="Copy the training images beside the new ones.")
-    ] = False,
+    data: Annotated[Path, typer.Argument(
+        metavar="DATA", help="Folder, list or zip of images.", show_default=False, callback=options.existing)],
+    per_image: Annotated[int | None, typer.Option(
+        min=0, metavar="K", help="New images of each training image; 4, with --balance 0.", show_default=False)] = None,
+    strength: Annotated[float | None, typer.Option(
+        min=0.0, max=1.0, metavar="S", help="How far from the image: 0 = rebuilt, 1 = as far as it goes; 0.5.",
+        show_default=False)] = None,
+    balance: Annotated[bool, typer.Option(
+        "--balance", help="More for small classes, up to the size of the largest.")] = False,
+    method: Annotated[Literal["auto", "style", "extrapolate"], typer.Option(
+        help="How images are made; auto = style, with models of one vector extrapolate.")] = "auto",
+    candidates: Annotated[int | None, typer.Option(
+        min=1, metavar="N", help="With classes: make N of each, keep the hardest to tell; 8.",
+        show_default=False)] = None,
+    include_originals: Annotated[bool, typer.Option(
+        "--include-originals", help="Copy the training images beside the new ones.")] = False,
     out: options.Out = None,
-    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Write new images near each training image of DATA.
 
@@ -61,13 +46,10 @@ def augment(
 
     Example: vae augment runs/photos photos --balance --out larger
     """
-    results = Results("augment", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
-    require(data)
     from vae_cli.jobs import augment as job
 
     request = job.Request(data, per_image, strength, balance, method, candidates, include_originals, seed, overwrite)
     folder = request.folder(out)
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     facts = results.show(job.augment(model, request, folder, results.take, batch_size=batch_size))
     results.finish(f"vae check {shell_quoted(folder)}", **facts)

@@ -10,7 +10,6 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results, file_entry, print_json, say
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require
 from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.printable import printable, shell_quoted
 
@@ -18,31 +17,24 @@ _NUM_LISTED = 8
 
 
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder, list file or zip.")],
+    results: Results,
+    data: Annotated[Path, typer.Argument(
+        metavar="DATA", help="Folder, list file or zip.", callback=options.existing)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
-    labels: Annotated[
-        Literal["auto", "none", "folders"], typer.Option(help="Whether folders are classes, as in `vae train`.")
-    ] = "auto",
-    device: options.Device = "auto",
+    labels: Annotated[Literal["auto", "none", "folders"], typer.Option(
+        help="Whether folders are classes, as in `vae train`.")] = "auto",
     batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Say what is in a folder before training on it.
 
     Every image is decoded once; what cannot be used is named.
 
     Example: vae check photos
     """
-    results = Results("check", as_json=json, quiet=quiet, verbose=verbose)
-    require(data)
     from vae_cli.jobs import check as job
 
     facts = results.show(job.check(data, labels=labels, batch_size=batch_size))
-    bad: dict[str, str] = facts["bad"]
+    bad: dict[str, str] = facts.pop("bad")
     num_usable = facts["sizes"].total()
     failure = None
     if not num_usable:
@@ -50,10 +42,14 @@ def check(
         failure = f"{data}: none of {len(bad)} images can be used; the first: {image_id}: {reason}"
     elif strict and bad:
         failure = f"{data}: {len(bad)} of {num_usable + len(bad)} images cannot be used (--strict)"
-    if json:
-        _print_json(num_usable, failure, **facts)
+    if results.as_json:
+        error: dict[str, Any] = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
+        files = [file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()]
+        sizes, modes = (dict(facts[name].most_common()) for name in ("sizes", "modes"))
+        print_json("check", "failed" if failure else "ok", **error, images=num_usable, skipped=len(bad), sizes=sizes,
+                   modes=modes, labels=dict(sorted(facts["labels"].items())), files=files)  # fmt: skip
     else:
-        _print_table(data, num_usable, **facts)
+        _print_table(data, num_usable, bad, facts)
     if failure:
         results.messages.error(failure)
         raise typer.Exit(DataError.exit_code)
@@ -62,15 +58,7 @@ def check(
     results.messages.next_step(f"vae train {shell_quoted(data)}")
 
 
-def _print_json(num_usable: int, failure: str | None, bad: dict[str, str], **counts: Counter[str]) -> None:
-    error: dict[str, Any] = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
-    files = [file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()]
-    sizes, modes = (dict(counts[name].most_common()) for name in ("sizes", "modes"))
-    print_json("check", "failed" if failure else "ok", **error, images=num_usable, skipped=len(bad), sizes=sizes,
-               modes=modes, labels=dict(sorted(counts["labels"].items())), files=files)  # fmt: skip
-
-
-def _print_table(data: Path, num_usable: int, bad: dict[str, str], **counts: Counter[str]) -> None:
+def _print_table(data: Path, num_usable: int, bad: dict[str, str], counts: dict[str, Counter[str]]) -> None:
     say(f"{printable(data)}: {num_usable} usable images, {len(bad)} that cannot be used")
     for name, counter in counts.items():
         if counter:

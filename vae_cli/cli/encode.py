@@ -8,31 +8,22 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs import encode as job
-from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.inputs import find_inputs
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import shell_quoted
 
 
 def encode(
+    results: Results,
     run: options.Run,
     inputs: options.Inputs,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="An .npz or .csv file.", show_default=False),
-    ] = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option("--pictures", metavar="DIR", help="Also draw the latents of these images: map.png, "
-                     "traversals.png, and manifold.png for a model of two latents.", show_default=False),
-    ] = None,
-    device: options.Device = "auto",
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="FILE", help="An .npz or .csv file.", show_default=False)] = None,
+    pictures: Annotated[Path | None, typer.Option(
+        "--pictures", metavar="DIR", show_default=False, help="Also draw the latents of these images: map.png, "
+        "traversals.png, and manifold.png for a model of two latents.")] = None,
     batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Write the latents of images to a file.
 
@@ -45,12 +36,10 @@ def encode(
 
     Example: vae encode runs/photos new-photos --out latents.npz
     """
-    results = Results("encode", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
     path = job.latents_path(inputs, out)
     items = find_inputs(inputs, results.take, exclude=[pictures] if pictures else [], labels="auto")
     refuse_existing([path], overwrite=overwrite)
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     results.show(job.encode(model, items, path, results.take, pictures=pictures, overwrite=overwrite,
                             batch_size=batch_size))  # fmt: skip
     results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(path)} --out grid.png")

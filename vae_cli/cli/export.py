@@ -8,29 +8,19 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import printable, shell_quoted
 
 
 def export(
+    results: Results,
     run: options.Run,
-    part: Annotated[
-        Literal["encoder", "decoder"] | None,
-        typer.Option("--part", help="This part as an ONNX file.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.",
-                     show_default=False),
-    ] = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
+    part: Annotated[Literal["encoder", "decoder"] | None, typer.Option(
+        "--part", help="This part as an ONNX file.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.",
+        show_default=False)] = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Write a model as one file.
 
@@ -40,8 +30,6 @@ def export(
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
-    results = Results("export", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
     from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
 
     path = export_path(out, run, part)
@@ -51,7 +39,7 @@ def export(
         results.finish(f"vae info {shell_quoted(path)}")
         return
     results.take(FileDone(str(export_part(run, path, part or "decoder")), "ok", path))
-    given = "images" if part == "encoder" else "latents"
+    given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
     python = f'onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
     results.messages.note(f"in Python: {python}")
-    results.finish(f"vae export {shell_quoted(run)} --part {'decoder' if part == 'encoder' else 'encoder'}")
+    results.finish(f"vae export {shell_quoted(run)} --part {other}")

@@ -6,9 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.progress import Messages
-from vae_cli.cli.results import print_json, say
-from vae_cli.jobs.inputs import require_run
+from vae_cli.cli.results import Results, print_json, say
 from vae_cli.printable import printable, shell_quoted
 
 _GIB = 2**30
@@ -17,31 +15,23 @@ NUM_LISTED = 20
 
 
 def info(
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")
-    ] = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+    results: Results,
+    run: Annotated[Path | None, typer.Argument(
+        metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.",
+        callback=options.existing_run)] = None,
+) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 
     Example: vae info runs/photos
     """
-    if run is not None:
-        require_run(run)
     from vae_cli.jobs.info import machine_facts, run_facts
 
-    facts = machine_facts(device) if run is None else run_facts(run)
-    if json:
+    facts = machine_facts(results.device) if run is None else run_facts(run)
+    if results.as_json:
         print_json("info", "ok", **facts)
     else:
-        say("\n".join(_machine_lines(facts) if run is None else _run_lines(facts, verbose=verbose)))
-    messages = Messages(quiet=quiet, verbose=verbose)
-    messages.next_step(f"vae sample {shell_quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
+        say("\n".join(_machine_lines(facts) if run is None else _run_lines(facts, verbose=results.messages.verbose)))
+    results.messages.next_step(f"vae sample {shell_quoted(run)} -n 64 --out grid.png" if run else "vae train DATA")
 
 
 def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
@@ -77,9 +67,9 @@ def _labels_line(facts: dict[str, Any], limit: int) -> str:
 
 def _machine_lines(facts: dict[str, Any]) -> list[str]:
     memory = f"{facts['memory_bytes'] / _GIB:.1f} GiB" if facts["memory_bytes"] else "unknown"
-    lines = [f"{name:<12} {version or 'not installed'}" for name, version in facts["versions"].items()]
-    lines += [f"{'platform':<12} {facts['platform']}", f"{'cores':<12} {facts['cores']}", f"{'memory':<12} {memory}"]
+    rows = [(name, version or "not installed") for name, version in facts["versions"].items()]
+    rows += [("platform", facts["platform"]), ("cores", facts["cores"]), ("memory", memory)]
     for device in facts["devices"]:
         room = f", {device['memory_bytes'] / _GIB:.1f} GiB" if "memory_bytes" in device else ""
-        lines.append(f"{'device':<12} {device['name']} ({device['description']}{room})")
-    return [*lines, f"{'auto':<12} {facts['device']} in {facts['precision']}"]
+        rows.append(("device", f"{device['name']} ({device['description']}{room})"))
+    return [f"{name:<12} {value}" for name, value in (*rows, ("auto", f"{facts['device']} in {facts['precision']}"))]

@@ -9,40 +9,28 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import interpolate as job
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import Target, default_folder, run_folder
 from vae_cli.printable import shell_quoted
 
 
 def interpolate(
+    results: Results,
     run: options.Run,
     images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to walk between.")] = None,
-    from_samples: Annotated[
-        str | None,
-        typer.Option(metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30."),
-    ] = None,
-    mode: Annotated[
-        job.Mode,
-        typer.Option(help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through "
-                     "the latents, smooth even between unlike things."),
-    ] = "slerp",
+    from_samples: Annotated[str | None, typer.Option(
+        metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
+    steps: Annotated[int | None, typer.Option(
+        min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30.")] = None,
+    mode: Annotated[job.Mode, typer.Option(
+        help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through the latents, "
+        "smooth even between unlike things.")] = "slerp",
     loop: Annotated[bool, typer.Option("--loop", help="Walk back to the first image at the end.")] = False,
-    fps: Annotated[
-        float, typer.Option(metavar="N", min=0.1, max=100.0, help="Frames a second of an animation.")
-    ] = 15.0,
+    fps: Annotated[float, typer.Option(
+        metavar="N", min=0.1, max=100.0, help="Frames a second of an animation.")] = 15.0,
     out: options.Out = None,
-    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Walk between two or more images.
 
@@ -51,22 +39,7 @@ def interpolate(
 
     Example: vae interpolate runs/photos a.jpg b.jpg --out walk.gif
     """
-    results = Results("interpolate", as_json=json, quiet=quiet, verbose=verbose)
     ends = images or []
-    numbers = _numbers(ends, from_samples)
-    require_run(run)
-    folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
-    target = Target(out, folder, overwrite, batch_size)
-    steps = steps or (job.STRIP_STEPS if job.is_strip(target) else job.ANIMATION_STEPS)
-    walk = job.Walk(ends, numbers, target, seed, steps, mode, loop, fps)
-    walk.paths()  # refused before torch takes its seconds to load
-    model = results.open_model(run, device)
-    facts = results.show(job.interpolate(model, walk))
-    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
-
-
-def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
-    """The image numbers of --from-samples. Raises ConfigError unless there are two ends of one kind."""
     if bool(ends) == (from_samples is not None):
         raise ConfigError("interpolate: give either image files (A B) or --from-samples 3,7")
     try:
@@ -77,4 +50,10 @@ def _numbers(ends: list[Path], from_samples: str | None) -> list[int]:
         raise ConfigError(
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
-    return numbers
+    folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
+    target = Target(out, folder, overwrite, batch_size)
+    steps = steps or (job.STRIP_STEPS if job.is_strip(target) else job.ANIMATION_STEPS)
+    walk = job.Walk(ends, numbers, target, seed, steps, mode, loop, fps)
+    walk.paths()  # refused before torch takes its seconds to load
+    facts = results.show(job.interpolate(results.open_model(run), walk))
+    results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)

@@ -1,7 +1,7 @@
 """Options that several commands share, declared once. Commands use them as plain annotations."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,40 +17,51 @@ def _existing_device(name: str) -> str:
     return name
 
 
-Run = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False)
-]
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="PATH", help="With an image suffix one file, else a folder.",
-                 show_default=False),
-]  # fmt: skip
-SolverSteps = Annotated[
-    int | None,
-    typer.Option("--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model."),
-]
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
-SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out what is there already, to go on after a stop.")
-]
+def existing(path: Path | None) -> Path | None:
+    """Raises ConfigError when there is nothing at a path that was given."""
+    from vae_cli.jobs.inputs import require
 
-Device = Annotated[
-    str,
-    typer.Option("--device", metavar="NAME", rich_help_panel=COMMON, help="auto, cpu, cuda, cuda:N or mps.",
-                 callback=_existing_device),
-]  # fmt: skip
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", min=1, metavar="N", rich_help_panel=COMMON,
-                 help="Images read or drawn at a time; changes memory and speed, never a result."),
-]  # fmt: skip
-Seed = Annotated[
-    int,
-    typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", rich_help_panel=COMMON, help="Same seed, same result."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", rich_help_panel=COMMON, help="Replace files that exist.")]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=COMMON, help="No progress and no notes.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", rich_help_panel=COMMON, help="Say more.")]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=COMMON, help="Show the traceback of an error.")]
+    if path is not None:
+        require(path)
+    return path
+
+
+def existing_run(run: Path | None) -> Path | None:
+    """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
+    from vae_cli.jobs.inputs import require
+
+    if run is not None:
+        require(run, f"no such run; train one with: vae train DATA --out {run}")
+    return run
+
+
+def _common(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=COMMON, **settings)
+
+
+Run = Annotated[Path, typer.Argument(
+    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False,
+    callback=existing_run)]  # fmt: skip
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
+Out = Annotated[Path | None, typer.Option(
+    "--out", "-o", metavar="PATH", help="With an image suffix one file, else a folder.", show_default=False)]  # fmt: skip
+SolverSteps = Annotated[int | None, typer.Option(
+    "--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model.")]  # fmt: skip
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
+SkipExisting = Annotated[bool, typer.Option(
+    "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
+
+Device = Annotated[str, _common(
+    "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", callback=_existing_device)]  # fmt: skip
+BatchSize = Annotated[int, _common(
+    "--batch-size", min=1, metavar="N",
+    help="Images read or drawn at a time; changes memory and speed, never a result.")]  # fmt: skip
+Seed = Annotated[int, _common("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]
+Overwrite = Annotated[bool, _common("--overwrite", help="Replace files that exist.")]
+Json = Annotated[bool, _common("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, _common("--quiet", "-q", help="No progress and no notes.")]
+Verbose = Annotated[bool, _common("--verbose", "-v", help="Say more.")]
+Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error.")]
+
+ORDER = ("device", "batch_size", "seed", "overwrite", "json", "quiet", "verbose", "debug")
+"""Of these in the help."""

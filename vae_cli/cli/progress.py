@@ -21,8 +21,7 @@ class Messages:
     """Notes, warnings and progress of one command. Quiet keeps only warnings."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.quiet = quiet
-        self.verbose = verbose
+        self.quiet, self.verbose = quiet, verbose
         self._status_printed = -SECONDS_BETWEEN_LINES
 
     def note(self, text: str) -> None:
@@ -45,8 +44,7 @@ class Messages:
         if self.quiet:
             return
         if _is_terminal():
-            columns = shutil.get_terminal_size().columns
-            _print(f"\r\x1b[K{text[: columns - 1]}")
+            _print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
             _Cursor.in_line = True
         elif time.monotonic() - self._status_printed >= SECONDS_BETWEEN_LINES:
             self._status_printed = time.monotonic()
@@ -56,16 +54,11 @@ class Messages:
         """Names the command that is useful after this one."""
         self.note(f"next: {command}")
 
-    @contextlib.contextmanager
-    def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Bar]:
+    def progress(self, what: str, total: int, unit: str = "images") -> contextlib.AbstractContextManager[Bar]:
         """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
-        if not self.quiet and _is_terminal():
-            with _bar(what, total, unit) as bar:
-                yield bar
-            return
-        lines = _Lines(what, total, unit, silent=self.quiet)
-        yield lines.reach
-        lines.print()
+        if self.quiet:
+            return contextlib.nullcontext(lambda done, total: None)
+        return (_bar if _is_terminal() else _lines)(what, total, unit)
 
 
 class _Cursor:
@@ -98,32 +91,31 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-class _Lines:
-    """Progress as plain lines."""
+@contextlib.contextmanager
+def _lines(what: str, total: int, unit: str) -> Iterator[Bar]:
+    done, started = 0, time.monotonic()
+    printed = started
 
-    def __init__(self, what: str, total: int, unit: str, *, silent: bool) -> None:
-        self.what, self.total, self.unit, self.silent = what, total, unit, silent
-        self.done = 0
-        self.started = self.printed = time.monotonic()
+    def print_progress() -> None:
+        nonlocal printed
+        printed = time.monotonic()
+        seconds = max(printed - started, 1e-9)
+        times = f"{clock((total - done) * seconds / done)} left" if 0 < done < total else clock(seconds)
+        print_line(f"{what}: {done}/{total} {unit}, {_rate(done / seconds, unit)}, {times}")
 
-    def reach(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
-        if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
-            self.print()
+    def reach(so_far: int, in_all: int) -> None:
+        nonlocal done, total
+        done, total = so_far, in_all
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            print_progress()
 
-    def print(self) -> None:
-        self.printed = time.monotonic()
-        seconds = max(self.printed - self.started, 1e-9)
-        rate = self.done / seconds
-        is_under_way = 0 < self.done < self.total
-        times = f"{clock((self.total - self.done) / rate)} left" if is_under_way else clock(seconds)
-        if not self.silent:
-            print_line(f"{self.what}: {self.done}/{self.total} {self.unit}, {_rate(rate, self.unit)}, {times}")
+    yield reach
+    print_progress()
 
 
 @contextlib.contextmanager
 def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
-    """A bar with rate and time left; it goes when the work is done."""
+    """With rate and time left; it goes when the work is done."""
     from rich import progress
     from rich.console import Console
     from rich.text import Text
@@ -132,13 +124,8 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
         def render(self, task: progress.Task) -> Text:
             return Text(_rate(task.completed / task.elapsed, unit) if task.completed and task.elapsed else "")
 
-    columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        RateColumn(),
-        progress.TimeRemainingColumn(),
-    )
+    columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
+               progress.MofNCompleteColumn(), RateColumn(), progress.TimeRemainingColumn())  # fmt: skip
     # what goes to a pipe must not be led to the terminal
     with progress.Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as rich:
         task = rich.add_task(what, total=total)
@@ -146,9 +133,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
 
 
 def _rate(per_second: float, unit: str) -> str:
-    if 0 < per_second < 1:
-        return f"{1 / per_second:.1f} s each"
-    return f"{per_second:.1f} {unit}/s"
+    return f"{1 / per_second:.1f} s each" if 0 < per_second < 1 else f"{per_second:.1f} {unit}/s"
 
 
 def clock(seconds: float) -> str:

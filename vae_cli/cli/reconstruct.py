@@ -7,27 +7,21 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs import reconstruct as job
-from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
 
 
 def reconstruct(
+    results: Results,
     run: options.Run,
     inputs: options.Inputs,
     out: options.Out = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write the input beside its reconstruction.")] = False,
-    draw: Annotated[
-        bool, typer.Option("--sample", help="Decode a sample of the posterior instead of its mean.")
-    ] = False,
-    device: options.Device = "auto",
+    draw: Annotated[bool, typer.Option(
+        "--sample", help="Decode a sample of the posterior instead of its mean.")] = False,
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Encode images and decode them again.
 
     The results are PNGs at the model's size: what the model keeps of an image. Without --out they go to
@@ -35,10 +29,8 @@ def reconstruct(
 
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
-    results = Results("reconstruct", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
     paths = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     results.show(job.reconstruct(model, paths, results.take, compare=compare, draw=draw, seed=seed,
                                  batch_size=batch_size))  # fmt: skip
     results.finish(f"vae evaluate {shell_quoted(run)} {shell_quoted(inputs[0])}")

@@ -8,25 +8,16 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing, run_folder
 from vae_cli.printable import shell_quoted
 
 
 def report(
+    results: Results,
     run: options.Run,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.",
-                     show_default=False),
-    ] = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.", show_default=False)] = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Write one page about a run.
 
@@ -36,8 +27,6 @@ def report(
 
     Example: vae report runs/photos --out photos.html
     """
-    results = Results("report", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
     from vae_cli.jobs.report import NAME, page_path, write_report
 
     folder = run_folder(run)

@@ -40,9 +40,8 @@ def file_entry(event: FileDone) -> dict[str, Any]:
     reason = event.reason
     if event.status == "failed" and reason is not None:
         reason = reason.removeprefix(f"{event.input}: ")  # which stands beside it
-    entry = {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
-             "sample": event.sample}  # fmt: skip
-    return entry | dict(event.facts)
+    return {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
+            "sample": event.sample, **event.facts}  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
@@ -61,8 +60,9 @@ class Results:
     latest: "ClassVar[Results | None]" = None
     """Those of the command that is running, so that one that is cut short can still tell what it wrote."""
 
-    def __init__(self, command: str, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self.command, self.as_json = command, as_json
+    def __init__(self, command: str, device: str = "auto", *, as_json: bool = False, quiet: bool = False,
+                 verbose: bool = False) -> None:  # fmt: skip
+        self.command, self.device, self.as_json = command, device, as_json
         self.messages = Messages(quiet=quiet, verbose=verbose)
         self.files: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
@@ -71,12 +71,13 @@ class Results:
         self._open_bar = contextlib.ExitStack()
         Results.latest = self
 
-    def open_model(self, run: Path, device: str) -> "Model":
+    def open_model(self, run: Path) -> "Model":
         """The model of RUN, which a note describes. Raises ConfigError, CheckpointError."""
-        from vae_cli.jobs.open_model import description, open_model
+        from vae_cli.jobs.open_model import open_model
 
-        model = open_model(run, device)
-        self.messages.note(description(model))
+        model = open_model(run, self.device)
+        where = f"{model.runtime.device} ({model.runtime.precision})"
+        self.messages.note(f"{printable(model.path)} at step {model.facts.step} on {where}")
         return model
 
     def show(self, events: Iterable[JobEvent]) -> dict[str, Any]:
@@ -107,35 +108,30 @@ class Results:
             case Remark(text, "result"):
                 if not self.as_json:
                     say(text)
-            case Advanced():
-                self._move_bar(event)
+            case Advanced(what, done, total, unit, is_over):
+                if self._bar is None or self._bar[0] != what:
+                    self.close_bar()
+                    self._bar = what, self._open_bar.enter_context(self.messages.progress(what, total, unit))
+                self._bar[1](done, total)
+                if is_over:
+                    self.close_bar()
             case Finished(facts, is_partial):
                 self.facts |= facts
                 self.num_lacking += is_partial
 
     def _take_file(self, event: FileDone) -> None:
-        entry = file_entry(event)
         is_news = not self.files or self.files[-1]["output"] != event.output  # several inputs may become one file
-        self.files.append(entry)
+        self.files.append(file_entry(event))
         if event.status == "ok":
             self.num_written += 1
             if is_news and not self.as_json:
                 say(printable(event.output or ""))
         elif event.status == "failed":
             self.num_failed += 1
-            self.messages.warn(f"{printable(event.input or '')}: {printable(entry['reason'])}")
+            self.messages.warn(f"{printable(event.input or '')}: {printable(self.files[-1]['reason'])}")
         else:
             self.num_lacking += event.is_lacking
             self.num_settled += event.is_settled and not event.is_lacking
-
-    def _move_bar(self, event: Advanced) -> None:
-        if self._bar is None or self._bar[0] != event.what:
-            self.close_bar()
-            progress = self.messages.progress(event.what, event.total, event.unit)
-            self._bar = event.what, self._open_bar.enter_context(progress)
-        self._bar[1](event.done, event.total)
-        if event.is_over:
-            self.close_bar()
 
     def close_bar(self, error: BaseException | None = None) -> None:
         """Nothing more of the part that is being shown will come, which an error may be the reason for."""
@@ -147,8 +143,10 @@ class Results:
 
         Leaves with 1 when part of the work is missing and 3 when nothing could be used.
         """
-        num_left_out = self.num_failed + self.num_lacking
-        failure = self._nothing_done() if num_left_out and not (self.num_written or self.num_settled) else None
+        num_left_out, failure = self.num_failed + self.num_lacking, None
+        if num_left_out and not (self.num_written or self.num_settled):
+            bad = [entry for entry in self.files if entry["status"] != "ok"]
+            failure = f"none of {len(bad)} images could be used; the first: {bad[0]['input']}: {bad[0]['reason']}"
         if self.as_json:
             status = "failed" if failure else "partial" if num_left_out else "ok"
             error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
@@ -160,7 +158,3 @@ class Results:
             self.messages.next_step(next_step)
         if num_left_out:
             raise typer.Exit(PARTLY_DONE)
-
-    def _nothing_done(self) -> str:
-        bad = [entry for entry in self.files if entry["status"] != "ok"]
-        return f"none of {len(bad)} images could be used; the first: {bad[0]['input']}: {bad[0]['reason']}"

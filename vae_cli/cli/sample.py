@@ -9,7 +9,6 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import sample as job
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import Target, run_folder
 from vae_cli.printable import shell_quoted
 
@@ -19,39 +18,26 @@ _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", 
 
 
 def sample(
+    results: Results,
     context: typer.Context,
     run: options.Run,
-    num: Annotated[
-        int | None,
-        typer.Option("--num", "-n", min=1, metavar="N",
-                     help="How many images, else 64; of several labels, of each, else 8."),
-    ] = None,
+    num: Annotated[int | None, typer.Option(
+        "--num", "-n", min=1, metavar="N", help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
     temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="Below 1: more typical, less varied.")] = 1.0,
-    prior: Annotated[
-        Literal["auto", "flow", "normal"], typer.Option(help="Learned flow or N(0, I); auto takes the flow if there.")
-    ] = "auto",
+    prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
+        help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class."),
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")
-    ] = None,
-    latents: Annotated[
-        Path | None,
-        typer.Option("--latents", metavar="FILE", help="Decode these instead: an .npz or .csv of `vae encode`, or a "
-                     "plain array [N, C, h, w] or [N, D] as .npz or .npy.", show_default=False),
-    ] = None,
-    device: options.Device = "auto",
+    label: Annotated[list[str] | None, typer.Option(
+        metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
+    guidance: Annotated[float | None, typer.Option(
+        min=0.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
+    latents: Annotated[Path | None, typer.Option(
+        "--latents", metavar="FILE", show_default=False, help="Decode these instead: an .npz or .csv of `vae encode`, "
+        "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Draw new images.
 
@@ -60,41 +46,30 @@ def sample(
 
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
-    results = Results("sample", as_json=json, quiet=quiet, verbose=verbose)
-    require_run(run)
     target = Target(out, run_folder(run) / "samples", overwrite, batch_size)
     if latents is not None:
-        _refuse_given(context)
+        for name, option in _OF_DRAWING.items():
+            source = context.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                raise ConfigError(f"{option}: nothing is drawn with --latents; leave one of the two out")
         from vae_cli.jobs import latent_files
 
         arrays = latent_files.read(latents)
-        model = results.open_model(run, device)
-        facts = results.show(job.decode(model, arrays, latents, target))
+        facts = results.show(job.decode(results.open_model(run), arrays, latents, target))
         results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
         return
     request = job.Request(num, tuple(dict.fromkeys(label or ())), temperature, prior, solver_steps, guidance, seed)
     request.check(target)
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
-    model = results.open_model(run, device)
-    facts = results.show(job.sample(model, request, target))
-    results.finish(_next_step(run, request, facts.get("labels", [])), **facts)
-
-
-def _refuse_given(context: typer.Context) -> None:
-    """Raises ConfigError for options that --latents leaves nothing to do for."""
-    for name, option in _OF_DRAWING.items():
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise ConfigError(f"{option}: nothing is drawn with --latents; leave one of the two out")
-
-
-def _next_step(run: Path, request: job.Request, labels: list[str]) -> str:
+    facts = results.show(job.sample(results.open_model(run), request, target))
+    labels, count = facts.get("labels", []), request.num or job.NUM_IMAGES
     if request.has_rows(labels):
-        return f"vae evaluate {shell_quoted(run)}"
-    if labels:
-        return f"vae sample {shell_quoted(run)} --label all --out labels.png"
-    count = request.num or job.NUM_IMAGES
-    if count == 1:
-        return f"vae sample {shell_quoted(run)} -n {job.NUM_IMAGES} --out grid.png"
-    return f"vae interpolate {shell_quoted(run)} --from-samples 0,{count - 1} --seed {request.seed} --out walk.gif"
+        next_step = f"vae evaluate {shell_quoted(run)}"
+    elif labels:
+        next_step = f"vae sample {shell_quoted(run)} --label all --out labels.png"
+    elif count == 1:
+        next_step = f"vae sample {shell_quoted(run)} -n {job.NUM_IMAGES} --out grid.png"
+    else:
+        next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{count - 1} --seed {seed} --out walk.gif"
+    results.finish(next_step, **facts)
