@@ -137,7 +137,9 @@ def main() -> NoReturn:
         pass  # this takes the place of a stream that was closed (`2>&-`), which the next file opened would take
     os.close(descriptor)
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
-    for stream in filter(lambda stream: hasattr(stream, "reconfigure"), (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
+        if not hasattr(stream, "reconfigure"):
+            continue
         stream.reconfigure(errors="backslashreplace")  # no character of a file name can stop the program
         try:
             "é█".encode(stream.encoding)

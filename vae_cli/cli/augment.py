@@ -7,6 +7,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
+from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
 
 
@@ -46,6 +47,7 @@ def augment(
 
     Example: vae augment runs/photos photos --balance --out larger
     """
+    require_run(run)
     from vae_cli.jobs import augment as job
 
     request = job.Request(data, per_image, strength, balance, method, candidates, include_originals, seed, overwrite)

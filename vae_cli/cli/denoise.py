@@ -15,28 +15,21 @@ _MAX_SIGMA = 255.0
 
 
 def denoise(
+    results: Results,
     run: options.Run,
     inputs: options.Inputs,
-    sigma: Annotated[
-        str, typer.Option("--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")
-    ] = "auto",
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", min=1, metavar="K", help="Different pictures that may have been, not their mean."),
-    ] = None,
+    sigma: Annotated[str, typer.Option(
+        "--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")] = "auto",
+    samples: Annotated[int | None, typer.Option(
+        "--samples", min=1, metavar="K", help="Different pictures that may have been, not their mean.")] = None,
     format: options.Format = "keep",
     solver_steps: options.SolverSteps = None,
     skip_existing: options.SkipExisting = False,
     out: options.Out = None,
-    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Remove noise from images of any size.
 
     The model knows what such pictures look like and finds the mean of all that may lie under the noise; --samples
@@ -45,7 +38,6 @@ def denoise(
 
     Example: vae denoise runs/photos night-shots --sigma 25 --out clean
     """
-    results = Results("denoise", as_json=json, quiet=quiet, verbose=verbose)
     given_sigma = _sigma(sigma)
     if solver_steps is not None and not samples:
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
@@ -56,15 +48,14 @@ def denoise(
     require_run(run)
     folder = out or default_folder(inputs[0], "denoise")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, storage, samples or 1)
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     require_flow(model, run, "removes noise")
     change = Denoising(model, seed, given_sigma, samples, solver_steps)
     facts = results.show(change_images(change, images, storage, batch_size=batch_size))
     results.messages.note(f"{results.num_written} written, {results.num_failed} failed")
     noise = "" if sigma == "auto" else f"--sigma {sigma} "
-    others = f"{noise}--samples 3 --out {shell_quoted(folder)}-samples"
-    again = f"vae denoise {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {others}"
-    results.finish(None if samples else again, **facts)
+    again = f"vae denoise {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {noise}--samples 3"
+    results.finish(None if samples else f"{again} --out {shell_quoted(folder)}-samples", **facts)
 
 
 def _sigma(text: str) -> float | None:

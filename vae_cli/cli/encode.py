@@ -8,7 +8,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs import encode as job
-from vae_cli.jobs.inputs import find_inputs
+from vae_cli.jobs.inputs import find_inputs, require_run
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import shell_quoted
 
@@ -36,6 +36,7 @@ def encode(
 
     Example: vae encode runs/photos new-photos --out latents.npz
     """
+    require_run(run)
     path = job.latents_path(inputs, out)
     items = find_inputs(inputs, results.take, exclude=[pictures] if pictures else [], labels="auto")
     refuse_existing([path], overwrite=overwrite)

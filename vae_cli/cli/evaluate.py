@@ -18,43 +18,27 @@ Family = Literal["center", "half", "brush", "random", "scattered"]
 
 
 def evaluate(
+    results: Results,
     run: options.Run,
-    data: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DATA]", help="Folder, list or zip; none = the images held out in training."),
-    ] = None,
-    importance_samples: Annotated[
-        int, typer.Option("--importance-samples", min=0, metavar="K", help="Samples an image for the NLL; 0 = off.")
-    ] = 0,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Use N images, always the same ones.")
-    ] = None,
-    holes: Annotated[
-        Family | None, typer.Option("--holes", help="Also cut such holes into the images and measure their fills.")
-    ] = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option("--sheet", metavar="FILE", help="With --holes: a picture of them, before | mask | after | truth."),
-    ] = None,
-    feature_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--feature-weights",
-            metavar="FILE",
-            help="Compare samples with the images by the features of this network (Inception's weights or a "
-            "classifier's); auto = train a classifier on the run's labelled images.",
-            show_default=False,
-        ),
-    ] = None,
-    device: options.Device = "auto",
+    data: Annotated[Path | None, typer.Argument(
+        metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
+        callback=options.existing)] = None,
+    importance_samples: Annotated[int, typer.Option(
+        "--importance-samples", min=0, metavar="K", help="Samples an image for the NLL; 0 = off.")] = 0,
+    limit: Annotated[int | None, typer.Option(
+        "--limit", min=1, metavar="N", help="Use N images, always the same ones.")] = None,
+    holes: Annotated[Family | None, typer.Option(
+        "--holes", help="Also cut such holes into the images and measure their fills.")] = None,
+    sheet: Annotated[Path | None, typer.Option(
+        "--sheet", metavar="FILE", help="With --holes: a picture of them, before | mask | after | truth.")] = None,
+    feature_weights: Annotated[str | None, typer.Option(
+        "--feature-weights", metavar="FILE", show_default=False, help="Compare samples with the images by the features "
+        "of this network (Inception's weights or a classifier's); auto = train a classifier on the run's labelled "
+        "images.")] = None,
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure a model on images.
 
     The bound on the likelihood and its parts, active latent units, and how well images are rebuilt. With
@@ -63,36 +47,26 @@ def evaluate(
 
     Example: vae evaluate runs/photos new-photos --json
     """
-    results = Results("evaluate", as_json=json, quiet=quiet, verbose=verbose)
-    _check_sheet(sheet, holes, overwrite=overwrite)
+    if sheet is not None:
+        if holes is None:
+            raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")
+        if sheet.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ConfigError(f"--sheet {sheet}: is a picture; end it with .png")
+        refuse_existing([sheet], overwrite=overwrite)
     require_run(run)
-    if data is not None:
-        require(data)
     if feature_weights not in (None, "auto"):
         require(Path(feature_weights), "no such file for --feature-weights; or `auto` to train a classifier")
     from vae_cli.jobs.evaluate import Evaluation
 
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     if holes is not None:
         require_flow(model, run, "fills holes")
-    evaluation = Evaluation(
+    facts = Evaluation(
         model, data, importance_samples, limit, holes, sheet, feature_weights, seed, report=results.take
-    )
-    facts = evaluation.run()
-    if not json:
-        evaluate_tables.show(facts, verbose=verbose)
+    ).run()
+    if not results.as_json:
+        evaluate_tables.show(facts, verbose=results.messages.verbose)
     if sheet is not None:
         results.take(FileDone(None, "ok", sheet))
     results.num_settled += facts["images"]  # which need no entry of their own
     results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
-
-
-def _check_sheet(sheet: Path | None, holes: str | None, *, overwrite: bool) -> None:
-    """Raises ConfigError for a sheet that is no picture, has nothing to show or exists already."""
-    if sheet is None:
-        return
-    if holes is None:
-        raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")
-    if sheet.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ConfigError(f"--sheet {sheet}: is a picture; end it with .png")
-    refuse_existing([sheet], overwrite=overwrite)

@@ -54,34 +54,21 @@ MOST_LABELS = 20
 
 def show(facts: Mapping[str, Any], *, verbose: bool) -> None:
     """Everything that is known, on stdout."""
-    blocks = (
-        (facts, _ROWS),
-        (facts.get("inpaint", {}), _HOLE_ROWS),
-        (facts, _SAMPLE_ROWS),
-        (facts.get("nearest_training", {}), _NEAREST_ROWS),
-    )
-    lines = [
-        (title, format(values[key], form))
-        for values, rows in blocks
-        for key, (title, form) in rows.items()
-        if values.get(key) is not None
-    ]
+    blocks = ((facts, _ROWS), (facts.get("inpaint", {}), _HOLE_ROWS), (facts, _SAMPLE_ROWS),
+              (facts.get("nearest_training", {}), _NEAREST_ROWS))  # fmt: skip
+    lines = [(title, format(values[key], form)) for values, rows in blocks for key, (title, form) in rows.items()
+             if values.get(key) is not None]  # fmt: skip
     width = max(len(title) for title, _ in lines)
     for title, value in lines:
         say(f"{title:<{width}}  {value:>12}")
     if len(facts["layers"]) > 1:
-        _show_layers(facts["layers"])
+        say(f"\n{'layer':<7}{'shape':<12}{'rate (nats)':>12}{'active units':>16}")
+        for number, layer in enumerate(facts["layers"], start=1):
+            active = f"{layer['active_units']} of {layer['latent_units']}"
+            say(f"{number:<7}{'×'.join(map(str, layer['shape'])):<12}{layer['rate_nats']:>12.2f}{active:>16}")
     labels = facts["per_label"] or {}
     if labels and (verbose or len(labels) <= MOST_LABELS):
         _show_labels(labels)
-
-
-def _show_layers(layers: list[dict[str, Any]]) -> None:
-    say(f"\n{'layer':<7}{'shape':<12}{'rate (nats)':>12}{'active units':>16}")
-    for number, layer in enumerate(layers, start=1):
-        shape = "×".join(map(str, layer["shape"]))
-        active = f"{layer['active_units']} of {layer['latent_units']}"
-        say(f"{number:<7}{shape:<12}{layer['rate_nats']:>12.2f}{active:>16}")
 
 
 def _show_labels(labels: Mapping[str, Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import printable, shell_quoted
 
@@ -30,6 +31,7 @@ def export(
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
+    require_run(run)
     from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
 
     path = export_path(out, run, part)

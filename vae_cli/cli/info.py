@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vae_cli.cli import options
 from vae_cli.cli.results import Results, print_json, say
+from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import printable, shell_quoted
 
 _GIB = 2**30
@@ -17,13 +17,14 @@ NUM_LISTED = 20
 def info(
     results: Results,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.",
-        callback=options.existing_run)] = None,
+        metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 
     Example: vae info runs/photos
     """
+    if run is not None:
+        require_run(run)
     from vae_cli.jobs.info import machine_facts, run_facts
 
     facts = machine_facts(results.device) if run is None else run_facts(run)

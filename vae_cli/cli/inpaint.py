@@ -17,52 +17,38 @@ from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.jobs.change_images import Storage
-    from vae_cli.jobs.inpaint import Plan
-
-Method = Literal["auto", "model", "classical"]
 
 
 def inpaint(
+    results: Results,
     run: options.Run,
     inputs: options.Inputs,
-    mask: Annotated[
-        Path | None,
-        typer.Option("--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name."),
-    ] = None,
-    mask_color: Annotated[
-        str | None, typer.Option("--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")
-    ] = None,
+    mask: Annotated[Path | None, typer.Option(
+        "--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name.")] = None,
+    mask_color: Annotated[str | None, typer.Option(
+        "--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")] = None,
     mask_alpha: Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")] = False,
-    mask_auto: Annotated[
-        bool, typer.Option("--mask-auto", help="Find scratches and dust; --dry-run writes the masks.")
-    ] = False,
+    mask_auto: Annotated[bool, typer.Option(
+        "--mask-auto", help="Find scratches and dust; --dry-run writes the masks.")] = False,
     mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
     mask_dilate: Annotated[int, typer.Option("--mask-dilate", min=0, metavar="PX", help="Grow the hole.")] = 0,
-    feather: Annotated[
-        float, typer.Option("--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")
-    ] = 0.0,
+    feather: Annotated[float, typer.Option(
+        "--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
     samples: Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Different fills of each image.")] = 1,
     format: options.Format = "keep",
     solver_steps: options.SolverSteps = None,
-    method: Annotated[
-        Method, typer.Option("--method", help="The model's fill, a smooth one, or what measured better at each pixel.")
-    ] = "auto",
+    method: Annotated[Literal["auto", "model", "classical"], typer.Option(
+        "--method", help="The model's fill, a smooth one, or what measured better at each pixel.")] = "auto",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
     skip_existing: options.SkipExisting = False,
-    sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")
-    ] = None,
+    sheet: Annotated[Path | None, typer.Option(
+        "--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     out: options.Out = None,
-    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Fill the holes of damaged images.
 
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
@@ -72,15 +58,14 @@ def inpaint(
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
-    results = Results("inpaint", as_json=json, quiet=quiet, verbose=verbose)
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
     masks.check()
-    from vae_cli.jobs.change_images import Storage, change_images, file_format
-    from vae_cli.jobs.inpaint import Filling, plan_inpaint
+    from vae_cli.jobs import change_images as change
+    from vae_cli.jobs import inpaint as job
 
-    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
+    storage = change.Storage(out, change.file_format(format, out), overwrite, skip_existing)
     if sheet is not None:
         from vae_cli.jobs.inpaint_sheet import check_sheet
 
@@ -88,18 +73,25 @@ def inpaint(
     require_run(run)
     again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))}"
     if dry_run and mask_auto:
-        _write_masks(inputs, masks, storage, results, again)
+        _write_masks(results, inputs, masks, storage, again)
         return
-    plan = plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing)
+    plan = job.plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing)
     if dry_run:
-        _describe(plan, masks, results)
+        facts = results.show(job.describe(plan, masks))
+        if not results.as_json:
+            missing = f"{plan.num_without_mask} images without a mask, {results.num_failed} failed"
+            say(f"{facts['pairs']} pairs, {missing}")
+            if facts["mask_cover"]:
+                least, most = facts["mask_cover"]
+                say(f"mask cover {least:.1%} to {most:.1%} (white = fill)")
+        results.finish("the same command without --dry-run", **facts)
         return
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     if method != "classical":
         require_flow(model, run, "fills holes")
-    change = Filling(model, masks, seed, samples, solver_steps, feather, method, sheet)
-    events = change_images(change, plan.images, storage, left_out=plan.left_out, batch_size=batch_size)
-    facts = results.show(events)
+    filling = job.Filling(model, masks, seed, samples, solver_steps, feather, method, sheet)
+    facts = results.show(change.change_images(filling, plan.images, storage, left_out=plan.left_out,
+                                              batch_size=batch_size))  # fmt: skip
     without = f"{_num_undamaged(results)} without damage" if mask_auto else f"{plan.num_without_mask} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
     again += f" {masks.options()} --samples 3 --seed {seed + 1} --out "
@@ -111,21 +103,7 @@ def _num_undamaged(results: Results) -> int:
     return sum(entry["reason"] == NOTHING_FOUND for entry in results.files)
 
 
-def _describe(plan: "Plan", masks: MaskSource, results: Results) -> None:
-    """The dry run: pairs, what is missing, and how much of each image its mask covers."""
-    from vae_cli.jobs.inpaint import describe
-
-    facts = results.show(describe(plan, masks))
-    if not results.as_json:
-        missing = f"{plan.num_without_mask} images without a mask, {results.num_failed} failed"
-        say(f"{facts['pairs']} pairs, {missing}")
-        if facts["mask_cover"]:
-            least, most = facts["mask_cover"]
-            say(f"mask cover {least:.1%} to {most:.1%} (white = fill)")
-    results.finish("the same command without --dry-run", **facts)
-
-
-def _write_masks(inputs: Sequence[Path], masks: MaskSource, storage: "Storage", results: Results, again: str) -> None:
+def _write_masks(results: Results, inputs: Sequence[Path], masks: MaskSource, storage: "Storage", again: str) -> None:
     """The dry run of --mask-auto: what would be filled, written as masks."""
     from vae_cli.jobs.change_images import find_unzipped, plan_targets
     from vae_cli.jobs.find_masks import find_masks

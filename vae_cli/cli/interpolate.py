@@ -9,6 +9,7 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import interpolate as job
+from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import Target, default_folder, run_folder
 from vae_cli.printable import shell_quoted
 
@@ -50,6 +51,7 @@ def interpolate(
         raise ConfigError(
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
+    require_run(run)
     folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
     target = Target(out, folder, overwrite, batch_size)
     steps = steps or (job.STRIP_STEPS if job.is_strip(target) else job.ANIMATION_STEPS)

@@ -26,25 +26,16 @@ def existing(path: Path | None) -> Path | None:
     return path
 
 
-def existing_run(run: Path | None) -> Path | None:
-    """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
-    from vae_cli.jobs.inputs import require
-
-    if run is not None:
-        require(run, f"no such run; train one with: vae train DATA --out {run}")
-    return run
-
-
 def _common(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=COMMON, **settings)
 
 
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False,
-    callback=existing_run)]  # fmt: skip
+    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False)]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
-    "--out", "-o", metavar="PATH", help="With an image suffix one file, else a folder.", show_default=False)]  # fmt: skip
+    "--out", "-o", metavar="PATH", show_default=False,
+    help="With an image suffix one file, else a folder.")]  # fmt: skip
 SolverSteps = Annotated[int | None, typer.Option(
     "--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model.")]  # fmt: skip
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]

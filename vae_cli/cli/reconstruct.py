@@ -7,6 +7,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs import reconstruct as job
+from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
 
 
@@ -29,6 +30,7 @@ def reconstruct(
 
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
+    require_run(run)
     paths = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
     model = results.open_model(run)
     results.show(job.reconstruct(model, paths, results.take, compare=compare, draw=draw, seed=seed,

@@ -9,6 +9,7 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs import sample as job
+from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import Target, run_folder
 from vae_cli.printable import shell_quoted
 
@@ -22,7 +23,8 @@ def sample(
     context: typer.Context,
     run: options.Run,
     num: Annotated[int | None, typer.Option(
-        "--num", "-n", min=1, metavar="N", help="How many images, else 64; of several labels, of each, else 8.")] = None,
+        "--num", "-n", min=1, metavar="N",
+        help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
     temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="Below 1: more typical, less varied.")] = 1.0,
     prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
@@ -46,6 +48,7 @@ def sample(
 
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
+    require_run(run)
     target = Target(out, run_folder(run) / "samples", overwrite, batch_size)
     if latents is not None:
         for name, option in _OF_DRAWING.items():

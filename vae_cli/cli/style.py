@@ -14,38 +14,27 @@ from vae_cli.printable import shell_quoted
 
 
 def style(
+    results: Results,
     run: options.Run,
     inputs: options.Inputs,
-    to: Annotated[
-        str | None, typer.Option("--to", metavar="LABEL", help="Class to carry to, by its folder's name.")
-    ] = None,
-    like: Annotated[
-        Path | None, typer.Option("--like", metavar="FILE|DIR", help="Images whose look is taken on.")
-    ] = None,
-    unlike: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE|DIR", help="Images whose look is given up; default each INPUT's own."),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option("--strength", min=0.0, max=1.0, metavar="S", help="0 keeps all of the content, 1 the least."),
-    ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="Also one picture: content, style, result in rows.")
-    ] = None,
+    to: Annotated[str | None, typer.Option(
+        "--to", metavar="LABEL", help="Class to carry to, by its folder's name.")] = None,
+    like: Annotated[Path | None, typer.Option(
+        "--like", metavar="FILE|DIR", help="Images whose look is taken on.")] = None,
+    unlike: Annotated[Path | None, typer.Option(
+        "--from", metavar="FILE|DIR", help="Images whose look is given up; default each INPUT's own.")] = None,
+    strength: Annotated[float | None, typer.Option(
+        "--strength", min=0.0, max=1.0, metavar="S", help="0 keeps all of the content, 1 the least.")] = None,
+    sheet: Annotated[Path | None, typer.Option(
+        "--sheet", metavar="FILE", help="Also one picture: content, style, result in rows.")] = None,
     format: options.Format = "keep",
     solver_steps: options.SolverSteps = None,
     skip_existing: options.SkipExisting = False,
     out: options.Out = None,
-    device: options.Device = "auto",
     batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Carry a look over to other images.
 
     With --to (a model trained on class folders) images become what they would be under another label. With --like (any
@@ -54,20 +43,23 @@ def style(
 
     Example: vae style runs/clothes pullovers --to coat --sheet sheet.png
     """
-    results = Results("style", as_json=json, quiet=quiet, verbose=verbose)
-    _check(to, like, unlike, solver_steps)
+    if (to is None) == (like is None):
+        raise ConfigError("give either --to LABEL or --like FILE|DIR: the look that the images shall take on")
+    if unlike is not None and like is None:
+        raise ConfigError("--from: works only with --like; with --to each image's own label is found")
+    if solver_steps is not None and to is None:
+        raise ConfigError("--solver-steps: works only with --to; --like does not solve anything")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
     from vae_cli.jobs.style import find_look
 
     storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     require_run(run)
     folder = out or default_folder(inputs[0], "style")
-    no_inputs = [path for path in (folder, like, unlike, sheet) if path is not None]
-    items = find_unzipped(inputs, results.take, no_inputs)
+    items = find_unzipped(inputs, results.take, [path for path in (folder, like, unlike, sheet) if path is not None])
     if sheet is not None and not is_picture(sheet):
         raise ConfigError(f"--sheet {sheet}: give a file name with the suffix of an image, such as sheet.png")
     images = plan_targets(items, folder, storage, beside=[sheet] if sheet is not None else [])
-    model = results.open_model(run, device)
+    model = results.open_model(run)
     if to is not None and model.label_names:
         require_flow(model, run, "knows the labels")
     change = find_look(model, results.take, to=to, like=like, unlike=unlike, strength=strength,
@@ -79,13 +71,3 @@ def style(
     again = " ".join(f"{option} {shell_quoted(word)}" for option, word in words.items() if word is not None)
     results.finish(f"vae style {shell_quoted(run)} {shell_quoted(inputs[0])} {again} "
                    f"--out {shell_quoted(folder)}-{other:g}", **facts)  # fmt: skip
-
-
-def _check(to: str | None, like: Path | None, unlike: Path | None, solver_steps: int | None) -> None:
-    """Raises ConfigError unless there is one look to carry over."""
-    if (to is None) == (like is None):
-        raise ConfigError("give either --to LABEL or --like FILE|DIR: the look that the images shall take on")
-    if unlike is not None and like is None:
-        raise ConfigError("--from: works only with --like; with --to each image's own label is found")
-    if solver_steps is not None and to is None:
-        raise ConfigError("--solver-steps: works only with --to; --like does not solve anything")

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.progress import Messages
-from vae_cli.cli.results import print_json, say
+from vae_cli.cli.results import Results, print_json, say
 from vae_cli.cli.stops import EXIT_CODES, StopRequest
 from vae_cli.cli.training_messages import cost_facts, cost_text, show_event
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Finished
-from vae_cli.jobs.inputs import require
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -24,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def train(
+    results: Results,
     data: Annotated[Path | None, typer.Argument(
-        metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.")] = None,
+        metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.",
+        callback=options.existing)] = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="RUN", help="Run folder; default runs/<DATA's name>.")] = None,
     preset: Annotated[str | None, typer.Option(
@@ -56,12 +56,7 @@ def train(
     seed: Annotated[int | None, typer.Option(
         "--seed", min=0, max=2**63 - 1, metavar="N", rich_help_panel=options.COMMON,
         help="Same seed, same model (default 0).")] = None,
-    device: options.Device = "auto",
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
 ) -> None:  # fmt: skip
     """Learn a model from a folder of images.
 
@@ -70,8 +65,6 @@ def train(
 
     Example: vae train photos --time 10m
     """
-    if data is not None:
-        require(data)
     if dry_run and resume:
         raise ConfigError("--dry-run: shows what a new run would cost; leave out --resume")
     from vae_cli.cli import app
@@ -85,24 +78,25 @@ def train(
     }  # fmt: skip
     given = {section: {key: value for key, value in settings.items() if value is not None}
              for section, settings in named.items()}  # fmt: skip
-    sets = tuple(set_ or ())
-    request = TrainingRequest(data, out, preset, config, sets, given, resume, overwrite, workers, strict, device)
+    request = TrainingRequest(data, out, preset, config, tuple(set_ or ()), given, resume, overwrite, workers, strict,
+                              results.device)  # fmt: skip
     job = TrainingJob(request, started=app.STARTED)
-    messages = Messages(quiet=quiet or not job.runtime.is_main, verbose=verbose)
+    results.messages.quiet |= not job.runtime.is_main
     if not dry_run:
-        _follow(job, messages, as_json=json)
+        _follow(job, results)
         return
-    inputs, cost = job.estimate(partial(show_event, messages=messages, patience=0))
-    print_json("train", "dry_run", **cost_facts(inputs, cost)) if json else say(cost_text(inputs, cost))
+    inputs, cost = job.estimate(partial(show_event, messages=results.messages, patience=0))
+    print_json("train", "dry_run", **cost_facts(inputs, cost)) if results.as_json else say(cost_text(inputs, cost))
 
 
-def _follow(job: "TrainingJob", messages: Messages, *, as_json: bool) -> None:
+def _follow(job: "TrainingJob", results: Results) -> None:
     """Show the job's events. Once it has started, a signal lets the update finish, saves, and ends it there."""
     from vae_cli.jobs.train import Started
     from vae_cli.training.events import Calibrating
 
+    messages, status = results.messages, ""
     show = partial(show_event, messages=messages, patience=job.config.training.patience)
-    stopping, status = StopRequest(messages, is_urgent=lambda: job.is_summarising), ""
+    stopping = StopRequest(messages, is_urgent=lambda: job.is_summarising)
     with contextlib.ExitStack() as stack:
         for event in job.run(stopping.is_made, show):
             show(event)
@@ -113,7 +107,7 @@ def _follow(job: "TrainingJob", messages: Messages, *, as_json: bool) -> None:
                     stopping.after = "measuring"
                 case Finished(facts):
                     status = facts["status"]
-                    print_json("train", **facts) if as_json else say(printable(facts["run"]))
+                    print_json("train", **facts) if results.as_json else say(printable(facts["run"]))
                     if status == "finished":
                         messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")
     if stopping.number is not None and status != "finished":

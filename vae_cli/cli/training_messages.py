@@ -10,7 +10,7 @@ from vae_cli.printable import printable
 if TYPE_CHECKING:
     from vae_cli.jobs.train import Started, TrainingEvent
     from vae_cli.training.estimate import Estimate
-    from vae_cli.training.events import Retreated, Shortened, StepLogged
+    from vae_cli.training.events import Shortened
     from vae_cli.training.inputs import TrainingInputs
 
 
@@ -30,13 +30,19 @@ def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> Non
             for line in started_lines(event):
                 messages.note(line)
         case events.StepLogged():
-            messages.status(step_line(event))
+            messages.status(
+                f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
+                f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
+            )
         case events.Validated(phase, step, score, is_best):
             messages.detail(f"{phase} step {step}: validation loss {score:.4f}{' (best)' if is_best else ''}")
         case events.Shortened():
             messages.note(shortened_line(event, patience))
         case events.Retreated():
-            messages.note(retreated_line(event))
+            messages.note(
+                f"{event.phase} step {event.step}: the gradients have exploded; back to the best weights so far, "
+                f"learning rate times {event.rate_factor:g} from here on"
+            )
         case events.Calibrating():
             messages.note("trained; now measuring how samples are best drawn and fills best trusted …")
         case events.Saved(path):
@@ -59,8 +65,7 @@ def started_lines(event: "Started") -> Iterator[str]:
     yield f"{where}, preset {config.preset}, seed {training.seed}"
     budget = f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
     if run.budget.steps is not None:
-        num_first = vae_steps(training, run.budget.steps)
-        budget = f"{run.budget.steps} updates, {num_first} of them for the VAE"
+        budget = f"{run.budget.steps} updates, {vae_steps(training, run.budget.steps)} of them for the VAE"
     expected = "" if event.seconds is None else f", about {clock(event.seconds)}"
     yield f"{budget}{expected}; run folder {printable(run.folder)}; Ctrl-C stops and saves"
     if run.state.step:
@@ -85,12 +90,6 @@ def cost_text(inputs: "TrainingInputs", cost: "Estimate") -> str:
             f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
 
 
-def step_line(event: "StepLogged") -> str:
-    """How far a phase is."""
-    return (f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
-            f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left")  # fmt: skip
-
-
 def figures_line(figures: Mapping[str, float]) -> str:
     """The figures of a log line; active units as `active 12/32`."""
     words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in ("active_units", "latent_units")]
@@ -102,15 +101,5 @@ def figures_line(figures: Mapping[str, float]) -> str:
 def shortened_line(event: "Shortened", patience: int) -> str:
     """Why a phase uses less than its budget."""
     then = "the phase ends here" if event.is_end else "the learning rate falls from here on"
-    return (
-        f"{event.phase} step {event.step}: {patience} validations without a better score; "
-        f"back to the weights of step {event.best_step}, {then}"
-    )
-
-
-def retreated_line(event: "Retreated") -> str:
-    """Why the learning rate has become smaller."""
-    return (
-        f"{event.phase} step {event.step}: the gradients have exploded; back to the best weights so far, "
-        f"learning rate times {event.rate_factor:g} from here on"
-    )
+    return (f"{event.phase} step {event.step}: {patience} validations without a better score; "
+            f"back to the weights of step {event.best_step}, {then}")  # fmt: skip

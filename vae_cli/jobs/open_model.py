@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from vae_cli.checkpoint import Model, load_model, read_facts, resolve_run
-from vae_cli.printable import printable
 from vae_cli.runtime import make_runtime, multiplies_bfloat16, pick_device
 
 
@@ -15,9 +14,3 @@ def open_model(run: Path, device: str = "auto") -> Model:
     target = pick_device(device)
     trained_in = read_facts(resolve_run(run)).config.training.precision
     return load_model(run, make_runtime(target, trained_in if multiplies_bfloat16(target) else "float32"))
-
-
-def description(model: Model) -> str:
-    """One line for the user: which weights, and where they work."""
-    where = f"{model.runtime.device} ({model.runtime.precision})"
-    return f"{printable(model.path)} at step {model.facts.step} on {where}"
