@@ -12,8 +12,7 @@ from vae_cli.printable import shell_quoted
 
 
 def augment(
-    results: Results,
-    run: options.Run,
+    results: Results, run: options.Run,
     data: Annotated[Path, typer.Argument(
         metavar="DATA", help="Folder, list or zip of images.", show_default=False, callback=options.existing)],
     per_image: Annotated[int | None, typer.Option(
@@ -31,9 +30,7 @@ def augment(
     include_originals: Annotated[bool, typer.Option(
         "--include-originals", help="Copy the training images beside the new ones.")] = False,
     out: options.Out = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write new images near each training image of DATA.
 

@@ -7,23 +7,20 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs import encode as job
+from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import find_inputs, require_run
-from vae_cli.jobs.outputs import refuse_existing
+from vae_cli.jobs.outputs import default_folder, refuse_existing
 from vae_cli.printable import shell_quoted
 
 
 def encode(
-    results: Results,
-    run: options.Run,
-    inputs: options.Inputs,
+    results: Results, run: options.Run, inputs: options.Inputs,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="FILE", help="An .npz or .csv file.", show_default=False)] = None,
     pictures: Annotated[Path | None, typer.Option(
         "--pictures", metavar="DIR", show_default=False, help="Also draw the latents of these images: map.png, "
         "traversals.png, and manifold.png for a model of two latents.")] = None,
-    batch_size: options.BatchSize = 64,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write the latents of images to a file.
 
@@ -37,10 +34,14 @@ def encode(
     Example: vae encode runs/photos new-photos --out latents.npz
     """
     require_run(run)
-    path = job.latents_path(inputs, out)
+    if out is not None and out.suffix.lower() not in (".npz", ".csv"):
+        raise ConfigError(f"--out {out}: give a file that ends in .npz or .csv")
+    folder = default_folder(inputs[0], "encode")
+    path = out or folder.with_name(f"{folder.name}.npz")
     items = find_inputs(inputs, results.take, exclude=[pictures] if pictures else [], labels="auto")
     refuse_existing([path], overwrite=overwrite)
-    model = results.open_model(run)
-    results.show(job.encode(model, items, path, results.take, pictures=pictures, overwrite=overwrite,
+    from vae_cli.jobs import encode as job
+
+    results.show(job.encode(results.open_model(run), items, path, results.take, pictures=pictures, overwrite=overwrite,
                             batch_size=batch_size))  # fmt: skip
     results.finish(f"vae sample {shell_quoted(run)} --latents {shell_quoted(path)} --out grid.png")

@@ -18,8 +18,7 @@ Family = Literal["center", "half", "brush", "random", "scattered"]
 
 
 def evaluate(
-    results: Results,
-    run: options.Run,
+    results: Results, run: options.Run,
     data: Annotated[Path | None, typer.Argument(
         metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
         callback=options.existing)] = None,
@@ -35,9 +34,7 @@ def evaluate(
         "--feature-weights", metavar="FILE", show_default=False, help="Compare samples with the images by the features "
         "of this network (Inception's weights or a classifier's); auto = train a classifier on the run's labelled "
         "images.")] = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Measure a model on images.
 

@@ -20,13 +20,9 @@ _ROWS = {
     "training_psnr_db": ("PSNR of training images (dB)", ".2f"),
     "ssim": ("SSIM of reconstructions", ".4f"),
     "label_accuracy": ("samples of labels named rightly", ".1%"),
-}
-_HOLE_ROWS = {
-    "psnr_hole_db": ("PSNR in holes, one fill (dB)", ".2f"),
-    "psnr_hole_mean_fill_db": ("  mean of ten fills (dB)", ".2f"),
-    "ssim": ("SSIM of filled images", ".4f"),
-}
-_SAMPLE_ROWS = {
+    "inpaint.psnr_hole_db": ("PSNR in holes, one fill (dB)", ".2f"),
+    "inpaint.psnr_hole_mean_fill_db": ("  mean of ten fills (dB)", ".2f"),
+    "inpaint.ssim": ("SSIM of filled images", ".4f"),
     "fid": ("Fréchet distance of samples", ".3f"),
     "kid": ("kernel distance of samples", ".4g"),
     "kid_std": ("  its spread over subsets", ".4g"),
@@ -35,12 +31,10 @@ _SAMPLE_ROWS = {
     "density": ("density", ".3f"),
     "coverage": ("coverage", ".3f"),
     "classifier_accuracy": ("held-out images named rightly", ".1%"),
-}
-_NEAREST_ROWS = {
-    "training_images": ("training images looked at", "d"),
-    "median_ratio": ("samples' distance to them ÷ held-out", ".3f"),
-    "share_below_1_percent": ("  nearer than the nearest 1 %", ".1%"),
-    "share_below_median": ("  nearer than the nearest half", ".1%"),
+    "nearest_training.training_images": ("training images looked at", "d"),
+    "nearest_training.median_ratio": ("samples' distance to them ÷ held-out", ".3f"),
+    "nearest_training.share_below_1_percent": ("  nearer than the nearest 1 %", ".1%"),
+    "nearest_training.share_below_median": ("  nearer than the nearest half", ".1%"),
 }
 _LABEL_COLUMNS = {
     "images": ("images", "d"),
@@ -54,10 +48,9 @@ MOST_LABELS = 20
 
 def show(facts: Mapping[str, Any], *, verbose: bool) -> None:
     """Everything that is known, on stdout."""
-    blocks = ((facts, _ROWS), (facts.get("inpaint", {}), _HOLE_ROWS), (facts, _SAMPLE_ROWS),
-              (facts.get("nearest_training", {}), _NEAREST_ROWS))  # fmt: skip
-    lines = [(title, format(values[key], form)) for values, rows in blocks for key, (title, form) in rows.items()
-             if values.get(key) is not None]  # fmt: skip
+    values = {f"{group}.{key}": value for group in ("inpaint", "nearest_training")
+              for key, value in facts.get(group, {}).items()} | dict(facts)  # fmt: skip
+    lines = [(title, format(values[key], form)) for key, (title, form) in _ROWS.items() if values.get(key) is not None]
     width = max(len(title) for title, _ in lines)
     for title, value in lines:
         say(f"{title:<{width}}  {value:>12}")

@@ -14,8 +14,7 @@ from vae_cli.printable import printable, shell_quoted
 
 
 def export(
-    results: Results,
-    run: options.Run,
+    results: Results, run: options.Run,
     part: Annotated[Literal["encoder", "decoder"] | None, typer.Option(
         "--part", help="This part as an ONNX file.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(

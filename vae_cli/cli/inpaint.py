@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    results: Results,
-    run: options.Run,
-    inputs: options.Inputs,
+    results: Results, run: options.Run, inputs: options.Inputs,
     mask: Annotated[Path | None, typer.Option(
         "--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name.")] = None,
     mask_color: Annotated[str | None, typer.Option(
@@ -35,8 +33,7 @@ def inpaint(
     feather: Annotated[float, typer.Option(
         "--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
     samples: Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Different fills of each image.")] = 1,
-    format: options.Format = "keep",
-    solver_steps: options.SolverSteps = None,
+    format: options.Format = "keep", solver_steps: options.SolverSteps = None,
     method: Annotated[Literal["auto", "model", "classical"], typer.Option(
         "--method", help="The model's fill, a smooth one, or what measured better at each pixel.")] = "auto",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
@@ -45,9 +42,7 @@ def inpaint(
         "--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     out: options.Out = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Fill the holes of damaged images.
 

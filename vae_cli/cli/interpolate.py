@@ -1,37 +1,33 @@
 """`vae interpolate`: walk between images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs import interpolate as job
-from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.inputs import require, require_run
 from vae_cli.jobs.outputs import Target, default_folder, run_folder
 from vae_cli.printable import shell_quoted
 
 
 def interpolate(
-    results: Results,
-    run: options.Run,
+    results: Results, run: options.Run,
     images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to walk between.")] = None,
     from_samples: Annotated[str | None, typer.Option(
         metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
     steps: Annotated[int | None, typer.Option(
         min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30.")] = None,
-    mode: Annotated[job.Mode, typer.Option(
+    mode: Annotated[Literal["slerp", "lerp"], typer.Option(
         help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through the latents, "
         "smooth even between unlike things.")] = "slerp",
     loop: Annotated[bool, typer.Option("--loop", help="Walk back to the first image at the end.")] = False,
     fps: Annotated[float, typer.Option(
         metavar="N", min=0.1, max=100.0, help="Frames a second of an animation.")] = 15.0,
     out: options.Out = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Walk between two or more images.
 
@@ -54,8 +50,15 @@ def interpolate(
     require_run(run)
     folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
     target = Target(out, folder, overwrite, batch_size)
-    steps = steps or (job.STRIP_STEPS if job.is_strip(target) else job.ANIMATION_STEPS)
-    walk = job.Walk(ends, numbers, target, seed, steps, mode, loop, fps)
-    walk.paths()  # refused before torch takes its seconds to load
-    facts = results.show(job.interpolate(results.open_model(run), walk))
+    is_strip = target.is_one_file and target.out is not None and target.out.suffix.lower() not in (".gif", ".webp")
+    steps = steps or (9 if is_strip else 30)
+    for path in ends:
+        require(path, "no such file")
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder; name image files to walk between")
+    paths = target.paths((len(ends or numbers) - 1 + loop) * (steps - 1) + 1)
+    from vae_cli.jobs import interpolate as job
+
+    walk = job.Walk(ends, numbers, seed, steps, mode, loop, fps, is_strip)
+    facts = results.show(job.interpolate(results.open_model(run), walk, paths, target))
     results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from vae_cli.jobs.events import Remark
 from vae_cli.printable import printable
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -35,6 +36,9 @@ class Messages:
 
     def warn(self, text: str) -> None:
         print_line(f"warning: {text}")
+
+    def remark(self, remark: Remark) -> None:
+        {"warning": self.warn, "detail": self.detail, "status": self.status}.get(remark.kind, self.note)(remark.text)
 
     def error(self, text: str) -> None:
         print_line(f"error: {printable(text)}")

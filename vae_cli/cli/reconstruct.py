@@ -6,22 +6,18 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs import reconstruct as job
-from vae_cli.jobs.inputs import require_run
+from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.outputs import default_folder, picture_names, refuse_existing, result_paths
 from vae_cli.printable import shell_quoted
 
 
 def reconstruct(
-    results: Results,
-    run: options.Run,
-    inputs: options.Inputs,
+    results: Results, run: options.Run, inputs: options.Inputs,
     out: options.Out = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write the input beside its reconstruction.")] = False,
     draw: Annotated[bool, typer.Option(
         "--sample", help="Decode a sample of the posterior instead of its mean.")] = False,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Encode images and decode them again.
 
@@ -31,8 +27,12 @@ def reconstruct(
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
     require_run(run)
-    paths = job.plan_reconstruct(inputs, results.take, out=out, overwrite=overwrite)
-    model = results.open_model(run)
-    results.show(job.reconstruct(model, paths, results.take, compare=compare, draw=draw, seed=seed,
-                                 batch_size=batch_size))  # fmt: skip
+    folder = out or default_folder(inputs[0], "reconstruct")
+    items = find_inputs(inputs, results.take, exclude=[folder])
+    paths = result_paths(out, folder, picture_names([item.relative for item in items]))
+    refuse_existing(paths, overwrite=overwrite)
+    from vae_cli.jobs import reconstruct as job
+
+    results.show(job.reconstruct(results.open_model(run), dict(zip(items, paths, strict=True)), results.take,
+                                 compare=compare, draw=draw, seed=seed, batch_size=batch_size))  # fmt: skip
     results.finish(f"vae evaluate {shell_quoted(run)} {shell_quoted(inputs[0])}")

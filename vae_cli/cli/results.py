@@ -97,17 +97,11 @@ class Results:
         match event:
             case FileDone():
                 self._take_file(event)
-            case Remark(text, "note"):
-                self.messages.note(text)
-            case Remark(text, "detail"):
-                self.messages.detail(text)
-            case Remark(text, "warning"):
-                self.messages.warn(text)
-            case Remark(text, "status"):
-                self.messages.status(text)
             case Remark(text, "result"):
                 if not self.as_json:
                     say(text)
+            case Remark():
+                self.messages.remark(event)
             case Advanced(what, done, total, unit, is_over):
                 if self._bar is None or self._bar[0] != what:
                     self.close_bar()

@@ -8,7 +8,6 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs import sample as job
 from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import Target, run_folder
 from vae_cli.printable import shell_quoted
@@ -16,12 +15,11 @@ from vae_cli.printable import shell_quoted
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
                "label": "--label", "guidance": "--guidance"}  # fmt: skip
 """Options that say what to draw, and have no meaning where latents are given."""
+_NUM_IMAGES = 64
 
 
 def sample(
-    results: Results,
-    context: typer.Context,
-    run: options.Run,
+    results: Results, context: typer.Context, run: options.Run,
     num: Annotated[int | None, typer.Option(
         "--num", "-n", min=1, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
@@ -37,9 +35,7 @@ def sample(
     latents: Annotated[Path | None, typer.Option(
         "--latents", metavar="FILE", show_default=False, help="Decode these instead: an .npz or .csv of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw new images.
 
@@ -49,30 +45,34 @@ def sample(
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
     require_run(run)
-    target = Target(out, run_folder(run) / "samples", overwrite, batch_size)
+    target, command = Target(out, run_folder(run) / "samples", overwrite, batch_size), f"vae sample {shell_quoted(run)}"
     if latents is not None:
         for name, option in _OF_DRAWING.items():
             source = context.get_parameter_source(name)
             if source is not None and source.name != "DEFAULT":
                 raise ConfigError(f"{option}: nothing is drawn with --latents; leave one of the two out")
         from vae_cli.jobs import latent_files
+        from vae_cli.jobs.sample import decode
 
         arrays = latent_files.read(latents)
-        facts = results.show(job.decode(results.open_model(run), arrays, latents, target))
-        results.finish(f"vae sample {shell_quoted(run)} -n 64 --out grid.png", **facts)
+        facts = results.show(decode(results.open_model(run), arrays, latents, target))
+        results.finish(f"{command} -n {_NUM_IMAGES} --out grid.png", **facts)
         return
-    request = job.Request(num, tuple(dict.fromkeys(label or ())), temperature, prior, solver_steps, guidance, seed)
-    request.check(target)
+    labels = tuple(dict.fromkeys(label or ()))
+    if len(labels) < 2 and labels != ("all",):
+        target.paths(num or _NUM_IMAGES)  # refused before torch takes its seconds to load
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
+    from vae_cli.jobs import sample as job
+
+    request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed)
     facts = results.show(job.sample(results.open_model(run), request, target))
-    labels, count = facts.get("labels", []), request.num or job.NUM_IMAGES
-    if request.has_rows(labels):
+    last, drawn = (num or _NUM_IMAGES) - 1, facts.get("labels", [])
+    next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{last} --seed {seed} --out walk.gif"
+    if request.has_rows(drawn):
         next_step = f"vae evaluate {shell_quoted(run)}"
-    elif labels:
-        next_step = f"vae sample {shell_quoted(run)} --label all --out labels.png"
-    elif count == 1:
-        next_step = f"vae sample {shell_quoted(run)} -n {job.NUM_IMAGES} --out grid.png"
-    else:
-        next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{count - 1} --seed {seed} --out walk.gif"
+    elif drawn:
+        next_step = f"{command} --label all --out labels.png"
+    elif last == 0:
+        next_step = f"{command} -n {_NUM_IMAGES} --out grid.png"
     results.finish(next_step, **facts)

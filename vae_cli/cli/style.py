@@ -14,9 +14,7 @@ from vae_cli.printable import shell_quoted
 
 
 def style(
-    results: Results,
-    run: options.Run,
-    inputs: options.Inputs,
+    results: Results, run: options.Run, inputs: options.Inputs,
     to: Annotated[str | None, typer.Option(
         "--to", metavar="LABEL", help="Class to carry to, by its folder's name.")] = None,
     like: Annotated[Path | None, typer.Option(
@@ -27,13 +25,9 @@ def style(
         "--strength", min=0.0, max=1.0, metavar="S", help="0 keeps all of the content, 1 the least.")] = None,
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE", help="Also one picture: content, style, result in rows.")] = None,
-    format: options.Format = "keep",
-    solver_steps: options.SolverSteps = None,
-    skip_existing: options.SkipExisting = False,
-    out: options.Out = None,
-    batch_size: options.BatchSize = 64,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
+    format: options.Format = "keep", solver_steps: options.SolverSteps = None,
+    skip_existing: options.SkipExisting = False, out: options.Out = None,
+    batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Carry a look over to other images.
 

@@ -22,10 +22,8 @@ def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> Non
     match event:
         case Advanced(what, done, total):
             messages.status(f"{what}: {done}/{total}")
-        case Remark(text, "warning"):
-            messages.warn(text)
-        case Remark(text):
-            messages.note(text)
+        case Remark():
+            messages.remark(event)
         case Started():
             for line in started_lines(event):
                 messages.note(line)

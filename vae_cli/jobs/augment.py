@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,16 @@ from vae_cli.tasks.augment_checks import NEAR_HELD_OUT, UNSURE, Checks, has_clas
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("output", "source", "label", "method", "number", "seed", "strength", "partner", "confidence",
-            "held_out_distance")  # fmt: skip
+           "held_out_distance")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is made of DATA."""
+    """What is made of DATA. per_image: by default 4, with `balance` 0. strength: how far from the image, 0 to 1."""
 
     data: Path
     per_image: int | None = None
-    """New images of each; by default 4, with `balance` 0."""
     strength: float | None = None
-    """How far from the image, 0 to 1."""
     balance: bool = False
     method: str = "auto"
     candidates: int | None = None
@@ -67,9 +66,11 @@ def augment(
         why = "without two classes nothing tells which is the hardest"
         raise ConfigError(f"--candidates {request.candidates}: {why}; leave it out")
     counts = _counts(images, request)
-    total, targets = sum(counts), _targets(images, counts, folder)
+    total, names = sum(counts), picture_names(images.places)
+    targets = [[folder / name.with_name(f"{name.stem}.aug{number}.png") for number in range(1, count + 1)]
+               for name, count in zip(names, counts, strict=True)]  # fmt: skip
     copies = [folder / place for place in images.places if request.include_originals]
-    refuse_existing([*(path for paths in targets for path in paths), *copies], overwrite=request.overwrite)
+    refuse_existing([*chain.from_iterable(targets), *copies], overwrite=request.overwrite)
     checks = _checks(model, images, request.seed, report)
     strength = task.STRENGTH if request.strength is None else request.strength
     made = task.augment(model, images.train, counts, checks, method=request.method, strength=strength,
@@ -82,8 +83,9 @@ def augment(
         for number, image in enumerate(computed_ahead(made, batch_size), start=1):
             yield from writer.write(image, targets[image.source])
             yield Advanced("augment", number, total, is_over=number == total)
-    finally:
-        writer.write_manifest()
+    finally:  # also after a stop
+        text = ",".join(COLUMNS) + "\r\n" + writer.rows.getvalue()
+        write_atomically(folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
     yield from writer.remarks(total)
     yield Finished(writer.facts(), is_partial=bool(writer.empty_labels))
 
@@ -102,14 +104,6 @@ def _counts(images: SplitData, request: Request) -> list[int]:
     return counts
 
 
-def _targets(images: SplitData, counts: Sequence[int], folder: Path) -> list[list[Path]]:
-    """For each training image where its new ones go: cat/a.aug1.png, cat/a.aug2.png."""
-    return [
-        [folder / name.with_name(f"{name.stem}.aug{number}.png") for number in range(1, count + 1)]
-        for name, count in zip(picture_names(images.places), counts, strict=True)
-    ]
-
-
 def _checks(model: Model, images: SplitData, seed: int, report: Report) -> Checks:
     """Trains the classifier that watches over the classes, if there are two."""
 
@@ -119,9 +113,8 @@ def _checks(model: Model, images: SplitData, seed: int, report: Report) -> Check
     held_out = images.held_out
     if has_classes(images.train):
         on_progress(0, num_steps(images.train))
-    checks = prepare_checks(
-        images.train, held_out.pixels, seed=seed, device=model.runtime.device, on_progress=on_progress
-    )
+    checks = prepare_checks(images.train, held_out.pixels, seed=seed, device=model.runtime.device,
+                            on_progress=on_progress)  # fmt: skip
     if checks.net is not None and (held_out.labels >= 0).any():
         share_right = accuracy(checks.net, held_out.pixels, held_out.labels)
         report(Remark(f"the classifier names {share_right:.1%} of the {len(held_out.ids)} held-out images rightly"))
@@ -137,9 +130,8 @@ class Writer:
     seed: int
     strength: float
     rows: io.StringIO = field(default_factory=lambda: io.StringIO(newline=""))
-    """Of the manifest."""
     methods: Counter[str] = field(default_factory=Counter)
-    """Of the new images."""
+    """Of the new images, as `labels`."""
     labels: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     """Attempts of which no candidate passed, by what was wrong."""
@@ -151,10 +143,9 @@ class Writer:
         """An original, byte for byte. Raises DataError when it can no longer be read."""
         ref = self.images.refs[position]
         try:
-            content = read_bytes(ref)
+            write_atomically(target, read_bytes(ref))
         except DataError as error:
             raise DataError(f"{self.images.name_of(ref.id)}: {error}") from error
-        write_atomically(target, content)
         self.num_originals += 1
         return self._done(position, target, "original", None)
 
@@ -165,18 +156,16 @@ class Writer:
         if image.pixels is None:
             self.dropped[label] += 1
             return
-        target = targets[image.number - 1]
+        target, verdict = targets[image.number - 1], image.verdict
         save_picture(image.pixels, target, seed=self.seed)
         self.methods[image.method] += 1
         self.labels[label] += 1
-        facts = {
-            "seed": self.seed,
-            "strength": self.strength,
-            "partner": self.images.train.ids[image.partner],
-            "confidence": _rounded(image.verdict.confidence),
-            "held_out_distance": _rounded(image.verdict.held_out_distance),
-        }
-        yield self._done(image.source, target, image.method, image.number, **facts)
+        yield self._done(
+            image.source, target, image.method, image.number, seed=self.seed, strength=self.strength,
+            partner=self.images.train.ids[image.partner],
+            confidence=None if verdict.confidence is None else round(verdict.confidence, 4),
+            held_out_distance=None if verdict.held_out_distance is None else round(verdict.held_out_distance, 4),
+        )  # fmt: skip
 
     def _done(self, position: int, target: Path, method: str, number: int | None, **facts: Any) -> FileDone:
         source = self.images.train.ids[position]
@@ -185,11 +174,6 @@ class Writer:
         csv.DictWriter(self.rows, COLUMNS).writerow(row)
         sample = None if number is None else number - 1  # counted from 0, as everywhere
         return FileDone(self.images.name_of(source), "ok", target, sample=sample)
-
-    def write_manifest(self) -> None:
-        """Of what is there by now, also after a stop. Raises WriteError."""
-        text = ",".join(COLUMNS) + "\r\n" + self.rows.getvalue()
-        write_atomically(self.folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
 
     @property
     def empty_labels(self) -> list[str]:
@@ -201,9 +185,8 @@ class Writer:
         rejected = (f"rejected: {self.rejected[UNSURE]} unlike their class, "
                     f"{self.rejected[NEAR_HELD_OUT]} too near to a held-out image")  # fmt: skip
         if self.dropped and not (self.methods or self.num_originals):
-            raise DataError(
-                f"none of {num_asked} new images passed the checks\n{rejected}\nlower --strength, or train longer"
-            )
+            none = f"none of {num_asked} new images passed the checks"
+            raise DataError(f"{none}\n{rejected}\nlower --strength, or train longer")
         made = ", ".join(f"{count} by {name}" for name, count in sorted(self.methods.items())) or "none"
         yield Remark(f"{self.methods.total()} new images ({made}), {self.num_originals} copied; {rejected}")
         if not self.dropped:
@@ -219,20 +202,12 @@ class Writer:
     def facts(self) -> dict[str, Any]:
         """What --json tells beside the files."""
         return {
-            "seed": self.seed,
-            "strength": self.strength,
-            "manifest": self.folder / MANIFEST,
-            "images": self.methods.total(),
-            "originals": self.num_originals,
+            "seed": self.seed, "strength": self.strength, "manifest": self.folder / MANIFEST,
+            "images": self.methods.total(), "originals": self.num_originals,
             "methods": dict(sorted(self.methods.items())),
             "labels": {name: count for name, count in sorted(self.labels.items()) if name},
-            "training_images": len(self.images.refs),
-            "held_out_images": len(self.images.held_out.ids),
+            "training_images": len(self.images.refs), "held_out_images": len(self.images.held_out.ids),
             "rejected": {name: self.rejected[name] for name in (UNSURE, NEAR_HELD_OUT)},
             "dropped": self.dropped.total(),
             "dropped_labels": {name: count for name, count in sorted(self.dropped.items()) if name},
-        }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+        }  # fmt: skip

@@ -20,12 +20,11 @@ from vae_cli.printable import printable
 
 @dataclass(frozen=True)
 class SplitData:
-    """DATA's training images, and the held-out ones that no new image may look like."""
+    """DATA's training images, with their `refs` in the same order, and the held-out ones."""
 
     path: Path
     found: Scan
     refs: tuple[ImageRef, ...]
-    """Of the training images, in their order."""
     train: ImageSet
     held_out: ImageSet
 
@@ -41,12 +40,19 @@ class SplitData:
 
     @cached_property
     def places(self) -> list[PurePosixPath]:
-        """Where each training image belongs below the output folder; each has a place of its own."""
+        """Where each training image belongs below the output folder, as in DATA; each has a place of its own.
+
+        Listed images of a class lie in a folder of its name.
+        """
         taken: set[str] = set()
         next_number: dict[PurePosixPath, int] = {}  # many images of a list may have one name
         found = []
-        for place in map(_place_below, self.refs):
-            free, number = place, next_number.get(place, 2)
+        for ref in self.refs:
+            parts = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
+            if ref.label is not None and ref.label not in parts[:-1]:
+                parts = [ref.label.replace("/", "_").replace("..", "_"), parts[-1]]
+            free = place = PurePosixPath(*parts)
+            number = next_number.get(place, 2)
             while key_of(free) in taken:
                 free, number = place.with_stem(f"{place.stem}-{number}"), number + 1
             next_number[place] = number
@@ -89,11 +95,3 @@ def read_split(data: Path, folder: Path, model: Model, report: Report) -> SplitD
     if others.ids:
         report(Remark(f"held out, as by `vae train`, so neither used nor copied: {len(others.ids)}"))
     return split
-
-
-def _place_below(ref: ImageRef) -> PurePosixPath:
-    """As in DATA; listed images of a class lie in a folder of its name, where two may have one place."""
-    parts = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
-    if ref.label is not None and ref.label not in parts[:-1]:
-        parts = [ref.label.replace("/", "_").replace("..", "_"), parts[-1]]
-    return PurePosixPath(*parts)

@@ -1,5 +1,6 @@
 """Images that are changed and written back in the form in which they came: what inpaint, denoise and style share."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,11 +46,8 @@ class Planned(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An image in memory, as it is stored and as the model takes it.
-
-    pixels: uint8 or uint16 [H, W, C] in the model's channels, laid on the background. hole: bool [H, W], the pixels
-    that may change; None = all of them.
-    """
+    """An image in memory, as it is stored and as the model takes it: uint8 or uint16 [H, W, C] in the model's channels,
+    laid on the background. hole: bool [H, W], the pixels that may change; None = all of them."""
 
     planned: Planned
     original: Original
@@ -82,21 +80,18 @@ Part = FileDone | Remark | SharedRemark
 
 
 class Change(Protocol):
-    """What a job does to images."""
+    """What a job does to images. unit: what is counted, `images` or what each result is called. for_grey: what it means
+    for an image in colour that the model is grey."""
 
     model: "Model"
     seed: int
     name: str
     unit: str
-    """What is counted: `images`, or what each result is called."""
     for_grey: str
-    """What it means for an image in colour that the model is grey."""
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
-        """Yields the image to be computed, or what becomes of it without computing; before it any remarks.
-
-        A DataError makes it a failed image.
-        """
+        """Yields any remarks, then the image to be computed or what becomes of it without computing. A DataError makes
+        it a failed image."""
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
         """Yields as many answers as each image has targets, in order."""
@@ -153,13 +148,9 @@ def open_for(model: "Model", image: Planned) -> Opened:
 
 
 def change_images(
-    change: Change,
-    images: Sequence[Planned],
-    storage: Storage,
-    *,
-    left_out: Sequence[FileDone] = (),
-    batch_size: int = 64,
-) -> Iterator[JobEvent]:
+    change: Change, images: Sequence[Planned], storage: Storage,
+    *, left_out: Sequence[FileDone] = (), batch_size: int = 64,
+) -> Iterator[JobEvent]:  # fmt: skip
     """Opens, changes and writes the images in their order, at most `batch_size` of them in memory at a time.
 
     left_out: what became of images that are not among them. Files that were written before an error or Ctrl-C are
@@ -250,7 +241,7 @@ def _batches(
 def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part | Opened]:
     """The opened image or, where that fails or its results exist, what became of it; before it any remarks."""
     name, model = image.item.name, change.model
-    if storage.skip_existing and all(map(outputs.is_there, image.targets)):
+    if storage.skip_existing and all(map(os.path.exists, image.targets)):
         yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
         return
     try:
@@ -264,7 +255,7 @@ def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part |
 
 def _add(queue: WriteQueue[Part], image: Opened, target: Path, answer: Answer, storage: Storage, seed: int) -> None:
     """Has one result written, unless it is there already and to be kept."""
-    if storage.skip_existing and outputs.is_there(target):
+    if storage.skip_existing and os.path.exists(target):
         queue.add_nothing(FileDone(image.name, "skipped", target, "exists"))
         return
 

@@ -21,11 +21,17 @@ def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator
     The facts at the end: how many images have which `sizes` (`HxW` as displayed), `modes` and `labels`, each a Counter,
     and `bad`, the reason by id of what cannot be used. Raises ConfigError, DataError when there are no images.
     """
+
+    def decode(ref: ImageRef) -> tuple[str, tuple[int, int]]:
+        facts = probe(ref)
+        open_image(ref)
+        return facts
+
     found = scan(data, labels=labels)
     sizes, modes, by_label = Counter[str](), Counter[str](), Counter[str]()
     bad = {skipped.id: skipped.reason for skipped in found.skipped}
     outcomes = chain.from_iterable(
-        ordered_map(_mode_and_size, batch, os.cpu_count() or 1) for batch in batches(found.images, batch_size)
+        ordered_map(decode, batch, os.cpu_count() or 1) for batch in batches(found.images, batch_size)
     )
     yield Advanced("check", 0, len(found.images))
     for number, (ref, outcome) in enumerate(zip(found.images, outcomes, strict=True), start=1):
@@ -38,10 +44,3 @@ def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator
             by_label.update([ref.label] if ref.label is not None else [])
         yield Advanced("check", number, len(found.images))
     yield Finished({"sizes": sizes, "modes": modes, "labels": by_label, "bad": bad})
-
-
-def _mode_and_size(ref: ImageRef) -> tuple[str, tuple[int, int]]:
-    """Pillow's mode and (H, W) of an image that can be decoded. Raises DataError."""
-    facts = probe(ref)
-    open_image(ref)
-    return facts

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Denoising:
-    """The change that removes noise."""
+    """The change that removes noise.
+
+    sigma: standard deviation of the noise, 0-255 scale; None = estimated for each image. samples: so many pictures that
+    may lie under the noise instead of their mean.
+    """
 
     model: "Model"
     seed: int = 0
     sigma: float | None = None
-    """Standard deviation of the noise, 0-255 scale; None = estimated for each image."""
     samples: int | None = None
-    """So many pictures that may lie under the noise instead of their mean."""
     solver_steps: int | None = None
     sigmas: dict[str, float] = field(default_factory=dict)
     """Of every usable image, by its name."""
@@ -44,10 +46,9 @@ class Denoising:
         from vae_cli.tasks.denoise import denoise as task
 
         for image in images:
-            pictures = task(
-                self.model, image.pixels, sigma=self.sigmas[image.name], image_id=image.planned.item.ref.id,
-                seed=self.seed, samples=self.samples or 0, solver_steps=self.solver_steps,
-            )  # fmt: skip
+            pictures = task(self.model, image.pixels, sigma=self.sigmas[image.name],
+                            image_id=image.planned.item.ref.id, seed=self.seed, samples=self.samples or 0,
+                            solver_steps=self.solver_steps)  # fmt: skip
             for number, picture in enumerate(pictures):
                 change = partial(with_changes, image.original, image.pixels, picture, image.background)
                 yield Answer(change, number if self.samples else None)

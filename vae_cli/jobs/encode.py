@@ -3,49 +3,26 @@
 from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vae_cli.errors import ConfigError
+from vae_cli.checkpoint import Model
+from vae_cli.drawing import previews
+from vae_cli.files.new_pictures import save_picture
+from vae_cli.images.recipe import ImageRecipe
+from vae_cli.jobs import latent_files
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
 from vae_cli.jobs.inputs import Input, decoded
-from vae_cli.jobs.outputs import default_folder, refuse_existing
-
-if TYPE_CHECKING:
-    from vae_cli.checkpoint import Model
-
-SUFFIXES = (".npz", ".csv")
-
-
-def latents_path(inputs: Sequence[Path], out: Path | None = None) -> Path:
-    """Where the latents go. Raises ConfigError for other kinds of files."""
-    if out is None:
-        folder = default_folder(inputs[0], "encode")
-        return folder.with_name(f"{folder.name}.npz")
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--out {out}: give a file that ends in {' or '.join(SUFFIXES)}")
-    return out
+from vae_cli.jobs.outputs import refuse_existing
+from vae_cli.tasks import encode as task
 
 
 def encode(
-    model: "Model",
-    items: Sequence[Input],
-    path: Path,
-    report: Report,
-    *,
-    pictures: Path | None = None,
-    overwrite: bool = False,
-    batch_size: int = 64,
-) -> Iterator[JobEvent]:
+    model: Model, items: Sequence[Input], path: Path, report: Report,
+    *, pictures: Path | None = None, overwrite: bool = False, batch_size: int = 64,
+) -> Iterator[JobEvent]:  # fmt: skip
     """Writes the latents of every image that can be decoded, and draws what they mean; the others are reported.
 
     Raises ConfigError when a picture exists, WriteError.
     """
-    from vae_cli.drawing import previews
-    from vae_cli.files.new_pictures import save_picture
-    from vae_cli.images.recipe import ImageRecipe
-    from vae_cli.jobs import latent_files
-    from vae_cli.tasks import encode as task
-
     drawn = [pictures / f"{name}.png" for name in previews.names_of_latents(model)] if pictures else []
     refuse_existing(drawn, overwrite=overwrite)
     images, for_task = tee(decoded(items, ImageRecipe.of(model.config.data), report, batch_size=batch_size))
@@ -60,8 +37,7 @@ def encode(
         return
     encoded, labels = task.stacked(found), [item.ref.label or "" for item in used]
     latent_files.write(path, encoded, [item.name for item in used], labels)
-    for item in used:
-        yield FileDone(item.name, "ok", path)
+    yield from (FileDone(item.name, "ok", path) for item in used)
     if drawn:
         made = previews.latents(model, encoded, labels)
         for target in drawn:

@@ -8,22 +8,22 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class FileDone:
-    """What became of one file, or of one result of it."""
+    """What became of one file, or of one result of it.
+
+    input: what the user calls the file; None where the result comes from no file. reason: why it failed or was skipped.
+    sample: the number of the result, where a file has several. facts: further entries of the file's JSON object.
+    """
 
     input: str | None
-    """What the user calls the file; None where the result comes from no file."""
     status: Literal["ok", "failed", "skipped"]
     output: Path | None = None
     reason: str | None = None
-    """Why it failed or was skipped."""
     sample: int | None = None
-    """The number of the result, where a file has several."""
     is_lacking: bool = False
     """A skipped file that the user did not allow to be skipped: the job is only partly done."""
     is_settled: bool = True
     """A skipped file that needs nothing more: its result exists already, or it is well as it is."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Further entries of the file's JSON object."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,23 @@ class Remark:
 
 @dataclass(frozen=True)
 class Advanced:
-    """How far a part of the job is; `total` may still change. A part begins with nothing done."""
+    """How far a part of the job is; `total` may still change. A part begins with nothing done, and ends with `is_over`
+    (even where less is done than there was to do), with the job, or where another one begins."""
 
     what: str
     done: int
     total: int
     unit: str = "images"
     is_over: bool = False
-    """This was the last of the part, even where less is done than there was to do. A part also ends with the job, and
-    where another one begins."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The last event of a job: its own entries of the JSON object."""
+    """The last event of a job: its own entries of the JSON object. is_partial: something that no file tells of is
+    missing."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     is_partial: bool = False
-    """Something is missing that no file tells of."""
 
 
 JobEvent = FileDone | Remark | Advanced | Finished

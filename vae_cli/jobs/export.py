@@ -28,10 +28,7 @@ def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
 
 
 def export_whole(run: Path, path: Path) -> Path:
-    """Copies the weights that RUN stands for, proved whole; returns where they lay.
-
-    Raises CheckpointError, WriteError.
-    """
+    """Copies the weights that RUN stands for, proved whole; returns where they lay. Raises VaeError."""
     source = resolve_run(run)
     write_atomically(path, weights_file(*read_weights(source)))
     return source

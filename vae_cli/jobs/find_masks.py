@@ -1,5 +1,6 @@
 """`inpaint --mask-auto --dry-run`: the damage that is found, written as masks to be corrected and given back."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,7 +10,6 @@ from vae_cli.files.new_pictures import save_picture
 from vae_cli.jobs.change_images import Planned
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
 from vae_cli.jobs.mask_sources import MUCH_DAMAGE, NOTHING_FOUND, dry_run_facts, find_hole
-from vae_cli.jobs.outputs import is_there
 from vae_cli.printable import printable
 
 
@@ -19,7 +19,7 @@ def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: 
     for number, image in enumerate(images):
         yield Advanced("masks", number, len(images))
         name, (target,) = image.item.name, image.targets
-        if skip_existing and is_there(target):
+        if skip_existing and os.path.exists(target):
             yield FileDone(name, "skipped", target, "exists")
             continue
         try:

@@ -1,5 +1,6 @@
 """The facts about a run, and about this machine."""
 
+import contextlib
 import os
 import platform
 from importlib import metadata
@@ -42,37 +43,23 @@ def run_facts(run: Path) -> dict[str, Any]:
 def machine_facts(device: str = "auto") -> dict[str, Any]:
     """Versions, devices and memory, and the precision that would be chosen on the device. Raises ConfigError."""
     chosen = pick_device(device)
-    return {
-        "versions": {"vae-cli": __version__, "python": platform.python_version(), **dict(map(_version, _PACKAGES))},
-        "platform": platform.platform(),
-        "devices": _devices(),
-        "device": str(chosen),
-        "precision": str(pick_dtype(chosen)).removeprefix("torch."),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": _memory_bytes(),
-    }
-
-
-def _version(package: str) -> tuple[str, str | None]:
-    try:
-        return package, metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return package, None
-
-
-def _devices() -> list[dict[str, Any]]:
+    versions: dict[str, str | None] = {"vae-cli": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        versions[package] = None
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
     devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
         devices.append({"name": f"cuda:{index}", "description": found.name, "memory_bytes": found.total_memory})
     if torch.backends.mps.is_available():
         devices.append({"name": "mps", "description": "Apple GPU"})
-    return devices
-
-
-def _memory_bytes() -> int | None:
-    """This machine's main memory; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
+    memory_bytes = None
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # where the system does not tell
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "versions": versions, "platform": platform.platform(), "devices": devices, "device": str(chosen),
+        "precision": str(pick_dtype(chosen)).removeprefix("torch."),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": memory_bytes,
+    }  # fmt: skip

@@ -25,12 +25,11 @@ from vae_cli.printable import printable
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
     from vae_cli.tasks.conditional_draws import Method
-    from vae_cli.tasks.inpaint import Fill
 
 
 @dataclass
 class Filling:
-    """The change that fills holes."""
+    """The change that fills holes. sheet: where a page goes that shows every image before, with its hole, and after."""
 
     model: "Model"
     masks: MaskSource
@@ -40,7 +39,6 @@ class Filling:
     feather: float = 0.0
     method: "Method" = "auto"
     sheet: Path | None = None
-    """Where a page goes that shows every image before, with its hole, and after."""
     covers: list[float] = field(default_factory=list)
     """The shares of the images that are hole."""
     name, unit, for_grey = "inpaint", "fills", "so are the fills"
@@ -60,19 +58,17 @@ class Filling:
         from vae_cli.tasks.inpaint import inpaint as task
 
         pictures = (Picture(image.planned.item.ref.id, image.pixels, _hole(image)) for image in images)
-        fills = task(
-            self.model, pictures, seed=self.seed, samples=self.samples, solver_steps=self.solver_steps,
-            feather=self.feather, method=self.method,
-        )  # fmt: skip
+        fills = task(self.model, pictures, seed=self.seed, samples=self.samples, solver_steps=self.solver_steps,
+                     feather=self.feather, method=self.method)  # fmt: skip
         for image in images:
             for fill in islice(fills, self.samples):
-                yield self._answer(image, fill)
-
-    def _answer(self, image: Opened, fill: "Fill") -> Answer:
-        scaled = f"filled at 1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
-        remark = Remark(f"{printable(image.planned.targets[fill.number])}: {scaled}", "detail")
-        change = partial(_filled, image, fill.pixels, is_opaque=self.masks.alpha)
-        return Answer(change, fill.number, {"scale": round(fill.scale, 2)}, (remark,) if fill.scale > 1 else ())
+                remarks = []
+                if fill.scale > 1:
+                    where = f"1/{fill.scale:.1f} of its resolution, where the model sees the hole in its surroundings"
+                    target = printable(image.planned.targets[fill.number])
+                    remarks.append(Remark(f"{target}: filled at {where}", "detail"))
+                change = partial(_filled, image, fill.pixels, is_opaque=self.masks.alpha)
+                yield Answer(change, fill.number, {"scale": round(fill.scale, 2)}, tuple(remarks))
 
     def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
         yield from mask_sources.warn_of_all_inverted(self.covers)
@@ -108,14 +104,9 @@ class Plan(NamedTuple):
 
 
 def plan_inpaint(
-    inputs: Sequence[Path],
-    masks: MaskSource,
-    storage: Storage,
-    report: Report,
-    *,
-    samples: int = 1,
-    skip_missing: bool = False,
-) -> Plan:
+    inputs: Sequence[Path], masks: MaskSource, storage: Storage, report: Report,
+    *, samples: int = 1, skip_missing: bool = False,
+) -> Plan:  # fmt: skip
     """Pairs images with masks. Raises ConfigError. skip_missing: images without a mask are no failure."""
     left_out: list[FileDone] = []
 

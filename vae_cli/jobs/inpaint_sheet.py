@@ -65,7 +65,7 @@ def _pictures(page: Path, image: Planned, masks: MaskSource) -> Iterator[Figure]
     yield Figure("before", before, _link(page, source))
     yield Figure("hole", with_hole(before, read_hole(image.item, image.mask, original.display_size, masks)))
     for number, target in enumerate(image.targets, start=1):
-        if outputs.is_there(target):
+        if os.path.exists(target):
             after = thumbnail(open_original(target).display_array(3))
             yield Figure("after" if len(image.targets) == 1 else f"fill {number}", after, _link(page, target))
 

@@ -22,21 +22,17 @@ if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
     from vae_cli.images.recipe import ImageRecipe
 
-_FLOW_SHARE = 0.6
-"""Of a training that goes on to give a flow to a model which was to have none."""
-
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One image of the user's."""
+    """One image of the user's. relative: its place below the output folder. name: what the user calls it, which is the
+    path, within a zip followed by the member."""
 
     ref: ImageRef
     relative: PurePosixPath
-    """Its place below the output folder."""
     name: str
-    """What the user calls it: the path, within a zip followed by the member."""
 
 
 def require(path: Path, problem: str = "no such file or folder") -> None:
@@ -64,8 +60,9 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
     training = model.config.training
     is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
     if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
-        steps = max(model.facts.step + 1, round(model.facts.step / (1 - _FLOW_SHARE)))
-        command += f" --set training.flow_share={_FLOW_SHARE} --steps {steps}"
+        share = 0.6
+        steps = max(model.facts.step + 1, round(model.facts.step / (1 - share)))
+        command += f" --set training.flow_share={share} --steps {steps}"
     raise ConfigError(f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}")
 
 

@@ -6,7 +6,6 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,26 +23,20 @@ def write(path: Path, encoded: Encoded, files: Sequence[str], labels: Sequence[s
 
     Raises WriteError when the disk refuses.
     """
-    as_bytes = _as_csv if path.suffix.lower() == ".csv" else _as_npz
-    write_atomically(path, as_bytes(encoded, files, labels))
-
-
-def _as_npz(encoded: Encoded, files: Sequence[str], labels: Sequence[str]) -> memoryview:
-    arrays: dict[str, Any] = {numbered(_MEANS, layer): values for layer, values in enumerate(encoded.means)}
-    arrays |= {numbered(_STDS, layer): values for layer, values in enumerate(encoded.stds)}
-    content = io.BytesIO()
-    np.savez(content, **arrays, files=np.array(files, np.str_), labels=np.array(labels, np.str_))
-    return content.getbuffer()
-
-
-def _as_csv(encoded: Encoded, files: Sequence[str], labels: Sequence[str]) -> bytes:
-    rows = encoded.flat_means()
-    text = io.StringIO()
+    if path.suffix.lower() != ".csv":
+        arrays = {numbered(name, layer): values for name, layers in ((_MEANS, encoded.means), (_STDS, encoded.stds))
+                  for layer, values in enumerate(layers)}  # fmt: skip
+        arrays |= {"files": np.array(files, np.str_), "labels": np.array(labels, np.str_)}
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+        write_atomically(path, content.getbuffer())
+        return
+    rows, text = encoded.flat_means(), io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "label", *(f"z{number}" for number in range(rows.shape[1]))])
     for file, label, row in zip(files, labels, rows.tolist(), strict=True):
         table.writerow([file, label, *(format(value, ".9g") for value in row)])  # nine digits tell any float32 apart
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -94,15 +87,12 @@ def _read_csv(path: Path) -> np.ndarray:
         places.append(columns[name])
     if not places:
         raise DataError(f"{path}: its first line names no columns z0, z1, ...; {_MAKE_ONE}")
-    values = [_latents_in(path, number, row, places) for number, row in enumerate(rows, start=2) if row]
+    values = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            values += [float(row[place]) for place in places if row]
+        except IndexError as error:
+            raise DataError(f"{path}: line {number} has {len(row)} columns, fewer than the header") from error
+        except ValueError as error:
+            raise DataError(f"{path}: line {number}: {error}") from error
     return np.array(values, np.float64).reshape(-1, len(places))
-
-
-def _latents_in(path: Path, number: int, row: list[str], places: list[int]) -> list[float]:
-    """Of one row of a table, line `number` of the file, counted from 1. Raises DataError."""
-    try:
-        return [float(row[place]) for place in places]
-    except IndexError as error:
-        raise DataError(f"{path}: line {number} has {len(row)} columns, fewer than the header") from error
-    except ValueError as error:
-        raise DataError(f"{path}: line {number}: {error}") from error

@@ -69,21 +69,17 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
         yield from ((item, None) for item in items)
         return
     files = scan(source.path, labels="none").images if source.path.is_dir() else source.path
-    found = _masks_of(items, files)
+    # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
+    by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files)
+    found = [by_place[str(item.relative)] for item in items]
+    by_name = pair_masks([item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)], files)
+    found = [
+        by_name[item.ref.id] if isinstance(mask, NoMask) else mask for item, mask in zip(items, found, strict=True)
+    ]
     in_use = {mask.path.resolve() for mask in found if isinstance(mask, ImageRef)}
     for item, mask in zip(items, found, strict=True):
         if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use:
             yield item, mask
-
-
-def _masks_of(items: Sequence[Input], files: Sequence[ImageRef] | Path) -> list[ImageRef | Skipped]:
-    """Of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so."""
-    placed = [replace(item.ref, id=str(item.relative)) for item in items]
-    by_place = pair_masks(placed, files)
-    unpaired = [item.ref for item, ref in zip(items, placed, strict=True) if isinstance(by_place[ref.id], NoMask)]
-    by_name = pair_masks(unpaired, files)
-    return [by_name[item.ref.id] if isinstance(by_place[ref.id], NoMask) else by_place[ref.id]
-            for item, ref in zip(items, placed, strict=True)]  # fmt: skip
 
 
 def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> "np.ndarray":

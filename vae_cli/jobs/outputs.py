@@ -14,9 +14,11 @@ from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
 def is_picture(out: Path | None) -> bool:
     """Whether `--out` names one image file; anything else is a folder. Raises ConfigError for kinds only read."""
-    if out is not None and out.suffix.lower() in HEIF_SUFFIXES and not out.is_dir():
+    if out is None or out.is_dir():
+        return False
+    if out.suffix.lower() in HEIF_SUFFIXES:
         raise ConfigError(f"--out {out}: HEIC images cannot be written; give another suffix")
-    return out is not None and out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+    return out.suffix.lower() in IMAGE_SUFFIXES
 
 
 def default_folder(first_input: Path, command: str) -> Path:
@@ -42,14 +44,13 @@ def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath])
 
 @dataclass(frozen=True)
 class Target:
-    """Where pictures go that a model makes: to the one file that `out` names, else numbered to a folder."""
+    """Where pictures go that a model makes: to the one file that `out` names, else numbered to `out` or the folder;
+    so many of them are made before the first is written."""
 
     out: Path | None
     folder: Path
-    """Where they go without `out`."""
     overwrite: bool = False
     batch_size: int = 64
-    """Pictures that are made before the first of them is written."""
 
     @property
     def is_one_file(self) -> bool:
@@ -68,18 +69,11 @@ def picture_names(sources: Sequence[PurePosixPath], suffix: str = ".png") -> lis
     names = [source.with_suffix(suffix) for source in sources]
     while True:
         clashing = _repeated(names)
-        longer = [
-            source.with_name(source.name + suffix) if key_of(name) in clashing else name
-            for source, name in zip(sources, names, strict=True)
-        ]
+        longer = [source.with_name(source.name + suffix) if key_of(name) in clashing else name
+                  for source, name in zip(sources, names, strict=True)]  # fmt: skip
         if longer == names:
             return names
         names = longer
-
-
-def is_there(path: Path) -> bool:
-    """Whether a result exists; a name too long for the disk, which Path.exists stumbles over, names none."""
-    return os.path.exists(path)
 
 
 def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:

@@ -32,9 +32,8 @@ def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
     Raises ConfigError for a folder that is no run, CheckpointError, WriteError.
     """
     if not is_run(folder):
-        raise ConfigError(
-            f"{run or folder}: no run folder, which is what a report is about; give the one that train wrote"
-        )
+        what = "no run folder, which is what a report is about; give the one that train wrote"
+        raise ConfigError(f"{run or folder}: {what}")
     facts = run_facts(run or folder)
     config_yaml = dump_yaml(from_dict(facts["config"], CompleteConfig))
     with writing(path) as file:

@@ -3,17 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from vae_cli.checkpoint import Model
+from vae_cli.drawing.grids import grid
+from vae_cli.drawing.label_sheet import folder_names, sheet
 from vae_cli.errors import DataError
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
 from vae_cli.jobs.outputs import Target
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vae_cli.checkpoint import Model
+from vae_cli.jobs.write_pictures import write_pictures
+from vae_cli.tasks import encode as encoding
+from vae_cli.tasks import sample as task
 
 NUM_IMAGES, NUM_OF_EACH = 64, 8
 """Drawn unless a number is given: in all, and of each of several labels."""
@@ -21,37 +25,23 @@ NUM_IMAGES, NUM_OF_EACH = 64, 8
 
 @dataclass(frozen=True)
 class Request:
-    """What is drawn."""
+    """What is drawn: `num` images of each label, where the label `all` stands for every one."""
 
     num: int | None = None
-    """Of each label; by default NUM_IMAGES, of several labels NUM_OF_EACH."""
     labels: tuple[str, ...] = ()
-    """`all` stands for every label."""
     temperature: float = 1.0
     prior: str = "auto"
     solver_steps: int | None = None
     guidance: float | None = None
-    """None = what the program draws labels with."""
     seed: int = 0
 
     def has_rows(self, labels: Sequence[str]) -> bool:
         """Whether each of the labels that were meant has a row or a folder of its own."""
         return len(self.labels) > 1 or (self.labels == ("all",) and list(labels) != ["all"])
 
-    def check(self, target: Target) -> None:
-        """Raises ConfigError where a result exists already, as far as that is known without the model."""
-        if len(self.labels) < 2 and self.labels != ("all",):
-            target.paths(self.num or NUM_IMAGES)
 
-
-def sample(model: "Model", request: Request, target: Target) -> Iterator[JobEvent]:
+def sample(model: Model, request: Request, target: Target) -> Iterator[JobEvent]:
     """Draws and writes images. Raises ConfigError for a prior or label that the model lacks, WriteError."""
-    from vae_cli.drawing.grids import grid
-    from vae_cli.drawing.label_sheet import folder_names, sheet
-    from vae_cli.files.new_pictures import save_picture
-    from vae_cli.jobs.write_pictures import write_pictures
-    from vae_cli.tasks import sample as task
-
     seed, prior = request.seed, task.resolve_prior(model, request.prior)
     if prior == "normal" and request.prior == "auto":
         yield Remark("this model has no latent flow: sampling from N(0, I)")
@@ -61,43 +51,33 @@ def sample(model: "Model", request: Request, target: Target) -> Iterator[JobEven
     folders = dict(zip(model.label_names, folder_names(model.label_names), strict=True))
     paths = target.paths(count, [folders[label] for label in labels] if has_rows else [""])
     guidance = task.DEFAULT_GUIDANCE if request.guidance is None else request.guidance
-    images = task.sample_labels(
-        model, labels or [None], count, seed=seed, temperature=request.temperature, prior=prior,
-        solver_steps=request.solver_steps, guidance=guidance,
-    )  # fmt: skip
+    images = task.sample_labels(model, labels or [None], count, seed=seed, temperature=request.temperature, prior=prior,
+                                solver_steps=request.solver_steps, guidance=guidance)  # fmt: skip
 
-    def save_all(drawn: "list[np.ndarray]") -> None:
+    def save_all(drawn: list[np.ndarray]) -> None:
         save_picture(sheet(labels, list(batches(drawn, count))) if has_rows else grid(drawn), paths[0], seed=seed)
 
     def details(number: int) -> dict[str, Any]:
         return {"sample": number % count, "facts": {"label": labels[number // count]} if labels else {}}
 
-    yield from write_pictures(
-        images, paths, Advanced("sample", 0, count * max(1, len(labels))), seed=seed, batch_size=target.batch_size,
-        save_all=save_all if target.is_one_file else None, details=details,
-    )  # fmt: skip
+    begin = Advanced("sample", 0, count * max(1, len(labels)))
+    yield from write_pictures(images, paths, target, begin, save_all, seed=seed, details=details)
     steps = (request.solver_steps or model.config.model.flow.solver_steps) if prior == "flow" else None
     facts = {"labels": labels, "guidance": guidance} if labels else {}
     yield Finished({"seed": seed, "prior": prior, "temperature": request.temperature, "solver_steps": steps, **facts})
 
 
-def decode(model: "Model", arrays: "Sequence[np.ndarray]", source: Path, target: Target) -> Iterator[JobEvent]:
+def decode(model: Model, arrays: Sequence[np.ndarray], source: Path, target: Target) -> Iterator[JobEvent]:
     """Writes the images of latents, as `latent_files.read` gives those of the file `source`.
 
     Raises ConfigError when a result exists, DataError for latents of another model, WriteError.
     """
-    from vae_cli.drawing.grids import grid
-    from vae_cli.files.new_pictures import save_picture
-    from vae_cli.jobs.write_pictures import write_pictures
-    from vae_cli.tasks import encode as task
-
     try:
-        latents = task.latents_from(arrays, model.vae.latent_shapes)
+        latents = encoding.latents_from(arrays, model.vae.latent_shapes)
         paths = target.paths(len(latents))
         yield from write_pictures(
-            task.decode(model, latents), paths, Advanced("decode", 0, len(latents)), batch_size=target.batch_size,
-            save_all=(lambda images: save_picture(grid(images), paths[0])) if target.is_one_file else None,
-            details=lambda number: {"sample": number},
+            encoding.decode(model, latents), paths, target, Advanced("decode", 0, len(latents)),
+            lambda images: save_picture(grid(images), paths[0]), details=lambda number: {"sample": number},
         )  # fmt: skip
     except DataError as error:
         raise DataError(f"{source}: {error}") from error

@@ -29,16 +29,15 @@ SHEET_ROWS, SHEET_SIDE = 32, 256
 
 @dataclass
 class Restyling:
-    """The change that carries a look over, as `find_look` makes it."""
+    """The change that carries a look over, as `find_look` makes it. to: the label that it carries to. sheet: where a
+    picture goes with a row for each of the first images: before, an example of the look, after."""
 
     model: "Model"
     task: "Change"
     strength: float
     seed: int = 0
     sheet: Path | None = None
-    """Where a picture goes with a row for each of the first images: before, an example of the look, after."""
     to: str | None = None
-    """The label that it carries to."""
     examples: list[np.ndarray] = field(default_factory=list)
     rows: list[list[np.ndarray]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
@@ -71,23 +70,18 @@ class Restyling:
     def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
         sheet = self.sheet if self.rows else None
         if sheet is not None:
-            save_picture(_sheet(self.rows), sheet, seed=self.seed)
+            cells = [cell for row in self.rows for cell in row]
+            side = [min(SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1)]
+            cells = [fit_to(cell, (side[0], side[1]), "pad") for cell in cells]
+            save_picture(grid(cells, num_columns=len(self.rows[0])), sheet, seed=self.seed)
             yield Remark(f"{printable(sheet)}: {len(self.rows)} images")
         yield Finished({"seed": self.seed, "strength": self.strength, "labels": self.labels, "sheet": sheet})
 
 
 def find_look(
-    model: "Model",
-    report: Report,
-    *,
-    to: str | None = None,
-    like: Path | None = None,
-    unlike: Path | None = None,
-    strength: float | None = None,
-    solver_steps: int | None = None,
-    seed: int = 0,
-    sheet: Path | None = None,
-) -> Restyling:
+    model: "Model", report: Report, *, to: str | None = None, like: Path | None = None, unlike: Path | None = None,
+    strength: float | None = None, solver_steps: int | None = None, seed: int = 0, sheet: Path | None = None,
+) -> Restyling:  # fmt: skip
     """Images become what they would be under the label `to`, or take on the look of the pictures `like`.
 
     With `like` they give up the look of the pictures `unlike`, or each its own. strength: None = what was found to be
@@ -99,11 +93,10 @@ def find_look(
         used = LABEL_STRENGTH if strength is None else strength
         to_label = ToLabel.of(model, str(to), strength=used, seed=seed, steps=solver_steps or LABEL_STEPS)
         return Restyling(model, to_label, used, seed, sheet, to)
-    used = LIKE_STRENGTH if strength is None else strength
-    examples = list[np.ndarray]() if sheet is not None else None
+    used, examples = LIKE_STRENGTH if strength is None else strength, list[np.ndarray]()
     others = _pictures(model, unlike, report) if unlike is not None else None
-    like_look = LikeLook.of(model, _pictures(model, like, report, examples), others, strength=used)
-    return Restyling(model, like_look, used, seed, sheet, examples=examples or [])
+    like_look = LikeLook.of(model, _pictures(model, like, report, examples if sheet else None), others, strength=used)
+    return Restyling(model, like_look, used, seed, sheet, examples=examples)
 
 
 def _pictures(
@@ -129,13 +122,6 @@ def _pictures(
     report(Advanced(what, count, count, is_over=True))
     if not num_used:
         raise DataError(f"{path}: no image in it can be used; give another one")
-
-
-def _sheet(rows: list[list[np.ndarray]]) -> np.ndarray:
-    """All rows on white, as large as the largest picture among them; larger ones are made smaller."""
-    cells = [cell for row in rows for cell in row]
-    height, width = (min(SHEET_SIDE, max(cell.shape[axis] for cell in cells)) for axis in (0, 1))
-    return grid([fit_to(cell, (height, width), "pad") for cell in cells], num_columns=len(rows[0]))
 
 
 def _eight_bit(picture: np.ndarray) -> np.ndarray:
