@@ -36,12 +36,13 @@ def denoise(
     if solver_steps is not None and not samples:
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
-    from vae_cli.jobs.denoise import Denoising
 
     storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     require_run(run)
     folder = out or default_folder(inputs[0], "denoise")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, storage, samples or 1)
+    from vae_cli.jobs.denoise import Denoising
+
     model = results.open_model(run)
     require_flow(model, run, "removes noise")
     change = Denoising(model, seed, given_sigma, samples, solver_steps)

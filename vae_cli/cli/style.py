@@ -44,7 +44,6 @@ def style(
     if solver_steps is not None and to is None:
         raise ConfigError("--solver-steps: works only with --to; --like does not solve anything")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
-    from vae_cli.jobs.style import find_look
 
     storage = Storage(out, file_format(format, out), overwrite, skip_existing)
     require_run(run)
@@ -53,6 +52,8 @@ def style(
     if sheet is not None and not is_picture(sheet):
         raise ConfigError(f"--sheet {sheet}: give a file name with the suffix of an image, such as sheet.png")
     images = plan_targets(items, folder, storage, beside=[sheet] if sheet is not None else [])
+    from vae_cli.jobs.style import find_look
+
     model = results.open_model(run)
     if to is not None and model.label_names:
         require_flow(model, run, "knows the labels")

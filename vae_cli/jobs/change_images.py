@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -158,14 +159,18 @@ def change_images(
     """
     samples = len(images[0].targets) if images else 1
     counted, total = (samples, len(images)) if change.unit == "images" else (1, len(images) * samples)
-    log = _Log([*left_out])
-    queue: WriteQueue[Part] = WriteQueue()
+    log, queue = _Log([*left_out]), WriteQueue[Part]()
     yield Advanced(change.name, 0, total, change.unit)
     try:
+        num_results = 0
         with queue:
-            for num_results in _queued(queue, change, images, storage, batch_size):
-                yield from log.events(queue.outcomes())
-                yield Advanced(change.name, num_results // counted, total, change.unit)
+            for batch in _batches(change, images, storage, batch_size):
+                answers = change.answers([part for part in batch if isinstance(part, Opened)])
+                for part in batch:
+                    for num_new in _queued(queue, part, answers, storage, change.seed):
+                        num_results += num_new or samples
+                        yield from log.events(queue.outcomes())
+                        yield Advanced(change.name, num_results // counted, total, change.unit)
         yield from log.events(queue.outcomes(wait=True))
     except (Exception, KeyboardInterrupt):
         yield from log.events(queue.outcomes(wait=True), is_stopped=True)
@@ -200,33 +205,12 @@ class _Log:
                 yield self.files[-1]
 
 
-def _queued(
-    queue: WriteQueue[Part], change: Change, images: Sequence[Planned], storage: Storage, batch_size: int
-) -> Iterator[int]:
-    """Has every image computed and written; yields how many results have been handed over so far."""
-    num_results = 0
-    for batch in _batches(change, images, storage, batch_size):
-        answers = change.answers([part for part in batch if isinstance(part, Opened)])
-        for part in batch:
-            if isinstance(part, Opened):
-                for target, answer in zip(part.planned.targets, answers, strict=False):
-                    _add(queue, part, target, answer, storage, change.seed)
-                    num_results += 1
-                    yield num_results
-                continue
-            queue.add_nothing(part)
-            if isinstance(part, FileDone):  # about one result, or about an image that has none
-                num_results += 1 if part.output else len(images[0].targets)
-                yield num_results
-
-
 def _batches(
     change: Change, images: Sequence[Planned], storage: Storage, batch_size: int
 ) -> Iterator[list[Part | Opened]]:
     """The opened images, as many at a time as may be in memory together, among what is reported of them and others."""
     for together in batches(images, batch_size):
-        batch: list[Part | Opened] = []
-        num_pixels = 0
+        batch, num_pixels = list[Part | Opened](), 0
         for image in together:
             parts = list(_opened(change, image, storage))
             own_pixels = sum(part.pixels[..., 0].size for part in parts if isinstance(part, Opened))
@@ -253,17 +237,29 @@ def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part |
         yield FileDone(name, "failed", reason=str(error))
 
 
-def _add(queue: WriteQueue[Part], image: Opened, target: Path, answer: Answer, storage: Storage, seed: int) -> None:
-    """Has one result written, unless it is there already and to be kept."""
-    if storage.skip_existing and os.path.exists(target):
-        queue.add_nothing(FileDone(image.name, "skipped", target, "exists"))
-        return
+def _queued(
+    queue: WriteQueue[Part], part: Part | Opened, answers: Iterator[Answer], storage: Storage, seed: int
+) -> Iterator[int]:
+    """Has the answers of an opened image written, and what is reported without one in its turn.
 
-    def write() -> tuple[str, ...]:
+    Yields 1 for each result, and 0 for an image that has none.
+    """
+
+    def write(answer: Answer, target: Path) -> tuple[str, ...]:
         changed = answer.change().with_text("seed", str(seed))
         return changed.save(target, format=storage.format, overwrite=storage.overwrite)
 
-    for remark in answer.remarks:
-        queue.add_nothing(remark)
-    done = FileDone(image.name, "ok", target, sample=answer.sample, facts=answer.facts)
-    queue.add(done, image.pixels.size, write)
+    if not isinstance(part, Opened):
+        queue.add_nothing(part)
+        if isinstance(part, FileDone):
+            yield 1 if part.output else 0
+        return
+    for target, answer in zip(part.planned.targets, answers, strict=False):
+        if storage.skip_existing and os.path.exists(target):
+            queue.add_nothing(FileDone(part.name, "skipped", target, "exists"))
+        else:
+            for remark in answer.remarks:
+                queue.add_nothing(remark)
+            done = FileDone(part.name, "ok", target, sample=answer.sample, facts=answer.facts)
+            queue.add(done, part.pixels.size, partial(write, answer, target))
+        yield 1

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
+from vae_cli.checkpoint import Model
+from vae_cli.dataset.random_masks import DENOISING_SIGMA
 from vae_cli.files.write_back import with_changes
 from vae_cli.jobs.change_images import Answer, Opened, Part, Planned
 from vae_cli.jobs.events import FileDone, Finished, JobEvent, Remark
 from vae_cli.printable import printable
-
-if TYPE_CHECKING:
-    from vae_cli.checkpoint import Model
+from vae_cli.tasks.denoise import denoise as task
+from vae_cli.windows.picture_noise import estimate_sigma
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Denoising:
     may lie under the noise instead of their mean.
     """
 
-    model: "Model"
+    model: Model
     seed: int = 0
     sigma: float | None = None
     samples: int | None = None
@@ -32,9 +32,6 @@ class Denoising:
     name, unit, for_grey = "denoise", "images", "colours keep their noise"
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
-        from vae_cli.dataset.random_masks import DENOISING_SIGMA
-        from vae_cli.windows.picture_noise import estimate_sigma
-
         name = printable(image.name)
         sigma = self.sigmas[image.name] = estimate_sigma(image.pixels) if self.sigma is None else self.sigma
         yield Remark(f"{name}: sigma {sigma:.1f}", "detail")
@@ -43,8 +40,6 @@ class Denoising:
         yield image
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
-        from vae_cli.tasks.denoise import denoise as task
-
         for image in images:
             pictures = task(self.model, image.pixels, sigma=self.sigmas[image.name],
                             image_id=image.planned.item.ref.id, seed=self.seed, samples=self.samples or 0,

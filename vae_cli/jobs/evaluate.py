@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import id_hash, lowest_hashes
@@ -17,12 +18,13 @@ from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
 from vae_cli.jobs.inputs import scan_as_trained
 from vae_cli.jobs.model_warnings import few_active_line
+from vae_cli.metrics import classifier
+from vae_cli.metrics.extractors import Extractor, open_extractor
 from vae_cli.printable import printable
-
-if TYPE_CHECKING:
-    from vae_cli.checkpoint import Model
-    from vae_cli.metrics.extractors import Extractor
-    from vae_cli.training.inputs import TrainingInputs
+from vae_cli.tasks import evaluate as task
+from vae_cli.tasks.evaluate_holes import NUM_FILLS, HoleMeter, draw_holes, fill_holes
+from vae_cli.training.inputs import TrainingInputs
+from vae_cli.training.prepare import is_grey_to_bernoulli, prepare
 
 AUTO = "auto"
 """As feature weights: a classifier is trained for the purpose."""
@@ -43,7 +45,7 @@ class Evaluation:
     images that cannot be read.
     """
 
-    model: "Model"
+    model: Model
     data: Path | None = None
     importance_samples: int = 0
     limit: int | None = None
@@ -60,7 +62,7 @@ class Evaluation:
         samples with, and where holes are to be filled without a flow; DataError where no image can be used.
         """
         own = self._own_images()
-        images = self._held_out(own) if self.data is None else self._images_of(self.data)
+        images = self._images_of(self.data) if self.data is not None else self._held_out(own)
         compared = self._compare(images, own) if self.feature_weights is not None else {}
         facts = self._measure(images, own if self.data is None else None)
         if self.holes is not None:
@@ -72,10 +74,8 @@ class Evaluation:
                 facts["per_label"].setdefault(name, {"images": 0})["label_accuracy"] = share
         return facts | compared
 
-    def _own_images(self) -> "TrainingInputs | None":
+    def _own_images(self) -> TrainingInputs | None:
         """The run's training and held-out images with their labels, where they are of use."""
-        from vae_cli.training.prepare import prepare
-
         is_needed = self.data is None or self.feature_weights == AUTO
         if not is_needed and self.feature_weights is None:
             return None
@@ -91,11 +91,11 @@ class Evaluation:
             self._say("the run's training images cannot be read: no check for copies of them")
             return None
 
-    def _held_out(self, own: "TrainingInputs | None") -> ImageSet:
+    def _held_out(self, own: TrainingInputs | None) -> ImageSet:
         """The run's held-out images, the N lowest hashes of them if limited."""
         assert own is not None, "they are needed"
         images = own.validation
-        if self.limit is None or self.limit >= len(images.pixels):
+        if self.limit is None or self.limit >= len(images.ids):
             return images
         chosen = sorted(sorted(range(len(images.ids)), key=lambda n: id_hash(images.ids[n]))[: self.limit])
         ids = tuple(images.ids[index] for index in chosen)
@@ -122,17 +122,14 @@ class Evaluation:
             self._say(note)
         return images
 
-    def _measure(self, images: ImageSet, own: "TrainingInputs | None") -> dict[str, Any]:
+    def _measure(self, images: ImageSet, own: TrainingInputs | None) -> dict[str, Any]:
         """The figures of the images and, where these are the run's own, how well its training images are rebuilt."""
-        from vae_cli.tasks.evaluate import evaluate as task
-        from vae_cli.training.prepare import is_grey_to_bernoulli
-
         model, labels = self.model, images.labels
         if own is not None:  # whose classes may have come and gone since training
             known = {name: number for number, name in enumerate(model.label_names)}
             labels = np.array([*(known.get(name, -1) for name in own.label_names), -1])[labels]  # -1 takes the last
-        facts = task(model, images.pixels, labels=labels, importance_samples=self.importance_samples, seed=self.seed,
-                     on_progress=self._part("evaluate", len(images.pixels)))  # fmt: skip
+        facts = task.evaluate(model, images.pixels, labels=labels, importance_samples=self.importance_samples,
+                              seed=self.seed, on_progress=self._part("evaluate", len(images.pixels)))  # fmt: skip
         if line := few_active_line(facts, model.config):
             self._say(line, "warning")
         if is_grey_to_bernoulli(model.config, images.pixels):
@@ -142,7 +139,7 @@ class Evaluation:
         if own is None:
             return facts | {"training_psnr_db": None}
         step = -(-len(own.train.pixels) // NUM_TRAINING_MEASURED)
-        training_psnr_db = task(model, own.train.pixels[::step], seed=self.seed)["psnr_db"]
+        training_psnr_db = task.evaluate(model, own.train.pixels[::step], seed=self.seed)["psnr_db"]
         gap_db = training_psnr_db - facts["psnr_db"]
         if gap_db > MAX_GAP_DB:
             self._say(f"training images are rebuilt {gap_db:.1f} dB better than held-out ones: the model knows them by "
@@ -150,12 +147,9 @@ class Evaluation:
                       "warning")  # fmt: skip
         return facts | {"training_psnr_db": training_psnr_db}
 
-    def _compare(self, images: ImageSet, own: "TrainingInputs | None") -> dict[str, Any]:
+    def _compare(self, images: ImageSet, own: TrainingInputs | None) -> dict[str, Any]:
         """Distances of samples from the images and from those that the model was trained on."""
-        from vae_cli.metrics.extractors import open_extractor
-        from vae_cli.tasks.evaluate import compare_samples, num_compared
-
-        model, count, of_classifier = self.model, num_compared(len(images.pixels)), dict[str, Any]()
+        model, count, of_classifier = self.model, task.num_compared(len(images.pixels)), dict[str, Any]()
         if self.feature_weights == AUTO and own is not None:
             extractor, of_classifier = self._train_classifier(own)
         else:
@@ -166,15 +160,11 @@ class Evaluation:
         if count <= extractor.num_features:
             few = f"{count} images are few for {extractor.num_features} features: trust kid rather than fid"
             self._say(few, "warning")
-        distances = compare_samples(
-            model,
-            images.pixels,
-            extractor,
-            training=own.train.pixels if own is not None else None,
-            held_out=own.validation.pixels if own is not None and self.data is not None else None,
-            seed=self.seed,
+        distances = task.compare_samples(
+            model, images.pixels, extractor, training=own.train.pixels if own is not None else None,
+            held_out=own.validation.pixels if own is not None and self.data is not None else None, seed=self.seed,
             on_progress=self._part("compare", 2 * count),
-        )
+        )  # fmt: skip
         share = distances.get("nearest_training", {}).get("share_below_1_percent", 0.0)
         if count >= MIN_IMAGES_FOR_PERCENTILE and share > MAX_COPIED_SHARE:
             self._say(f"{share:.0%} of the samples are nearer to a training image than 99 % of held-out images are: "
@@ -182,26 +172,20 @@ class Evaluation:
                       "warning")  # fmt: skip
         return distances | of_classifier
 
-    def _train_classifier(self, own: "TrainingInputs") -> "tuple[Extractor, dict[str, Any]]":
+    def _train_classifier(self, own: TrainingInputs) -> tuple[Extractor, dict[str, Any]]:
         """Its features; and the shares of held-out images and of each label's samples that it names rightly."""
-        from vae_cli.metrics.classifier import NUM_STEPS
-        from vae_cli.tasks.evaluate import classifier_extractor, label_accuracy
-
-        model, on_progress = self.model, self._part("train a classifier", NUM_STEPS, "steps")
-        extractor, share_right = classifier_extractor(
-            model, own.train, own.validation, seed=self.seed, on_progress=on_progress
-        )
+        model, on_progress = self.model, self._part("train a classifier", classifier.NUM_STEPS, "steps")
+        extractor, share_right = task.classifier_extractor(model, own.train, own.validation, seed=self.seed,
+                                                           on_progress=on_progress)  # fmt: skip
         self._say(f"the classifier names {share_right:.1%} of the held-out images rightly")
         figures: dict[str, Any] = {"classifier_accuracy": share_right}
         if model.flow is not None and model.label_names == own.label_names:
             on_progress = self._part("samples of labels", len(model.label_names))
-            figures["accuracies"] = label_accuracy(model, extractor, seed=self.seed, on_progress=on_progress)
+            figures["accuracies"] = task.label_accuracy(model, extractor, seed=self.seed, on_progress=on_progress)
         return extractor, figures
 
     def _measure_holes(self, images: ImageSet, family: str) -> dict[str, float]:
         """How near fills come to what was there; draws the sheet: before, mask, after, truth."""
-        from vae_cli.tasks.evaluate_holes import NUM_FILLS, HoleMeter, draw_holes, fill_holes
-
         num, meter, rows = len(images.pixels), HoleMeter(), list[np.ndarray]()
         shown = np.linspace(0, num - 1, min(num, NUM_SHEET_ROWS)).astype(int)
         on_progress = self._part(f"fill {family} holes", num * NUM_FILLS, "fills")

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vae_cli.checkpoint import Model
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import DataError
 from vae_cli.files.new_pictures import save_picture
@@ -16,10 +16,7 @@ from vae_cli.images.recipe import fit_to
 from vae_cli.jobs.change_images import Answer, Opened, Part, Planned, SharedRemark, find_unzipped, open_for
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.printable import printable
-
-if TYPE_CHECKING:
-    from vae_cli.checkpoint import Model
-    from vae_cli.tasks.style import Change
+from vae_cli.tasks import style as styling
 
 MAX_LIKE = 256
 """Pictures of a folder whose look is taken, spread evenly."""
@@ -32,8 +29,8 @@ class Restyling:
     """The change that carries a look over, as `find_look` makes it. to: the label that it carries to. sheet: where a
     picture goes with a row for each of the first images: before, an example of the look, after."""
 
-    model: "Model"
-    task: "Change"
+    model: Model
+    task: styling.Change
     strength: float
     seed: int = 0
     sheet: Path | None = None
@@ -48,14 +45,12 @@ class Restyling:
         yield image
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
-        from vae_cli.tasks.style import Content, restyle
-
         names, contents = self.model.label_names, []
         for image in images:
             ref = image.planned.item.ref
             folder = ref.path.absolute().parent.name  # may be called like a label
-            contents.append(Content(image.pixels, ref.id, names.index(folder) if folder in names else None))
-        for image, styled in zip(images, restyle(contents, self.task), strict=True):
+            contents.append(styling.Content(image.pixels, ref.id, names.index(folder) if folder in names else None))
+        for image, styled in zip(images, styling.restyle(contents, self.task), strict=True):
             remarks: tuple[SharedRemark, ...] = ()
             if styled.label is not None:
                 label = self.labels[image.name] = names[styled.label]
@@ -79,7 +74,7 @@ class Restyling:
 
 
 def find_look(
-    model: "Model", report: Report, *, to: str | None = None, like: Path | None = None, unlike: Path | None = None,
+    model: Model, report: Report, *, to: str | None = None, like: Path | None = None, unlike: Path | None = None,
     strength: float | None = None, solver_steps: int | None = None, seed: int = 0, sheet: Path | None = None,
 ) -> Restyling:  # fmt: skip
     """Images become what they would be under the label `to`, or take on the look of the pictures `like`.
@@ -87,20 +82,22 @@ def find_look(
     With `like` they give up the look of the pictures `unlike`, or each its own. strength: None = what was found to be
     best. Raises ConfigError for an unknown label or path, DataError where no picture can be used.
     """
-    from vae_cli.tasks.style import LABEL_STEPS, LABEL_STRENGTH, LIKE_STRENGTH, LikeLook, ToLabel
-
     if like is None:
-        used = LABEL_STRENGTH if strength is None else strength
-        to_label = ToLabel.of(model, str(to), strength=used, seed=seed, steps=solver_steps or LABEL_STEPS)
+        used = styling.LABEL_STRENGTH if strength is None else strength
+        to_label = styling.ToLabel.of(
+            model, str(to), strength=used, seed=seed, steps=solver_steps or styling.LABEL_STEPS
+        )
         return Restyling(model, to_label, used, seed, sheet, to)
-    used, examples = LIKE_STRENGTH if strength is None else strength, list[np.ndarray]()
+    used, examples = styling.LIKE_STRENGTH if strength is None else strength, list[np.ndarray]()
     others = _pictures(model, unlike, report) if unlike is not None else None
-    like_look = LikeLook.of(model, _pictures(model, like, report, examples if sheet else None), others, strength=used)
+    like_look = styling.LikeLook.of(
+        model, _pictures(model, like, report, examples if sheet else None), others, strength=used
+    )
     return Restyling(model, like_look, used, seed, sheet, examples=examples)
 
 
 def _pictures(
-    model: "Model", path: Path, report: Report, examples: list[np.ndarray] | None = None
+    model: Model, path: Path, report: Report, examples: list[np.ndarray] | None = None
 ) -> Iterator[np.ndarray]:
     """The pictures at a path, as the model takes them; the first ones are also put into `examples`."""
     items = find_unzipped([path], report)

@@ -1,8 +1,10 @@
 """A training from the settings to the last picture."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,14 +29,12 @@ from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
 """Updates from which on it is measured before they begin how long they will take."""
-MAX_NAMED = 5
-"""Skipped files that are named one by one."""
+MAX_NAMED = 5  # skipped files
 
 
 @dataclass(frozen=True)
 class Started:
-    """All images are read, and nothing is written yet. seconds: what a budget in updates will take here; None where
-    that was not measured."""
+    """All images are read, nothing is written yet. seconds: what a budget in updates will take here, if measured."""
 
     run: TrainingRun
     seconds: float | None
@@ -67,11 +67,11 @@ class TrainingJob:
                 run_folder.require_free(self.folder, overwrite=request.overwrite)
         training, num_draws = self.config.training, self.config.objective.importance_samples
         self.runtime = make_runtime(pick_device(request.device), training.precision, training.threads)
-        num_ranks, unit = self.runtime.world_size, self.runtime.world_size * num_draws
-        if num_ranks > 1 and training.batch_size % unit:
-            in_groups = f" in groups of {num_draws}" if num_draws > 1 else ""
-            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {num_ranks} ranks"
-                              f"{in_groups}; give a multiple of {unit}")  # fmt: skip
+        num_ranks = self.runtime.world_size
+        if num_ranks > 1 and training.batch_size % (num_ranks * num_draws):
+            ranks = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
+            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {ranks}; "
+                              f"give a multiple of {num_ranks * num_draws}")  # fmt: skip
         self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
         self._shortened: set[str] = set()
 
@@ -97,12 +97,21 @@ class TrainingJob:
                 yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")
             inputs = self._prepare(report)
             yield from _warnings(inputs)
-            run = self._open(inputs)
+            if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
+                raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
+            # as chosen here they become part of the configuration: a run never chooses them again
+            chosen = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
+            inputs = replace(inputs, config=inputs.config.updated({"training": chosen}))
+            run = open_run(inputs, self.folder, started=self.started, resume=self.resumable,
+                           extend=self.request.has_budget)  # fmt: skip
             if run.is_done:
                 yield from self._nothing_to_do(run)
                 return
             yield from _notes(inputs)
-            yield Started(run, self._expected_seconds(run))
+            total, seconds = run.budget.steps or 0, None
+            if total - run.state.step >= WORTH_A_TRIAL and self.runtime.world_size == 1:
+                seconds = estimate(run.inputs).seconds * (total - run.state.step) / total
+            yield Started(run, seconds)
             if self.runtime.is_main:  # only now: until here an older run in the folder stays as it was
                 (run_folder.create if self.resumable is None else run_folder.describe)(self.folder, run.inputs)
             yield from self._train(run, stop)
@@ -124,45 +133,28 @@ class TrainingJob:
             raise DataError(f"{first.id}: {first.reason} ({len(inputs.skipped)} such files; --strict)")
         return inputs
 
-    def _open(self, inputs: TrainingInputs) -> TrainingRun:
-        """Precision and threads as chosen here become part of the configuration: a run never chooses them again."""
-        if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
-            raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
-        layer = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
-        inputs = replace(inputs, config=inputs.config.updated({"training": layer}))
-        return open_run(inputs, self.folder, started=self.started, resume=self.resumable,
-                        extend=self.request.has_budget)  # fmt: skip
-
-    def _expected_seconds(self, run: TrainingRun) -> float | None:
-        total = run.budget.steps or 0
-        left = total - run.state.step
-        is_measured = left >= WORTH_A_TRIAL and self.runtime.world_size == 1
-        return estimate(run.inputs).seconds * left / total if is_measured else None
-
     def _train(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[Event]:
-        """The loop's events; figures are logged and pictures drawn on the way."""
+        """The loop's events; on rank 0 figures are logged and pictures drawn on the way."""
         log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None
-        try:
-            for event in train(run, stop):
-                match event:
-                    case StepLogged() if log is not None:
-                        speed = {"images_per_second": event.images_per_second}
-                        log.write(event.step, event.phase, event.figures | speed)
-                    case Validated() if log is not None:
-                        log.write(event.step, event.phase, {"validation_loss": event.score})
-                    case PreviewDue(step, model):
-                        previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
-                    case Shortened():
-                        self._shortened.add(event.phase)
-                    case PhaseDone():
-                        self._done[event.phase] = event
-                yield event
-        except DivergedError:
-            if not stop():  # else the user has ended it, and what is ruined was to be saved
-                raise
-        finally:
-            if log is not None:
-                log.close()
+        with closing(log) if log is not None else contextlib.nullcontext():
+            try:
+                for event in train(run, stop):
+                    match event:
+                        case StepLogged() if log is not None:
+                            figures = event.figures | {"images_per_second": event.images_per_second}
+                            log.write(event.step, event.phase, figures)
+                        case Validated() if log is not None:
+                            log.write(event.step, event.phase, {"validation_loss": event.score})
+                        case PreviewDue(step, model):
+                            previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
+                        case Shortened():
+                            self._shortened.add(event.phase)
+                        case PhaseDone():
+                            self._done[event.phase] = event
+                    yield event
+            except DivergedError:
+                if not stop():  # else the user has ended it, and what is ruined was to be saved
+                    raise
 
     def _finish(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[JobEvent]:
         """Measure the best weights and draw the final pictures, unless a stop comes first."""
@@ -195,21 +187,24 @@ class TrainingJob:
     def _facts(self, run: TrainingRun, seconds: float) -> dict[str, Any]:
         """About the run and this invocation."""
         inputs, config, phases = run.inputs, run.inputs.config, self._done.values()
-        busy, waited = sum(done.seconds for done in phases), sum(done.seconds_waited for done in phases)
-        speed = sum(done.steps for done in phases) * config.training.batch_size / busy if busy else 0.0
+        busy = sum(done.seconds for done in phases)
+
+        def speed(steps: int, seconds: float) -> float:
+            return steps * config.training.batch_size / seconds if steps else 0.0
+
         return {
             "run": self.folder, "steps": run.state.step, "images": len(inputs.train.ids),
             "skipped": len(inputs.skipped), "image_size": list(config.data.image_size),
             "channels": config.data.channels, "labels": list(inputs.label_names), "parameters": run.num_parameters,
-            "precision": self.runtime.precision, "seconds": seconds, "images_per_second": speed,
-            "data_wait_fraction": waited / busy if busy else 0.0,
-            "phases": {name: self._phase_facts(done) for name, done in self._done.items()}, "validation": None,
+            "precision": self.runtime.precision, "seconds": seconds,
+            "images_per_second": speed(sum(done.steps for done in phases), busy),
+            "data_wait_fraction": sum(done.seconds_waited for done in phases) / busy if busy else 0.0,
+            "phases": {name: {"steps": done.steps, "seconds": done.seconds,
+                              "images_per_second": speed(done.steps, done.seconds),
+                              "validation_loss": done.validation_loss, "shortened": name in self._shortened}
+                       for name, done in self._done.items()},
+            "validation": None,
         }  # fmt: skip
-
-    def _phase_facts(self, done: PhaseDone) -> dict[str, Any]:
-        speed = done.steps * self.config.training.batch_size / done.seconds if done.steps else 0.0
-        return {"steps": done.steps, "seconds": done.seconds, "images_per_second": speed,
-                "validation_loss": done.validation_loss, "shortened": done.phase in self._shortened}  # fmt: skip
 
 
 def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:

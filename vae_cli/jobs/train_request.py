@@ -19,18 +19,19 @@ _SETTLED = {"data": ("image_size", "channels", "patches"), "model": ("latents", 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Everything that may be asked for, as the options of `vae train`; a resumed run knows what is left out."""
+    """Everything that may be asked for, as the options of `vae train`; a resumed run knows what is left out.
+
+    data: folder, list or zip of images; None = the built-in data set. config: a YAML file of settings, which override
+    the preset's. sets: `key=value` with a dotted key, which override the file's. options: nested settings, which
+    override all others.
+    """
 
     data: Path | None = None
-    """Folder, list or zip of images; None = the built-in data set."""
     out: Path | None = None
     preset: str | None = None
     config: Path | None = None
-    """A YAML file of settings, which override the preset's."""
     sets: tuple[str, ...] = ()
-    """`key=value` with a dotted key, which override the file's."""
     options: Layer = field(default_factory=dict)
-    """Nested settings, which override all others."""
     resume: bool = False
     overwrite: bool = False
     workers: int = 2
