@@ -32,7 +32,12 @@ def denoise(
 
     Example: vae denoise runs/photos night-shots --sigma 25 --out clean
     """
-    given_sigma = _sigma(sigma)
+    try:
+        given_sigma = None if sigma == "auto" else float(sigma)
+    except ValueError:
+        given_sigma = -1.0
+    if given_sigma is not None and not 0 < given_sigma <= _MAX_SIGMA:
+        raise ConfigError(f"--sigma {sigma}: give auto or a number above 0, at most {_MAX_SIGMA:.0f} (0-255 scale)")
     if solver_steps is not None and not samples:
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
@@ -51,16 +56,3 @@ def denoise(
     noise = "" if sigma == "auto" else f"--sigma {sigma} "
     again = f"vae denoise {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))} {noise}--samples 3"
     results.finish(None if samples else f"{again} --out {shell_quoted(folder)}-samples", **facts)
-
-
-def _sigma(text: str) -> float | None:
-    """None for `auto`. Raises ConfigError."""
-    if text == "auto":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= _MAX_SIGMA:
-        raise ConfigError(f"--sigma {text}: give auto or a number above 0, at most {_MAX_SIGMA:.0f} (0-255 scale)")
-    return value

@@ -16,9 +16,9 @@ from vae_cli.printable import shell_quoted
 def encode(
     results: Results, run: options.Run, inputs: options.Inputs,
     out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FILE", help="An .npz or .csv file.", show_default=False)] = None,
+        "--out", "-o", metavar="FILE", help="An .npz or .csv file.")] = None,
     pictures: Annotated[Path | None, typer.Option(
-        "--pictures", metavar="DIR", show_default=False, help="Also draw the latents of these images: map.png, "
+        "--pictures", metavar="DIR", help="Also draw the latents of these images: map.png, "
         "traversals.png, and manifold.png for a model of two latents.")] = None,
     batch_size: options.BatchSize = 64, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip

@@ -31,7 +31,7 @@ def evaluate(
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE", help="With --holes: a picture of them, before | mask | after | truth.")] = None,
     feature_weights: Annotated[str | None, typer.Option(
-        "--feature-weights", metavar="FILE", show_default=False, help="Compare samples with the images by the features "
+        "--feature-weights", metavar="FILE", help="Compare samples with the images by the features "
         "of this network (Inception's weights or a classifier's); auto = train a classifier on the run's labelled "
         "images.")] = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,

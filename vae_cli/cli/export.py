@@ -16,10 +16,9 @@ from vae_cli.printable import printable, shell_quoted
 def export(
     results: Results, run: options.Run,
     part: Annotated[Literal["encoder", "decoder"] | None, typer.Option(
-        "--part", help="This part as an ONNX file.", show_default=False)] = None,
+        "--part", help="This part as an ONNX file.")] = None,
     out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.",
-        show_default=False)] = None,
+        "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write a model as one file.

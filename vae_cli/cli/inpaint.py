@@ -58,7 +58,7 @@ def inpaint(
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
     masks.check()
     from vae_cli.jobs import change_images as change
-    from vae_cli.jobs import inpaint as job
+    from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
 
     storage = change.Storage(out, change.file_format(format, out), overwrite, skip_existing)
     if sheet is not None:
@@ -70,9 +70,9 @@ def inpaint(
     if dry_run and mask_auto:
         _write_masks(results, inputs, masks, storage, again)
         return
-    plan = job.plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing)
+    plan = plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing)
     if dry_run:
-        facts = results.show(job.describe(plan, masks))
+        facts = results.show(describe(plan, masks))
         if not results.as_json:
             missing = f"{plan.num_without_mask} images without a mask, {results.num_failed} failed"
             say(f"{facts['pairs']} pairs, {missing}")
@@ -81,10 +81,12 @@ def inpaint(
                 say(f"mask cover {least:.1%} to {most:.1%} (white = fill)")
         results.finish("the same command without --dry-run", **facts)
         return
+    from vae_cli.jobs.inpaint import Filling
+
     model = results.open_model(run)
     if method != "classical":
         require_flow(model, run, "fills holes")
-    filling = job.Filling(model, masks, seed, samples, solver_steps, feather, method, sheet)
+    filling = Filling(model, masks, seed, samples, solver_steps, feather, method, sheet)
     facts = results.show(change.change_images(filling, plan.images, storage, left_out=plan.left_out,
                                               batch_size=batch_size))  # fmt: skip
     without = f"{_num_undamaged(results)} without damage" if mask_auto else f"{plan.num_without_mask} without a mask"
@@ -101,7 +103,7 @@ def _num_undamaged(results: Results) -> int:
 def _write_masks(results: Results, inputs: Sequence[Path], masks: MaskSource, storage: "Storage", again: str) -> None:
     """The dry run of --mask-auto: what would be filled, written as masks."""
     from vae_cli.jobs.change_images import find_unzipped, plan_targets
-    from vae_cli.jobs.find_masks import find_masks
+    from vae_cli.jobs.inpaint_plan import find_masks
 
     folder = storage.out or default_folder(inputs[0], "masks")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, replace(storage, format="png"))

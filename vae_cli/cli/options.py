@@ -31,10 +31,10 @@ def _common(*names: str, **settings: Any) -> Any:
 
 
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.", show_default=False)]  # fmt: skip
+    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
-    "--out", "-o", metavar="PATH", show_default=False,
+    "--out", "-o", metavar="PATH",
     help="With an image suffix one file, else a folder.")]  # fmt: skip
 SolverSteps = Annotated[int | None, typer.Option(
     "--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model.")]  # fmt: skip

@@ -16,7 +16,7 @@ from vae_cli.printable import shell_quoted
 def report(
     results: Results, run: options.Run,
     out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.", show_default=False)] = None,
+        "--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write one page about a run.

@@ -11,7 +11,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results, print_json, say
 from vae_cli.cli.stops import EXIT_CODES, StopRequest
-from vae_cli.cli.training_messages import cost_facts, cost_text, show_event
+from vae_cli.cli.training_messages import cost_text, show_event
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Finished
 from vae_cli.printable import printable, shell_quoted
@@ -86,7 +86,11 @@ def train(
         _follow(job, results)
         return
     inputs, cost = job.estimate(partial(show_event, messages=results.messages, patience=0))
-    print_json("train", "dry_run", **cost_facts(inputs, cost)) if results.as_json else say(cost_text(inputs, cost))
+    if results.as_json:
+        print_json("train", "dry_run", config=inputs.config.as_dict(), images=len(inputs.train.ids),
+                   skipped=len(inputs.skipped), precision=inputs.runtime.precision, estimate=vars(cost))  # fmt: skip
+    else:
+        say(cost_text(inputs, cost))
 
 
 def _follow(job: "TrainingJob", results: Results) -> None:

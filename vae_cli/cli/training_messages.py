@@ -1,7 +1,7 @@
 """What `vae train` says while its job goes on."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vae_cli.cli.progress import Messages, clock
 from vae_cli.jobs.events import Advanced, Remark
@@ -70,12 +70,6 @@ def started_lines(event: "Started") -> Iterator[str]:
         factor = run.state.guard.rate_factor
         lowered = f", at its learning rate times {factor:g}: the gradients had exploded" if factor < 1 else ""
         yield f"going on at step {run.state.step} ({run.state.phase} phase){lowered}"
-
-
-def cost_facts(inputs: "TrainingInputs", cost: "Estimate") -> dict[str, Any]:
-    """The JSON object of a dry run."""
-    return {"config": inputs.config.as_dict(), "images": len(inputs.train.ids), "skipped": len(inputs.skipped),
-            "precision": inputs.runtime.precision, "estimate": vars(cost)}  # fmt: skip
 
 
 def cost_text(inputs: "TrainingInputs", cost: "Estimate") -> str:

@@ -12,7 +12,8 @@ from vae_cli.files.originals import open_original
 from vae_cli.jobs import outputs
 from vae_cli.jobs.change_images import Planned, Storage
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.mask_sources import MaskSource, read_hole
+from vae_cli.jobs.inpaint_plan import read_hole
+from vae_cli.jobs.mask_sources import MaskSource
 from vae_cli.printable import printable
 
 _TITLE, _HEAD_BYTES = "vae inpaint", 4096

@@ -6,34 +6,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
 
-FEW_IMAGES = 1000
-"""Below this many training images a model remembers rather than invents."""
-FEW_ACTIVE = 0.1
-"""Share of active latent units below which the posterior is taken for collapsed."""
-FEW_UPDATES = 300
-"""Updates of the VAE, with fewer of which it has hardly begun."""
-MIN_IMAGES = 10
-"""Of fewer it is not known how much a unit varies."""
+FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
+FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
+FEW_ACTIVE = 0.1  # share of active latent units, below which the posterior is taken for collapsed
+MIN_IMAGES = 10  # of fewer it is not known how much a unit varies
 
 
 def few_images_line(num_images: int) -> str | None:
     """What so small a training set will give; None for one that is large enough."""
     if num_images >= FEW_IMAGES:
         return None
-    return (
-        f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is new; "
-        f"that takes {FEW_IMAGES:,} or more, better several thousand"
-    )
+    return (f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is "
+            f"new; that takes {FEW_IMAGES:,} or more, better several thousand")  # fmt: skip
 
 
 def few_updates_line(vae_steps: int) -> str | None:
     """What so few updates of the VAE will give; None for enough of them."""
     if vae_steps >= FEW_UPDATES:
         return None
-    return (
-        f"only {vae_steps} update{'s' * (vae_steps != 1)} of the VAE: expect blurs, whatever is asked of this model;\n"
-        f"that takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time"
-    )
+    return (f"only {vae_steps} update{'s' * (vae_steps != 1)} of the VAE: expect blurs, whatever is asked of this "
+            f"model;\nthat takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time")  # fmt: skip
 
 
 def few_active_line(figures: Mapping[str, Any], config: "RunConfig") -> str | None:
@@ -48,7 +40,6 @@ def few_active_line(figures: Mapping[str, Any], config: "RunConfig") -> str | No
         return None
     free_nats = max(1, round(0.05 * total), round(2 * config.objective.free_nats))
     warmup = max(1000, 4 * config.objective.kl_warmup_steps)
-    return (
-        f"only {active} of {total} latent units are active (posterior collapse): they hardly say which image it is;\n"
-        f"train with --set objective.free_nats={free_nats}, or a longer --set objective.kl_warmup_steps={warmup}"
-    )
+    return (f"only {active} of {total} latent units are active (posterior collapse): they hardly say which image it "
+            f"is;\ntrain with --set objective.free_nats={free_nats}, or a longer --set "
+            f"objective.kl_warmup_steps={warmup}")  # fmt: skip

@@ -1,0 +1,188 @@
+"""What `inpaint` fills: images paired with masks, the holes that those mean, and dry runs that only tell of them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_cli.dataset.scan import scan
+from vae_cli.errors import DataError
+from vae_cli.files import masks
+from vae_cli.files.mask_pairs import NoMask, pair_masks
+from vae_cli.files.new_pictures import save_picture
+from vae_cli.files.originals import open_original, shown_image, size_of
+from vae_cli.files.scratches import find_scratches
+from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.jobs.change_images import Planned, Storage, find_unzipped, plan_targets
+from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
+from vae_cli.jobs.inputs import Input
+from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
+from vae_cli.jobs.outputs import default_folder
+from vae_cli.printable import printable
+
+SUSPICIOUS_COVER = 0.6
+"""Share of an image from which on its mask looks inverted."""
+MUCH_DAMAGE = 0.15
+"""Share of an image from which on what was found is likely a part of it: the joints of a wall, writing, stars."""
+
+
+def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, ImageRef | Skipped | None]]:
+    """Each image with its mask, or with why there is none; None where the mask needs no file.
+
+    Images that are the masks of others are left out. Raises DataError when a folder of masks holds no images.
+    """
+    if source.path is None:
+        yield from ((item, None) for item in items)
+        return
+    files = scan(source.path, labels="none").images if source.path.is_dir() else source.path
+    # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
+    by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files)
+    found = [by_place[str(item.relative)] for item in items]
+    by_name = pair_masks([item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)], files)
+    found = [
+        by_name[item.ref.id] if isinstance(mask, NoMask) else mask for item, mask in zip(items, found, strict=True)
+    ]
+    in_use = {mask.path.resolve() for mask in found if isinstance(mask, ImageRef)}
+    for item, mask in zip(items, found, strict=True):
+        if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use:
+            yield item, mask
+
+
+def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
+    """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
+
+    Empty where no damage was found; masks of other sources are never empty.
+    """
+    invert, dilate_pixels = source.invert, source.dilate_pixels
+    if source.auto:
+        return find_hole(item, dilate_pixels, most=MUCH_DAMAGE)
+    if mask is not None:
+        return masks.read_hole(mask, size, invert=invert, dilate_pixels=dilate_pixels)
+    image = shown_image(item.ref.path)
+    if source.color is not None:
+        return masks.hole_from_color(image, source.color, invert=invert, dilate_pixels=dilate_pixels)
+    return masks.hole_from_alpha(image, invert=invert, dilate_pixels=dilate_pixels)
+
+
+def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> np.ndarray:
+    """bool [H, W]: scratches and dust on an image as displayed, at its full depth; empty where there are none.
+
+    Raises DataError, also where they cover more than the share `most` of it.
+    """
+    hole = find_scratches(open_original(item.ref.path).display_array(3))
+    if hole.mean() > most:
+        much = f"{hole.mean():.0%} of it looks like damage, so much that it may well be the picture"
+        raise DataError(f"{much}; --dry-run writes the mask, to be corrected")
+    grown = masks.dilate(hole, dilate_pixels)
+    if grown.all():
+        raise DataError("the dilated mask covers the whole image; lower --mask-dilate")
+    return grown
+
+
+def warn_if_inverted(covers: Sequence[float], name: str) -> Iterator[Remark]:
+    """Warns of the first mask that covers suspiciously much. covers: the shares of all images so far, this the last."""
+    if covers[-1] > SUSPICIOUS_COVER and sum(cover > SUSPICIOUS_COVER for cover in covers) == 1:
+        yield Remark(f"{printable(name)}: its mask covers {covers[-1]:.0%}; inverted? (--mask-invert)", "warning")
+
+
+def warn_of_all_inverted(covers: Sequence[float]) -> Iterator[Remark]:
+    """Says how many masks cover so much, where that are more than the first."""
+    count = sum(cover > SUSPICIOUS_COVER for cover in covers)
+    if count > 1:
+        yield Remark(f"{count} masks in all cover more than {SUSPICIOUS_COVER:.0%}", "warning")
+
+
+def dry_run_facts(covers: Sequence[float]) -> dict[str, Any]:
+    """What a dry run has to say in its JSON object."""
+    return {"dry_run": True, "pairs": len(covers), "mask_cover": (min(covers), max(covers)) if covers else None}
+
+
+class Plan(NamedTuple):
+    """The images that will be filled, and what became of the others."""
+
+    images: list[Planned]
+    left_out: list[FileDone]
+
+    @property
+    def num_without_mask(self) -> int:
+        return sum(event.status == "skipped" for event in self.left_out)
+
+
+def plan_inpaint(
+    inputs: Sequence[Path], source: MaskSource, storage: Storage, report: Report,
+    *, samples: int = 1, skip_missing: bool = False,
+) -> Plan:  # fmt: skip
+    """Pairs images with masks. Raises ConfigError. skip_missing: images without a mask are no failure."""
+    left_out: list[FileDone] = []
+
+    def leave_out(event: JobEvent) -> None:
+        report(event)
+        if isinstance(event, FileDone):
+            left_out.append(event)
+
+    folder = storage.out or default_folder(inputs[0], "inpaint")
+    found = find_unzipped(inputs, leave_out, [folder, *([source.path] if source.path else [])])
+    pairs: list[tuple[Input, ImageRef | None]] = []
+    for item, mask in pair(found, source):
+        if isinstance(mask, NoMask):
+            leave_out(FileDone(item.name, "skipped", reason=mask.reason, is_lacking=not skip_missing, is_settled=False))
+            report(Remark(f"no mask for {printable(item.name)}"))
+        elif isinstance(mask, Skipped):
+            leave_out(FileDone(item.name, "failed", reason=mask.reason))
+        else:
+            pairs.append((item, mask))
+    planned = plan_targets([item for item, _ in pairs], folder, storage, samples)
+    images = [image._replace(mask=mask) for image, (_, mask) in zip(planned, pairs, strict=True)]
+    return Plan(images, left_out)
+
+
+def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
+    """What `inpaint` would do: a line for each image with its mask and the share of the image that it covers."""
+    covers: list[float] = []
+    for image in plan.images:
+        name = image.item.name
+        try:
+            hole = read_hole(image.item, image.mask, size_of(image.item.ref.path), source)
+        except DataError as error:
+            yield FileDone(name, "failed", reason=str(error))
+            continue
+        covers.append(float(hole.mean()))
+        yield from warn_if_inverted(covers, name)
+        yield FileDone(name, "skipped", image.targets[0], "dry run")
+        mask = printable(image.mask.path) if image.mask else source.options()
+        yield Remark(f"{printable(name)}  {mask}  {covers[-1]:.1%}", "result")
+    yield from warn_of_all_inverted(covers)
+    yield Finished(dry_run_facts(covers))
+
+
+def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: bool = False) -> Iterator[JobEvent]:
+    """Writes the damage that is found, white on black, to the images' targets as masks to be corrected and given back.
+
+    Nothing is written for an image without damage. Raises WriteError.
+    """
+    covers: list[float] = []
+    for number, image in enumerate(images):
+        yield Advanced("masks", number, len(images))
+        name, (target,) = image.item.name, image.targets
+        if skip_existing and os.path.exists(target):
+            yield FileDone(name, "skipped", target, "exists")
+            continue
+        try:
+            hole = find_hole(image.item, dilate_pixels)
+        except DataError as error:
+            yield FileDone(name, "failed", reason=str(error))
+            continue
+        if not hole.any():
+            yield FileDone(name, "skipped", reason=NOTHING_FOUND)
+            continue
+        save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
+        covers.append(float(hole.mean()))
+        yield FileDone(name, "ok", target)
+        yield Remark(f"{printable(name)}: mask covers {covers[-1]:.2%}", "detail")
+        if covers[-1] > MUCH_DAMAGE:
+            yield Remark(f"{printable(target)}: covers {covers[-1]:.0%}, so look at it before it is used", "warning")
+    yield Advanced("masks", len(images), len(images), is_over=True)
+    yield Finished(dry_run_facts(covers))
