@@ -2,13 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.results import Results, file_entry, print_json, say
-from vae_cli.errors import DataError
+from vae_cli.cli.results import Results, file_entry, say
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.printable import printable, shell_quoted
@@ -42,17 +41,12 @@ def check(
         failure = f"{data}: none of {len(bad)} images can be used; the first: {image_id}: {reason}"
     elif strict and bad:
         failure = f"{data}: {len(bad)} of {num_usable + len(bad)} images cannot be used (--strict)"
-    if results.as_json:
-        error: dict[str, Any] = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
-        files = [file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()]
-        sizes, modes = (dict(facts[name].most_common()) for name in ("sizes", "modes"))
-        print_json("check", "failed" if failure else "ok", **error, images=num_usable, skipped=len(bad), sizes=sizes,
-                   modes=modes, labels=dict(sorted(facts["labels"].items())), files=files)  # fmt: skip
-    else:
+    if not results.as_json:
         _print_table(data, num_usable, bad, facts)
-    if failure:
-        results.messages.error(failure)
-        raise typer.Exit(DataError.exit_code)
+    sizes, modes = (dict(facts[name].most_common()) for name in ("sizes", "modes"))
+    files = [file_entry(FileDone(image_id, "failed", reason=reason)) for image_id, reason in bad.items()]
+    results.print_facts("ok", failure, images=num_usable, skipped=len(bad), sizes=sizes, modes=modes,
+                        labels=dict(sorted(facts["labels"].items())), files=files)  # fmt: skip
     if line := few_images_line(num_usable):
         results.messages.note(line)
     results.messages.next_step(f"vae train {shell_quoted(data)}")

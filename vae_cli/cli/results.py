@@ -141,14 +141,17 @@ class Results:
         if num_left_out and not (self.num_written or self.num_settled):
             bad = [entry for entry in self.files if entry["status"] != "ok"]
             failure = f"none of {len(bad)} images could be used; the first: {bad[0]['input']}: {bad[0]['reason']}"
-        if self.as_json:
-            status = "failed" if failure else "partial" if num_left_out else "ok"
-            error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
-            print_json(self.command, status, **error, **facts, files=self.files)
-        if failure:
-            self.messages.error(failure)
-            raise typer.Exit(DataError.exit_code)
+        self.print_facts("partial" if num_left_out else "ok", failure, **facts, files=self.files)
         if next_step:
             self.messages.next_step(next_step)
         if num_left_out:
             raise typer.Exit(PARTLY_DONE)
+
+    def print_facts(self, status: str, failure: str | None, **facts: Any) -> None:
+        """Prints the JSON object. Leaves with 3 after saying why nothing could be used, where `failure` tells that."""
+        if self.as_json:
+            error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
+            print_json(self.command, "failed" if failure else status, **error, **facts)
+        if failure:
+            self.messages.error(failure)
+            raise typer.Exit(DataError.exit_code)

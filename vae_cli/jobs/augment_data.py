@@ -1,8 +1,7 @@
 """DATA as `augment` uses it: training images to start from, and held-out ones that nothing may look like."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from vae_cli.checkpoint import Model
@@ -74,13 +73,11 @@ def read_split(data: Path, folder: Path, model: Model, report: Report) -> SplitD
     if not refs:
         raise DataError(f"{data}: a single image, which is held out; give more of them")
 
-    def decoded(chosen: Sequence[ImageRef]) -> ImageSet:
-        def on_progress(done: int, total: int) -> None:
-            report(Remark(f"decoding images: {done}/{total}", "status"))
+    def on_progress(done: int, total: int) -> None:
+        report(Remark(f"decoding images: {done}/{total}", "status"))
 
-        recipe = ImageRecipe.of(model.config.data)
-        return load_images(chosen, recipe, label_names=found.label_names, on_progress=on_progress)
-
+    decoded = partial(load_images, recipe=ImageRecipe.of(model.config.data), label_names=found.label_names,
+                      on_progress=on_progress)  # fmt: skip
     train = decoded(list(refs.values()))
     try:
         others = decoded(held_out)

@@ -49,7 +49,6 @@ class TrainingRequest:
         return any(name in layer for name in BUDGETS for layer in layers if isinstance(layer, dict))
 
     def new_config(self) -> RunConfig:
-        """The configuration of a new run. Raises ConfigError."""
         return resolve_config(preset=self.preset, file=self.config, sets=self.sets, options=self.named)
 
     def resumed_config(self, stored: RunConfig) -> RunConfig:
@@ -64,9 +63,8 @@ class TrainingRequest:
         for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".kind"), key)):
             is_fixed = any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED)
             if is_fixed and old.get(key) != new.get(key):
-                raise ConfigError(
-                    f"{key}: {new.get(key)} differs from the run's {old.get(key)}, which cannot change; start a new run"
-                )
+                what = f"{new.get(key)} differs from the run's {old.get(key)}"
+                raise ConfigError(f"{key}: {what}, which cannot change; start a new run")
         return config
 
 
