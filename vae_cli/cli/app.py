@@ -97,13 +97,13 @@ class Program(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, _built(name) if name else None, rest
 
+    @_stops_as_errors()  # here, too: Typer loads more of itself
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        with _stops_as_errors():  # here, too: Typer loads more of itself
-            return super().make_context(*args, **settings)
+        return super().make_context(*args, **settings)
 
+    @_stops_as_errors()
     def invoke(self, ctx: Any) -> Any:
-        with _stops_as_errors():
-            return super().invoke(ctx)
+        return super().invoke(ctx)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> NoReturn:  # type: ignore[override]
         """Runs the command line `args` and leaves with the exit code of the command line's contract."""
@@ -121,14 +121,8 @@ class Program(TyperGroup):
         sys.exit(code or 0)
 
 
-app = typer.Typer(
-    name="vae",
-    cls=Program,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+app = typer.Typer(name="vae", cls=Program, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["--help", "-h"]})  # fmt: skip
 
 
 def main() -> NoReturn:

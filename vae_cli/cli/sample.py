@@ -9,13 +9,12 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import Target, run_folder
+from vae_cli.jobs.outputs import NUM_IMAGES, Target, run_folder
 from vae_cli.printable import shell_quoted
 
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
                "label": "--label", "guidance": "--guidance"}  # fmt: skip
 """Options that say what to draw, and have no meaning where latents are given."""
-_NUM_IMAGES = 64
 
 
 def sample(
@@ -56,23 +55,23 @@ def sample(
 
         arrays = latent_files.read(latents)
         facts = results.show(decode(results.open_model(run), arrays, latents, target))
-        results.finish(f"{command} -n {_NUM_IMAGES} --out grid.png", **facts)
+        results.finish(f"{command} -n {NUM_IMAGES} --out grid.png", **facts)
         return
     labels = tuple(dict.fromkeys(label or ()))
     if len(labels) < 2 and labels != ("all",):
-        target.paths(num or _NUM_IMAGES)  # refused before torch takes its seconds to load
+        target.paths(num or NUM_IMAGES)  # refused before torch takes its seconds to load
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     from vae_cli.jobs import sample as job
 
     request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed)
     facts = results.show(job.sample(results.open_model(run), request, target))
-    last, drawn = (num or _NUM_IMAGES) - 1, facts.get("labels", [])
+    last, drawn = (num or NUM_IMAGES) - 1, facts.get("labels", [])
     next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{last} --seed {seed} --out walk.gif"
     if request.has_rows(drawn):
         next_step = f"vae evaluate {shell_quoted(run)}"
     elif drawn:
         next_step = f"{command} --label all --out labels.png"
     elif last == 0:
-        next_step = f"{command} -n {_NUM_IMAGES} --out grid.png"
+        next_step = f"{command} -n {NUM_IMAGES} --out grid.png"
     results.finish(next_step, **facts)

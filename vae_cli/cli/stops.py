@@ -25,10 +25,8 @@ class StopRequest:
     def __init__(self, messages: Messages, is_urgent: Callable[[], bool]) -> None:
         """is_urgent: whether there is nothing to wait for, so that the first signal is like a second."""
         self.messages, self.is_urgent = messages, is_urgent
-        self.number: int | None = None
-        """The signal that arrived."""
-        self.after = "this update"
-        """What the user is told to wait for."""
+        self.number: int | None = None  # of the signal that arrived
+        self.after = "this update"  # what the user is told to wait for
 
     def is_made(self) -> bool:
         return self.number is not None

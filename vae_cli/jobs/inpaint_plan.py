@@ -42,13 +42,11 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files)
     found = [by_place[str(item.relative)] for item in items]
     by_name = pair_masks([item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)], files)
-    found = [
-        by_name[item.ref.id] if isinstance(mask, NoMask) else mask for item, mask in zip(items, found, strict=True)
-    ]
-    in_use = {mask.path.resolve() for mask in found if isinstance(mask, ImageRef)}
-    for item, mask in zip(items, found, strict=True):
-        if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use:
-            yield item, mask
+    pairs = [(item, by_name[item.ref.id] if isinstance(mask, NoMask) else mask)
+             for item, mask in zip(items, found, strict=True)]  # fmt: skip
+    in_use = {mask.path.resolve() for _, mask in pairs if isinstance(mask, ImageRef)}
+    yield from ((item, mask) for item, mask in pairs
+                if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use)  # fmt: skip
 
 
 def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
@@ -56,15 +54,14 @@ def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source:
 
     Empty where no damage was found; masks of other sources are never empty.
     """
-    invert, dilate_pixels = source.invert, source.dilate_pixels
+    changes: dict[str, Any] = {"invert": source.invert, "dilate_pixels": source.dilate_pixels}
     if source.auto:
-        return find_hole(item, dilate_pixels, most=MUCH_DAMAGE)
+        return find_hole(item, source.dilate_pixels, most=MUCH_DAMAGE)
     if mask is not None:
-        return masks.read_hole(mask, size, invert=invert, dilate_pixels=dilate_pixels)
-    image = shown_image(item.ref.path)
+        return masks.read_hole(mask, size, **changes)
     if source.color is not None:
-        return masks.hole_from_color(image, source.color, invert=invert, dilate_pixels=dilate_pixels)
-    return masks.hole_from_alpha(image, invert=invert, dilate_pixels=dilate_pixels)
+        return masks.hole_from_color(shown_image(item.ref.path), source.color, **changes)
+    return masks.hole_from_alpha(shown_image(item.ref.path), **changes)
 
 
 def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> np.ndarray:

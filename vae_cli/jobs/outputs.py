@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
+NUM_IMAGES = 64
+"""Drawn unless a number is given."""
+
 
 def is_picture(out: Path | None) -> bool:
     """Whether `--out` names one image file; anything else is a folder. Raises ConfigError for kinds only read."""

@@ -14,13 +14,13 @@ from vae_cli.errors import DataError
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
-from vae_cli.jobs.outputs import Target
+from vae_cli.jobs.outputs import NUM_IMAGES, Target
 from vae_cli.jobs.write_pictures import write_pictures
 from vae_cli.tasks import encode as encoding
 from vae_cli.tasks import sample as task
 
-NUM_IMAGES, NUM_OF_EACH = 64, 8
-"""Drawn unless a number is given: in all, and of each of several labels."""
+NUM_OF_EACH = 8
+"""Of several labels, unless a number is given."""
 
 
 @dataclass(frozen=True)
