@@ -33,7 +33,7 @@ from samples import as_features_want
 from vae_cli.checkpoint import Model
 from vae_cli.drawing.label_sheet import sheet
 from vae_cli.files.new_pictures import save_picture
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, sample, sample_labels
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE, sample
 
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
@@ -89,7 +89,7 @@ def of_guidance(
 
     def make() -> dict[str, Any]:
         count = max(args.per_label, args.fd_per_label)
-        drawn = np.stack(list(sample_labels(model, CLASSES, count, seed=args.seed, guidance=guidance)))
+        drawn = np.stack(list(sample(model, count, labels=CLASSES, seed=args.seed, guidance=guidance)))
         rows = dict(zip(CLASSES, drawn.reshape(len(CLASSES), count, *drawn.shape[1:]), strict=True))
         path = args.work / f"fashion-labels-{guidance:g}.png"
         save_picture(sheet(CLASSES, [list(row[:8]) for row in rows.values()]), path, seed=args.seed)

@@ -91,7 +91,7 @@ def labels_found(model: Model, args: Namespace) -> float:
     right = []
     for name in CLASSES:
         for image in held_out(args, name, args.num // len(CLASSES))[0]:
-            tiles = Tiles.of(ScaledPicture.at_own_scale(image).pixels, model.image_size)
+            tiles = Tiles.of(ScaledPicture.of(image).pixels, model.image_size)
             right.append(model.label_names[likeliest_label(model, model.flow, tiles)] == name)
     return float(np.mean(right))
 

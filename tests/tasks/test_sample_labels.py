@@ -13,7 +13,7 @@ from vae_cli.errors import ConfigError
 from vae_cli.metrics.extractors import Extractor
 from vae_cli.tasks import evaluate as module
 from vae_cli.tasks.evaluate import evaluate, label_accuracy
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, chosen_labels, label_number, sample, sample_labels
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE, chosen_labels, label_number, sample
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +35,18 @@ def named(model: Model, *names: str, counts: tuple[int, ...] = ()) -> Model:
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_each_row_is_what_its_label_alone_draws(model: Model, guidance: float) -> None:
     """Over the border between chunks of 64, too."""
-    drawn = np.stack(list(sample_labels(model, ["c", "a", "b"], 30, seed=3, guidance=guidance)))
+    drawn = np.stack(list(sample(model, 30, labels=["c", "a", "b"], seed=3, guidance=guidance)))
     assert drawn.shape == (90, 8, 8, 1)
     for row, label in enumerate(("c", "a", "b")):
-        alone = np.stack(list(sample(model, 30, seed=3, label=label, guidance=guidance)))
+        alone = np.stack(list(sample(model, 30, seed=3, labels=[label], guidance=guidance)))
         np.testing.assert_array_equal(drawn[30 * row : 30 * row + 30], alone)
     assert len({drawn[start : start + 30].tobytes() for start in (0, 30, 60)}) == 3, "the label has no influence"
 
 
 def test_no_label_is_a_row_like_others(model: Model) -> None:
-    drawn = list(sample_labels(model, [None, "b"], 2, seed=1))
+    drawn = list(sample(model, 2, labels=[None, "b"], seed=1))
     np.testing.assert_array_equal(drawn[:2], list(sample(model, 2, seed=1)))
-    np.testing.assert_array_equal(drawn[2:], list(sample(model, 2, seed=1, label="b")))
+    np.testing.assert_array_equal(drawn[2:], list(sample(model, 2, seed=1, labels=["b"])))
 
 
 def test_all_stands_for_every_label_that_was_seen(model: Model) -> None:
@@ -92,7 +92,7 @@ def test_samples_are_counted_by_label(model: Model, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MOST_LABEL_SAMPLES", 21)
     found = label_accuracy(model, extractor, seed=4)
     assert found == {"a": 0.0, "b": 1.0, "c": 0.0}
-    np.testing.assert_array_equal(seen[2], list(sample(model, 7, seed=4, label="c", guidance=DEFAULT_GUIDANCE)))
+    np.testing.assert_array_equal(seen[2], list(sample(model, 7, seed=4, labels=["c"], guidance=DEFAULT_GUIDANCE)))
     with pytest.raises(ValueError, match="no classes"):
         label_accuracy(model, replace(extractor, classify=None))
 

@@ -114,7 +114,7 @@ def test_no_more_pictures_wait_than_a_chunk_holds(model: Model) -> None:
 def test_a_picture_of_the_models_size_stays_as_it_is() -> None:
     image = pictures(1)[0]
     for fit in ("crop", "pad", "stretch"):
-        working = ScaledPicture.at_model_scale(image, recipe(fit))
+        working = ScaledPicture.of(image, recipe(fit))
         np.testing.assert_allclose((working.pixels + 1) * 127.5, image, atol=1e-4)
 
 
@@ -122,7 +122,7 @@ def test_a_picture_of_the_models_size_stays_as_it_is() -> None:
 @pytest.mark.parametrize("size", [(16, 40), (3, 5), (90, 20)])
 def test_a_change_at_the_working_scale_is_one_of_the_picture(fit: str, size: tuple[int, int]) -> None:
     """Brightening all of it brightens all of the picture alike, padding or not."""
-    working = ScaledPicture.at_model_scale(np.full((*size, 1), 100, np.uint8), recipe(fit))
+    working = ScaledPicture.of(np.full((*size, 1), 100, np.uint8), recipe(fit))
     height, width = working.pixels.shape[:2]
     assert (height, width) == (8, 8) if fit != "crop" else min(height, width) == 8
     np.testing.assert_allclose(
@@ -132,7 +132,7 @@ def test_a_change_at_the_working_scale_is_one_of_the_picture(fit: str, size: tup
 
 def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
     def size_of(*size: int) -> tuple[int, ...]:
-        return ScaledPicture.at_model_scale(np.zeros((*size, 1), np.uint8), recipe("crop")).pixels.shape[:2]
+        return ScaledPicture.of(np.zeros((*size, 1), np.uint8), recipe("crop")).pixels.shape[:2]
 
     assert size_of(4, 64) == (8, 128) and size_of(64, 4) == (128, 8), "16 windows"
     assert size_of(4, 100) == (5, 128) and size_of(100, 4) == (128, 5), "no more than that"
@@ -152,7 +152,7 @@ def test_a_thin_picture_comes_back_changed(model: Model, size: tuple[int, int]) 
 
 
 def test_padding_is_on_its_ground_and_changes_nothing() -> None:
-    working = ScaledPicture.at_model_scale(np.zeros((8, 16, 1), np.uint8), recipe("pad"))
+    working = ScaledPicture.of(np.zeros((8, 16, 1), np.uint8), recipe("pad"))
     assert (working.pixels[:2] == 1).all() and np.allclose(working.pixels[2:6], -1)
     outside = np.zeros_like(working.pixels)
     outside[:2] = 1
@@ -212,7 +212,7 @@ def test_the_label_that_explains_a_picture_is_found(model: Model, monkeypatch: p
     """With a flow that knows the way to the picture under one label only."""
     flow, (height, width) = model.flow, model.image_size
     assert flow is not None
-    tiles = Tiles.of(ScaledPicture.at_own_scale(pictures(1)[0]).pixels, (height, width))
+    tiles = Tiles.of(ScaledPicture.of(pictures(1)[0]).pixels, (height, width))
     with torch.inference_mode():
         x = torch.from_numpy(tiles.cut([0])).permute(0, 3, 1, 2)
         goal = flow.standardise(model.vae.encode(x).noise[0])
@@ -248,13 +248,13 @@ def test_labels_that_do_not_exist(model: Model) -> None:
 def latents(model: Model, images: Sequence[np.ndarray]) -> Latents:
     with torch.inference_mode():
         windows = np.concatenate(
-            [Tiles.of(ScaledPicture.at_own_scale(image).pixels, (8, 8)).cut([0]) for image in images]
+            [Tiles.of(ScaledPicture.of(image).pixels, (8, 8)).cut([0]) for image in images]
         )
         return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
 
 
 def statistics(model: Model, images: Sequence[np.ndarray]) -> LatentStatistics:
-    return LatentStatistics.of(model, (Tiles.of(ScaledPicture.at_own_scale(image).pixels, (8, 8)) for image in images))
+    return LatentStatistics.of(model, (Tiles.of(ScaledPicture.of(image).pixels, (8, 8)) for image in images))
 
 
 @pytest.mark.parametrize("layers", [(), LADDER, VECTOR], ids=["grid", "ladder", "vector"])

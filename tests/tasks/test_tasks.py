@@ -53,12 +53,13 @@ def test_a_seed_fixes_each_image_for_any_count(model: Model, prior: str) -> None
 def test_temperature_labels_guidance_and_steps_matter(model: Model) -> None:
     plain = np.stack(list(sample(model, 6)))
     for changed in (
-        {"temperature": 0.2}, {"label": "b"}, {"label": "b", "guidance": 4.0}, {"solver_steps": 1}, {"prior": "normal"},
+        {"temperature": 0.2}, {"labels": ["b"]}, {"labels": ["b"], "guidance": 4.0}, {"solver_steps": 1},
+        {"prior": "normal"},
     ):  # fmt: skip
         assert differ(plain, np.stack(list(sample(model, 6, **changed)))) > 0, changed
-    labelled = np.stack(list(sample(model, 6, label="b")))
-    assert differ(labelled, np.stack(list(sample(model, 6, label="b", guidance=1.0)))) == 0
-    assert differ(plain, np.stack(list(sample(model, 6, label="b", guidance=0.0)))) <= 1, "zero forgets the label"
+    labelled = np.stack(list(sample(model, 6, labels=["b"])))
+    assert differ(labelled, np.stack(list(sample(model, 6, labels=["b"], guidance=1.0)))) == 0
+    assert differ(plain, np.stack(list(sample(model, 6, labels=["b"], guidance=0.0)))) <= 1, "zero forgets the label"
 
 
 def test_priors_and_labels_that_do_not_exist(model: Model) -> None:
@@ -67,11 +68,11 @@ def test_priors_and_labels_that_do_not_exist(model: Model) -> None:
     with pytest.raises(ConfigError, match="no flow"):
         list(sample(flowless, 1, prior="flow"))
     with pytest.raises(ConfigError, match=r"--label aa: .*did you mean a"):
-        list(sample(model, 1, label="aa"))
+        list(sample(model, 1, labels=["aa"]))
     with pytest.raises(ConfigError, match="without labels"):
-        list(sample(replace(model, facts=replace(model.facts, label_names=())), 1, label="a"))
+        list(sample(replace(model, facts=replace(model.facts, label_names=())), 1, labels=["a"]))
     with pytest.raises(ConfigError, match="--label"):
-        list(sample(model, 1, label="a", prior="normal"))
+        list(sample(model, 1, labels=["a"], prior="normal"))
 
 
 # reconstruct

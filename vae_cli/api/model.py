@@ -54,7 +54,7 @@ class Model(checkpoint.Model):
         """
         strictness = guidance if guidance is not None else sampling.DEFAULT_GUIDANCE if label else 1.0
         drawn = sampling.sample(self, num, seed=seed, temperature=temperature, prior=prior, solver_steps=solver_steps,
-                                label=label, guidance=strictness)  # fmt: skip
+                                labels=[label], guidance=strictness)  # fmt: skip
         return Images(list(drawn))
 
     def reconstruct(self, images: Pictures) -> Images:

@@ -51,8 +51,8 @@ def sample(model: Model, request: Request, target: Target) -> Iterator[JobEvent]
     folders = dict(zip(model.label_names, folder_names(model.label_names), strict=True))
     paths = target.paths(count, [folders[label] for label in labels] if has_rows else [""])
     guidance = task.DEFAULT_GUIDANCE if request.guidance is None else request.guidance
-    images = task.sample_labels(model, labels or [None], count, seed=seed, temperature=request.temperature, prior=prior,
-                                solver_steps=request.solver_steps, guidance=guidance)  # fmt: skip
+    images = task.sample(model, count, labels=labels or [None], seed=seed, temperature=request.temperature,
+                         prior=prior, solver_steps=request.solver_steps, guidance=guidance)  # fmt: skip
 
     def save_all(drawn: list[np.ndarray]) -> None:
         save_picture(sheet(labels, list(batches(drawn, count))) if has_rows else grid(drawn), paths[0], seed=seed)

@@ -19,18 +19,15 @@ CHUNK = 16
 """Pictures that are computed together."""
 
 
-def known_pixels(
-    model: Model, x: Tensor, observed: Tensor, *, zoom: Tensor | None = None, sigma: float = 0.0
-) -> Condition:
+def known_pixels(model: Model, x: Tensor, observed: Tensor, zoom: Tensor, *, sigma: float = 0.0) -> Condition:
     """What is known of pictures: x [B, C, h, w] in [-1, 1] where observed [B, 1, h, w] is 1; on the model's device.
 
-    zoom: [B] how close each picture is (see dataset.close_ups), None = whole pictures; sigma: standard deviation of the
+    zoom: [B] how close each picture is (see dataset.close_ups), 0 = a whole picture; sigma: standard deviation of the
     noise that x has, 0-255 scale.
     """
     device, move = model.runtime.device, model.runtime.move
     sigmas, no_label = torch.full((len(x),), sigma, device=device), torch.full((len(x),), -1, device=device)
-    known = Condition.of(move(x), move(observed), sigmas, no_label)
-    return known if zoom is None else known.with_zoom(move(zoom))
+    return Condition.of(move(x), move(observed), sigmas, no_label).with_zoom(move(zoom))
 
 
 @torch.inference_mode()
@@ -42,13 +39,12 @@ def draw_pictures(
     noise: standard normal; steps: of the solver; time: see `LatentFlow.refine`. Raises ConfigError for a model without
     a flow.
     """
-    flow = model.flow
-    if flow is None:
+    if model.flow is None:
         raise ConfigError(f"{model.path}: this model has no latent flow, which is what finds such pictures")
     latents = noise.map(lambda layer: layer.to(model.runtime.device))
     with model.runtime.autocast():
-        latents = latents.with_first(flow.solve(latents.noise[0], known, steps=steps))
-        return flow.refine(model.vae.decode_mean(latents), known, time).cpu()
+        latents = latents.with_first(model.flow.solve(latents.noise[0], known, steps=steps))
+        return model.flow.refine(model.vae.decode_mean(latents), known, time).cpu()
 
 
 @torch.inference_mode()
@@ -66,15 +62,16 @@ def fill_pictures(
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` blends the two by the weights
     measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
-    `known_pixels`. Raises ConfigError for a model without a flow, except for `classical`.
+    `known_pixels`, None = whole pictures. Raises ConfigError for a model without a flow, except for `classical`.
     """
     if method == "classical":
         return plate(x * observed, observed)
     steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
+    zoom = torch.zeros(len(x)) if zoom is None else zoom
     cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
-    pictures = draw_pictures(model, known_pixels(model, x, observed, zoom=zoom), cooler, steps=steps)
+    pictures = draw_pictures(model, known_pixels(model, x, observed, zoom), cooler, steps=steps)
     assert model.flow is not None, "draw_pictures has raised an error without one"
-    weight = model.flow.trust(torch.zeros(len(x)) if zoom is None else zoom).cpu()
+    weight = model.flow.trust(zoom).cpu()
     if method == "auto" and bool((weight < 1).any()):
         pictures = blended(pictures, plate(x * observed, observed), observed, weight)
     # Known pixels are put back because an enlarged fill mixes with those beside it.

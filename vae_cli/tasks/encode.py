@@ -62,8 +62,7 @@ def inputs_of(model: Model, images: Sequence[np.ndarray]) -> Tensor:
 
 def stacked(each: Sequence[Encoded]) -> Encoded:
     """One record of several images from a record for each."""
-    means = zip(*(one.means for one in each), strict=True)
-    stds = zip(*(one.stds for one in each), strict=True)
+    means, stds = zip(*(one.means for one in each), strict=True), zip(*(one.stds for one in each), strict=True)
     return Encoded(tuple(map(np.stack, means)), tuple(map(np.stack, stds)))
 
 
@@ -98,7 +97,7 @@ def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
 def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Latents:
     """Latents for layers of these shapes (C, h, w) from one array for each, or one that holds all of them flattened.
 
-    An array is [N, C, h, w] or [N, C · h · w], of any type of real numbers. Raises DataError for everything else.
+    An array is [N, C, h, w] or [N, C · h · w], of any type of finite real numbers. Raises DataError for all else.
     """
     sizes = [math.prod(shape) for shape in shapes]
     if len(arrays) == 1 and len(shapes) > 1 and arrays[0].ndim == 2 and arrays[0].shape[1] == sum(sizes):
@@ -113,20 +112,18 @@ def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
         raise DataError(f"shape {found}; this model's latents are {wanted}, or [N, {sum(sizes)}] flattened")
     if not len(arrays[0]):
         raise DataError("it holds no rows")
-    return Latents(tuple(_numbers(array).reshape(-1, *shape) for array, shape in zip(arrays, shapes, strict=True)))
-
-
-def _numbers(array: np.ndarray) -> Tensor:
-    """float32. Raises DataError for other things than finite real numbers."""
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"an array of type {array.dtype}; latents are real numbers")
-    with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite and is refused below
-        values = np.ascontiguousarray(array, dtype=np.float32)
-    is_broken = ~np.isfinite(values.reshape(len(values), -1)).all(1)
-    if is_broken.any():
-        row = int(is_broken.argmax())
-        raise DataError(f"row {row} (the first is 0): not a number, or infinite; every latent has to be finite")
-    return torch.from_numpy(values)
+    layers = []
+    for array, shape in zip(arrays, shapes, strict=True):
+        if array.dtype.kind not in "fiu":
+            raise DataError(f"an array of type {array.dtype}; latents are real numbers")
+        with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite and is refused below
+            values = np.ascontiguousarray(array, dtype=np.float32)
+        is_broken = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        if is_broken.any():
+            row = int(is_broken.argmax())
+            raise DataError(f"row {row} (the first is 0): not a number, or infinite; every latent has to be finite")
+        layers.append(torch.from_numpy(values).reshape(-1, *shape))
+    return Latents(tuple(layers))
 
 
 def _shape_text(shape: Sequence[object]) -> str:

@@ -6,7 +6,6 @@ from itertools import tee
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.random_masks import draw_observed
@@ -76,26 +75,22 @@ class HoleMeter:
     """Means over images of how near their fills come to the truth."""
 
     def __init__(self) -> None:
-        self.num_images = 0
-        self._sums = {"psnr_hole_db": 0.0, "psnr_hole_mean_fill_db": 0.0, "ssim": 0.0}
+        self._rows: list[dict[str, float]] = []
 
     def add(self, filled: Filled) -> None:
-        truth, one, mean = map(_unit, (filled.image, filled.fills[0], filled.fills.mean(0)))
+        pictures = (filled.image, filled.fills[0], filled.fills.mean(0))
+        truth, one, mean = (torch.from_numpy(picture / 255).permute(2, 0, 1)[None] for picture in pictures)
         hole = torch.from_numpy(filled.hole)[None, None]
-        self.num_images += 1
-        self._sums["psnr_hole_db"] += hole_psnr_db(truth, one, hole).item()
-        self._sums["psnr_hole_mean_fill_db"] += hole_psnr_db(truth, mean, hole).item()
-        self._sums["ssim"] += ssim(truth, one).item()
+        self._rows.append({
+            "psnr_hole_db": hole_psnr_db(truth, one, hole).item(),
+            "psnr_hole_mean_fill_db": hole_psnr_db(truth, mean, hole).item(),
+            "ssim": ssim(truth, one).item(),
+        })  # fmt: skip
 
     def figures(self) -> dict[str, float]:
         """PSNR in the hole of the first fill and of the unrounded mean of all; SSIM of the first fill's whole picture.
 
         Raises ValueError without images."""
-        if not self.num_images:
+        if not self._rows:
             raise ValueError("no images to measure")
-        return {name: total / self.num_images for name, total in self._sums.items()}
-
-
-def _unit(picture: np.ndarray) -> Tensor:
-    """float64 [1, C, H, W] in [0, 1] from [H, W, C] in 0..255."""
-    return torch.from_numpy(picture / 255).permute(2, 0, 1)[None]
+        return {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}

@@ -44,11 +44,11 @@ class Fill:
 
 
 class _Window(NamedTuple):
-    """One window of one fill, and what the model is given for it."""
+    """One window of a fill, and what the model is given for it."""
 
-    picture: Picture
-    fill: int
+    fill: Fill
     filling: Filling
+    """Which puts the answer into the fill's pixels."""
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
     noise: Latents
@@ -83,24 +83,22 @@ def inpaint(
     windows = _windows(model, pictures, samples, feather, seed)
     for _, group in groupby(windows, key=lambda window: window.group):
         for window, answer in in_chunks(answered, group, CHUNK):
-            filling = window.filling
-            filling.answer(window.number, answer)
-            if filling.is_complete:
-                yield Fill(window.picture, window.fill, filling.pixels, filling.scale)
+            window.filling.answer(window.number, answer)
+            if window.filling.is_complete:
+                yield window.fill
 
 
 def _windows(model: Model, pictures: Iterable[Picture], samples: int, feather: float, seed: int) -> Iterator[_Window]:
     group, num_pixels = 0, 0
     for picture in pictures:
         windows, place = windows_around(picture.hole, model.image_size), place_of(picture.id)
-        for fill in range(samples):
+        for number in range(samples):
             if num_pixels and num_pixels + picture.hole.size > PIXELS_AT_ONCE:
                 group, num_pixels = group + 1, 0
             num_pixels += picture.hole.size
-            noise_seed = (seed, place, fill, NOISE)
-            filling = Filling(
-                picture.image, picture.hole, windows, model.image_size, feather=feather, noise_seed=noise_seed
-            )
-            for number in range(len(windows)):
-                noise = paired_noise(model.vae, fill, seed, place, number)
-                yield _Window(picture, fill, filling, number, filling.inputs(number), noise, group)
+            noise_seed = (seed, place, number, NOISE)
+            filling = Filling(picture.image, picture.hole, windows, model.image_size, feather, noise_seed)
+            fill = Fill(picture, number, filling.pixels, filling.scale)
+            for index in range(len(windows)):
+                noise = paired_noise(model.vae, number, seed, place, index)
+                yield _Window(fill, filling, index, filling.inputs(index), noise, group)

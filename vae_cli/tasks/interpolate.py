@@ -18,8 +18,8 @@ from vae_cli.windows.chunks import in_chunks
 FINENESS = 2
 """How many times finer than its own steps a walk is measured in order to make them even."""
 MAX_STEP = 3.0
-"""Measured steps longer than this many times their median count as that long: a sudden change of kind, which no step
-can make smooth, gets no frames of its own."""
+"""Measured steps count as this many times their median at most: a sudden change of kind, which no step can make smooth,
+gets no frames of its own."""
 
 Way = Callable[[Tensor, Tensor], Latents]
 """(rows [S], shares [S]) -> the points at these shares of the ways of these rows."""
@@ -66,8 +66,7 @@ def way_between(model: Model, a: Latents, b: Latents, mode: str) -> Way:
     `lerp`: lines. `slerp`: arcs between what is N(0, I) under the model, so that the points between are as likely as
     the ends: the flow's noise for the first layer where there is a flow (see `NoiseWalk`), else each layer's own.
     """
-    curve = torch.lerp if mode == "lerp" else slerp
-    walk = None
+    curve, walk = torch.lerp if mode == "lerp" else slerp, None
     if mode == "slerp" and model.flow is not None:
         walk = NoiseWalk.between(model, model.flow, a.noise[0], b.noise[0])
 

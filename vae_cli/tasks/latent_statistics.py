@@ -45,34 +45,32 @@ class LatentStatistics:
             count += 1
         if not count:
             raise ValueError("no picture to look at")
-        places, means, scales = [], [], []
+        layers = []
         for total in totals:
             place, square = (total / count).split(1)
             mean = place.mean((2, 3), keepdim=True)
-            places.append(mean + count / (count + FEW_PICTURES) * (place - mean))
-            means.append(mean)
-            scales.append((square.mean((2, 3), keepdim=True) - mean.square()).clamp(min=0).sqrt())
-        return LatentStatistics(tuple(places), tuple(means), tuple(scales))
+            shrunk = mean + count / (count + FEW_PICTURES) * (place - mean)
+            scale = (square.mean((2, 3), keepdim=True) - mean.square()).clamp(min=0).sqrt()
+            layers.append((shrunk, mean, scale))
+        return LatentStatistics(*zip(*layers, strict=True))
 
     @staticmethod
     def joined(each: Sequence["LatentStatistics"]) -> "LatentStatistics":
         """Those of several sets, a row for each: [B, C, h, w] where each of them has [1, C, h, w]."""
-
-        def rows(name: str) -> tuple[Tensor, ...]:
-            return tuple(torch.cat(layer) for layer in zip(*(getattr(one, name) for one in each), strict=True))
-
-        return LatentStatistics(rows("places"), rows("means"), rows("scales"))
+        return LatentStatistics(*(
+            tuple(torch.cat(layer) for layer in zip(*rows, strict=True))
+            for rows in zip(*((one.places, one.means, one.scales) for one in each), strict=True)
+        ))  # fmt: skip
 
 
 @torch.inference_mode()
 def _moments(model: Model, tiles: Tiles) -> list[Tensor]:
     """[2, C, h, w] mean and mean square of each layer's latents over the windows of one picture."""
-    num_windows = len(tiles.corners)
-    count = min(num_windows, MAX_WINDOWS)
-    chosen = np.arange(count) * num_windows // count
+    count = min(len(tiles.corners), MAX_WINDOWS)
+    chosen = (np.arange(count) * len(tiles.corners) // count).tolist()
     found = []
     for start in range(0, count, CHUNK):
-        x = torch.from_numpy(tiles.cut(chosen[start : start + CHUNK].tolist())).permute(0, 3, 1, 2)
+        x = torch.from_numpy(tiles.cut(chosen[start : start + CHUNK])).permute(0, 3, 1, 2)
         with model.runtime.autocast():
             found.append(model.vae.encode(model.runtime.move(x)).map(lambda layer: layer.float().cpu()))
     return [torch.stack([z.mean(0), z.square().mean(0)]) for z in Latents.joined(found).noise]

@@ -15,9 +15,8 @@ from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 8
 """Rows that are computed together; walks are short."""
-STEPS = 10
-"""Solver steps. The ends of a walk are corrected to be exact, and what lies between gains nothing from more steps."""
-_TIMES = even_times(0, 1, STEPS)
+_TIMES = even_times(0, 1, 10)
+"""Ten solver steps: the ends of a walk are corrected to be exact, and what lies between gains nothing from more."""
 _LEAST_SINE = 1e-4
 """Directions at an angle of a smaller sine (nearly) agree or oppose one another: no arc leads from one to the other."""
 
@@ -33,19 +32,6 @@ class Ends(NamedTuple):
     """[B, C, h, w] the standardised latents less those that the noise flows to."""
     cluster: Tensor
     """[B]"""
-
-
-def ends_at(model: Model, flow: LatentFlow, z: Tensor) -> Ends:
-    """The ends at the first layer's latents z [B, C, h, w]: the flow integrated backwards, and forwards again."""
-    cluster = flow.cluster_of(z, torch.full((len(z),), -1, device=z.device))
-    nothing = Condition.nothing(CHUNK, model.channels, model.image_size, z.device)
-
-    def found(z: Tensor, cluster: Tensor) -> Ends:
-        u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
-        noise = flow.carry(u, condition, _TIMES[::-1])
-        return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)
-
-    return Ends(*_computed(model, found, z, cluster))
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,16 @@ class NoiseWalk:
     @torch.inference_mode()
     def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
-        both = ends_at(model, flow, torch.cat([a, b]))
+        nothing = Condition.nothing(CHUNK, model.channels, model.image_size, a.device)
+
+        def ends(z: Tensor, cluster: Tensor) -> Ends:
+            """The flow integrated backwards, and forwards again."""
+            u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
+            noise = flow.carry(u, condition, _TIMES[::-1])
+            return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)
+
+        z = torch.cat([a, b])
+        both = _computed(model, ends, z, flow.cluster_of(z, torch.full((len(z),), -1, device=z.device)))
         first, last = map(Ends._make, zip(*(values.split(len(a)) for values in both), strict=True))
         return NoiseWalk(model, flow, first, last, flow.are_close(first.cluster, last.cluster))
 

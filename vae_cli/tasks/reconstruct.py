@@ -13,6 +13,13 @@ from vae_cli.tasks.encode import CHUNK, inputs_of
 from vae_cli.windows.chunks import in_chunks
 
 
+@torch.inference_mode()
+def _rebuilt(model: Model, images: Sequence[np.ndarray], noise: Sequence[torch.Tensor] | None = None) -> np.ndarray:
+    """uint8 [B, H, W, C]; noise: of the posterior's samples, None = take the means."""
+    with model.runtime.autocast():
+        return to_pixels(model.vae.decode_mean(model.vae.encode(inputs_of(model, images), noise)))
+
+
 def reconstruct(model: Model, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """uint8 [H, W, C] for each image of the same form at the model's size: the posterior's mean, decoded."""
     return in_chunks(lambda chunk: _rebuilt(model, chunk), images, CHUNK)
@@ -25,19 +32,7 @@ def reconstruct_draws(
 
     def rebuilt(chunk: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
         ids, images = zip(*chunk, strict=True)
-        return _rebuilt(model, images, [image_generator(seed, place_of(image_id)) for image_id in ids])
+        drawn = (draw_noise(model.vae.latent_shapes, 1, image_generator(seed, place_of(name))) for name in ids)
+        return _rebuilt(model, images, [model.runtime.move(torch.cat(layer)) for layer in zip(*drawn, strict=True)])
 
     return in_chunks(rebuilt, pictures, CHUNK)
-
-
-@torch.inference_mode()
-def _rebuilt(
-    model: Model, images: Sequence[np.ndarray], generators: Sequence[torch.Generator] | None = None
-) -> np.ndarray:
-    """uint8 [B, H, W, C]; generators: of each image's posterior sample, None = take the mean."""
-    x, noise = inputs_of(model, images), None
-    if generators is not None:
-        drawn = (draw_noise(model.vae.latent_shapes, 1, generator) for generator in generators)
-        noise = [model.runtime.move(torch.cat(layer)) for layer in zip(*drawn, strict=True)]
-    with model.runtime.autocast():
-        return to_pixels(model.vae.decode_mean(model.vae.encode(x, noise)))

@@ -38,10 +38,14 @@ def label_number(model: Model, name: str, *, option: str = "--label") -> int:
     if not names:
         raise ConfigError(f"{option} {name}: this model was trained without labels")
     # The same text may be stored in another form: macOS decomposes é in names of folders.
-    composed = [number for number, known in enumerate(names) if _composed(known) == _composed(name)]
-    if name not in names and len(composed) != 1:
-        raise ConfigError(f"{option} {name}: no such label; {_hint(name, names)}")
-    number = names.index(name) if name in names else composed[0]
+    wanted, *composed = (unicodedata.normalize("NFC", text) for text in (name, *names))
+    if name not in names and composed.count(wanted) != 1:
+        alike = [known for known in names if known.casefold() == name.casefold()]
+        close = alike or difflib.get_close_matches(name, names, n=1)
+        listed = ", ".join(names[:NUM_LISTED]) + (", …" if len(names) > NUM_LISTED else "")
+        hint = f"did you mean {close[0]}?" if close else f"known: {listed}"
+        raise ConfigError(f"{option} {name}: no such label; {hint}")
+    number = names.index(name) if name in names else composed.index(wanted)
     if not is_learned(model, number):
         raise ConfigError(f"{option} {name}: no training image had this label, so it cannot be drawn")
     return number
@@ -71,53 +75,21 @@ def is_learned(model: Model, number: int) -> bool:
     return model.facts.label_images[number] > 0
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    """The known name that differs in case only, else the most similar one, else what is known."""
-    alike = [known for known in names if known.casefold() == name.casefold()]
-    close = alike or difflib.get_close_matches(name, names, n=1)
-    more = ", …" if len(names) > NUM_LISTED else ""
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names[:NUM_LISTED])}{more}"
-
-
 def sample(
     model: Model,
     count: int,
     *,
+    labels: Sequence[str | None] = (None,),
+    guidance: float = 1.0,
     seed: int = 0,
     temperature: float = 1.0,
     prior: str = "auto",
     solver_steps: int | None = None,
-    label: str | None = None,
-    guidance: float = 1.0,
 ) -> Iterator[np.ndarray]:
-    """uint8 [H, W, C] images; image i depends on (seed, i), its label and the model alone.
+    """uint8 [H, W, C] images, `count` of each label in turn; None = of any label.
 
+    Image i of a label depends on (seed, i), the label and the model alone, and on the same noise for every label.
     Raises ConfigError for an unknown label or a prior that the model does not hold.
-    """
-    return sample_labels(
-        model, (label,), count,
-        seed=seed, temperature=temperature, prior=prior, solver_steps=solver_steps, guidance=guidance,
-    )  # fmt: skip
-
-
-def sample_labels(
-    model: Model,
-    labels: Sequence[str | None],
-    count: int,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    prior: str = "auto",
-    solver_steps: int | None = None,
-    guidance: float = 1.0,
-) -> Iterator[np.ndarray]:
-    """uint8 [H, W, C], `count` images of each label in turn (None = of any); each the one that `sample` draws.
-
-    Image i of every label starts from the same noise. Raises ConfigError as `sample` does.
     """
     chosen = resolve_prior(model, prior)
     numbers = [-1 if label is None else label_number(model, label) for label in labels]

@@ -6,8 +6,8 @@ a scan is filled at the scan's own resolution. A picture of exactly the model's 
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -17,7 +17,7 @@ _LARGEST_HOLE_SHARE = 0.35
 _THIN_SHARE = 0.2
 """Share of a close window: a hole that takes up no more of any of them is thin."""
 _MOST_PIECES = 4096
-"""Close windows of one hole at most, since each costs about as much as a small picture; with more, all are wider."""
+"""Close windows of one hole at most, since each costs as much as a small picture; where more are needed, all widen."""
 _SHARE_STEP = 1.1
 """Factor by which windows grow."""
 _GRID_SIDE = 1024
@@ -84,7 +84,10 @@ def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tup
     scale = 1.0
     while 2 * scale <= whole.height / model_size[0]:
         cut: list[tuple[Box, Window]] = []
-        for piece in _cells(hole, box, [max(1, round(scale * side / 2)) for side in model_size]):
+        height, width = (max(1, round(scale * side / 2)) for side in model_size)
+        corners = product(range(box.top, box.top + box.height, height), range(box.left, box.left + box.width, width))
+        cells = (Box(top, left, height, width).overlap(box) for top, left in corners)
+        for piece in (_tight(hole, cell) for cell in cells if hole[cell.slices].any()):
             window = _window_of(piece, scale, hole.shape, model_size)
             visible = hole[window.inside(hole.shape).slices]
             if np.count_nonzero(visible) > _THIN_SHARE * visible.size or len(cut) == _MOST_PIECES:
@@ -96,21 +99,11 @@ def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tup
     return [(box, whole)]
 
 
-def _cells(hole: np.ndarray, box: Box, sides: Sequence[int]) -> Iterator[Box]:
-    """Tight boxes around the hole in each cell of (height, width) of a grid over the box; empty cells are left out."""
-    for top in range(box.top, box.top + box.height, sides[0]):
-        for left in range(box.left, box.left + box.width, sides[1]):
-            cell = Box(top, left, sides[0], sides[1]).overlap(box)
-            if hole[cell.slices].any():
-                yield _tight(hole, cell)
-
-
 def _window_for(box: Box, count: int, picture_size: tuple[int, ...], model_size: tuple[int, int]) -> Window:
     """The smallest good window around a hole of `count` pixels in `box`."""
     sides = tuple(zip((box.height, box.width), picture_size, model_size, strict=True))
     whole = max(side / model for _, side, model in sides)  # this scale shows the whole picture
-    scale = max(min(2 * hole, side) / model for hole, side, model in sides)
-    scale = min(max(scale, 1.0), whole)
+    scale = min(max(1.0, *(min(2 * hole, side) / model for hole, side, model in sides)), whole)
     while scale < whole:
         area = math.prod(min(scale * model, side) for _, side, model in sides)
         if count <= _LARGEST_HOLE_SHARE * area:
@@ -140,11 +133,16 @@ def _hole_boxes(hole: np.ndarray, model_size: tuple[int, int]) -> list[Box]:
     if cell > 1:
         for axis in (0, 1):
             grid = np.logical_or.reduceat(grid, np.arange(0, grid.shape[axis], cell), axis=axis)
+
+    def grown(part: slice, least_margin: float) -> slice:
+        margin = math.ceil(max((part.stop - part.start) / 2, least_margin))
+        return slice(max(0, part.start - margin), part.stop + margin)
+
     boxes = ndimage.find_objects(ndimage.label(grid, _EIGHT_NEIGHBOURS)[0])
     while True:  # boxes that overlap once grown become one, until none do
         painted = np.zeros_like(grid)
         for rows, columns in boxes:
-            painted[_grown(rows, model_size[0] / 4 / cell), _grown(columns, model_size[1] / 4 / cell)] = True
+            painted[grown(rows, model_size[0] / 4 / cell), grown(columns, model_size[1] / 4 / cell)] = True
         merged = ndimage.find_objects(ndimage.label(painted, _EIGHT_NEIGHBOURS)[0] * grid)
         if len(merged) == len(boxes):
             break
@@ -152,12 +150,6 @@ def _hole_boxes(hole: np.ndarray, model_size: tuple[int, int]) -> list[Box]:
     in_picture = (Box(*(cell * edge for edge in (y.start, x.start, y.stop - y.start, x.stop - x.start)))
                   for y, x in boxes)  # fmt: skip
     return [_tight(hole, box.inside(hole.shape)) for box in in_picture]
-
-
-def _grown(part: slice, least_margin: float) -> slice:
-    """With half its length more on either side, or the least margin, but not below 0."""
-    margin = math.ceil(max((part.stop - part.start) / 2, least_margin))
-    return slice(max(0, part.start - margin), part.stop + margin)
 
 
 def _tight(hole: np.ndarray, box: Box) -> Box:

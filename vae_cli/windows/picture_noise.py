@@ -1,7 +1,6 @@
-"""The noise of a picture: how strong it is, and noise like it for fills, which would look too clean beside it."""
+"""How strong the noise of a picture is."""
 
 import numpy as np
-import torch
 
 _GAUSSIAN_MAD = 0.6745
 """Median of |x| for x ~ N(0, 1)."""
@@ -27,8 +26,3 @@ def estimate_sigma(image: np.ndarray, known: np.ndarray | None = None) -> float:
         return 0.0
     chosen = diagonal[is_free] if is_free.mean() >= _LEAST_SHARE else diagonal
     return float(np.median(np.abs(chosen)) / _GAUSSIAN_MAD * 255 / np.iinfo(image.dtype).max)
-
-
-def draw_noise(size: tuple[int, int], sigma: float, generator: torch.Generator) -> np.ndarray:
-    """float32 [H, W, 1] Gaussian noise, the same in all channels, as film grain and the noise of raised shadows are."""
-    return sigma * torch.randn((*size, 1), generator=generator).numpy()

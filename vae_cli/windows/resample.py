@@ -1,7 +1,7 @@
 """Pictures at other sizes: all resampling between a picture's own pixels and the model's.
 
-Of a large window only a part may be asked for, or some rows at a time. So resampling is written as one matrix for the
-rows and one for the columns, of which parts can be taken.
+Of a large window, a part or a few rows at a time may be asked for. So resampling is one matrix for the rows and one
+for the columns, of which parts can be taken.
 """
 
 import numpy as np
@@ -35,8 +35,7 @@ def cubic_weights(source: int, target: int) -> Tensor:
 
 
 def _distances(source: int, target: int, margin: int = 0) -> Tensor:
-    """float64 [target, source + 2 margin]: from the centre of each target pixel to each source pixel's, in source
-    pixels, with so many imagined ones beyond each end."""
+    """float64 [target, source + 2 margin]: from each target pixel's centre to each source pixel's, in source pixels."""
     centres = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
     return (centres[:, None] - torch.arange(-margin, source + margin, dtype=torch.float64)).abs()
 
@@ -44,7 +43,7 @@ def _distances(source: int, target: int, margin: int = 0) -> Tensor:
 def resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """float32 [H, W, C] at another size, cubic and antialiased; the same array where the size is right.
 
-    For whole pictures: the kernel of `cubic_weights`, made wider where it shrinks, and several times as fast.
+    For whole pictures: several times as fast as `cubic_weights`, whose kernel it widens where it shrinks.
     """
     if values.shape[:2] == size:
         return values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 OVERLAP = 1 / 4
-"""Of a window's side, shared with the next window."""
+"""Share of a window's side that it has in common with the next window, at least."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tiles:
     def of(picture: np.ndarray, window: tuple[int, int]) -> "Tiles":
         """The windows that cover a picture [H, W, C] of any type."""
         height, width = picture.shape[:2]
-        missing = [max(0, wanted - have) for wanted, have in zip(window, (height, width), strict=True)]
+        missing = max(0, window[0] - height), max(0, window[1] - width)
         padded = np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
         rows, columns = starts_of(padded.shape[0], window[0]), starts_of(padded.shape[1], window[1])
         return Tiles(padded, (height, width), window, tuple((top, left) for top in rows for left in columns))
@@ -41,7 +41,7 @@ class Tiles:
     def join(self, windows: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
         """float32 [H, W, C]: (number, window [h, w, C]) put back where they came from; a number may come repeatedly.
 
-        Where windows overlap, each counts the less the nearer to its edge.
+        Where windows overlap, each counts less the nearer a pixel is to its edge.
         """
         height, width = self.window
         weight = ramp(height)[:, None, None] * ramp(width)[None, :, None]
@@ -55,7 +55,7 @@ class Tiles:
 
 
 def starts_of(side: int, window: int) -> list[int]:
-    """Where windows along a side of the picture begin: evenly, overlapping by OVERLAP of a window at least."""
+    """Where the windows along a side of the picture begin: evenly spaced, overlapping by OVERLAP or more."""
     if side <= window:
         return [0]
     count = math.ceil((side - window) / (window * (1 - OVERLAP))) + 1

@@ -5,6 +5,7 @@ picture of exactly the model's size is seen whole and without resampling.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from vae_cli.images.pixels import grey_levels, to_unit
 from vae_cli.model.continuation import membrane
 from vae_cli.randomness import image_generator
 from vae_cli.windows.around_holes import Box, Window
-from vae_cli.windows.picture_noise import draw_noise, estimate_sigma
+from vae_cli.windows.picture_noise import estimate_sigma
 from vae_cli.windows.resample import area_weights, cubic_weights
 
 _ROWS_AT_ONCE = 256
@@ -34,25 +35,24 @@ def hole_of(observed: Tensor) -> np.ndarray:
     return observed[0, 0].numpy() == 0
 
 
+@dataclass
 class Filling:
     """One fill of one picture in the making: an input of the model and an answer for each of its windows."""
 
-    def __init__(
-        self,
-        image: np.ndarray,
-        hole: np.ndarray,
-        windows: Sequence[Window],
-        model_size: tuple[int, int],
-        *,
-        feather: float = 0.0,
-        noise_seed: tuple[int, ...] | None = None,
-    ) -> None:
-        """image: uint8 or uint16 [H, W, C], hole: bool [H, W]; feather: pixels inside the hole's edge that blend into
-        its surroundings; noise_seed: numbers that fix the noise on enlarged answers, None = add none."""
-        self.image, self.hole, self.windows = image, hole, windows
-        self.model_size, self.feather, self.noise_seed = model_size, feather, noise_seed
-        self.num_answered = 0
-        self.pixels = np.zeros(image.shape, np.float32)
+    image: np.ndarray
+    """uint8 or uint16 [H, W, C]."""
+    hole: np.ndarray
+    """bool [H, W]."""
+    windows: Sequence[Window]
+    model_size: tuple[int, int]
+    feather: float = 0.0
+    """Pixels inside the hole's edge that blend into its surroundings."""
+    noise_seed: tuple[int, ...] | None = None
+    """Numbers that fix the noise on enlarged answers, None = add none."""
+    num_answered: int = 0
+
+    def __post_init__(self) -> None:
+        self.pixels = np.zeros(self.image.shape, np.float32)
         """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
 
     @property
@@ -77,20 +77,18 @@ class Filling:
         is_resampled = (window.height, window.width) != self.model_size
         for target in window.targets:
             region = target.grown(2).overlap(window).inside(self.hole.shape)  # with known pixels around the target
-            known, hole = self.image[region.slices], self.hole[region.slices]
             patch = from_window(picture, window, region)
-            patch = blend(known, patch, hole, feather=self.feather, is_resampled=is_resampled)
+            patch = blend(self.image[region.slices], patch, self.hole[region.slices], feather=self.feather,
+                          is_resampled=is_resampled)  # fmt: skip
             if is_resampled and self.noise_seed is not None:
-                patch = self._with_noise(patch, target, (*self.noise_seed, index, target.top, target.left))
+                # Enlarged pixels of the model are too clean. The noise is alike in all channels, as film grain is.
+                around = target.grown(_NOISE_MARGIN).inside(self.hole.shape).slices
+                generator = image_generator(*self.noise_seed, index, target.top, target.left)
+                noise = torch.randn((*patch.shape[:2], 1), generator=generator).numpy()
+                patch = (patch + estimate_sigma(self.image[around], ~self.hole[around]) * noise).clip(0, 255)
             chosen = self.hole[target.slices]
             self.pixels[target.slices][chosen] = patch[target.from_corner(region).slices][chosen]
         self.num_answered += 1
-
-    def _with_noise(self, patch: np.ndarray, target: Box, place: tuple[int, ...]) -> np.ndarray:
-        """The patch with as much noise as its surroundings have: enlarged pixels of the model are too clean."""
-        around = target.grown(_NOISE_MARGIN).inside(self.hole.shape)
-        sigma = estimate_sigma(self.image[around.slices], ~self.hole[around.slices])
-        return (patch + draw_noise(patch.shape[:2], sigma, image_generator(*place))).clip(0, 255)
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -128,10 +126,8 @@ def from_window(answer: Tensor, window: Box, region: Box) -> np.ndarray:
     if picture.shape[1:] == size:
         patch = picture[:, *inner]
     else:
-        kernels = [area_weights if have > wanted else cubic_weights
-                   for have, wanted in zip(picture.shape[1:], size, strict=True)]  # fmt: skip
-        rows = kernels[0](picture.shape[1], size[0])[inner[0]]
-        columns = kernels[1](picture.shape[2], size[1])[inner[1]]
+        rows, columns = ((area_weights if have > wanted else cubic_weights)(have, wanted)[part]
+                         for have, wanted, part in zip(picture.shape[1:], size, inner, strict=True))  # fmt: skip
         patch = rows @ (picture @ columns.T)  # [C, region height, region width]
     return ((patch + 1) * 127.5).clamp(0, 255).permute(1, 2, 0).contiguous().numpy()
 
@@ -149,8 +145,7 @@ def blend(
     if not edge.any() or not (is_resampled or feather > 0):
         return patch
     weight = torch.from_numpy(edge).float()[None, None]
-    known = _batch_of(grey_levels(image))
-    fitted = _batch_of(patch)
+    known, fitted = _batch_of(grey_levels(image)), _batch_of(patch)
     if is_resampled:
         fitted = fitted + membrane(known - fitted, weight)
     if feather > 0:

@@ -28,7 +28,7 @@ def main() -> None:
         shutil.copy(Path(folder) / "step" / "model.safetensors", FOLDER / f"format-{FORMAT_VERSION}.safetensors")
     answers = {
         "normal": next(sample(model, 1, seed=3, prior="normal", solver_steps=3)),
-        "flow": next(sample(model, 1, seed=3, prior="flow", solver_steps=3, label="b")),
+        "flow": next(sample(model, 1, seed=3, prior="flow", solver_steps=3, labels=["b"])),
         "rebuilt": next(reconstruct(model, pictures(1))),
         "filled": filled(model),
     }
