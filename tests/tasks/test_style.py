@@ -247,9 +247,7 @@ def test_labels_that_do_not_exist(model: Model) -> None:
 
 def latents(model: Model, images: Sequence[np.ndarray]) -> Latents:
     with torch.inference_mode():
-        windows = np.concatenate(
-            [Tiles.of(ScaledPicture.of(image).pixels, (8, 8)).cut([0]) for image in images]
-        )
+        windows = np.concatenate([Tiles.of(ScaledPicture.of(image).pixels, (8, 8)).cut([0]) for image in images])
         return model.vae.encode(torch.from_numpy(windows).permute(0, 3, 1, 2))
 
 

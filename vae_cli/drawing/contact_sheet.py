@@ -55,6 +55,5 @@ def thumbnail(pixels: np.ndarray) -> Image.Image:
 def with_hole(image: Image.Image, hole: np.ndarray) -> Image.Image:
     """The thumbnail with the hole, bool [H, W] of the full picture, in red; even a very thin scratch shows."""
     share = Image.fromarray(hole.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
-    return Image.composite(
-        Image.new("RGB", image.size, (235, 40, 60)), image.convert("RGB"), share.point(lambda x: 4 * x)
-    )
+    red = Image.new("RGB", image.size, (235, 40, 60))
+    return Image.composite(red, image.convert("RGB"), share.point(lambda x: 4 * x))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -58,10 +59,8 @@ def _fonts(size: int) -> list[Font]:
     """Pillow's own font and those of OTHER_FONTS that the system has."""
     found: list[Font] = [ImageFont.load_default(size)]
     for name in OTHER_FONTS:
-        try:
+        with suppress(OSError, ImportError):  # not installed; ImportError: Pillow was built without FreeType
             found.append(ImageFont.truetype(name, size))
-        except (OSError, ImportError):  # not installed; ImportError: Pillow was built without FreeType
-            continue
     return found
 
 

@@ -10,7 +10,6 @@ from statistics import NormalDist
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from vae_cli.checkpoint import Model
 from vae_cli.files.new_pictures import to_image
@@ -62,24 +61,33 @@ def traversals(model: Model, encoded: Encoded) -> list[Traversal]:
     counts in is that of the posteriors taken together (for a unit that follows its prior: 1).
     """
     shapes = model.vae.latent_shapes
-    means = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.means]
-    stds = [torch.from_numpy(layer).double().flatten(1) for layer in encoded.stds]
-    candidates = [
-        (_kl_nats(means[layer], stds[layer], direction), layer, number, direction)
-        for layer, shape in enumerate(shapes)
-        for number, direction in enumerate(_directions(means[layer], shape))
-    ]
-    candidates.sort(key=lambda candidate: candidate[:3], reverse=True)
+    means, stds = ([torch.from_numpy(layer).double().flatten(1) for layer in layers]
+                   for layers in (encoded.means, encoded.stds))  # fmt: skip
     points = torch.cat(means, dim=1)
     start = int((points - points.mean(0)).square().sum(1).argmin())
+    found = []
+    for layer, (mean, std, shape) in enumerate(zip(means, stds, shapes, strict=True)):
+        directions, unit = torch.eye(len(mean[0]), dtype=torch.float64), "unit"
+        if shape[1:] != (1, 1):
+            unit = "direction"
+            principal, variances = principal_directions(mean, NUM_ROWS)
+            is_real = variances > _NEGLIGIBLE_SHARE * variances.max()  # N images differ along N - 1 directions at most
+            directions = principal[is_real] if is_real.any() else directions[:NUM_ROWS]
+        for number, direction in enumerate(directions):
+            places, variance = mean @ direction, std.square() @ direction.square()
+            kl_nats = (0.5 * (places.square() + variance - 1 - variance.log())).mean().item()
+            deviation = (places.var(correction=0) + variance.mean()).sqrt()
+            wanted = places.mean() + deviation * torch.linspace(-REACH, REACH, NUM_FRAMES, dtype=torch.float64)
+            walk = mean[start] + (wanted - places[start])[:, None] * direction
+            name = f"layer {layer + 1} {unit}" if len(shapes) > 1 else unit
+            found.append((kl_nats, layer, number, f"{name} {number}: {kl_nats:.1f} nats", walk))
+    found.sort(key=lambda one: one[:3], reverse=True)
     rows = []
-    for kl_nats, layer, number, direction in candidates[:NUM_ROWS]:
-        walk = [mean[start].expand(NUM_FRAMES, -1) for mean in means]
-        walk[layer] = _walk(means[layer], stds[layer], direction, start)
-        latents = [part.float().reshape(-1, *shape) for part, shape in zip(walk, shapes, strict=True)]
+    for kl_nats, layer, number, caption, walk in found[:NUM_ROWS]:
+        walks = [mean[start].expand(NUM_FRAMES, -1) for mean in means]
+        walks[layer] = walk
+        latents = (part.float().reshape(-1, *shape) for part, shape in zip(walks, shapes, strict=True))
         frames = np.stack(list(decode(model, Latents(tuple(latents)))))
-        of_layer = f"layer {layer + 1} " if len(shapes) > 1 else ""
-        caption = f"{of_layer}{'unit' if _is_vector(shapes[layer]) else 'direction'} {number}: {kl_nats:.1f} nats"
         rows.append(Traversal(layer, number, kl_nats, caption, frames))
     return rows
 
@@ -94,34 +102,6 @@ def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     for number, caption in enumerate(captions):
         pen.text((margin - 6, (number + 0.5) * height), caption, "black", font, anchor="rm")
     return np.array(image).reshape(wider.shape)
-
-
-def _is_vector(shape: tuple[int, ...]) -> bool:
-    return shape[1:] == (1, 1)
-
-
-def _directions(mean: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[K, D] orthonormal directions of a layer that are worth a look, at least one."""
-    axes = torch.eye(len(mean[0]), dtype=torch.float64)
-    if _is_vector(shape):
-        return axes
-    directions, variances = principal_directions(mean, NUM_ROWS)
-    is_real = variances > _NEGLIGIBLE_SHARE * variances.max()  # N images differ along N - 1 directions at most
-    return directions[is_real] if is_real.any() else axes[:NUM_ROWS]
-
-
-def _kl_nats(mean: Tensor, std: Tensor, direction: Tensor) -> float:
-    """KL of the posteriors' projections on the direction from N(0, 1), mean over the images."""
-    place, variance = mean @ direction, std.square() @ direction.square()
-    return (0.5 * (place.square() + variance - 1 - variance.log())).mean().item()
-
-
-def _walk(mean: Tensor, std: Tensor, direction: Tensor, start: int) -> Tensor:
-    """[NUM_FRAMES, D]: the latents of image `start`, changed along the direction only."""
-    places = mean @ direction
-    deviation = (places.var(correction=0) + (std.square() @ direction.square()).mean()).sqrt()
-    wanted = places.mean() + deviation * torch.linspace(-REACH, REACH, NUM_FRAMES, dtype=torch.float64)
-    return mean[start] + (wanted - places[start])[:, None] * direction
 
 
 # ---- manifold
@@ -150,9 +130,9 @@ def latent_map(model: Model, encoded: Encoded, labels: Sequence[str]) -> np.ndar
     plane = (points.double() @ axes.T).numpy()[some]
     if plane.shape[1] == 1:  # a single image or a single latent
         plane = np.pad(plane, ((0, 0), (0, 1)))
-    return (
-        _map_of_dots(plane, [labels[i] for i in some]) if any(labels) else _map_of_pictures(model, encoded, plane, some)
-    )
+    if any(labels):
+        return _map_of_dots(plane, [labels[i] for i in some])
+    return _map_of_pictures(model, encoded, plane, some)
 
 
 def _pixels_of(plane: np.ndarray, margin: int) -> np.ndarray:
@@ -165,8 +145,9 @@ def _pixels_of(plane: np.ndarray, margin: int) -> np.ndarray:
 def _map_of_pictures(model: Model, encoded: Encoded, plane: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """A small picture in each cell of the map that an image lies in, of the first such image."""
     cells: dict[tuple[int, int], int] = {}
-    for number, (x, y) in zip(numbers, _pixels_of(plane, THUMBNAIL_PIXELS // 2).astype(int), strict=True):
-        cells.setdefault((x // THUMBNAIL_PIXELS * THUMBNAIL_PIXELS, y // THUMBNAIL_PIXELS * THUMBNAIL_PIXELS), number)
+    corners = _pixels_of(plane, THUMBNAIL_PIXELS // 2).astype(int) // THUMBNAIL_PIXELS * THUMBNAIL_PIXELS
+    for number, (left, top) in zip(numbers, corners.tolist(), strict=True):
+        cells.setdefault((left, top), number)
     chosen = list(cells.values())
     pictures = decode(model, Latents(tuple(torch.from_numpy(layer[chosen]) for layer in encoded.means)))
     canvas = Image.new("RGB", (MAP_PIXELS, MAP_PIXELS), "white")
@@ -180,31 +161,24 @@ def _map_of_pictures(model: Model, encoded: Encoded, plane: np.ndarray, numbers:
 def _map_of_dots(plane: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Coloured points, and the names of the most frequent labels beside them."""
     names = [name for name, _ in Counter(filter(None, labels)).most_common()]
-    colours = {name: _colour(number, len(names)) for number, name in enumerate(sorted(names))} | {"": (190, 190, 190)}
-    points = Image.new("RGB", (MAP_PIXELS * _OVERSAMPLING, MAP_PIXELS * _OVERSAMPLING), "white")
-    pen, radius = ImageDraw.Draw(points), DOT_PIXELS * _OVERSAMPLING / 2
+    colours = {"": (190, 190, 190)}
+    for number, name in enumerate(sorted(names)):  # hues around the circle, every other one darker
+        colour = colorsys.hsv_to_rgb(number / len(names), 0.85, 0.9 if number % 2 == 0 else 0.6)
+        colours[name] = (round(255 * colour[0]), round(255 * colour[1]), round(255 * colour[2]))
+    dots = Image.new("RGB", (MAP_PIXELS * _OVERSAMPLING, MAP_PIXELS * _OVERSAMPLING), "white")
+    pen, radius = ImageDraw.Draw(dots), DOT_PIXELS * _OVERSAMPLING / 2
     places = (_pixels_of(plane, DOT_PIXELS) + 0.5) * _OVERSAMPLING
     for number in np.random.default_rng(0).permutation(len(places)):  # in order, the last label would lie on top
         x, y = places[number]
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), colours[labels[number]])
     canvas = Image.new("RGB", (MAP_PIXELS + LEGEND_PIXELS, MAP_PIXELS), "white")
-    canvas.paste(points.resize((MAP_PIXELS, MAP_PIXELS), Image.Resampling.LANCZOS))
-    _write_legend(ImageDraw.Draw(canvas), {name: colours[name] for name in sorted(names[:MAX_NAMES])}, len(names))
-    return np.array(canvas)
+    canvas.paste(dots.resize((MAP_PIXELS, MAP_PIXELS), Image.Resampling.LANCZOS))
 
-
-def _colour(number: int, count: int) -> tuple[int, int, int]:
-    """Hues around the circle, every other one darker."""
-    red, green, blue = colorsys.hsv_to_rgb(number / count, 0.85, 0.9 if number % 2 == 0 else 0.6)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def _write_legend(pen: ImageDraw.ImageDraw, colours: dict[str, tuple[int, int, int]], num_names: int) -> None:
-    font, ink = ImageFont.load_default(LEGEND_POINTS), (40, 40, 40)
-    left, line = MAP_PIXELS + 8, 22
-    for number, (name, colour) in enumerate(colours.items()):
-        top = 12 + number * line
-        pen.ellipse((left, top + 4, left + DOT_PIXELS, top + 4 + DOT_PIXELS), colour)
+    pen, font, ink, left = ImageDraw.Draw(canvas), ImageFont.load_default(LEGEND_POINTS), (40, 40, 40), MAP_PIXELS + 8
+    for number, name in enumerate(sorted(names[:MAX_NAMES])):
+        top = 12 + 22 * number
+        pen.ellipse((left, top + 4, left + DOT_PIXELS, top + 4 + DOT_PIXELS), colours[name])
         pen.text((left + 16, top), "".join(letter if letter.isprintable() else "?" for letter in name), ink, font)
-    if num_names > len(colours):
-        pen.text((left, 12 + len(colours) * line), f"and {num_names - len(colours)} more", ink, font)
+    if len(names) > MAX_NAMES:
+        pen.text((left, 12 + 22 * MAX_NAMES), f"and {len(names) - MAX_NAMES} more", ink, font)
+    return np.array(canvas)

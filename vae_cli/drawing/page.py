@@ -6,13 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("vae_cli.drawing"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = Environment(loader=PackageLoader("vae_cli.drawing"), autoescape=True, undefined=StrictUndefined,
+                           trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 _ENVIRONMENT.filters["base64"] = lambda content: base64.b64encode(content).decode()
 
 

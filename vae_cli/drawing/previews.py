@@ -16,7 +16,8 @@ from vae_cli.tasks.encode import Encoded, encode_all
 from vae_cli.tasks.inpaint import Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, interpolate
 from vae_cli.tasks.reconstruct import reconstruct
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample, sample_labels
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
+from vae_cli.windows.window_fill import hole_of
 
 NUM_SAMPLES = 64
 MAX_LABELS, NUM_OF_EACH = 20, 8
@@ -37,18 +38,27 @@ def draw_final(model: Model, images: ImageSet, folder: Path) -> list[Path]:
     if model.flow is not None:
         rows = _filled_rows(model, images.pixels[_evenly(images, MAX_FILLED)])
         pictures["inpaintings"] = grid(list(rows), num_columns=NUM_FILLS + 2)
-    pictures["interpolation"] = _interpolation(model, images)
+    ends = images.pixels[_evenly(images, MAX_ENDS)]
+    ends = ends if len(ends) > 1 else ends.repeat(2, axis=0)
+    pairs = [ends_of_images(model, ends[start : start + 2]) for start in range(0, len(ends) - 1, 2)]
+    frames = [frame for pair in pairs for frame in interpolate(model, pair, steps=NUM_FRAMES)]
+    pictures["interpolation"] = grid(frames, num_columns=NUM_FRAMES)
     some = _evenly(images, MAX_MAPPED)
     labels = [model.label_names[label] if label >= 0 else "" for label in images.labels[some]]
-    pictures |= latents(model, encode_all(model, images.pixels[some]), labels)
-    return _save(pictures, folder, "")
+    return _save(pictures | latents(model, encode_all(model, images.pixels[some]), labels), folder, "")
 
 
 def _first_pictures(model: Model, images: ImageSet) -> dict[str, np.ndarray]:
+    """Samples, rows of samples of each label (of many labels, of some), and images beside their reconstructions."""
     pictures = {"samples": grid(list(sample(model, NUM_SAMPLES)))}
-    if model.flow is not None and learned_labels(model):
-        pictures["labels"] = _samples_by_label(model)
-    return pictures | {"reconstructions": _reconstructions(model, images)}
+    if model.flow is not None and (every := learned_labels(model)):
+        names = every[:: -(-len(every) // MAX_LABELS)]
+        drawn = list(sample(model, NUM_OF_EACH, labels=names, guidance=DEFAULT_GUIDANCE))
+        rows = [drawn[start : start + NUM_OF_EACH] for start in range(0, len(drawn), NUM_OF_EACH)]
+        pictures["labels"] = label_sheet.sheet(names, rows)
+    originals = list(images.pixels[_evenly(images, MAX_PAIRS)])
+    pairs = [each for pair in zip(originals, reconstruct(model, originals), strict=True) for each in pair]
+    return pictures | {"reconstructions": grid(pairs, num_columns=8 if len(originals) > 4 else 2)}
 
 
 def _save(pictures: dict[str, np.ndarray], folder: Path, prefix: str) -> list[Path]:
@@ -65,41 +75,16 @@ def _evenly(images: ImageSet, number: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(number, count)).astype(int))
 
 
-def _samples_by_label(model: Model) -> np.ndarray:
-    """A row of new images for each label; of many labels, for some."""
-    every = learned_labels(model)
-    names = every[:: -(-len(every) // MAX_LABELS)]
-    drawn = list(sample_labels(model, names, NUM_OF_EACH, guidance=DEFAULT_GUIDANCE))
-    return label_sheet.sheet(names, [drawn[i : i + NUM_OF_EACH] for i in range(0, len(drawn), NUM_OF_EACH)])
-
-
-def _reconstructions(model: Model, images: ImageSet) -> np.ndarray:
-    """Images, each with its reconstruction to the right."""
-    originals = list(images.pixels[_evenly(images, MAX_PAIRS)])
-    pairs = zip(originals, reconstruct(model, originals), strict=True)
-    return grid([picture for pair in pairs for picture in pair], num_columns=8 if len(originals) > 4 else 2)
-
-
 def _filled_rows(model: Model, pixels: np.ndarray) -> Iterator[np.ndarray]:
     """Of each image: damaged, fills, and as it was. The hole is a box, a half and scattered pixels in turn."""
     generator = torch.Generator().manual_seed(0)
     for number, image in enumerate(pixels):
-        height, width = image.shape[:2]
-        family = ("center", "half", "scattered")[number % 3]
-        hole = draw_observed(family, 1, height, width, generator)[0, 0].numpy() == 0
+        family, (height, width) = ("center", "half", "scattered")[number % 3], image.shape[:2]
+        hole = hole_of(draw_observed(family, 1, height, width, generator))
         yield np.where(hole[:, :, None], np.uint8(128), image)
         for fill in inpaint(model, [Picture(str(number), image, hole)], samples=NUM_FILLS):
             yield np.where(hole[:, :, None], fill.pixels.round().clip(0, 255).astype(np.uint8), image)
         yield image
-
-
-def _interpolation(model: Model, images: ImageSet) -> np.ndarray:
-    """Strips between two images each, one a row; from an image to itself where there is only one."""
-    ends = images.pixels[_evenly(images, MAX_ENDS)]
-    ends = ends if len(ends) > 1 else ends.repeat(2, axis=0)
-    pairs = [ends_of_images(model, ends[start : start + 2]) for start in range(0, len(ends) - 1, 2)]
-    frames = [frame for pair in pairs for frame in interpolate(model, pair, steps=NUM_FRAMES)]
-    return grid(frames, num_columns=NUM_FRAMES)
 
 
 def names_of_latents(model: Model) -> tuple[str, ...]:

@@ -6,14 +6,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
 
-from vae_cli.drawing.curves import Series, line_chart
+from vae_cli.drawing.curves import line_chart
 from vae_cli.drawing.page import page
 from vae_cli.training.run_folder import METRICS
 
@@ -34,17 +33,24 @@ def run_page(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     data, previews = next(iter(_objects(run / "data.json")), {}), run / "previews"
     lines = [line for line in _objects(run / METRICS) if isinstance(line.get("step"), int)]
     measured = [line for line in lines if line.get("phase") == MEASURED and line.get("weights_step") == facts["step"]]
+    notes, skipped = (found if isinstance(found := data.get(name), list) else [] for name in ("notes", "skipped"))
+
+    def chart(phase: str, title: str, name: str, key: str, factor: int) -> Markup:
+        """One figure over the steps of a phase; empty where there is nothing to show."""
+        chosen = (line for line in lines if line.get("phase") == phase and isinstance(line.get(key), int | float))
+        return line_chart(title, name, [(line["step"], factor * line[key]) for line in chosen])
+
     return page(
         "run.html.j2",
         title=f"vae run {run.resolve().name}",
         facts=facts,
         data=data,
-        notes=_list(data, "notes"),
-        skipped=[(item.get("id"), item.get("reason")) for item in _list(data, "skipped") if isinstance(item, dict)],
+        notes=notes,
+        skipped=[(item.get("id"), item.get("reason")) for item in skipped if isinstance(item, dict)],
         preview=lambda name: _picture(previews / f"{name}.png", MIN_WIDTH, MAX_WIDTH),
         progress=_progress(previews),
         measured=measured[-1] if measured else {},
-        chart=partial(_chart, lines),
+        chart=chart,
         config_yaml=config_yaml,
         version=version,
         written_at=time.strftime("%Y-%m-%d %H:%M"),
@@ -53,19 +59,13 @@ def run_page(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
 
 def _objects(path: Path) -> list[dict[str, Any]]:
     """The JSON objects in a file, one for each line of a .jsonl; damaged ones are left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
     found = []
-    for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
-        with suppress(ValueError):
-            found.append(json.loads(part))
+    with suppress(OSError):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
+            with suppress(ValueError):
+                found.append(json.loads(part))
     return [value for value in found if isinstance(value, dict)]
-
-
-def _list(data: Mapping[str, Any], name: str) -> list[Any]:
-    return found if isinstance(found := data.get(name), list) else []
 
 
 def _progress(folder: Path) -> Iterator[tuple[int, tuple[bytes, tuple[int, int]]]]:
@@ -87,9 +87,3 @@ def _picture(path: Path, min_width: int, max_width: int) -> tuple[bytes, tuple[i
         return None
     scale = min(max(1, round(min_width / width)), max_width / width)
     return content, (round(scale * width), round(scale * height))
-
-
-def _chart(lines: list[dict[str, Any]], phase: str, title: str, name: str, key: str, factor: int) -> Markup:
-    """A chart of one figure over the steps of a phase; empty where there is nothing to show."""
-    measured = [line for line in lines if line.get("phase") == phase and isinstance(line.get(key), int | float)]
-    return line_chart(title, [Series(name, tuple((line["step"], factor * line[key]) for line in measured))])

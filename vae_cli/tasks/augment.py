@@ -101,26 +101,37 @@ def augment(
     ConfigError for a method that this model or these images have no use for.
     """
     require_usable(model, images, method)
-    augmenter = _Augmenter(model, Sources(model, images), checks, strength, candidates, seed)
-    places = ((source, number) for source, count in enumerate(counts) for number in range(1, count + 1))
+    sources = Sources(model, images)
+    augmenter = _Augmenter(sources, checks, strength, candidates, seed)
+
+    def job(source: int, number: int) -> _Job:
+        """By the method that was asked for where that can be, else by another one."""
+        by_style = _has_looks(model) and not (method == "extrapolate" and sources.has_classmate(source))
+        return _Job(source, number, "style" if by_style else "extrapolate")
+
+    jobs = (job(source, number) for source, count in enumerate(counts) for number in range(1, count + 1))
     size = max(1, BLOCK // candidates)
-    blocks = iter(lambda: [augmenter.job(*place, method) for place in islice(places, size)], [])
-    return chain.from_iterable(map(augmenter.images, blocks))
+    return chain.from_iterable(map(augmenter.images, iter(lambda: list(islice(jobs, size)), [])))
 
 
 def require_usable(model: Model, images: ImageSet, method: str) -> None:
     """Raises ConfigError for a method that no image can be made by."""
-    sources, positions = Sources(model, images), range(len(images.ids))
+    num_images = len(images.ids)
     if method not in ("auto", *METHODS):
         raise ConfigError(f"--method {method}: choose auto, {', '.join(METHODS)}")
-    if method == "style" and not (len(positions) > 1 and sources.have_statistics):
+    if method == "style" and not (num_images > 1 and _has_looks(model)):
         raise ConfigError(
             "--method style: needs two images, and a model of more than one vector; of one vector: extrapolate"
         )
-    if method == "extrapolate" and not any(map(sources.has_classmate, positions)):
+    if method == "extrapolate" and len(np.unique(images.labels)) == num_images:
         raise ConfigError("--method extrapolate: needs two images of a class, and no class has as many")
-    if len(positions) < 2:
+    if num_images < 2:
         raise ConfigError("one image is not enough: a new image is made of two; give more of them")
+
+
+def _has_looks(model: Model) -> bool:
+    """Whether latents have statistics over places, as those of a single vector have not."""
+    return any(height * width > 1 for _, height, width in model.vae.latent_shapes)
 
 
 class _Job(NamedTuple):
@@ -134,8 +145,6 @@ class _Job(NamedTuple):
 class _Candidate(NamedTuple):
     """One of the pictures that an image may become."""
 
-    row: int
-    """Of the image among those of its block."""
     job: _Job
     number: int
     """Among all candidates of this image, which decides its random numbers."""
@@ -146,53 +155,44 @@ class _Candidate(NamedTuple):
 class _Augmenter:
     """What all new images have in common."""
 
-    model: Model
     sources: Sources
     checks: Checks
     strength: float
     candidates: int
     seed: int
 
-    def job(self, source: int, number: int, method: str) -> _Job:
-        """A new image by this method where it can be made so, else by another one."""
-        if method == "extrapolate" and self.sources.has_classmate(source):
-            return _Job(source, number, method)
-        return _Job(source, number, "style" if self.sources.have_statistics else "extrapolate")
-
     def images(self, jobs: Sequence[_Job]) -> list[Augmented]:
         """The new images in order, each from the first attempt of which a candidate passes the checks."""
-        found: dict[int, Augmented] = {}
-        rejections: list[tuple[str, ...]] = [()] * len(jobs)
+        images, found = self.sources.images, dict[_Job, Augmented]()
+        rejections: dict[_Job, tuple[str, ...]] = dict.fromkeys(jobs, ())
         for attempt in range(MAX_ATTEMPTS):
-            remaining = [row for row in range(len(jobs)) if row not in found]
-            if not remaining:
+            candidates = [each for job in jobs if job not in found for each in self._candidates(job, attempt)]
+            if not candidates:
                 break
-            candidates = [each for row in remaining for each in self._candidates(row, jobs[row], attempt)]
             pixels = self._pictures(candidates, self.strength * (1 - attempt / MAX_ATTEMPTS))
-            results = zip(candidates, pixels, self._verdicts(candidates, pixels), strict=True)
-            for row, group in groupby(results, key=lambda result: result[0].row):
+            positions = [each.job.source for each in candidates]
+            verdicts = self.checks.verdicts(pixels, images.pixels[positions], images.labels[positions])
+            results = zip(candidates, pixels, verdicts, strict=True)
+            for job, group in groupby(results, key=lambda result: result[0].job):
                 best, picture, verdict = min(group, key=lambda result: _rank(result[2]))
-                rejections[row] += (verdict.problem,) if verdict.problem is not None else ()
+                if verdict.problem is not None:
+                    rejections[job] += (verdict.problem,)
                 if verdict.problem is None or attempt == MAX_ATTEMPTS - 1:
-                    kept = picture if verdict.problem is None else None
-                    found[row] = Augmented(*best.job, kept, best.partner, verdict, rejections[row])
-        return [found[row] for row in range(len(jobs))]
+                    kept = None if verdict.problem else picture
+                    found[job] = Augmented(job.source, job.number, job.method, kept, best.partner, verdict,
+                                           rejections[job])  # fmt: skip
+        return [found[job] for job in jobs]
 
-    def _candidates(self, row: int, job: _Job, attempt: int) -> Iterator[_Candidate]:
+    def _candidates(self, job: _Job, attempt: int) -> Iterator[_Candidate]:
         """Those of an attempt; a single one where nothing tells which is the hardest."""
-        can_rank = self.checks.net is not None and self.sources.label(job.source) >= 0
+        can_rank = self.checks.net is not None and self.sources.images.labels[job.source] >= 0
         count = self.candidates if can_rank else 1
         choose = self.sources.any_other if job.method == "style" else self.sources.near_classmate
         for number in range(attempt * count, (attempt + 1) * count):
-            yield _Candidate(row, job, number, choose(job.source, self._generator(job, number, PARTNER)))
+            yield _Candidate(job, number, choose(job.source, self._generator(job, number, PARTNER)))
 
     def _generator(self, job: _Job, number: int, *purpose: int) -> torch.Generator:
         return image_generator(self.seed, int(self.sources.places[job.source]), job.number, number, *purpose)
-
-    def _verdicts(self, candidates: Sequence[_Candidate], pixels: np.ndarray) -> list[Verdict]:
-        """On the candidates' pictures uint8 [J, H, W, C]."""
-        images, positions = self.sources.images, [each.job.source for each in candidates]
-        return self.checks.verdicts(pixels, images.pixels[positions], images.labels[positions])
 
     def _pictures(self, candidates: Sequence[_Candidate], strength: float) -> np.ndarray:
         """uint8 [J, H, W, C]."""
@@ -208,21 +208,21 @@ class _Augmenter:
     @torch.inference_mode()
     def _made(self, candidates: Sequence[_Candidate], strength: float) -> np.ndarray:
         """uint8 [B, H, W, C]; all by one method."""
-        runtime = self.model.runtime
+        model = self.sources.model
         shares = torch.cat([torch.rand(1, generator=self._generator(each.job, each.number)) for each in candidates])
         own = self.sources.latents([each.job.source for each in candidates])
         others = self.sources.latents([each.partner for each in candidates])
-        with runtime.autocast():
+        with model.runtime.autocast():
             if candidates[0].job.method == "style":
-                latents = towards_statistics(own, others, MAX_LOOK * strength * shares.to(runtime.device))
+                latents = towards_statistics(own, others, MAX_LOOK * strength * shares.to(model.runtime.device))
             else:
-                latents = along_arcs(own, others, -MAX_REACH * strength * shares.to(runtime.device), self.model.flow)
-            return to_pixels(self.model.vae.decode_mean(latents))
+                latents = along_arcs(own, others, -MAX_REACH * strength * shares.to(model.runtime.device), model.flow)
+            return to_pixels(model.vae.decode_mean(latents))
 
 
 def _rank(verdict: Verdict) -> tuple[bool, float]:
     """Lower is better: what passes comes first, of that the hardest to tell; of what does not pass the surest."""
-    confidence = 0.0 if verdict.confidence is None else verdict.confidence
+    confidence = verdict.confidence or 0.0
     return (False, confidence) if verdict.problem is None else (True, -confidence)
 
 
@@ -231,11 +231,8 @@ def along_arcs(a: Latents, b: Latents, shares: Tensor, flow: LatentFlow | None) 
 
     The first layer's arcs are drawn where the data are standardised, which the flow knows.
     """
-
-    def arcs(ours: Tensor, others: Tensor) -> Tensor:
-        return slerp(ours, others, shares.reshape(-1, 1, 1, 1))
-
-    layers = [arcs(ours, others) for ours, others in zip(a.noise, b.noise, strict=True)]
+    shares = shares.reshape(-1, 1, 1, 1)
+    layers = [slerp(ours, others, shares) for ours, others in zip(a.noise, b.noise, strict=True)]
     if flow is not None:
-        layers[0] = flow.restore(arcs(flow.standardise(a.noise[0]), flow.standardise(b.noise[0])))
+        layers[0] = flow.restore(slerp(flow.standardise(a.noise[0]), flow.standardise(b.noise[0]), shares))
     return Latents(tuple(layers))

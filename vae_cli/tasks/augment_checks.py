@@ -1,6 +1,5 @@
 """What a new image has to pass before it joins a data set: it looks like its class, and like no held-out image."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.dataset.cache import ImageSet
+from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.images.pixels import to_unit
 from vae_cli.metrics import classifier
 from vae_cli.metrics.features import nearest_distance
@@ -66,10 +66,12 @@ class Checks:
             from_source = (small - thumbnails(sources)).norm(dim=1)
             is_near = ((found < MIN_DISTANCE) | ((found < self.least_distance) & (found < from_source))).tolist()
             distances = found.tolist()
-        is_sure = [confidence is None or confidence >= MIN_CONFIDENCE for confidence in confidences]
-        problems = [NEAR_HELD_OUT if near else None if sure else UNSURE
-                    for near, sure in zip(is_near, is_sure, strict=True)]  # fmt: skip
-        return [Verdict(*facts) for facts in zip(problems, confidences, distances, strict=True)]
+        verdicts = []
+        for near, confidence, distance in zip(is_near, confidences, distances, strict=True):
+            is_sure = confidence is None or confidence >= MIN_CONFIDENCE
+            problem = NEAR_HELD_OUT if near else None if is_sure else UNSURE
+            verdicts.append(Verdict(problem, confidence, distance))
+        return verdicts
 
 
 def prepare_checks(
@@ -78,28 +80,21 @@ def prepare_checks(
     *,
     seed: int = 0,
     device: torch.device | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Checks:
     """Trains a classifier on the sources, if they have two classes, and measures how near they come to `held_out`.
 
     held_out: uint8 [M, H, W, C]. on_progress counts the classifier's steps.
     """
-    net = None
+    net, known, least_distance = None, thumbnails(held_out), MIN_DISTANCE
     if has_classes(sources):
-        net = classifier.train_classifier(
-            sources.pixels,
-            sources.labels,
-            seed=seed,
-            num_steps=num_steps(sources),
-            device=device,
-            on_progress=on_progress,
-        )
-    known = thumbnails(held_out)
-    if not len(known):
-        return Checks(net, known, MIN_DISTANCE)
-    measured = np.unique(np.linspace(0, len(sources.ids) - 1, NUM_MEASURED).astype(int))
-    usual = nearest_distance(thumbnails(sources.pixels[measured]), known)
-    return Checks(net, known, usual.quantile(NEAR_SHARE).item())
+        net = classifier.train_classifier(sources.pixels, sources.labels, seed=seed, num_steps=num_steps(sources),
+                                          device=device, on_progress=on_progress)  # fmt: skip
+    if len(known):
+        measured = np.unique(np.linspace(0, len(sources.ids) - 1, NUM_MEASURED).astype(int))
+        usual = nearest_distance(thumbnails(sources.pixels[measured]), known)
+        least_distance = usual.quantile(NEAR_SHARE).item()
+    return Checks(net, known, least_distance)
 
 
 def has_classes(images: ImageSet) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -27,41 +26,26 @@ BLOCK = 256
 
 
 class _Group(NamedTuple):
-    """Some of the images in the order of their places."""
+    """Some of the images in the order of their places: their positions, and the places."""
 
     members: np.ndarray
-    """Their positions."""
     places: np.ndarray
 
 
-@dataclass(frozen=True)
 class Sources:
     """Images, their latents under a model, and which other images each goes together with."""
 
-    model: Model
-    images: ImageSet
-
-    @cached_property
-    def places(self) -> np.ndarray:
-        """uint64 [N]: a number for each image that depends on its id alone."""
-        return np.array([place_of(image_id) for image_id in self.images.ids], np.uint64)
-
-    @cached_property
-    def _all(self) -> _Group:
+    def __init__(self, model: Model, images: ImageSet) -> None:
+        self.model, self.images = model, images
+        self.places = np.array([place_of(image_id) for image_id in images.ids], np.uint64)
+        """[N]: a number for each image that depends on its id alone."""
         order = np.argsort(self.places)
-        return _Group(order, self.places[order])
-
-    @cached_property
-    def _classes(self) -> dict[int, _Group]:
+        self._all = _Group(order, self.places[order])
+        by_label = {int(label): order[images.labels[order] == label] for label in np.unique(images.labels)}
+        self._classes = {label: _Group(members, self.places[members]) for label, members in by_label.items()}
         """The images of each label, -1 among them."""
-        members, places = self._all
-        labels = self.images.labels[members]
-        return {int(label): _Group(members[labels == label], places[labels == label]) for label in np.unique(labels)}
-
-    @cached_property
-    def _known(self) -> dict[int, Latents]:
+        self._known: dict[int, Latents] = {}
         """By position, the latents of those images that `encode` has been given."""
-        return {}
 
     @cached_property
     def _thumbnails(self) -> Tensor:
@@ -69,22 +53,16 @@ class Sources:
         starts = range(0, len(self.images.ids), BLOCK)
         return torch.cat([thumbnails(self.images.pixels[start : start + BLOCK]).half() for start in starts])
 
-    def label(self, position: int) -> int:
-        """-1 = none."""
-        return int(self.images.labels[position])
+    def _class_of(self, position: int) -> _Group:
+        return self._classes[int(self.images.labels[position])]
 
     def has_classmate(self, position: int) -> bool:
         """Whether there is another image of its class."""
-        return len(self._classes[self.label(position)].members) > 1
-
-    @property
-    def have_statistics(self) -> bool:
-        """Whether the latents have statistics over places, as those of a single vector have not."""
-        return any(h * w > 1 for _, h, w in self.model.vae.latent_shapes)
+        return len(self._class_of(position).members) > 1
 
     def near_classmate(self, position: int, generator: torch.Generator) -> int:
         """The nearest of some other images of the class, or of all images where the class has no other."""
-        group = self._classes[self.label(position)] if self.has_classmate(position) else self._all
+        group = self._class_of(position) if self.has_classmate(position) else self._all
         if len(group.members) <= NUM_PARTNERS:
             drawn = group.members[group.members != position]
         else:

@@ -1,7 +1,7 @@
 """Measure a model on images: the bound, the importance-weighted likelihood, reconstructions, latents, samples."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet
+from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.metrics import classifier
@@ -21,7 +22,7 @@ from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_l
 from vae_cli.metrics.pictures import psnr_db, ssim
 from vae_cli.model.vae import draw_noise
 from vae_cli.randomness import image_generator
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample, sample_labels
+from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
 
 CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
@@ -30,7 +31,6 @@ MAX_COMPARED = 10_000
 """Most images, and as many samples, whose features are compared."""
 TRAINING_PER_IMAGE = 20
 """Most training images for each compared one, among which its nearest is searched for."""
-PER_LABEL = ("elbo_nats", "psnr_db", "ssim")
 LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000
 """Samples of each label, and at most of all labels, by which `label_accuracy` is measured."""
 BINARIZATION_SEED = 777
@@ -46,7 +46,7 @@ def evaluate(
     labels: np.ndarray | None = None,
     importance_samples: int = 0,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Figures of `vae evaluate` over images uint8 [N, H, W, C]; means of per-image values.
 
@@ -59,8 +59,11 @@ def evaluate(
     meters = [VarianceMeter() for _ in model.vae.latent_shapes]
     uniform = np.random.RandomState(BINARIZATION_SEED)
     for start in range(0, len(images), CHUNK):
-        x = _inputs(model, images[start : start + CHUNK], uniform)
-        for name, value in _measure(model, x, meters, importance_samples, image_generator(seed, start)).items():
+        x = to_unit(images[start : start + CHUNK])
+        if model.config.data.binarize == "dynamic":
+            x = binarized(x, torch.from_numpy(uniform.rand(*x.shape)))
+        found = _measure(model, model.runtime.move(x), meters, importance_samples, image_generator(seed, start))
+        for name, value in found.items():
             values.setdefault(name, []).append(value.cpu().double())
         if on_progress is not None:
             on_progress(min(start + CHUNK, len(images)), len(images))
@@ -72,57 +75,41 @@ def evaluate(
     ]
     nll, num_dims = figures.get("nll_nats"), math.prod(images.shape[1:])
     bound = -figures["elbo_nats"] if nll is None else nll
+    per_label = {}
+    for number, name in enumerate(model.label_names if labels is not None else ()):
+        if len(rows := np.flatnonzero(labels == number)):
+            means = {figure: float(torch.cat(values[figure]).numpy()[rows].mean())
+                     for figure in ("elbo_nats", "psnr_db", "ssim")}  # fmt: skip
+            per_label[name] = {"images": len(rows), **means}
     return {
         "images": len(images),
         "elbo_nats": figures["elbo_nats"],
         "nll_nats": nll,
         "importance_samples": importance_samples,
         "bits_per_dim": None if model.vae.likelihood.is_density else bits_per_dim(bound, num_dims),
-        "rate_nats": figures["rate_nats"],
-        "distortion_nats": figures["distortion_nats"],
-        "active_units": sum(layer["active_units"] for layer in layers),
-        "latent_units": sum(layer["latent_units"] for layer in layers),
-        "psnr_db": figures["psnr_db"],
-        "ssim": figures["ssim"],
+        **{name: figures[name] for name in ("rate_nats", "distortion_nats")},
+        **{name: sum(layer[name] for layer in layers) for name in ("active_units", "latent_units")},
+        **{name: figures[name] for name in ("psnr_db", "ssim")},
         "layers": layers,
-        "per_label": None if labels is None else _per_label(model.label_names, labels, values),
+        "per_label": per_label or None,
     }
 
 
-def _per_label(
-    names: Sequence[str], labels: np.ndarray, values: Mapping[str, list[Tensor]]
-) -> dict[str, dict[str, Any]] | None:
-    """Means over the images of each label that occurs; None where none does."""
-    each = {figure: torch.cat(values[figure]).numpy() for figure in PER_LABEL}
-    rows = {name: np.flatnonzero(labels == number) for number, name in enumerate(names)}
-    return {
-        name: {"images": len(chosen)} | {figure: float(value[chosen].mean()) for figure, value in each.items()}
-        for name, chosen in rows.items()
-        if len(chosen)
-    } or None
-
-
-def _inputs(model: Model, images: np.ndarray, uniform: np.random.RandomState) -> Tensor:
-    """[B, C, H, W] on the device; black or white, drawn with numbers from `uniform`, if the model was trained so."""
-    x = to_unit(images)
-    if model.config.data.binarize == "dynamic":
-        x = binarized(x, torch.from_numpy(uniform.rand(*x.shape)))
-    return model.runtime.move(x)
-
-
 def _measure(
-    model: Model, x: Tensor, meters: list[VarianceMeter], importance_samples: int, generator: torch.Generator
+    model: Model, x: Tensor, meters: Sequence[VarianceMeter], importance_samples: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """[B] of every figure, [B, L] of the layers' rates; adds each layer's posterior means to its meter."""
     vae, runtime = model.vae, model.runtime
+    figures = {}
     with runtime.autocast():
-        noise = [runtime.move(layer) for layer in draw_noise(vae.latent_shapes, len(x), generator)]
-        terms = vae(x, noise)
+        terms = vae(x, [runtime.move(layer) for layer in draw_noise(vae.latent_shapes, len(x), generator)])
         latents = vae.encode(x)
         rebuilt = vae.decode_mean(latents)
-        figures = {}
         if importance_samples:
-            weights = importance_weights(vae, x, importance_samples, generator, rows=_rows(model))
+            rows = CPU_ROWS  # no figure depends on it but for rounding
+            if runtime.device.type != "cpu":
+                rows = max(CHUNK, ACCELERATOR_PIXELS // math.prod(model.image_size))
+            weights = importance_weights(vae, x, importance_samples, generator, rows=rows)
             figures["nll_nats"] = -importance_log_likelihood(weights)
     for meter, layer in zip(meters, latents.noise, strict=True):
         meter.add(layer.flatten(1))
@@ -138,14 +125,6 @@ def _measure(
     }
 
 
-def _rows(model: Model) -> int:
-    """Latents to decode at once; no figure depends on it but for rounding."""
-    if model.runtime.device.type == "cpu":
-        return CPU_ROWS
-    height, width = model.image_size
-    return max(CHUNK, ACCELERATOR_PIXELS // (height * width))
-
-
 def num_compared(num_images: int) -> int:
     """How many of so many images, and how many samples, `compare_samples` compares."""
     return min(num_images, MAX_COMPARED)
@@ -159,7 +138,7 @@ def compare_samples(
     training: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Distances of as many samples as there are images from images uint8 [N, H, W, C], by the extractor's features.
 
@@ -183,24 +162,23 @@ def compare_samples(
                 on_progress(done, total)
         return torch.cat(found)
 
-    real, drawn = features(_thinned(images, count)), features(sample(model, count, seed=seed))
+    def thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
+        """Evenly, so that every class folder keeps its share."""
+        return (images[number * len(images) // count] for number in range(count))
+
+    real, drawn = features(thinned(images, count)), features(sample(model, count, seed=seed))
     kernel = kernel_distance(real, drawn, seed=seed)
     figures = {"fid": frechet_distance(real, drawn), "kid": kernel.mean, "kid_std": kernel.std}
     figures |= neighbourhoods(real, drawn)._asdict()
     if training is None or not num_training:
         return figures
-    fresh = real if held_out is None else features(_thinned(held_out, num_held_out))
-    nearest = nearest_training(drawn, fresh, features(_thinned(training, num_training)))
+    fresh = real if held_out is None else features(thinned(held_out, num_held_out))
+    nearest = nearest_training(drawn, fresh, features(thinned(training, num_training)))
     return figures | {"nearest_training": nearest._asdict()}
 
 
-def _thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """`count` images evenly spread over the set, so that every class folder keeps its share."""
-    return (images[number * len(images) // count] for number in range(count))
-
-
 def label_accuracy(
-    model: Model, extractor: Extractor, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+    model: Model, extractor: Extractor, *, seed: int = 0, on_progress: OnProgress | None = None
 ) -> dict[str, float]:
     """For each label the share of its samples that the extractor's classifier recognises.
 
@@ -210,7 +188,7 @@ def label_accuracy(
         raise ValueError(f"{extractor.name} names no classes")
     labels = learned_labels(model)
     count = max(1, min(LABEL_SAMPLES, MOST_LABEL_SAMPLES // max(1, len(labels))))
-    drawn, found = sample_labels(model, labels, count, seed=seed, guidance=DEFAULT_GUIDANCE), {}
+    drawn, found = sample(model, count, labels=labels, seed=seed, guidance=DEFAULT_GUIDANCE), {}
     for done, label in enumerate(labels, start=1):
         named = extractor.classify(np.stack(list(islice(drawn, count))))
         found[label] = float((named == model.label_names.index(label)).mean())
@@ -220,25 +198,19 @@ def label_accuracy(
 
 
 def classifier_extractor(
-    model: Model,
-    training: ImageSet,
-    held_out: ImageSet,
-    *,
-    seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    model: Model, training: ImageSet, held_out: ImageSet, *, seed: int = 0, on_progress: OnProgress | None = None
 ) -> tuple[Extractor, float]:
     """Features of a classifier trained on the spot, and the share of held-out images that it recognises.
 
     Raises ConfigError for images without two classes.
     """
-    device = model.runtime.device
     if len(np.unique(training.labels[training.labels >= 0])) < 2:
         raise ConfigError(
             "--feature-weights auto: trains a classifier, and these images have no classes;\n"
             "sort them into class folders, or give the file of a feature network"
         )
     net = classifier.train_classifier(
-        training.pixels, training.labels, seed=seed, device=device, on_progress=on_progress
+        training.pixels, training.labels, seed=seed, device=model.runtime.device, on_progress=on_progress
     )
     share_right = classifier.accuracy(net, held_out.pixels, held_out.labels)
-    return of_classifier(net, "auto", device), share_right
+    return of_classifier(net, "auto", model.runtime.device), share_right

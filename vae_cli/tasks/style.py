@@ -5,9 +5,9 @@ strength 0 everything does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,73 +61,9 @@ class Styled:
     """The class that it was taken for; None where labels do not matter."""
 
 
-class Change(Protocol):
-    """What happens to pictures, at the scale of the model's whole pictures (`is_whole`) or at their own.
-
-    `source_of` says what a picture is changed from, its own label or statistics; `places` (id, window) are what its
-    noise depends on.
-    """
-
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def is_whole(self) -> bool: ...
-
-    def source_of(self, tiles: Tiles, label: int | None) -> Any: ...
-
-    def changed(self, latents: Latents, sources: Sequence[Any], places: Sequence[tuple[int, int]]) -> Latents: ...
-
-
-@dataclass
-class _Job:
-    """A picture on its way."""
-
-    content: Content
-    scaled: ScaledPicture
-    tiles: Tiles
-    source: Any
-    differences: list[tuple[int, np.ndarray]] = field(default_factory=list)
-
-    def result(self) -> Styled:
-        difference = self.scaled.in_picture(self.tiles.join(self.differences))
-        label = self.source if isinstance(self.source, int) else None
-        return Styled((grey_levels(self.content.pixels) + 127.5 * difference).clip(0, 255), label)
-
-
-def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
-    """Each picture, changed, in its order. A result depends on its picture, its id, the change and the model alone."""
-
-    def windows() -> Iterator[tuple[_Job, int]]:
-        for content in contents:
-            picture = scaled(change.model, content.pixels, is_whole=change.is_whole)
-            tiles = Tiles.of(picture.pixels, change.model.image_size)
-            job = _Job(content, picture, tiles, change.source_of(tiles, content.label))
-            yield from ((job, number) for number in range(len(tiles.corners)))
-
-    for job, number, difference in in_chunks(lambda chunk: _differences(change, chunk), windows(), CHUNK):
-        job.differences.append((number, difference))
-        if len(job.differences) == len(job.tiles.corners):
-            yield job.result()
-
-
-@torch.inference_mode()
-def _differences(change: Change, chunk: Sequence[tuple[_Job, int]]) -> Iterator[tuple[_Job, int, np.ndarray]]:
-    """What changes in each window, float32 [h, w, C] in -1..1, with the window's picture and number."""
-    jobs, numbers = zip(*chunk, strict=True)
-    model, places = change.model, [(place_of(job.content.id), number) for job, number in chunk]
-    x = torch.from_numpy(np.concatenate([job.tiles.cut([number]) for job, number in chunk])).permute(0, 3, 1, 2)
-    with model.runtime.autocast():
-        latents = model.vae.encode(model.runtime.move(x))
-        after = change.changed(latents, [job.source for job in jobs], places)
-        difference = model.vae.decode_mean(after).float() - model.vae.decode_mean(latents).float()
-    return zip(jobs, numbers, difference.permute(0, 2, 3, 1).cpu().numpy(), strict=True)
-
-
 def scaled(model: Model, picture: np.ndarray, *, is_whole: bool) -> ScaledPicture:
     """The picture, uint8 or uint16 [H, W, C], at the scale of the model's whole pictures or at its own."""
-    recipe = ImageRecipe.of(model.config.data)
-    return ScaledPicture.at_model_scale(picture, recipe) if is_whole else ScaledPicture.at_own_scale(picture)
+    return ScaledPicture.of(picture, ImageRecipe.of(model.config.data) if is_whole else None)
 
 
 # ---- to a label
@@ -167,14 +103,15 @@ class ToLabel:
 
     def changed(self, latents: Latents, sources: Sequence[int], places: Sequence[tuple[int, int]]) -> Latents:
         flow = self.flow
-        start = flow.standardise(latents.noise[0].float())
+        start = u = flow.standardise(latents.noise[0].float())
         own = torch.tensor(sources, device=start.device)
         wanted = torch.full_like(own, self.target)
         nothing = Condition.nothing(len(start), self.model.channels, self.model.image_size, start.device)
         as_own, as_wanted = (flow.velocity_under(nothing.with_label(label)) for label in (own, wanted))
-        u = start
         times = torch.linspace(1 - self.strength, 1, self.steps + 1).tolist()
-        for (t, following), noise in zip(pairwise(times), self._noise(places), strict=True):
+        generators = [image_generator(self.seed, *place) for place in places]
+        noises = torch.stack([torch.randn((self.steps, *flow.shape), generator=each) for each in generators], dim=1)
+        for (t, following), noise in zip(pairwise(times), noises, strict=True):
             here = (1 - t) * noise.to(start) + t * start
             there = here + u - start
             plain = as_own(there, t)
@@ -182,12 +119,6 @@ class ToLabel:
             u = u + (following - t) * (towards + plain - as_own(here, t))
         is_other = (own != wanted)[:, None, None, None]
         return latents.with_first(torch.where(is_other, flow.restore(u), latents.noise[0]))
-
-    def _noise(self, places: Sequence[tuple[int, int]]) -> Tensor:
-        """[steps, B, C, h, w]; each window's depends on (seed, id, window) alone."""
-        shape = (self.steps, *self.flow.shape)
-        drawn = [torch.randn(shape, generator=image_generator(self.seed, *place)) for place in places]
-        return torch.stack(drawn, dim=1)
 
 
 def _enlarged(difference: Tensor) -> Tensor:
@@ -203,9 +134,8 @@ def likeliest_label(model: Model, flow: LatentFlow, tiles: Tiles, *, other_than:
     Averaged over fixed times and noises, the same for every label (Li et al. 2023, a diffusion classifier). The label
     `other_than` is chosen only where there is no other.
     """
-    num_windows = len(tiles.corners)
-    count = min(num_windows, MAX_PROBED_WINDOWS)
-    chosen = (np.arange(count) * 2 + 1) * num_windows // (2 * count)
+    count = min(len(tiles.corners), MAX_PROBED_WINDOWS)
+    chosen = (np.arange(count) * 2 + 1) * len(tiles.corners) // (2 * count)
     x = torch.from_numpy(tiles.cut(chosen.tolist())).permute(0, 3, 1, 2)
     shape, device = flow.shape, model.runtime.device
     probes = [(time, noise) for time in PROBE_TIMES for noise in range(PROBE_NOISES)]
@@ -221,8 +151,7 @@ def likeliest_label(model: Model, flow: LatentFlow, tiles: Tiles, *, other_than:
         for u in flow.standardise(latents).split(1):
             u_t = (1 - at) * noise + at * u
             for number in range(len(losses)):
-                label = torch.full((len(t),), number, device=device)
-                velocity = flow.velocity(u_t, t, condition, label)
+                velocity = flow.velocity(u_t, t, condition, torch.full((len(t),), number, device=device))
                 losses[number] += (velocity - (u - noise)).square().mean().cpu()
     return int(losses.argmin())
 
@@ -246,12 +175,9 @@ class LikeLook:
 
     @staticmethod
     def of(
-        model: Model,
-        like: Iterable[np.ndarray],
-        unlike: Iterable[np.ndarray] | None = None,
-        *,
+        model: Model, like: Iterable[np.ndarray], unlike: Iterable[np.ndarray] | None = None, *,
         strength: float = LIKE_STRENGTH,
-    ) -> "LikeLook":
+    ) -> "LikeLook":  # fmt: skip
         """like, unlike: pictures uint8 or uint16 [H, W, C]. Raises ValueError where there is none."""
 
         def statistics(pictures: Iterable[np.ndarray]) -> LatentStatistics:
@@ -273,3 +199,54 @@ class LikeLook:
     ) -> Latents:
         source = LatentStatistics.joined(sources)
         return with_statistics(latents, source, self.target, self.strength, by_place=self.is_whole)
+
+
+# ---- pictures and changes
+
+Change = ToLabel | LikeLook
+"""What happens to pictures, at the scale of the model's whole pictures (`is_whole`) or at their own.
+
+`source_of` says what a picture is changed from, its own label or statistics; `places` (id, window) are what its noise
+depends on.
+"""
+
+
+class _Job(NamedTuple):
+    """A picture on its way."""
+
+    content: Content
+    scaled: ScaledPicture
+    tiles: Tiles
+    source: Any
+    differences: list[tuple[int, np.ndarray]]
+
+
+def restyle(contents: Iterable[Content], change: Change) -> Iterator[Styled]:
+    """Each picture, changed, in its order. A result depends on its picture, its id, the change and the model alone."""
+    model = change.model
+
+    def windows() -> Iterator[tuple[_Job, int]]:
+        for content in contents:
+            picture = scaled(model, content.pixels, is_whole=change.is_whole)
+            tiles = Tiles.of(picture.pixels, model.image_size)
+            job = _Job(content, picture, tiles, change.source_of(tiles, content.label), [])
+            yield from ((job, number) for number in range(len(tiles.corners)))
+
+    @torch.inference_mode()
+    def differences(chunk: Sequence[tuple[_Job, int]]) -> Iterator[tuple[_Job, int, np.ndarray]]:
+        """What changes in each window, float32 [h, w, C] in -1..1, with the window's picture and number."""
+        jobs, numbers = zip(*chunk, strict=True)
+        places = [(place_of(job.content.id), number) for job, number in chunk]
+        x = torch.from_numpy(np.concatenate([job.tiles.cut([number]) for job, number in chunk])).permute(0, 3, 1, 2)
+        with model.runtime.autocast():
+            latents = model.vae.encode(model.runtime.move(x))
+            after = change.changed(latents, [job.source for job in jobs], places)
+            difference = model.vae.decode_mean(after).float() - model.vae.decode_mean(latents).float()
+        return zip(jobs, numbers, difference.permute(0, 2, 3, 1).cpu().numpy(), strict=True)
+
+    for job, number, difference in in_chunks(differences, windows(), CHUNK):
+        job.differences.append((number, difference))
+        if len(job.differences) == len(job.tiles.corners):
+            whole = job.scaled.in_picture(job.tiles.join(job.differences))
+            label = job.source if isinstance(job.source, int) else None
+            yield Styled((grey_levels(job.content.pixels) + 127.5 * whole).clip(0, 255), label)

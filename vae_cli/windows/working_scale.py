@@ -27,7 +27,7 @@ class ScaledPicture:
 
     @staticmethod
     def of(picture: np.ndarray, recipe: ImageRecipe | None = None) -> "ScaledPicture":
-        """The picture, uint8 or uint16 [H, W, C], pixel by pixel; with a recipe, at the scale of the whole pictures there.
+        """The picture, uint8 or uint16 [H, W, C], pixel by pixel; with a recipe, at the scale of its whole pictures.
 
         By the recipe's fit, `crop`: large enough to cover a window of the model's size, with further windows for the
         rest, but never enlarged beyond MAX_ENLARGED_WINDOWS; `pad`: inside one window, on the background; `stretch`:
