@@ -31,7 +31,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.drawing.grids import grid
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.metrics.pictures import ssim
-from vae_cli.tasks.style import LABEL_STRENGTH, Content, ToLabel, likeliest_label, restyle
+from vae_cli.tasks.style import LABEL_STRENGTH, Content, likeliest_label, restyle, to_label
 from vae_cli.windows.tiles import Tiles
 from vae_cli.windows.working_scale import ScaledPicture
 
@@ -67,7 +67,7 @@ def of_pair(
     """Figures of one pair of labels; a sheet of the first results is written."""
     (contents, ids), (real, _) = (held_out(args, name, args.num) for name in pair)
     own, target = (CLASSES.index(name) for name in pair)
-    change = ToLabel.of(model, pair[1], strength=strength, seed=args.seed)
+    change = to_label(model, pair[1], strength=strength, seed=args.seed)
     label = model.label_names.index(pair[0])
     styled = restyle((Content(image, name, label) for image, name in zip(contents, ids, strict=True)), change)
     results = np.stack([np.rint(one.pixels).astype(np.uint8) for one in styled])

@@ -27,11 +27,11 @@ from vae_cli.tasks.style import (
     MAX_GUIDANCE,
     Change,
     Content,
-    LikeLook,
-    ToLabel,
     likeliest_label,
     restyle,
-    scaled,
+    tiles_of,
+    to_label,
+    to_look,
 )
 from vae_cli.windows.tiles import Tiles
 from vae_cli.windows.working_scale import ScaledPicture
@@ -59,9 +59,9 @@ def some_pictures() -> list[np.ndarray]:
 def both(model: Model, strength: float) -> list[Change]:
     """Every kind of change."""
     return [
-        ToLabel.of(model, "b", strength=strength),
-        LikeLook.of(model, pictures(3, seed=5), strength=strength),
-        LikeLook.of(model, pictures(3, seed=5), pictures(2, (30, 12), seed=6), strength=strength),
+        to_label(model, "b", strength=strength),
+        to_look(model, pictures(3, seed=5), strength=strength),
+        to_look(model, pictures(3, seed=5), pictures(2, (30, 12), seed=6), strength=strength),
     ]
 
 
@@ -102,7 +102,7 @@ def test_no_more_pictures_wait_than_a_chunk_holds(model: Model) -> None:
             drawn += 1
             yield Content(image, "a", 0)
 
-    results = restyle(contents(), ToLabel.of(model, "b", steps=1))
+    results = restyle(contents(), to_label(model, "b", steps=1))
     next(results)
     assert drawn <= style.CHUNK + 1
     assert len(list(results)) == 3 * style.CHUNK - 1
@@ -143,10 +143,9 @@ def test_thin_pictures_are_not_enlarged_without_bounds() -> None:
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
 def test_a_thin_picture_comes_back_changed(model: Model, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
-    likes = LikeLook.of(model, pictures(3, seed=5), [image])
-    for change in (ToLabel.of(model, "b", strength=1.0, steps=1), likes):
-        working = scaled(model, image, is_whole=change.is_whole)
-        assert len(Tiles.of(working.pixels, (8, 8)).corners) == 500  # 3000 pixels, 6 a window
+    likes = to_look(model, pictures(3, seed=5), [image])
+    for change in (to_label(model, "b", strength=1.0, steps=1), likes):
+        assert len(tiles_of(model, image, is_whole=change.is_whole)[1].corners) == 500  # 3000 pixels, 6 a window
         found = changed(change, image)[0]
         assert found.shape == image.shape and np.abs(found - image).max() > 1e-3
 
@@ -164,22 +163,22 @@ def test_padding_is_on_its_ground_and_changes_nothing() -> None:
 
 def test_every_label_leads_elsewhere_and_strength_says_how_far(model: Model) -> None:
     image = pictures(1)[0]
-    goals = [changed(ToLabel.of(model, name), image)[0] for name in "bc"]
+    goals = [changed(to_label(model, name), image)[0] for name in "bc"]
     assert np.abs(goals[0] - goals[1]).max() > 0.1
-    steps = [np.abs(changed(ToLabel.of(model, "b", strength=s), image)[0] - image).mean() for s in (0.2, 0.6, 1.0)]
+    steps = [np.abs(changed(to_label(model, "b", strength=s), image)[0] - image).mean() for s in (0.2, 0.6, 1.0)]
     assert steps[0] < steps[1] < steps[2]
 
 
 def test_a_picture_of_the_target_stays_as_it_is(model: Model) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (20, 9, 1), dtype=np.uint16)
-    np.testing.assert_array_equal(np.rint(changed(ToLabel.of(model, "b"), image, label=1)[0] * 257), image)
+    np.testing.assert_array_equal(np.rint(changed(to_label(model, "b"), image, label=1)[0] * 257), image)
 
 
 def test_noise_depends_on_seed_id_and_window(model: Model) -> None:
     image = np.full((8, 14, 1), 90, np.uint8)
 
     def found(seed: int, image_id: str) -> np.ndarray:
-        return next(restyle([Content(image, image_id, 0)], ToLabel.of(model, "b", seed=seed))).pixels
+        return next(restyle([Content(image, image_id, 0)], to_label(model, "b", seed=seed))).pixels
 
     first = found(0, "a")
     assert np.array_equal(first, found(0, "a"))
@@ -197,7 +196,7 @@ def test_it_begins_at_the_time_that_strength_says(model: Model, monkeypatch: pyt
         return real(self, u, t, condition, label)
 
     monkeypatch.setattr(type(model.flow), "velocity", velocity)
-    changed(ToLabel.of(model, "b", strength=0.75, steps=3), pictures(1)[0], label=2)
+    changed(to_label(model, "b", strength=0.75, steps=3), pictures(1)[0], label=2)
     assert [time for time, _ in seen] == pytest.approx([0.25] * 3 + [0.5] * 3 + [0.75] * 3)
     assert all(sorted(label for _, label in seen[start : start + 3]) == [1, 2, 2] for start in (0, 3, 6))
 
@@ -228,18 +227,18 @@ def test_the_label_that_explains_a_picture_is_found(model: Model, monkeypatch: p
 
 def test_a_known_label_is_not_looked_for(model: Model) -> None:
     image = pictures(1)[0]
-    change = ToLabel.of(model, "b", steps=1)
+    change = to_label(model, "b", steps=1)
     assert [next(restyle([Content(image, "a", label)], change)).label for label in (0, 2)] == [0, 2]
     assert next(restyle([Content(image, "a")], change)).label in (0, 2), "what it is to become is not what it was"
 
 
 def test_labels_that_do_not_exist(model: Model) -> None:
     with pytest.raises(ConfigError, match=r"--to B.*no such label"):
-        ToLabel.of(model, "B")
+        to_label(model, "B")
     with pytest.raises(ConfigError, match="without labels"):
-        ToLabel.of(tiny_model(), "b")
+        to_label(tiny_model(), "b")
     with pytest.raises(ConfigError, match="flow"):
-        ToLabel.of(replace(model, flow=None), "b")
+        to_label(replace(model, flow=None), "b")
 
 
 # Towards other pictures

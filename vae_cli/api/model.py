@@ -201,12 +201,12 @@ class Model(checkpoint.Model):
     ) -> styling.Change:
         if to is not None:
             chosen = styling.LABEL_STRENGTH if strength is None else strength
-            return styling.ToLabel.of(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
+            return styling.to_label(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
         pictures = [None if given is None else pictures_in(given, channels=self.channels, background=self._background)
                     for given in (like, unlike)]  # fmt: skip
         assert pictures[0] is not None
         chosen = styling.LIKE_STRENGTH if strength is None else strength
-        return styling.LikeLook.of(self, pictures[0], pictures[1], strength=chosen)
+        return styling.to_look(self, pictures[0], pictures[1], strength=chosen)
 
 
 def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:

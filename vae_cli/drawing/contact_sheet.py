@@ -9,8 +9,7 @@ from PIL import Image
 
 from vae_cli.drawing.page import page
 
-THUMBNAIL_SIDE = 176
-"""Pixels of a thumbnail's longer side."""
+THUMBNAIL_SIDE = 176  # pixels of a thumbnail's longer side
 
 
 @dataclass(frozen=True)

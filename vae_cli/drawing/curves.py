@@ -10,13 +10,10 @@ from markupsafe import Markup
 from vae_cli.drawing.page import page
 
 WIDTH, HEIGHT = 340, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, WIDTH - 10, 12, HEIGHT - 34
-"""The edges of the part that the axes span, pixels."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, WIDTH - 10, 12, HEIGHT - 34  # the edges of the part that the axes span, pixels
 _NUM_TICKS = 4
-_START_SHARE = 0.1
-"""Share of the steps, from the first one on, that the range of the y axis ignores."""
-_LARGEST_VALUE = 1e100
-"""Values beyond it are not drawn: their differences overflow."""
+_START_SHARE = 0.1  # share of the steps, from the first one on, that the range of the y axis ignores
+_LARGEST_VALUE = 1e100  # values beyond it are not drawn: their differences overflow
 
 
 def line_chart(title: str, name: str, points: Sequence[tuple[float, float]]) -> Markup:

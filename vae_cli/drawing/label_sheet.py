@@ -11,12 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from vae_cli.drawing.grids import GAP_PIXELS, grid
 from vae_cli.printable import printable
 
-SMALLEST_TEXT, LARGEST_TEXT = 11, 20
-"""Pixels; in between, text is two fifths as high as an image."""
+SMALLEST_TEXT, LARGEST_TEXT = 11, 20  # pixels; in between, text is two fifths as high as an image
 MAX_TITLE_CHARACTERS = 24
 MARGIN_PIXELS = 4
-MAX_FOLDER_CHARACTERS = 60
-"""File systems take names of 255 bytes, and a character may need four."""
+MAX_FOLDER_CHARACTERS = 60  # file systems take names of 255 bytes, and a character may need four
 OTHER_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "PingFang.ttc",
                "msyh.ttc", "malgun.ttf", "segoeui.ttf", "arial.ttf", "seguiemj.ttf")  # fmt: skip
 """Used, where the system has them, for names in scripts that Pillow's own font lacks."""

@@ -19,15 +19,12 @@ from vae_cli.tasks.encode import Encoded, decode
 
 NUM_ROWS, NUM_FRAMES, REACH = 10, 11, 3.0
 """Of the traversals: the directions drawn, the frames of each, and how many standard deviations to either side."""
-SHEET_SIDE = 20
-"""Images along a side of the manifold sheet."""
+SHEET_SIDE = 20  # images along a side of the manifold sheet
 MAP_PIXELS, LEGEND_PIXELS, DOT_PIXELS, THUMBNAIL_PIXELS, THUMBNAIL_GAP = 640, 160, 7, 32, 2
 MAX_POINTS, MAX_NAMES = 5000, 20
 CAPTION_POINTS, LEGEND_POINTS = 10, 14
-_OVERSAMPLING = 2
-"""Dots are drawn this much larger and then reduced, which smooths their edges."""
-_NEGLIGIBLE_SHARE = 1e-9
-"""Share of the largest variance below which a direction comes from rounding alone."""
+_OVERSAMPLING = 2  # dots are drawn this much larger and then reduced, which smooths their edges
+_NEGLIGIBLE_SHARE = 1e-9  # share of the largest variance below which a direction comes from rounding alone
 
 
 @dataclass(frozen=True)
@@ -35,14 +32,10 @@ class Traversal:
     """One walk through the latents."""
 
     layer: int
-    number: int
-    """Which unit of a vector; of a grid, which of its principal directions."""
-    kl_nats: float
-    """How much the posteriors say along this direction, on average."""
-    caption: str
-    """What varies, numbered as in the arrays of `encode`, and how much it says."""
-    frames: np.ndarray
-    """uint8 [F, H, W, C], from -REACH to REACH standard deviations."""
+    number: int  # which unit of a vector; of a grid, which of its principal directions
+    kl_nats: float  # how much the posteriors say along this direction, on average
+    caption: str  # what varies, numbered as in the arrays of `encode`, and how much it says
+    frames: np.ndarray  # uint8 [F, H, W, C], from -REACH to REACH standard deviations
 
 
 def is_plane(model: Model) -> bool:

@@ -84,16 +84,12 @@ def find_look(
     """
     if like is None:
         used = styling.LABEL_STRENGTH if strength is None else strength
-        to_label = styling.ToLabel.of(
-            model, str(to), strength=used, seed=seed, steps=solver_steps or styling.LABEL_STEPS
-        )
-        return Restyling(model, to_label, used, seed, sheet, to)
+        change = styling.to_label(model, str(to), strength=used, seed=seed, steps=solver_steps or styling.LABEL_STEPS)
+        return Restyling(model, change, used, seed, sheet, to)
     used, examples = styling.LIKE_STRENGTH if strength is None else strength, list[np.ndarray]()
     others = _pictures(model, unlike, report) if unlike is not None else None
-    like_look = styling.LikeLook.of(
-        model, _pictures(model, like, report, examples if sheet else None), others, strength=used
-    )
-    return Restyling(model, like_look, used, seed, sheet, examples=examples)
+    change = styling.to_look(model, _pictures(model, like, report, examples if sheet else None), others, strength=used)
+    return Restyling(model, change, used, seed, sheet, examples=examples)
 
 
 def _pictures(

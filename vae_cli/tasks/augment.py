@@ -43,8 +43,7 @@ MAX_REACH = 1.2
 MAX_LOOK = 3.0
 """A styled image goes at most this share of the way to its partner's statistics, times the strength."""
 MAX_ATTEMPTS = 4
-CANDIDATES = 8
-"""Pictures among which the hardest to recognise is chosen, where there is a classifier to tell."""
+CANDIDATES = 8  # pictures among which the hardest to recognise is chosen, where there is a classifier to tell
 CHUNK, BLOCK = 32, 256
 """Pictures are computed in chunks of the one size, and checked in blocks of about the other."""
 
@@ -53,17 +52,12 @@ CHUNK, BLOCK = 32, 256
 class Augmented:
     """One new image, or none where nothing passed the checks."""
 
-    source: int
-    """Position of the image that it was made from."""
-    number: int
-    """From 1, among those of its source."""
+    source: int  # position of the image that it was made from
+    number: int  # from 1, among those of its source
     method: str
-    pixels: np.ndarray | None
-    """uint8 [H, W, C]"""
-    partner: int
-    """Position of the other image, whose look it took on or which it was led away from."""
-    verdict: Verdict
-    """On these pixels; where there are none, on the surest candidate of the last attempt."""
+    pixels: np.ndarray | None  # uint8 [H, W, C]
+    partner: int  # position of the other image, whose look it took on or which it was led away from
+    verdict: Verdict  # on these pixels; where there are none, on the surest candidate of the last attempt
     rejections: tuple[str, ...]
     """For each attempt of which no candidate passed, what was wrong with the surest candidate."""
 
@@ -146,8 +140,7 @@ class _Candidate(NamedTuple):
     """One of the pictures that an image may become."""
 
     job: _Job
-    number: int
-    """Among all candidates of this image, which decides its random numbers."""
+    number: int  # among all candidates of this image, which decides its random numbers
     partner: int
 
 

@@ -13,12 +13,10 @@ from vae_cli.images.pixels import to_unit
 from vae_cli.metrics import classifier
 from vae_cli.metrics.features import nearest_distance
 
-MIN_CONFIDENCE = 0.5
-"""Probability of its class below which a new image is not kept."""
+MIN_CONFIDENCE = 0.5  # probability of its class below which a new image is not kept
 THUMBNAIL_SIDE = 16
 """Distances to held-out images are measured at this size at most, where noise and small shifts matter little."""
-MIN_DISTANCE = 2.0
-"""Root mean square grey levels between thumbnails below which two images are one."""
+MIN_DISTANCE = 2.0  # root mean square grey levels between thumbnails below which two images are one
 NEAR_SHARE, NUM_MEASURED = 0.01, 2000
 """A new image may come as near to a held-out one as all but this share of (so many) training images do."""
 NUM_PASSES, MAX_STEPS = 8, 6000
@@ -32,10 +30,8 @@ UNSURE, NEAR_HELD_OUT = "unsure", "near_held_out"
 class Verdict:
     """What the checks say about one image."""
 
-    problem: str | None
-    """UNSURE, NEAR_HELD_OUT, or None for an image that may be kept."""
-    confidence: float | None
-    """Probability of its class; None where that cannot be told."""
+    problem: str | None  # UNSURE, NEAR_HELD_OUT, or None for an image that may be kept
+    confidence: float | None  # probability of its class; None where that cannot be told
     held_out_distance: float | None
     """To the nearest held-out image, root mean square grey levels between thumbnails."""
 
@@ -44,10 +40,8 @@ class Verdict:
 class Checks:
     """The classifier and the held-out images that new images are compared with."""
 
-    net: nn.Sequential | None
-    """None where there are no two classes."""
-    held_out: Tensor
-    """float64 [M, D] thumbnails."""
+    net: nn.Sequential | None  # None where there are no two classes
+    held_out: Tensor  # float64 [M, D] thumbnails
     least_distance: float
     """To the nearest held-out image, root mean square grey levels. What is nearer is kept only if it is nearer still to
     its own source: a blurred picture is near to many images, and a copy of none."""

@@ -19,10 +19,8 @@ from vae_cli.tasks.encode import encode
 NUM_PARTNERS = 64
 """Images of the class of which the nearest is the partner of an extrapolated image: beyond an image, away from an
 unlike one, pictures fall apart."""
-MAX_KNOWN_BYTES = 2**30
-"""Of latents that are kept for the next partners."""
-BLOCK = 256
-"""Images of which thumbnails are made at a time."""
+MAX_KNOWN_BYTES = 2**30  # of latents that are kept for the next partners
+BLOCK = 256  # images of which thumbnails are made at a time
 
 
 class _Group(NamedTuple):

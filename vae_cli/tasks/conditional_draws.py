@@ -15,8 +15,7 @@ from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.randomness import image_generator
 
 Method = Literal["auto", "model", "classical"]
-CHUNK = 16
-"""Pictures that are computed together."""
+CHUNK = 16  # pictures that are computed together
 
 
 def known_pixels(model: Model, x: Tensor, observed: Tensor, zoom: Tensor, *, sigma: float = 0.0) -> Condition:

@@ -14,8 +14,7 @@ from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.model.vae import Latents
 from vae_cli.windows.chunks import in_chunks
 
-CHUNK = 32
-"""Images that are computed together."""
+CHUNK = 32  # images that are computed together
 
 
 @dataclass(frozen=True)

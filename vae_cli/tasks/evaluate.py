@@ -27,10 +27,8 @@ from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
 CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
 """Latents, or pixels, decoded at once for the likelihood: a CPU is fastest on what fits into its caches."""
-MAX_COMPARED = 10_000
-"""Most images, and as many samples, whose features are compared."""
-TRAINING_PER_IMAGE = 20
-"""Most training images for each compared one, among which its nearest is searched for."""
+MAX_COMPARED = 10_000  # most images, and as many samples, whose features are compared
+TRAINING_PER_IMAGE = 20  # most training images for each compared one, among which its nearest is searched for
 LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000
 """Samples of each label, and at most of all labels, by which `label_accuracy` is measured."""
 BINARIZATION_SEED = 777

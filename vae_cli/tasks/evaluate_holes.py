@@ -17,8 +17,7 @@ from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired
 from vae_cli.windows.chunks import in_chunks
 from vae_cli.windows.window_fill import hole_of, observed_of
 
-NUM_FILLS = 10
-"""Fills of a hole; their mean is measured beside a single one."""
+NUM_FILLS = 10  # fills of a hole; their mean is measured beside a single one
 
 
 @dataclass(frozen=True)

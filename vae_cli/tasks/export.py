@@ -17,8 +17,7 @@ from vae_cli.model.vae import VAE, Latents
 from vae_cli.tasks.encode import numbered
 
 Part = Literal["encoder", "decoder"]
-_OPSET = 18
-"""What torch's exporter writes without conversion, from 2022."""
+_OPSET = 18  # what torch's exporter writes without conversion, from 2022
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 
 

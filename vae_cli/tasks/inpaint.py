@@ -19,8 +19,7 @@ from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
-NOISE = 1
-"""Behind the number of a fill: the noise added to its pixels, not that of its latents."""
+NOISE = 1  # behind the number of a fill: the noise added to its pixels, not that of its latents
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,14 @@ class Fill:
     picture: Picture
     number: int
     pixels: np.ndarray
-    scale: float
-    """How many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced."""
+    scale: float  # how many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced
 
 
 class _Window(NamedTuple):
     """One window of a fill, and what the model is given for it."""
 
     fill: Fill
-    filling: Filling
-    """Which puts the answer into the fill's pixels."""
+    filling: Filling  # which puts the answer into the fill's pixels
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
     noise: Latents

@@ -15,8 +15,7 @@ from vae_cli.tasks.noise_walk import NoiseWalk, slerp
 from vae_cli.tasks.sample import CHUNK, resolve_prior
 from vae_cli.windows.chunks import in_chunks
 
-FINENESS = 2
-"""How many times finer than its own steps a walk is measured in order to make them even."""
+FINENESS = 2  # how many times finer than its own steps a walk is measured in order to make them even
 MAX_STEP = 3.0
 """Measured steps count as this many times their median at most: a sudden change of kind, which no step can make smooth,
 gets no frames of its own."""

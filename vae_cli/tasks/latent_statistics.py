@@ -12,14 +12,10 @@ from vae_cli.model.vae import Latents
 from vae_cli.windows.tiles import Tiles
 
 CHUNK = 16
-MAX_WINDOWS = 256
-"""Windows of one picture that its statistics are taken from, evenly spread."""
-LEAST_SCALE = 1e-3
-"""A channel that varies less has no scale worth matching."""
-MAX_RATIO = 3.0
-"""No channel is stretched or pressed by more, as what hardly varies is mostly noise."""
-FEW_PICTURES = 16
-"""With so many pictures, the mean at one place counts half and that of the whole channel half."""
+MAX_WINDOWS = 256  # windows of one picture that its statistics are taken from, evenly spread
+LEAST_SCALE = 1e-3  # a channel that varies less has no scale worth matching
+MAX_RATIO = 3.0  # no channel is stretched or pressed by more, as what hardly varies is mostly noise
+FEW_PICTURES = 16  # with so many pictures, the mean at one place counts half and that of the whole channel half
 
 
 @dataclass(frozen=True)
@@ -28,10 +24,8 @@ class LatentStatistics:
 
     places: tuple[Tensor, ...]
     """[1, C, h, w] for each layer: the mean at each place, drawn towards the channel's where pictures are few."""
-    means: tuple[Tensor, ...]
-    """[1, C, 1, 1] for each layer."""
-    scales: tuple[Tensor, ...]
-    """[1, C, 1, 1] for each layer: the standard deviation over places and pictures."""
+    means: tuple[Tensor, ...]  # [1, C, 1, 1] for each layer
+    scales: tuple[Tensor, ...]  # [1, C, 1, 1] for each layer: the standard deviation over places and pictures
 
     @staticmethod
     def of(model: Model, pictures: Iterable[Tiles]) -> "LatentStatistics":

@@ -13,8 +13,7 @@ from vae_cli.model.flow import LatentFlow
 from vae_cli.model.velocity import even_times
 from vae_cli.windows.chunks import in_chunks
 
-CHUNK = 8
-"""Rows that are computed together; walks are short."""
+CHUNK = 8  # rows that are computed together; walks are short
 _TIMES = even_times(0, 1, 10)
 """Ten solver steps: the ends of a walk are corrected to be exact, and what lies between gains nothing from more."""
 _LEAST_SINE = 1e-4
@@ -24,14 +23,10 @@ _LEAST_SINE = 1e-4
 class Ends(NamedTuple):
     """One end of each walk, a row for each walk."""
 
-    noise: Tensor
-    """[B, C, h, w] the noise that nearly flows to the latents."""
-    condition: Tensor
-    """[B, width, h, w] the flow's condition: nothing but the latents' cluster."""
-    missing: Tensor
-    """[B, C, h, w] the standardised latents less those that the noise flows to."""
-    cluster: Tensor
-    """[B]"""
+    noise: Tensor  # [B, C, h, w] the noise that nearly flows to the latents
+    condition: Tensor  # [B, width, h, w] the flow's condition: nothing but the latents' cluster
+    missing: Tensor  # [B, C, h, w] the standardised latents less those that the noise flows to
+    cluster: Tensor  # [B]
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,7 @@ class NoiseWalk:
     flow: LatentFlow
     first: Ends
     last: Ends
-    is_smooth: Tensor
-    """[B]"""
+    is_smooth: Tensor  # [B]
 
     @staticmethod
     @torch.inference_mode()

@@ -14,13 +14,10 @@ from vae_cli.images.pixels import to_pixels
 from vae_cli.model.priors import latents_of_images
 from vae_cli.windows.chunks import in_chunks
 
-CHUNK = 64
-"""Images that are computed together."""
+CHUNK = 64  # images that are computed together
 ALL = "all"
-DEFAULT_GUIDANCE = 2.0
-"""Guidance with which the program draws labels; more makes them clearer but less varied."""
-NUM_LISTED = 12
-"""Labels that a message names at most."""
+DEFAULT_GUIDANCE = 2.0  # guidance with which the program draws labels; more makes them clearer but less varied
+NUM_LISTED = 12  # labels that a message names at most
 
 
 def resolve_prior(model: Model, prior: str) -> str:

@@ -12,16 +12,12 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-_LARGEST_HOLE_SHARE = 0.35
-"""Share of a window that its hole may take up; the window grows until it does."""
-_THIN_SHARE = 0.2
-"""Share of a close window: a hole that takes up no more of any of them is thin."""
+_LARGEST_HOLE_SHARE = 0.35  # share of a window that its hole may take up; the window grows until it does
+_THIN_SHARE = 0.2  # share of a close window: a hole that takes up no more of any of them is thin
 _MOST_PIECES = 4096
 """Close windows of one hole at most, since each costs as much as a small picture; where more are needed, all widen."""
-_SHARE_STEP = 1.1
-"""Factor by which windows grow."""
-_GRID_SIDE = 1024
-"""Holes are searched for on a grid of at most this many cells a side."""
+_SHARE_STEP = 1.1  # factor by which windows grow
+_GRID_SIDE = 1024  # holes are searched for on a grid of at most this many cells a side
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 

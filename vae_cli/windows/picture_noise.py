@@ -2,10 +2,8 @@
 
 import numpy as np
 
-_GAUSSIAN_MAD = 0.6745
-"""Median of |x| for x ~ N(0, 1)."""
-_LEAST_SHARE = 0.05
-"""Blocks that touch black or white are left out if at least this share of blocks remains."""
+_GAUSSIAN_MAD = 0.6745  # median of |x| for x ~ N(0, 1)
+_LEAST_SHARE = 0.05  # blocks that touch black or white are left out if at least this share of blocks remains
 
 
 def estimate_sigma(image: np.ndarray, known: np.ndarray | None = None) -> float:

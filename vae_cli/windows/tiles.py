@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OVERLAP = 1 / 4
-"""Share of a window's side that it has in common with the next window, at least."""
+OVERLAP = 1 / 4  # share of a window's side that it has in common with the next window, at least
 
 
 @dataclass(frozen=True)
@@ -16,12 +15,9 @@ class Tiles:
 
     padded: np.ndarray
     """[H, W, C]: the picture, mirrored below and to the right where it is smaller than a window."""
-    size: tuple[int, int]
-    """(height, width) of the picture itself."""
-    window: tuple[int, int]
-    """(height, width) of every window."""
-    corners: tuple[tuple[int, int], ...]
-    """(top, left) of each window, row by row."""
+    size: tuple[int, int]  # (height, width) of the picture itself
+    window: tuple[int, int]  # (height, width) of every window
+    corners: tuple[tuple[int, int], ...]  # (top, left) of each window, row by row
 
     @staticmethod
     def of(picture: np.ndarray, window: tuple[int, int]) -> "Tiles":

@@ -21,8 +21,7 @@ from vae_cli.windows.picture_noise import estimate_sigma
 from vae_cli.windows.resample import area_weights, cubic_weights
 
 _ROWS_AT_ONCE = 256
-_NOISE_MARGIN = 64
-"""Pixels around a hole in which the picture's noise is measured."""
+_NOISE_MARGIN = 64  # pixels around a hole in which the picture's noise is measured
 
 
 def observed_of(hole: np.ndarray) -> Tensor:
@@ -39,16 +38,12 @@ def hole_of(observed: Tensor) -> np.ndarray:
 class Filling:
     """One fill of one picture in the making: an input of the model and an answer for each of its windows."""
 
-    image: np.ndarray
-    """uint8 or uint16 [H, W, C]."""
-    hole: np.ndarray
-    """bool [H, W]."""
+    image: np.ndarray  # uint8 or uint16 [H, W, C]
+    hole: np.ndarray  # bool [H, W]
     windows: Sequence[Window]
     model_size: tuple[int, int]
-    feather: float = 0.0
-    """Pixels inside the hole's edge that blend into its surroundings."""
-    noise_seed: tuple[int, ...] | None = None
-    """Numbers that fix the noise on enlarged answers, None = add none."""
+    feather: float = 0.0  # pixels inside the hole's edge that blend into its surroundings
+    noise_seed: tuple[int, ...] | None = None  # numbers that fix the noise on enlarged answers, None = add none
     num_answered: int = 0
 
     def __post_init__(self) -> None:

@@ -18,12 +18,9 @@ MAX_ENLARGED_WINDOWS = 16
 class ScaledPicture:
     """A picture as the model works on it."""
 
-    pixels: np.ndarray
-    """float32 [h, w, C] in -1..1."""
-    inner: tuple[int, int, int, int]
-    """(top, left, height, width) of the part that is the picture, not padding."""
-    size: tuple[int, int]
-    """(height, width) of the picture itself."""
+    pixels: np.ndarray  # float32 [h, w, C] in -1..1
+    inner: tuple[int, int, int, int]  # (top, left, height, width) of the part that is the picture, not padding
+    size: tuple[int, int]  # (height, width) of the picture itself
 
     @staticmethod
     def of(picture: np.ndarray, recipe: ImageRecipe | None = None) -> "ScaledPicture":
