@@ -32,8 +32,7 @@ import torch
 from vae_cli.checkpoint import Model
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import decode, expected_images
-from vae_cli.tasks.interpolate import Way, ends_of_images, even_shares, way_between
-from vae_cli.tasks.noise_walk import NoiseWalk, slerp
+from vae_cli.tasks.interpolate import NoiseWalk, Way, ends_of_images, even_shares, slerp, way_between
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
 

@@ -9,7 +9,7 @@ from tiny import LADDER, tiny_model
 from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.model.flow import LatentFlow
-from vae_cli.tasks.noise_walk import CHUNK, NoiseWalk, slerp
+from vae_cli.tasks.interpolate import WALK_CHUNK, NoiseWalk, slerp
 
 
 def clustered(*layers: Layer) -> tuple[Model, LatentFlow]:
@@ -40,8 +40,8 @@ def test_ends_are_pinned_and_nothing_depends_on_the_other_walks() -> None:
     every = torch.arange(4)
     torch.testing.assert_close(walk.at(every, torch.zeros(4)), a, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(walk.at(every, torch.ones(4)), b, rtol=1e-4, atol=1e-4)
-    shares = torch.linspace(0.1, 0.9, CHUNK + 3)
-    long = walk.at(torch.full((CHUNK + 3,), 2), shares)
+    shares = torch.linspace(0.1, 0.9, WALK_CHUNK + 3)
+    long = walk.at(torch.full((WALK_CHUNK + 3,), 2), shares)
     alone = NoiseWalk.between(model, flow, a[2:3], b[2:3])
     assert torch.equal(alone.at(torch.zeros(1, dtype=torch.long), shares[-1:])[0], long[-1])
 

@@ -29,23 +29,20 @@ from vae_cli.model.vae import Latents
 from vae_cli.randomness import PARTNER, image_generator
 from vae_cli.tasks.augment_checks import Checks, Verdict
 from vae_cli.tasks.augment_sources import Sources
+from vae_cli.tasks.interpolate import slerp
 from vae_cli.tasks.latent_statistics import towards_statistics
-from vae_cli.tasks.noise_walk import slerp
 from vae_cli.windows.chunks import in_chunks
 
 METHODS = ("style", "extrapolate")
 """By default the first that can be used: style needs latents with more than one place, extrapolate an image of the
 same class (where there is none, any other image serves)."""
-STRENGTH = 0.5
-PER_IMAGE = 4
-MAX_REACH = 1.2
-"""An extrapolated image moves away from its partner by at most this share of their distance, times the strength."""
-MAX_LOOK = 3.0
-"""A styled image goes at most this share of the way to its partner's statistics, times the strength."""
+STRENGTH, PER_IMAGE = 0.5, 4
+MAX_REACH, MAX_LOOK = 1.2, 3.0
+"""Times the strength: how far an extrapolated image moves away from its partner at most, as a share of their distance;
+how far a styled one goes towards its partner's statistics."""
 MAX_ATTEMPTS = 4
 CANDIDATES = 8  # pictures among which the hardest to recognise is chosen, where there is a classifier to tell
-CHUNK, BLOCK = 32, 256
-"""Pictures are computed in chunks of the one size, and checked in blocks of about the other."""
+CHUNK, BLOCK = 32, 256  # pictures that are computed together, and about as many that are checked together
 
 
 @dataclass(frozen=True)
@@ -98,14 +95,14 @@ def augment(
     sources = Sources(model, images)
     augmenter = _Augmenter(sources, checks, strength, candidates, seed)
 
-    def job(source: int, number: int) -> _Job:
-        """By the method that was asked for where that can be, else by another one."""
-        by_style = _has_looks(model) and not (method == "extrapolate" and sources.has_classmate(source))
-        return _Job(source, number, "style" if by_style else "extrapolate")
+    def jobs() -> Iterator[_Job]:
+        for source, count in enumerate(counts):
+            by_style = _has_looks(model) and not (method == "extrapolate" and sources.has_classmate(source))
+            for number in range(1, count + 1):
+                yield _Job(source, number, "style" if by_style else "extrapolate")
 
-    jobs = (job(source, number) for source, count in enumerate(counts) for number in range(1, count + 1))
-    size = max(1, BLOCK // candidates)
-    return chain.from_iterable(map(augmenter.images, iter(lambda: list(islice(jobs, size)), [])))
+    remaining, size = jobs(), max(1, BLOCK // candidates)
+    return chain.from_iterable(map(augmenter.images, iter(lambda: list(islice(remaining, size)), [])))
 
 
 def require_usable(model: Model, images: ImageSet, method: str) -> None:
@@ -189,28 +186,29 @@ class _Augmenter:
 
     def _pictures(self, candidates: Sequence[_Candidate], strength: float) -> np.ndarray:
         """uint8 [J, H, W, C]."""
-        self.sources.encode([position for each in candidates for position in (each.job.source, each.partner)])
-        found = np.empty((len(candidates), *self.sources.images.pixels.shape[1:]), np.uint8)
+        sources, model = self.sources, self.sources.model
+        sources.encode([position for each in candidates for position in (each.job.source, each.partner)])
+
+        @torch.inference_mode()
+        def made(chunk: Sequence[_Candidate]) -> np.ndarray:
+            """All by one method."""
+            drawn = torch.cat([torch.rand(1, generator=self._generator(each.job, each.number)) for each in chunk])
+            shares = drawn.to(model.runtime.device)
+            own = sources.latents([each.job.source for each in chunk])
+            others = sources.latents([each.partner for each in chunk])
+            with model.runtime.autocast():
+                if chunk[0].job.method == "style":
+                    latents = towards_statistics(own, others, MAX_LOOK * strength * shares)
+                else:
+                    latents = along_arcs(own, others, -MAX_REACH * strength * shares, model.flow)
+                return to_pixels(model.vae.decode_mean(latents))
+
+        found = np.empty((len(candidates), *sources.images.pixels.shape[1:]), np.uint8)
         for method in METHODS:
             rows = [row for row, each in enumerate(candidates) if each.job.method == method]
-            made = in_chunks(lambda chunk: self._made(chunk, strength), [candidates[row] for row in rows], CHUNK)
-            for row, picture in zip(rows, made, strict=True):
+            for row, picture in zip(rows, in_chunks(made, [candidates[row] for row in rows], CHUNK), strict=True):
                 found[row] = picture
         return found
-
-    @torch.inference_mode()
-    def _made(self, candidates: Sequence[_Candidate], strength: float) -> np.ndarray:
-        """uint8 [B, H, W, C]; all by one method."""
-        model = self.sources.model
-        shares = torch.cat([torch.rand(1, generator=self._generator(each.job, each.number)) for each in candidates])
-        own = self.sources.latents([each.job.source for each in candidates])
-        others = self.sources.latents([each.partner for each in candidates])
-        with model.runtime.autocast():
-            if candidates[0].job.method == "style":
-                latents = towards_statistics(own, others, MAX_LOOK * strength * shares.to(model.runtime.device))
-            else:
-                latents = along_arcs(own, others, -MAX_REACH * strength * shares.to(model.runtime.device), model.flow)
-            return to_pixels(model.vae.decode_mean(latents))
 
 
 def _rank(verdict: Verdict) -> tuple[bool, float]:

@@ -101,13 +101,12 @@ def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
     sizes = [math.prod(shape) for shape in shapes]
     if len(arrays) == 1 and len(shapes) > 1 and arrays[0].ndim == 2 and arrays[0].shape[1] == sum(sizes):
         arrays = np.split(arrays[0], np.cumsum(sizes)[:-1], axis=1)
-    fitting = len(arrays) == len(shapes) and all(
-        array.shape[1:] in (shape, (size,)) and len(array) == len(arrays[0])
+    if len(arrays) != len(shapes) or any(
+        array.shape[1:] not in (shape, (size,)) or len(array) != len(arrays[0])
         for array, shape, size in zip(arrays, shapes, sizes, strict=True)
-    )
-    if not fitting:
-        found = ", ".join(_shape_text(array.shape) for array in arrays)
-        wanted = ", ".join(_shape_text(("N", *shape)) for shape in shapes)
+    ):
+        found = ", ".join(str(list(array.shape)) for array in arrays)
+        wanted = ", ".join(f"[N, {', '.join(map(str, shape))}]" for shape in shapes)
         raise DataError(f"shape {found}; this model's latents are {wanted}, or [N, {sum(sizes)}] flattened")
     if not len(arrays[0]):
         raise DataError("it holds no rows")
@@ -123,7 +122,3 @@ def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
             raise DataError(f"row {row} (the first is 0): not a number, or infinite; every latent has to be finite")
         layers.append(torch.from_numpy(values).reshape(-1, *shape))
     return Latents(tuple(layers))
-
-
-def _shape_text(shape: Sequence[object]) -> str:
-    return f"[{', '.join(map(str, shape))}]"

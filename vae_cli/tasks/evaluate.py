@@ -29,11 +29,8 @@ CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
 """Latents, or pixels, decoded at once for the likelihood: a CPU is fastest on what fits into its caches."""
 MAX_COMPARED = 10_000  # most images, and as many samples, whose features are compared
 TRAINING_PER_IMAGE = 20  # most training images for each compared one, among which its nearest is searched for
-LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000
-"""Samples of each label, and at most of all labels, by which `label_accuracy` is measured."""
-BINARIZATION_SEED = 777
-"""Test pixels are drawn once with NumPy's legacy generator under this seed, as in the published tables
-(Norouzi et al. 2020)."""
+LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000  # of each label, and at most of all, for `label_accuracy`
+BINARIZATION_SEED = 777  # of NumPy's legacy generator, as in the published tables (Norouzi et al. 2020)
 
 
 @torch.inference_mode()
@@ -44,7 +41,7 @@ def evaluate(
     labels: np.ndarray | None = None,
     importance_samples: int = 0,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Figures of `vae evaluate` over images uint8 [N, H, W, C]; means of per-image values.
 
@@ -63,8 +60,7 @@ def evaluate(
         found = _measure(model, model.runtime.move(x), meters, importance_samples, image_generator(seed, start))
         for name, value in found.items():
             values.setdefault(name, []).append(value.cpu().double())
-        if on_progress is not None:
-            on_progress(min(start + CHUNK, len(images)), len(images))
+        on_progress(min(start + CHUNK, len(images)), len(images))
     totals = {name: sum((part.sum(0) for part in parts), torch.zeros(())) for name, parts in values.items()}
     figures: dict[str, Any] = {name: (total / len(images)).tolist() for name, total in totals.items()}
     layers = [
@@ -136,7 +132,7 @@ def compare_samples(
     training: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Distances of as many samples as there are images from images uint8 [N, H, W, C], by the extractor's features.
 
@@ -156,8 +152,7 @@ def compare_samples(
         while chunk := list(islice(remaining, CHUNK)):
             found.append(extractor.extract(np.stack(chunk)))
             done += len(chunk)
-            if on_progress is not None:
-                on_progress(done, total)
+            on_progress(done, total)
         return torch.cat(found)
 
     def thinned(images: np.ndarray, count: int) -> Iterator[np.ndarray]:
@@ -176,7 +171,7 @@ def compare_samples(
 
 
 def label_accuracy(
-    model: Model, extractor: Extractor, *, seed: int = 0, on_progress: OnProgress | None = None
+    model: Model, extractor: Extractor, *, seed: int = 0, on_progress: OnProgress = lambda done, total: None
 ) -> dict[str, float]:
     """For each label the share of its samples that the extractor's classifier recognises.
 
@@ -190,8 +185,7 @@ def label_accuracy(
     for done, label in enumerate(labels, start=1):
         named = extractor.classify(np.stack(list(islice(drawn, count))))
         found[label] = float((named == model.label_names.index(label)).mean())
-        if on_progress is not None:
-            on_progress(done * count, len(labels) * count)
+        on_progress(done * count, len(labels) * count)
     return found
 
 

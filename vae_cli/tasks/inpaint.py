@@ -49,9 +49,7 @@ class _Window(NamedTuple):
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
     noise: Latents
-    group: int
-    """Windows of one group, whose pictures have PIXELS_AT_ONCE pixels together or are a single one, may be computed
-    together."""
+    group: int  # of windows that may be computed together; see PIXELS_AT_ONCE
 
 
 def inpaint(
@@ -81,7 +79,7 @@ def inpaint(
     for _, group in groupby(windows, key=lambda window: window.group):
         for window, answer in in_chunks(answered, group, CHUNK):
             window.filling.answer(window.number, answer)
-            if window.filling.is_complete:
+            if window.number == len(window.filling.windows) - 1:
                 yield window.fill
 
 

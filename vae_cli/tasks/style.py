@@ -175,7 +175,7 @@ def likeliest_label(model: Model, flow: LatentFlow, tiles: Tiles, *, other_than:
     chosen = (np.arange(count) * 2 + 1) * len(tiles.corners) // (2 * count)
     x = torch.from_numpy(tiles.cut(chosen.tolist())).permute(0, 3, 1, 2)
     noises = [torch.randn(1, *flow.shape, generator=image_generator(0, number)) for number in range(PROBE_NOISES)]
-    noise = model.runtime.move(torch.cat(noises * len(PROBE_TIMES)))
+    noise = torch.cat(noises * len(PROBE_TIMES)).to(model.runtime.device)
     t = torch.tensor(PROBE_TIMES, device=noise.device).repeat_interleave(PROBE_NOISES)
     at = t[:, None, None, None]
     losses = torch.tensor([0.0 if is_learned(model, number) else torch.inf for number in range(len(model.label_names))])

@@ -44,7 +44,6 @@ class Filling:
     model_size: tuple[int, int]
     feather: float = 0.0  # pixels inside the hole's edge that blend into its surroundings
     noise_seed: tuple[int, ...] | None = None  # numbers that fix the noise on enlarged answers, None = add none
-    num_answered: int = 0
 
     def __post_init__(self) -> None:
         self.pixels = np.zeros(self.image.shape, np.float32)
@@ -54,10 +53,6 @@ class Filling:
     def scale(self) -> float:
         """How many of the picture's pixels a model pixel spans in the widest window; 1 = not reduced."""
         return max((window.height / self.model_size[0] for window in self.windows), default=1.0)
-
-    @property
-    def is_complete(self) -> bool:
-        return self.num_answered == len(self.windows)
 
     def inputs(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """x [C, h, w] in [-1, 1] and observed [1, h, w] of a window, as from `to_window`, and its zoom []."""
@@ -83,7 +78,6 @@ class Filling:
                 patch = (patch + estimate_sigma(self.image[around], ~self.hole[around]) * noise).clip(0, 255)
             chosen = self.hole[target.slices]
             self.pixels[target.slices][chosen] = patch[target.from_corner(region).slices][chosen]
-        self.num_answered += 1
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
