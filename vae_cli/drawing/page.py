@@ -12,8 +12,5 @@ _ENVIRONMENT.filters["base64"] = lambda content: base64.b64encode(content).decod
 
 
 def page(template: str, **values: Any) -> Iterator[str]:
-    """The page piece by piece, so that the pictures of a long one are never all in memory.
-
-    Iterators among the values are read as the page gets to them. Text is escaped.
-    """
+    """The page piece by piece, text escaped; iterators are read as it gets to them, so a long one needs no memory."""
     return _ENVIRONMENT.get_template(template).generate(values)

@@ -88,7 +88,7 @@ class Sources:
 
 
 def _others(group: _Group, position: int, count: int, generator: torch.Generator) -> np.ndarray:
-    """int64 [count]: positions of images of a group of at least two, but not this one's.
+    """int64 [count]: positions of other images of a group of at least two.
 
     They are the next ones to random places, so that further images change few choices.
     """

@@ -22,14 +22,11 @@ NUM_FILLS = 10  # fills of a hole; their mean is measured beside a single one
 
 @dataclass(frozen=True)
 class Filled:
-    """An image uint8 [H, W, C], its hole, bool [H, W], and the fills uint8 [K, H, W, C].
+    """An image and fills of its hole, each the whole picture as it would be written."""
 
-    A fill is the whole picture as it would be written: outside the hole it is the image.
-    """
-
-    image: np.ndarray
-    hole: np.ndarray
-    fills: np.ndarray
+    image: np.ndarray  # uint8 [H, W, C]
+    hole: np.ndarray  # bool [H, W], True = filled
+    fills: np.ndarray  # uint8 [K, H, W, C]; outside the hole they are the image
 
 
 def draw_holes(family: str, num: int, size: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:

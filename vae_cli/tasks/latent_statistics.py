@@ -29,10 +29,7 @@ class LatentStatistics:
 
     @staticmethod
     def of(model: Model, pictures: Iterable[Tiles]) -> "LatentStatistics":
-        """Those of pictures, given as windows of the model's size with values in -1..1.
-
-        Raises ValueError where there is none.
-        """
+        """Those of pictures, as windows of the model's size with values in -1..1. Raises ValueError for no picture."""
         totals, count = [torch.zeros(2, *shape) for shape in model.vae.latent_shapes], 0
         for tiles in pictures:
             totals = [total + found for total, found in zip(totals, _moments(model, tiles), strict=True)]

@@ -21,10 +21,7 @@ def area_weights(source: int, target: int) -> Tensor:
 
 
 def cubic_weights(source: int, target: int) -> Tensor:
-    """float32 [target, source] to enlarge a line of pixels with Catmull and Rom's cubic kernel; rows sum to 1.
-
-    Beyond its ends the line continues with its outer pixels.
-    """
+    """As `area_weights`, to enlarge with Catmull and Rom's cubic kernel; beyond its ends the line stays as they are."""
     distance = _distances(source, target, margin=2)
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
