@@ -46,11 +46,16 @@ def keep_key_colour(values: np.ndarray, stored: np.ndarray, key: int | tuple[int
 
     values, stored: [N] or [N, bands] of one dtype; `values` is changed in place.
     """
-    has_key = (values == key).reshape(len(values), -1).all(axis=1)
+    has_key = _equals(values, key)
     last = values[..., -1] if values.ndim == 2 else values
     last[has_key] = np.where(last[has_key] > 0, last[has_key] - 1, 1)
     if not opaque_hole:
-        values[(stored == key).reshape(len(stored), -1).all(axis=1)] = key
+        values[_equals(stored, key)] = key
+
+
+def _equals(values: np.ndarray, key: int | tuple[int, ...]) -> np.ndarray:
+    """bool [N]; there may be no value at all."""
+    return (values == key) if values.ndim == 1 else (values == key).all(axis=1)
 
 
 def _palette_indices(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
