@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model
+from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model, weights_of
 
 from vae_cli.checkpoint import (
     NUM_KEPT,
@@ -23,7 +23,6 @@ from vae_cli.checkpoint import (
     prune,
     read_facts,
     resolve_run,
-    weights_of,
     write_checkpoint,
 )
 from vae_cli.errors import CheckpointError, ConfigError, WriteError

@@ -42,9 +42,9 @@ def test_the_trial_counts_processor_time_and_gives_the_threads_back(monkeypatch:
 def test_precision_follows_the_processor_and_the_trial_may_only_veto(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(runtime, "_trial_speed_up", lambda: 5.0)
-    monkeypatch.setattr(runtime, "_cpu_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda device: False)
     assert runtime.pick_dtype(cpu) == torch.float32
-    monkeypatch.setattr(runtime, "_cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda device: True)
     assert runtime.pick_dtype(cpu) == torch.bfloat16
     monkeypatch.setattr(runtime, "_trial_speed_up", lambda: 1.0)
     assert runtime.pick_dtype(cpu) == torch.float32

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vae_cli.checkpoint import Facts, Model
+from vae_cli.checkpoint import Facts, Model, named_weights
 from vae_cli.config import CompleteConfig, Layer, from_dict, merge
 from vae_cli.config_layers import resolve_config
 from vae_cli.dataset.cache import ImageSet
@@ -129,3 +129,8 @@ def filled(model: Model) -> np.ndarray:
 def same_tensors(a: Any, b: Any) -> bool:
     """Whether two dictionaries of tensors agree bit for bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, torch.Tensor]:
+    """All weights in one dictionary, as a checkpoint holds them."""
+    return named_weights(vae.state_dict(), None if flow is None else flow.state_dict())

@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
+from vae_cli.atomic import replacing
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
@@ -32,8 +33,7 @@ from vae_cli.runtime import Runtime
 FORMAT_VERSION = 4
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
-HEADER_KEY = "vae"
-"""The only entry of the header: safetensors writes several in random order, and equal models should be equal files."""
+HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
 STEP_NAME = re.compile(r"step-(\d{8,})")
 _INSTEAD = "give a run folder, or another of its checkpoints/"
 
@@ -44,13 +44,10 @@ class Facts:
 
     config: CompleteConfig
     label_names: tuple[str, ...]
-    label_images: tuple[int, ...]
-    """Training images of each label, and last those without one."""
+    label_images: tuple[int, ...]  # training images of each label, and last those without one
     step: int
-    phase: str
-    """`vae` or `flow`: what was being trained."""
-    weights_sha256: str = ""
-    """`digest` of the weights beside it; `write_checkpoint` sets it."""
+    phase: str  # `vae` or `flow`: what was being trained
+    weights_sha256: str = ""  # `digest` of the weights beside it; `write_checkpoint` sets it
 
     def as_json(self) -> str:
         names = ("step", "phase", "label_names", "label_images", "weights_sha256")
@@ -109,13 +106,11 @@ class Model:
     @property
     def num_parameters(self) -> int:
         """Of VAE and flow together."""
-        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
-        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+        return count_parameters(self.vae, self.flow)
 
 
-def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, Tensor]:
-    """A copy of all weights in one dictionary, as `named_weights`."""
-    return named_weights(vae.state_dict(), None if flow is None else flow.state_dict())
+def count_parameters(*modules: nn.Module | None) -> int:
+    return sum(parameter.numel() for module in modules if module is not None for parameter in module.parameters())
 
 
 def named_weights(vae: Mapping[str, Tensor], flow: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -142,22 +137,31 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 def write_checkpoint(
     folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
 ) -> None:
-    """Write a checkpoint folder whole or not at all. Raises WriteError.
-
-    An older folder of the same name is replaced only after the new one is complete.
-    """
+    """Write a checkpoint folder, or replace one, whole or not at all. Raises WriteError."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         facts = replace(facts, weights_sha256=digest(weights))
         for name, content in ((FACTS, facts.as_json().encode()), (WEIGHTS, weights_file(facts, weights))):
-            with _synced(temporary / name) as file:
+            with replacing(temporary / name) as file:
                 file.write(content)
         if trainer is not None:
-            with _synced(temporary / TRAINER) as file:
+            with replacing(temporary / TRAINER) as file:
                 torch.save(dict(trainer), file)
-        _replace_folder(temporary, folder)
+        # A folder cannot be replaced in one step, so an old one is renamed first.
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            folder.rename(aside)
+        temporary.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        if os.name == "posix":  # elsewhere folders cannot be opened, nor need they be
+            descriptor = os.open(folder.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -167,30 +171,6 @@ def write_checkpoint(
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
     """The content of `model.safetensors`; the facts already hold the digest of the weights."""
     return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
-
-
-@contextmanager
-def _synced(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace_folder(temporary: Path, folder: Path) -> None:
-    """Rename over whatever is there; a folder cannot be replaced in one step, so the old one is renamed first."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if folder.exists():
-        folder.rename(aside)
-    temporary.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
-    if os.name == "posix":  # elsewhere folders cannot be opened, nor need they be
-        descriptor = os.open(folder.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def checkpoints_in(run: Path) -> list[Path]:
@@ -273,15 +253,11 @@ def load_model(run: Path, runtime: Runtime) -> Model:
 def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | None]:
     """The modules that the facts describe, with the weights that training starts from, a function of its seed."""
     config = facts.config
-
-    def seed_weights(number: int) -> None:
-        seed = image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed()
-        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every device
-
+    seeds = [image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed() for number in (0, 1)]
     with torch.random.fork_rng(devices=[]):
-        seed_weights(0)
+        torch.default_generator.manual_seed(seeds[0])  # not torch.manual_seed, which would seed every device
         vae = build_vae(config)
-        seed_weights(1)
+        torch.default_generator.manual_seed(seeds[1])
         flow = build_flow(config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
     return vae, flow
 

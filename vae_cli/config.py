@@ -13,8 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vae_cli.errors import ConfigError
 
-Layer = dict[str, Any]
-"""Nested settings that override earlier ones; holds differences only."""
+Layer = dict[str, Any]  # nested settings that override earlier ones; holds differences only
 
 
 def parse_duration(value: object) -> object:
@@ -110,8 +109,7 @@ class FlowConfig(Section):
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)
     """Groups of similar images that samples start from; small data sets make fewer."""
-    refiner_width: int = Field(32, ge=8)
-    """Channels, at half resolution, of the network that fits fills to known pixels."""
+    refiner_width: int = Field(32, ge=8)  # channels, at half resolution, of the network that fits fills to known pixels
 
 
 class ModelConfig(Section):

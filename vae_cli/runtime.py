@@ -92,7 +92,12 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16 matrices; without them it is emulated, slowly."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and _cpu_multiplies_bfloat16()
+    if device.type != "cpu":
+        return False
+    if not hasattr(torch.cpu, "get_capabilities"):  # older releases of torch
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0) -> Runtime:
@@ -104,13 +109,6 @@ def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0
     dtype = pick_dtype(device, precision)
     channels_last = device.type == "cuda" or (device.type == "cpu" and dtype == torch.bfloat16)
     return Runtime(device, dtype, channels_last, rank, world_size)
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    if not hasattr(torch.cpu, "get_capabilities"):  # older releases of torch
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def _trial_speed_up() -> float:

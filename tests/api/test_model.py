@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import pictures, tiny_model, vivid
+from tiny import pictures, tiny_model, vivid, weights_of
 
 import vae_cli
 from vae_cli.api.model import Model
-from vae_cli.checkpoint import weights_of, write_checkpoint
+from vae_cli.checkpoint import write_checkpoint
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vae_cli.checkpoint import WEIGHTS, Facts, weights_of, write_checkpoint
+from vae_cli.checkpoint import WEIGHTS, Facts, named_weights, write_checkpoint
 from vae_cli.config import CompleteConfig, Layer, from_dict
 from vae_cli.config_layers import resolve_config
 from vae_cli.model.flow import LatentFlow, build_flow
@@ -42,7 +42,7 @@ def write_model(preset: str, folder: Path) -> Path:
         vae.last_weight.mul_(20)  # pictures so rich in contrast that every difference of latents shows
     _draw_buffers(flow, random)
     facts = Facts(config, LABELS, IMAGES_OF_LABELS, 7, "flow")
-    write_checkpoint(folder / preset, facts, weights_of(vae, flow), None)
+    write_checkpoint(folder / preset, facts, named_weights(vae.state_dict(), flow.state_dict()), None)
     return folder / preset / WEIGHTS
 
 

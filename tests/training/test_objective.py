@@ -37,6 +37,7 @@ from vae_cli.training.objective import (
 )
 from vae_cli.training.optimizer import Ema, PhaseOptimizer
 from vae_cli.training.phase import Loss
+from vae_cli.training.run_state import RunState
 from vae_cli.training.training_run import TrainingRun, open_run
 from vae_cli.training.vae_phase import VaePhase
 
@@ -182,9 +183,8 @@ def test_a_guard_is_restored_whole() -> None:
     guard.retreat()
     assert all(guard.accepts(1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
     guard.accepts(math.nan, 1.0)
-    other = UpdateGuard()
-    other.load(guard.state())
-    assert other.state() == guard.state()
+    other = RunState.from_dict(RunState(guard=guard).as_dict()).guard
+    assert other == guard and other is not guard
     assert not other.accepts(1.0, 1e4), "the median came along"
     assert other.norms.maxlen == UpdateGuard.WINDOW
 

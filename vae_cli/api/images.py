@@ -12,10 +12,11 @@ from PIL import Image
 from vae_cli.dataset.scan import scan
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.files.masks import read_hole
 from vae_cli.files.new_pictures import save_picture, to_image
 from vae_cli.files.originals import open_original
 from vae_cli.images.colours import Colour
-from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef
+from vae_cli.images.image_ref import IMAGE_SUFFIXES
 from vae_cli.images.modes import to_array
 from vae_cli.images.orientation import displayed_image, orientation_of
 
@@ -82,8 +83,7 @@ def pictures_in(images: Pictures, *, channels: int | None, background: Colour) -
     Transparent parts are laid on the background. Raises ConfigError for a path that does not exist, DataError for
     what is no picture.
     """
-    found = list(_each(images, channels, background))
-    if not found:
+    if not (found := list(_each(images, channels, background))):
         raise DataError("no picture was given")
     return found
 
@@ -91,18 +91,29 @@ def pictures_in(images: Pictures, *, channels: int | None, background: Colour) -
 def _each(images: Pictures, channels: int | None, background: Colour) -> Iterator[np.ndarray]:
     match images:
         case str() | Path():
-            for ref in _files(Path(images)):
-                yield _from_file(ref.path, channels, background)
+            path = Path(images)
+            if not path.exists():
+                raise ConfigError(f"{path}: no such file or folder")
+            for file in [ref.path for ref in scan(path, labels="none").images] if path.is_dir() else [path]:
+                picture = open_original(file).display_array(channels or 3, background)
+                is_grey = channels is None and bool((picture == picture[:, :, :1]).all())
+                yield picture[:, :, :1] if is_grey else picture
         case Image.Image():
             upright = displayed_image(images, orientation_of(images))
-            yield to_array(upright, channels=channels or _own_channels(upright), background=background)
+            own = 1 if upright.mode in ("1", "L") or upright.mode.startswith("I") else 3
+            yield to_array(upright, channels=channels or own, background=background)
         case torch.Tensor():
             if images.ndim not in (3, 4):
                 raise DataError(f"a tensor of shape {list(images.shape)}; give [C, H, W] or [N, C, H, W]")
             yield from _each(images.detach().cpu().movedim(-3, -1).numpy(), channels, background)
         case np.ndarray():
             for picture in _whole_numbers(images):
-                yield _with_channels(picture, channels, background)
+                own = picture.shape[2]
+                if own == 4 or (own, channels) == (3, 1):
+                    coloured = Image.fromarray(reduced(picture), "RGBA" if own == 4 else "RGB")
+                    yield to_array(coloured, channels=channels or 3, background=background)
+                else:
+                    yield np.repeat(picture, channels, axis=2) if channels and own == 1 else picture
         case _ if isinstance(images, Sequence):
             for image in images:
                 yield from _each(image, channels, background)
@@ -110,25 +121,10 @@ def _each(images: Pictures, channels: int | None, background: Colour) -> Iterato
             raise DataError(f"{type(images).__name__}: no picture; give a path, a PIL image, an array or a tensor")
 
 
-def _files(path: Path) -> Sequence[ImageRef]:
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file or folder")
-    return scan(path, labels="none").images if path.is_dir() else [ImageRef(path.name, path)]
-
-
-def _from_file(path: Path, channels: int | None, background: Colour) -> np.ndarray:
-    original = open_original(path)
-    shown = original.display_array(channels or 3, background)
-    is_grey = channels is None and bool((shown == shown[:, :, :1]).all())
-    return shown[:, :, :1] if is_grey else shown
-
-
 def _whole_numbers(array: np.ndarray) -> np.ndarray:
     """uint8 or uint16 [N, H, W, C] of arrays of the other forms. Raises DataError."""
-    if array.ndim == 2:
-        array = array[None, :, :, None]
-    elif array.ndim == 3:
-        array = array[None]
+    array = array[:, :, None] if array.ndim == 2 else array
+    array = array[None] if array.ndim == 3 else array
     if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or not array.size:
         raise DataError(f"an array of shape {list(array.shape)}; give [H, W], [H, W, C] or [N, H, W, C], C = 1, 3 or 4")
     if array.dtype.kind == "f":
@@ -142,25 +138,11 @@ def _whole_numbers(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _with_channels(picture: np.ndarray, channels: int | None, background: Colour) -> np.ndarray:
-    own = picture.shape[2]
-    if own == 4 or (own, channels) == (3, 1):
-        mode = "RGBA" if own == 4 else "RGB"
-        return to_array(Image.fromarray(reduced(picture), mode), channels=channels or 3, background=background)
-    return np.repeat(picture, channels, axis=2) if channels and own == 1 else picture
-
-
-def _own_channels(image: Image.Image) -> int:
-    return 1 if image.mode in ("1", "L") or image.mode.startswith("I") else 3
-
-
 def hole_in(mask: Any, size: tuple[int, int]) -> np.ndarray:
     """bool [H, W], True = to fill, of a mask in any form: white (128 or more, True, or at least 0.5) marks the hole.
 
     Raises DataError for a mask that does not fit `size` (H, W), is empty or covers everything.
     """
-    from vae_cli.files.masks import read_hole
-
     if isinstance(mask, str | Path):
         return read_hole(Path(mask), size)
     if isinstance(mask, torch.Tensor):

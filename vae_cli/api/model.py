@@ -25,8 +25,7 @@ from vae_cli.tasks.conditional_draws import Method
 from vae_cli.tasks.encode import Encoded
 from vae_cli.windows.picture_noise import estimate_sigma
 
-IMAGE_ID = "0"
-"""Stands for the name of a file, on which the noise of an image depends: equal calls give equal pictures."""
+IMAGE_ID = "0"  # stands for the name of a file, on which the noise of an image depends: equal calls give equal pictures
 
 
 class Model(checkpoint.Model):
@@ -38,16 +37,9 @@ class Model(checkpoint.Model):
     """
 
     def sample(
-        self,
-        num: int = 1,
-        *,
-        seed: int = 0,
-        label: str | None = None,
-        guidance: float | None = None,
-        temperature: float = 1.0,
-        prior: Literal["auto", "flow", "normal"] = "auto",
-        solver_steps: int | None = None,
-    ) -> Images:
+        self, num: int = 1, *, seed: int = 0, label: str | None = None, guidance: float | None = None,
+        temperature: float = 1.0, prior: Literal["auto", "flow", "normal"] = "auto", solver_steps: int | None = None,
+    ) -> Images:  # fmt: skip
         """New pictures [num, H, W, C]; picture i depends on (seed, i), the label and the model alone.
 
         guidance: how strictly the label is followed; 1 = off, by default 2 where a label is given.
@@ -62,26 +54,20 @@ class Model(checkpoint.Model):
         return Images(list(reconstructing.reconstruct(self, self._at_model_size(images))))
 
     def inpaint(
-        self,
-        image: Pictures,
-        mask: Any,
-        *,
-        samples: int = 1,
-        seed: int = 0,
-        method: Method = "auto",
-        feather: float = 0.0,
-        solver_steps: int | None = None,
-    ) -> Images:
+        self, image: Pictures, mask: Any, *, samples: int = 1, seed: int = 0, method: Method = "auto",
+        feather: float = 0.0, solver_steps: int | None = None,
+    ) -> Images:  # fmt: skip
         """Fills the hole of one picture of any size: [samples, H, W, C], different fills of the same hole.
 
         mask: white (or True) marks the hole, in the size of the picture or of the same shape. Every pixel outside the
         hole stays as it is, bit for bit. feather: pixels inside the hole over which the fill is blended in.
         """
-        picture = self._one(image)
-        hole = hole_in(mask, picture.shape[:2])
-        channels = picture.shape[2]
-        as_model = pictures_in(picture, channels=self.channels, background=self._background)[0]
-        job = inpainting.Picture(IMAGE_ID, as_model, hole)
+        pictures = pictures_in(image, channels=None, background=self._background)
+        if len(pictures) != 1:
+            raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
+        picture = pictures[0]
+        hole, channels = hole_in(mask, picture.shape[:2]), picture.shape[2]
+        job = inpainting.Picture(IMAGE_ID, self._in_channels(picture)[0], hole)
         fills = inpainting.inpaint(self, [job], seed=seed, samples=samples, solver_steps=solver_steps,
                                    feather=feather, method=method)  # fmt: skip
         filled = []
@@ -97,7 +83,7 @@ class Model(checkpoint.Model):
         sigma: standard deviation of the noise on the 0-255 scale, None = estimated for each picture. By default the
         mean of all that may lie under the noise; with `samples`, that many different answers to each picture.
         """
-        pictures = pictures_in(images, channels=self.channels, background=self._background)
+        pictures = self._in_channels(images)
         return Images([
             _stored(clean, picture.dtype)
             for number, picture in enumerate(pictures)
@@ -108,15 +94,9 @@ class Model(checkpoint.Model):
         ])  # fmt: skip
 
     def style(
-        self,
-        images: Pictures,
-        *,
-        to: str | None = None,
-        like: Pictures | None = None,
-        unlike: Pictures | None = None,
-        strength: float | None = None,
-        seed: int = 0,
-    ) -> Images:
+        self, images: Pictures, *, to: str | None = None, like: Pictures | None = None,
+        unlike: Pictures | None = None, strength: float | None = None, seed: int = 0,
+    ) -> Images:  # fmt: skip
         """Pictures with another look, [N, H, W, C] as large as they are, in the model's channels.
 
         to: the label that they are carried to. like: pictures whose look they take on instead; unlike: those whose
@@ -124,17 +104,21 @@ class Model(checkpoint.Model):
         """
         if (to is None) == (like is None) or (unlike is not None and like is None):
             raise ConfigError("style: give either to=LABEL, or like=PICTURES and perhaps unlike=PICTURES")
-        pictures = pictures_in(images, channels=self.channels, background=self._background)
+        pictures = self._in_channels(images)
+        if to is not None:
+            chosen = styling.LABEL_STRENGTH if strength is None else strength
+            change: styling.Change = styling.to_label(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
+        else:
+            assert like is not None
+            others = None if unlike is None else self._in_channels(unlike)
+            chosen = styling.LIKE_STRENGTH if strength is None else strength
+            change = styling.to_look(self, self._in_channels(like), others, strength=chosen)
         contents = [styling.Content(picture, str(number)) for number, picture in enumerate(pictures)]
-        styled = styling.restyle(contents, self._change(to, like, unlike, strength, seed))
+        styled = styling.restyle(contents, change)
         return Images([_stored(each.pixels, picture.dtype) for each, picture in zip(styled, pictures, strict=True)])
 
     def interpolate(
-        self,
-        *images: Pictures,
-        steps: int = 9,
-        mode: Literal["slerp", "lerp"] = "slerp",
-        loop: bool = False,
+        self, *images: Pictures, steps: int = 9, mode: Literal["slerp", "lerp"] = "slerp", loop: bool = False
     ) -> Images:
         """A walk from each picture to the next, [N, H, W, C] at the model's size.
 
@@ -160,15 +144,10 @@ class Model(checkpoint.Model):
         return Images(list(encoding.decode(self, encoding.latents_from(arrays, self.vae.latent_shapes))))
 
     def evaluate(
-        self,
-        data: str | Path | None = None,
-        *,
-        importance_samples: int = 0,
-        limit: int | None = None,
+        self, data: str | Path | None = None, *, importance_samples: int = 0, limit: int | None = None,
         holes: Literal["center", "half", "brush", "random", "scattered"] | None = None,
-        feature_weights: str | Path | None = None,
-        seed: int = 0,
-    ) -> dict[str, Any]:
+        feature_weights: str | Path | None = None, seed: int = 0,
+    ) -> dict[str, Any]:  # fmt: skip
         """The figures of `vae evaluate --json` on a folder, list or zip; None = the images held out in training.
 
         importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images.
@@ -183,30 +162,14 @@ class Model(checkpoint.Model):
     def _background(self) -> tuple[int, int, int]:
         return parse_color(self.config.data.background)
 
-    def _one(self, image: Pictures) -> np.ndarray:
-        """The only picture that is given, with the channels that it has."""
-        pictures = pictures_in(image, channels=None, background=self._background)
-        if len(pictures) != 1:
-            raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
-        return pictures[0]
+    def _in_channels(self, images: Pictures) -> list[np.ndarray]:
+        """Each picture in its own size, with the model's channels."""
+        return pictures_in(images, channels=self.channels, background=self._background)
 
     def _at_model_size(self, images: Pictures) -> np.ndarray:
         """uint8 [N, H, W, C] as training would have read them."""
-        pictures = pictures_in(images, channels=self.channels, background=self._background)
-        fit = self.config.data.fit
-        return np.stack([fit_to(reduced(picture), self.image_size, fit, self._background) for picture in pictures])
-
-    def _change(
-        self, to: str | None, like: Pictures | None, unlike: Pictures | None, strength: float | None, seed: int
-    ) -> styling.Change:
-        if to is not None:
-            chosen = styling.LABEL_STRENGTH if strength is None else strength
-            return styling.to_label(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
-        pictures = [None if given is None else pictures_in(given, channels=self.channels, background=self._background)
-                    for given in (like, unlike)]  # fmt: skip
-        assert pictures[0] is not None
-        chosen = styling.LIKE_STRENGTH if strength is None else strength
-        return styling.to_look(self, pictures[0], pictures[1], strength=chosen)
+        fit, background = self.config.data.fit, self._background
+        return np.stack([fit_to(reduced(each), self.image_size, fit, background) for each in self._in_channels(images)])
 
 
 def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:

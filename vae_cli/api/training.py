@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from vae_cli.config_layers import nested
 from vae_cli.jobs.events import Finished
 from vae_cli.jobs.train import TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
+from vae_cli.stopping import StopRequest
 from vae_cli.training.events import StepLogged
 
 
@@ -53,7 +53,9 @@ class Training:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
                    TimeElapsedColumn())  # fmt: skip
         is_watched = console.is_terminal or console.is_jupyter
-        with _Interrupts(self), Progress(*columns, console=console, disable=not is_watched) as progress:
+        heeded = [signal.SIGINT] if threading.current_thread() is threading.main_thread() else []
+        stopping = StopRequest(heeded, signal.default_int_handler, self.stop, is_urgent=lambda: False)
+        with stopping, Progress(*columns, console=console, disable=not is_watched) as progress:
             bars = {phase: progress.add_task(phase, total=1.0, visible=False) for phase in ("vae", "flow")}
             for event in self:
                 if isinstance(event, StepLogged):
@@ -63,49 +65,15 @@ class Training:
         return facts
 
 
-class _Interrupts:
-    """While it lasts, the first interrupt of the main thread stops the training gently."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.is_heeded = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> None:
-        if self.is_heeded:
-            self.previous = signal.signal(signal.SIGINT, self._stop)
-
-    def __exit__(self, *exc: object) -> None:
-        if self.is_heeded:
-            signal.signal(signal.SIGINT, self.previous)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.training.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def train(
-    data: str | Path | None = None,
-    *,
-    out: str | Path | None = None,
-    preset: str | None = None,
-    config: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    image_size: int | tuple[int, int] | str | None = None,
-    channels: Literal["auto", 1, 3] | None = None,
-    labels: Literal["auto", "none", "folders"] | None = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    background: str | None = None,
-    steps: int | None = None,
-    epochs: float | None = None,
-    time: str | float | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    workers: int = 2,
-    strict: bool = False,
-    device: str = "auto",
-) -> Training:
+    data: str | Path | None = None, *, out: str | Path | None = None, preset: str | None = None,
+    config: str | Path | None = None, settings: Mapping[str, Any] | None = None,
+    image_size: int | tuple[int, int] | str | None = None, channels: Literal["auto", 1, 3] | None = None,
+    labels: Literal["auto", "none", "folders"] | None = None, fit: Literal["crop", "pad", "stretch"] | None = None,
+    background: str | None = None, steps: int | None = None, epochs: float | None = None,
+    time: str | float | None = None, batch_size: int | None = None, seed: int | None = None, resume: bool = False,
+    overwrite: bool = False, workers: int = 2, strict: bool = False, device: str = "auto",
+) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 
     The arguments are the options of `vae train`. time: "10m" or seconds, counted from this call. settings: further

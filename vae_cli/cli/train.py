@@ -10,11 +10,12 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results, print_json, say
-from vae_cli.cli.stops import EXIT_CODES, StopRequest
+from vae_cli.cli.stops import EXIT_CODES, stop
 from vae_cli.cli.training_messages import cost_text, show_event
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Finished
 from vae_cli.printable import printable, shell_quoted
+from vae_cli.stopping import StopRequest
 
 if TYPE_CHECKING:
     from vae_cli.config import Layer
@@ -98,17 +99,21 @@ def _follow(job: "TrainingJob", results: Results) -> None:
     from vae_cli.jobs.train import Started
     from vae_cli.training.events import Calibrating
 
-    messages, status = results.messages, ""
+    messages, status, waited_for = results.messages, "", "this update"
+
+    def announce_stop() -> None:
+        messages.note(f"stopping after {waited_for}; Ctrl-C again stops at once …")
+
     show = partial(show_event, messages=messages, patience=job.config.training.patience)
-    stopping = StopRequest(messages, is_urgent=lambda: job.is_summarising)
+    stopping = StopRequest(EXIT_CODES, stop, announce_stop, is_urgent=lambda: job.is_summarising)
     with contextlib.ExitStack() as stack:
-        for event in job.run(stopping.is_made, show):
+        for event in job.run(lambda: stopping.number is not None, show):
             show(event)
             match event:
                 case Started():
                     stack.enter_context(stopping)
                 case Calibrating():
-                    stopping.after = "measuring"
+                    waited_for = "measuring"
                 case Finished(facts):
                     status = facts["status"]
                     print_json("train", **facts) if results.as_json else say(printable(facts["run"]))

@@ -6,10 +6,8 @@ The flow never learns from such images, so that what it draws stays as it was.
 import torch
 from torch import Generator, Tensor
 
-FIRST_VISITS = 2
-"""How often an image is learned from as it is before it is augmented."""
-MAX_SHIFT = 1 / 16
-"""Of each side."""
+FIRST_VISITS = 2  # how often an image is learned from as it is before it is augmented
+MAX_SHIFT = 1 / 16  # of each side
 
 
 def is_due(step: int, batch_size: int, num_images: int) -> bool:

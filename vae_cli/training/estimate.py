@@ -16,8 +16,7 @@ from vae_cli.training.phase import Phase
 from vae_cli.training.vae_phase import VaePhase
 
 TRIAL_UPDATES = 2
-LAUNCH_OVERHEAD = 1.1
-"""Factor for updates of the weights, validation and checkpoints on top of the measured passes."""
+LAUNCH_OVERHEAD = 1.1  # factor for updates of the weights, validation and checkpoints on top of the measured passes
 FILES_A_WEIGHT = 1 + 5 * NUM_KEPT
 """Numbers on disk for each weight: `best`, and in every step checkpoint the weights, their average, the best and the
 optimiser's two moments."""

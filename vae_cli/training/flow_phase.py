@@ -200,10 +200,8 @@ class _Draws:
     pixels: Tensor
     observed: Tensor
     noise_sigma: Tensor
-    for_cluster: Tensor
-    """Uniform; decides whether the view is given its image's cluster."""
-    refined: Tensor
-    """Weight in the refiner's loss: 0 for most, 1 on average."""
+    for_cluster: Tensor  # uniform; decides whether the view is given its image's cluster
+    refined: Tensor  # weight in the refiner's loss: 0 for most, 1 on average
 
     @staticmethod
     def draw(num: int, shape: tuple[int, int, int], image_shape: torch.Size, generator: Generator) -> "_Draws":

@@ -18,10 +18,8 @@ from vae_cli.randomness import STATISTICS, VALIDATION, image_generator
 from vae_cli.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
-VALIDATION_IMAGES = 512
-"""Held-out images that a validation during training measures, at most."""
-CHUNK, CHUNK_PIXELS = 128, 1 << 21
-"""Images computed together between updates, at most, and pixels of them."""
+VALIDATION_IMAGES = 512  # held-out images that a validation during training measures, at most
+CHUNK, CHUNK_PIXELS = 128, 1 << 21  # images computed together between updates, at most, and pixels of them
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class TrainingInputs:
     """Close-ups of training images to learn from as well, and below of held-out ones; None = without."""
     validation_patches: ImageSet | None = None
     skipped: tuple[Skipped, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What was decided and may surprise; each worth a line on the screen."""
+    notes: tuple[str, ...] = ()  # what was decided and may surprise; each worth a line on the screen
 
     @property
     def images_an_epoch(self) -> int:

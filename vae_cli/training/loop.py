@@ -63,13 +63,21 @@ def _train_phase(run: TrainingRun, phase: Phase, stops: Callable[[], bool]) -> I
             state.step += 1
             state.use(run.budget_left())
             if state.guard.is_retreat_due:
-                yield _retreat(run, optimizer)
+                state.guard.retreat()
+                # To the best ones, as the last accepted updates are what has ruined the newest average.
+                optimizer.return_to(state.best or optimizer.average.state_dict(), forget=True)
+                yield events.Retreated(phase.name, state.step, state.guard.rate_factor)
             if is_due(training.log_every):
                 yield log.line(run, phase)
             if is_due(training.validate_every):
                 yield from _validate(run, optimizer)  # which may end the phase
             if state.spent >= 1:
-                yield from _finish(run, optimizer)
+                if phase.is_measured_at_end:
+                    yield events.Calibrating()
+                    if runtime.is_main and state.best:  # on rank 0 alone: nothing is trained from these weights
+                        state.best |= phase.finish(state.best)
+                        run.write_best()
+                yield from _save(run, optimizer)
             elif state.step % training.save_every == 0 and state.guard.num_in_a_row == 0 and optimizer.is_finite():
                 yield from _save(run, optimizer)  # only sound weights, as they push out older ones
             if state.step % training.preview_every == 0 and state.spent < 1 and runtime.is_main:
@@ -126,16 +134,6 @@ class _Log:
         return events.StepLogged(phase.name, state.step, state.spent, left, speed, means | phase.probe())
 
 
-def _retreat(run: TrainingRun, optimizer: PhaseOptimizer) -> events.Event:
-    """Go back to good weights, as too many updates in a row were refused.
-
-    To the best ones: the last accepted updates are what has ruined the newest average.
-    """
-    run.state.guard.retreat()
-    optimizer.return_to(run.state.best or optimizer.average.state_dict(), forget=True)
-    return events.Retreated(optimizer.phase.name, run.state.step, run.state.guard.rate_factor)
-
-
 def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
     """Score the averaged weights, keep the best, and shorten the phase if the score stands still."""
     state, phase, training, runtime = run.state, optimizer.phase, run.inputs.config.training, run.inputs.runtime
@@ -152,21 +150,10 @@ def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Ev
         yield events.Shortened(phase.name, state.step, state.best_step, is_end)
 
 
-def _finish(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
-    """Measure on the best weights what they need to be used well, and save."""
-    if optimizer.phase.is_measured_at_end:
-        yield events.Calibrating()
-        if run.inputs.runtime.is_main and run.state.best:  # on rank 0 alone: nothing is trained from these weights
-            run.state.best |= optimizer.phase.finish(run.state.best)
-            run.write_best()
-    yield from _save(run, optimizer)
-
-
 def _save(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
     """Raises DivergedError rather than write weights that are no numbers."""
     if not optimizer.is_finite():
-        raise DivergedError(
-            f"training diverged: after update {run.state.step} the weights are not finite;\n{LOWER_RATE}"
-        )
+        reason = f"after update {run.state.step} the weights are not finite"
+        raise DivergedError(f"training diverged: {reason};\n{LOWER_RATE}")
     if run.inputs.runtime.is_main:
         yield events.Saved(run.save(optimizer))

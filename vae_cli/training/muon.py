@@ -12,10 +12,8 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 4
 RENEWED_EVERY = 4
 """Updates after which the matrix that makes a momentum orthogonal is computed anew, the costliest part."""
-STEP_SIZE = 0.2
-"""Root mean square of a step at a learning rate of 1, about that of AdamW's (Liu et al. 2025)."""
-LEAST_ROWS = 64
-"""Input and output channels; smaller convolutions are left to AdamW."""
+STEP_SIZE = 0.2  # root mean square of a step at a learning rate of 1, about that of AdamW's (Liu et al. 2025)
+LEAST_ROWS = 64  # input and output channels; smaller convolutions are left to AdamW
 
 
 def suits(parameter: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """What training minimises, how large its steps are, and which of them are refused."""
 
 import math
-from collections import deque
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,17 +11,12 @@ from vae_cli.errors import DivergedError
 from vae_cli.model.vae import ElboTerms
 from vae_cli.runtime import mean_over_ranks
 
-FINAL_RATE = 0.02
-"""The learning rate at the end, as a share of the full one."""
-OUTLIER_FACTOR = 10.0
-"""A gradient norm this many times the running median is refused."""
+FINAL_RATE = 0.02  # the learning rate at the end, as a share of the full one
+OUTLIER_FACTOR = 10.0  # a gradient norm this many times the running median is refused
 RETREAT_AFTER, MAX_RETREATS, MAX_REFUSED_IN_A_ROW = 20, 5, 50
 """Refusals in a row after which training goes back to better weights, how often it may, and when it gives up."""
-LOWER_RATE = (
-    "the last good checkpoint is intact; resume with a lower training.learning_rate\n"
-    "(in the flow phase: training.flow_learning_rate)"
-)
-"""What to do about a divergence."""
+LOWER_RATE = ("the last good checkpoint is intact; resume with a lower training.learning_rate\n"
+              "(in the flow phase: training.flow_learning_rate)")  # fmt: skip
 
 
 def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) -> Tensor:
@@ -50,16 +45,17 @@ def kl_weight_at(step: int, *, target: float, warmup_steps: int) -> float:
     return target * min(1.0, (step + 1) / warmup_steps) if warmup_steps else target
 
 
-def rate_factor_at(step: int, fraction: float, *, warmup_steps: int, decay_share: float) -> float:
-    """Share of the full learning rate: linear warm-up by steps, flat, cosine to 2 % over the phase's last part.
+def rate_factor_at(step: int, spent: float, *, warmup_steps: int, decay_share: float) -> float:
+    """Share of the full learning rate: linear warm-up by steps, flat, cosine over the phase's last part.
 
-    fraction: how much of the phase's budget is spent, 0 to 1.
+    spent: share of the phase's budget, 0 to 1.
     """
     warm = min(1.0, (step + 1) / (warmup_steps + 1))
-    into_decay = min(1.0, max(0.0, (fraction - (1 - decay_share)) / decay_share)) if decay_share else 0.0
+    into_decay = min(1.0, max(0.0, (spent - (1 - decay_share)) / decay_share)) if decay_share else 0.0
     return warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * into_decay)))
 
 
+@dataclass
 class UpdateGuard:
     """Refuses and counts updates that are not finite or whose gradient is far off the running median.
 
@@ -67,12 +63,13 @@ class UpdateGuard:
     on at half the rate, a few times, before it gives up.
     """
 
-    WINDOW = 100
-    MIN_HISTORY = 20
+    WINDOW: ClassVar[int] = 100
+    MIN_HISTORY: ClassVar[int] = 20
 
-    def __init__(self) -> None:
-        self.norms: deque[float] = deque(maxlen=self.WINDOW)
-        self.num_refused = self.num_in_a_row = self.num_retreats = 0
+    norms: list[float] = field(default_factory=list)
+    num_refused: int = 0
+    num_in_a_row: int = 0
+    num_retreats: int = 0
 
     @property
     def rate_factor(self) -> float:
@@ -87,7 +84,7 @@ class UpdateGuard:
     def retreat(self) -> None:
         """Count a retreat, and learn anew which norms are usual, in case their scale has changed for good."""
         self.num_retreats += 1
-        self.norms.clear()
+        self.norms = []
 
     def accepts(self, loss: float, norm: float) -> bool:
         """Whether an update with this loss and gradient norm, which all ranks share, may be made.
@@ -96,21 +93,12 @@ class UpdateGuard:
         """
         median = sorted(self.norms)[len(self.norms) // 2] if len(self.norms) >= self.MIN_HISTORY else math.inf
         if math.isfinite(loss) and math.isfinite(norm) and norm <= OUTLIER_FACTOR * max(median, 1e-8):
-            self.norms.append(norm)
+            self.norms = [*self.norms, norm][-self.WINDOW :]
             self.num_in_a_row = 0
             return True
         self.num_refused += 1
         self.num_in_a_row += 1
         if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
-            raise DivergedError(
-                f"training diverged: {self.num_in_a_row} updates in a row had a loss or gradient out of bounds;"
-                f"\n{LOWER_RATE}"
-            )
+            reason = f"{self.num_in_a_row} updates in a row had a loss or gradient out of bounds"
+            raise DivergedError(f"training diverged: {reason};\n{LOWER_RATE}")
         return False
-
-    def state(self) -> dict[str, Any]:
-        return {**vars(self), "norms": list(self.norms)}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-        vars(self).update(state, norms=deque(state["norms"], maxlen=self.WINDOW))

@@ -29,14 +29,12 @@ class Phase(ABC):
     """A module and how it is trained."""
 
     name: ClassVar[str]
-    is_measured_at_end: ClassVar[bool] = False
-    """Whether `finish` has anything to do."""
+    is_measured_at_end: ClassVar[bool] = False  # whether `finish` has anything to do
     inputs: TrainingInputs
     module: nn.Module
     learning_rate: float
     gradient_clip: float
-    adversary: Adversary | None = None
-    """What learns beside the module, after each of its updates."""
+    adversary: Adversary | None = None  # what learns beside the module, after each of its updates
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -23,12 +23,10 @@ from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
 from vae_cli.training.inputs import CPU, TrainingInputs
 
-BINARY_SHARE = 0.999
-"""From this share of pure black and white values on, `auto` takes pixels for binary."""
+BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
 MAX_AUTO_SIDE = 64
 
-OnProgress = Callable[[str, int, int], None]
-"""(what is being done, done, total)."""
+OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
 def prepare(

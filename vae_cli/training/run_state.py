@@ -22,24 +22,16 @@ class RunState:
     """
 
     phase: str = "vae"
-    step: int = 0
-    """Updates of both phases."""
-    first_step: int = 0
-    """Updates before the current phase."""
-    total: int | None = None
-    """The run's budget in updates; None = it is one of time."""
-    left: float = 1.0
-    """Of the run's budget."""
-    used: float = 0.0
-    """By the current phase."""
-    planned: float = 1.0
-    """All that the current phase is going to use."""
+    step: int = 0  # updates of both phases
+    first_step: int = 0  # updates before the current phase
+    total: int | None = None  # the run's budget in updates; None = it is one of time
+    left: float = 1.0  # of the run's budget
+    used: float = 0.0  # by the current phase
+    planned: float = 1.0  # all that the current phase is going to use
     best_score: float = math.inf
     best_step: int = -1
-    best: dict[str, Tensor] = field(default_factory=dict)
-    """The current phase's averaged weights when they scored best."""
-    num_stale: int = 0
-    """Validations since the best one, or since the phase was shortened."""
+    best: dict[str, Tensor] = field(default_factory=dict)  # the current phase's averaged weights when they scored best
+    num_stale: int = 0  # validations since the best one, or since the phase was shortened
     guard: UpdateGuard = field(default_factory=UpdateGuard)
 
     @property
@@ -92,11 +84,9 @@ class RunState:
 
     def as_dict(self) -> dict[str, Any]:
         """Tensors and plain containers only; `from_dict` inverts it."""
-        return {**vars(self), "guard": self.guard.state()}
+        return {**vars(self), "guard": {**vars(self.guard)}}
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> "RunState":
-        state = RunState(**{item.name: stored[item.name] for item in fields(RunState)})
-        state.guard = UpdateGuard()
-        state.guard.load(stored["guard"])
-        return state
+        own = {item.name: stored[item.name] for item in fields(RunState)}
+        return RunState(**{**own, "guard": UpdateGuard(**stored["guard"])})

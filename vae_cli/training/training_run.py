@@ -28,10 +28,8 @@ class TrainingRun:
     budget: Budget
     state: RunState
     vae: VAE
-    flow: LatentFlow | None
-    """None for a run without one; untrained in the first phase."""
-    resume: Resumable | None = None
-    """The checkpoint to go on from, until its phase has been restored."""
+    flow: LatentFlow | None  # None for a run without one; untrained in the first phase
+    resume: Resumable | None = None  # the checkpoint to go on from, until its phase has been restored
 
     @property
     def num_parameters(self) -> int:

@@ -13,9 +13,9 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 
 
 def main() -> None:
-    from tiny import filled, pictures, tiny_model
+    from tiny import filled, pictures, tiny_model, weights_of
 
-    from vae_cli.checkpoint import FORMAT_VERSION, weights_of, write_checkpoint
+    from vae_cli.checkpoint import FORMAT_VERSION, write_checkpoint
     from vae_cli.tasks.reconstruct import reconstruct
     from vae_cli.tasks.sample import sample
 
