@@ -15,14 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vae_cli.atomic import replacing
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
@@ -60,12 +59,9 @@ class Facts:
         """Inverse of `as_json`. Raises CheckpointError naming `path` for anything else, and for another version."""
         try:
             facts = json.loads(text)
-            version = facts["format_version"]
-            if version != FORMAT_VERSION:
-                raise CheckpointError(
-                    f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
-                    "use the version of vae that made it, or train it again"
-                )
+            if (version := facts["format_version"]) != FORMAT_VERSION:
+                raise CheckpointError(f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
+                                      "use the version of vae that made it, or train it again")  # fmt: skip
             config = from_dict(facts["config"], CompleteConfig)
             names, counts = tuple(facts["label_names"]), tuple(map(int, facts["label_images"]))
             if len(counts) != len(names) + 1:
@@ -144,10 +140,10 @@ def write_checkpoint(
         temporary.mkdir(parents=True)
         facts = replace(facts, weights_sha256=digest(weights))
         for name, content in ((FACTS, facts.as_json().encode()), (WEIGHTS, weights_file(facts, weights))):
-            with replacing(temporary / name) as file:
+            with _synced(temporary / name) as file:
                 file.write(content)
         if trainer is not None:
-            with replacing(temporary / TRAINER) as file:
+            with _synced(temporary / TRAINER) as file:
                 torch.save(dict(trainer), file)
         # A folder cannot be replaced in one step, so an old one is renamed first.
         aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -171,6 +167,14 @@ def write_checkpoint(
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
     """The content of `model.safetensors`; the facts already hold the digest of the weights."""
     return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def checkpoints_in(run: Path) -> list[Path]:
@@ -227,8 +231,7 @@ def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
     """What a weights file says about itself, and its tensors. Raises CheckpointError unless both are as written."""
     with _opened(path, "damaged") as (file, facts):  # once: a training may be about to replace it
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-    is_as_written = facts.weights_sha256 == digest(tensors)
-    if not is_as_written or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+    if facts.weights_sha256 != digest(tensors) or not all(bool(each.isfinite().all()) for each in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
     return facts, tensors
 
@@ -264,8 +267,7 @@ def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | No
 
 def outline(path: Path) -> Model:
     """The model of a weights file on the meta device: without weights, for its sizes. Raises CheckpointError."""
-    device = torch.device("meta")
-    with _opened(path) as (file, facts), device:
+    with _opened(path) as (file, facts), torch.device("meta") as device:
         has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
         return Model(facts, *build_modules(facts, has_flow=has_flow), path, Runtime(device))
 

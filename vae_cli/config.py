@@ -60,11 +60,8 @@ class DataConfig(Section):
     labels: Literal["auto", "none", "folders"] = "auto"
     binarize: Literal["none", "dynamic"] = "none"
     patches: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """Number of close-ups of images much larger than the model, learned beside the whole images; `auto` = some where
-    images are that large and there is a flow."""
-    augment: bool = True
-    """Shift and mirror images for the VAE once it has seen all of them twice; only where a flow follows, which gets
-    them as they are."""
+    """Close-ups of images much larger than the model, to learn from as well; `auto` = some, where there is a flow."""
+    augment: bool = True  # shift and mirror images for the VAE after their second visit; only where a flow follows
 
 
 class LatentSpec(Section):
@@ -107,15 +104,13 @@ class FlowConfig(Section):
     width: Width = 64
     blocks: int = Field(2, ge=1, le=16)  # residual ones a level on the way down; one more on the way up
     solver_steps: int = Field(10, ge=1, le=1000)
-    clusters: int = Field(256, ge=1, le=65536)
-    """Groups of similar images that samples start from; small data sets make fewer."""
+    clusters: int = Field(256, ge=1, le=65536)  # groups of similar images that samples start from, at most
     refiner_width: int = Field(32, ge=8)  # channels, at half resolution, of the network that fits fills to known pixels
 
 
 class ModelConfig(Section):
     latents: Latents | Literal["auto"] = "auto"  # coarse to fine; auto = one layer chosen from size and channels
-    width: Width | Literal["auto"] = "auto"
-    """Channels at half resolution; deeper levels have twice and three times as many."""
+    width: Width | Literal["auto"] = "auto"  # channels at half resolution; deeper levels have two and three times these
     blocks: int = Field(1, ge=1, le=16)  # residual ones a resolution
     dropout: float = Field(0.0, ge=0, lt=1)
     likelihood: LikelihoodConfig = AutoLikelihood()
@@ -130,13 +125,10 @@ class ObjectiveConfig(Section):
     importance_samples: int = Field(1, ge=1)
     """Posterior draws K of the importance-weighted bound (Burda et al. 2016) that ends the VAE phase; 1 = the plain
     bound throughout. An update then sees every K-th image of its batch, so it costs no more."""
-    importance_start: float = Field(0.9, gt=0, lt=1)
-    """Share of the VAE phase before that; free nats and warm-up hold until then. Patience may end the phase sooner."""
+    importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
     perceptual: float = Field(0.0, ge=0)
-    """Weight w of the distance of image gradients (`training.perceptual`), in nats of a Laplace density of scale 1 / w;
-    0 = off, 1 to 10 are usual."""
-    adversarial: float = Field(0.0, ge=0)
-    """Weight of the patch discriminator's term, as a share of the reconstruction's pull; 0 = off."""
+    """Weight w of the distance of image gradients, in nats of a Laplace density of scale 1 / w; 1 to 10 are usual."""
+    adversarial: float = Field(0.0, ge=0)  # pull of the patch discriminator, as a share of the reconstruction's
     adversarial_start: float = Field(0.5, ge=0, lt=1)  # share of the VAE phase after which the discriminator joins in
 
 
@@ -144,8 +136,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(32, ge=1)  # images an update over all ranks
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
-    flow_optimizer: Literal["muon", "adamw"] = "muon"
-    """For the flow's large convolutions; the rest, and the VAE, always use AdamW."""
+    flow_optimizer: Literal["muon", "adamw"] = "muon"  # for the flow's large convolutions; all else uses AdamW
     warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)  # last part of each phase, over which the rate falls to 2 %
     gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
@@ -187,15 +178,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _importance_samples_need_the_plain_bound(self) -> "RunConfig":
-        num_draws, others = self.objective.importance_samples, {"kl_weight": 1, "perceptual": 0, "adversarial": 0}
-        wrong = [
-            f"objective.{name}={value}" for name, value in others.items() if getattr(self.objective, name) != value
-        ]
-        if num_draws > 1 and wrong:
-            raise ValueError(
-                f"objective.importance_samples {num_draws} weighs the bound alone;\n"
-                f"set {', '.join(wrong)}, or objective.importance_samples=1"
-            )
+        objective, needed = self.objective, {"kl_weight": 1, "perceptual": 0, "adversarial": 0}
+        wrong = [f"objective.{name}={value}" for name, value in needed.items() if getattr(objective, name) != value]
+        if objective.importance_samples > 1 and wrong:
+            raise ValueError(f"objective.importance_samples {objective.importance_samples} weighs the bound alone;\n"
+                             f"set {', '.join(wrong)}, or objective.importance_samples=1")  # fmt: skip
         return self
 
     def as_dict(self) -> dict[str, Any]:
@@ -205,6 +192,9 @@ class RunConfig(Section):
     def updated(self, layer: Layer) -> Self:
         """A copy with some settings replaced. Raises ConfigError as `from_dict` does."""
         return from_dict(merge(self.as_dict(), layer), type(self))
+
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 class CompleteData(DataConfig):
@@ -240,9 +230,6 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-Config = TypeVar("Config", bound=RunConfig)
 
 
 def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:

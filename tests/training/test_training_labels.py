@@ -37,7 +37,7 @@ def inputs() -> TrainingInputs:
 
 
 def test_images_are_counted_by_label(inputs: TrainingInputs) -> None:
-    assert inputs.label_images == (1, 99, 0, 100)
+    assert inputs.facts().label_images == (1, 99, 0, 100)
 
 
 def test_clusters_of_labels(inputs: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:

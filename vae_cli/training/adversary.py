@@ -12,8 +12,7 @@ from vae_cli.randomness import ADVERSARY, image_generator
 from vae_cli.runtime import Runtime, mean_over_ranks
 
 WIDTH = 32
-RATE_SHARE = 0.1
-"""The discriminator's learning rate as a share of the VAE's: 2e-4 at the default, as in Isola et al. 2017."""
+RATE_SHARE = 0.1  # the discriminator's learning rate as a share of the VAE's: 2e-4 at the default (Isola et al. 2017)
 MAX_BALANCE = 1e4
 
 

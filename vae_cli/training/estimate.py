@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vae_cli.checkpoint import NUM_KEPT, build_modules
+from vae_cli.checkpoint import NUM_KEPT, build_modules, count_parameters
 from vae_cli.dataset.batches import Batches
 from vae_cli.training.budget import total_steps, vae_steps
 from vae_cli.training.flow_phase import FlowPhase
@@ -17,9 +17,8 @@ from vae_cli.training.vae_phase import VaePhase
 
 TRIAL_UPDATES = 2
 LAUNCH_OVERHEAD = 1.1  # factor for updates of the weights, validation and checkpoints on top of the measured passes
+# Numbers on disk a weight: `best`; in every step checkpoint weights, average, best and the optimiser's two moments.
 FILES_A_WEIGHT = 1 + 5 * NUM_KEPT
-"""Numbers on disk for each weight: `best`, and in every step checkpoint the weights, their average, the best and the
-optimiser's two moments."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def estimate(inputs: TrainingInputs) -> Estimate:
     if total is not None:
         first = vae_steps(training, total)
         seconds = LAUNCH_OVERHEAD * (first * vae_seconds + (total - first) * flow_seconds)
-    parameters = sum(parameter.numel() for phase in phases for parameter in phase.module.parameters())
+    parameters = count_parameters(vae, flow)
     memory, disk = _memory_bytes(inputs.runtime.device), 4 * parameters * FILES_A_WEIGHT
     return Estimate(seconds, total, vae_seconds, flow_seconds, parameters, memory, disk)
 

@@ -8,15 +8,14 @@ from vae_cli.checkpoint import Model
 
 @dataclass(frozen=True)
 class StepLogged:
-    """A line for the log. fraction: of the phase's plan, 0 to 1; seconds_left: of the phase; figures: means since the
-    last line."""
+    """A line for the log."""
 
     phase: str
     step: int
-    fraction: float
-    seconds_left: float
+    fraction: float  # of the phase's plan, 0 to 1
+    seconds_left: float  # of the phase
     images_per_second: float
-    figures: dict[str, float]
+    figures: dict[str, float]  # means since the last line
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,14 @@ class Calibrating:
 
 @dataclass(frozen=True)
 class PhaseDone:
-    """What one phase did in this invocation, and how many updates were refused since it began; seconds_waited: for
-    images."""
+    """What one phase did in this invocation."""
 
     phase: str
     steps: int
     seconds: float
-    seconds_waited: float
+    seconds_waited: float  # for images
     validation_loss: float | None
-    num_refused: int
+    num_refused: int  # updates, since the phase began
 
 
 Event = StepLogged | Validated | Shortened | Retreated | Saved | PreviewDue | Calibrating | PhaseDone

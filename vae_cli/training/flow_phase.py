@@ -81,7 +81,11 @@ class FlowPhase(Phase):
             self.module.most_zoom.fill_(float(patches.zooms.max()))
         labels = move(torch.from_numpy(train.labels[rows]))
         self.module.set_clusters(torch.cat(means), labels, image_generator(self.inputs.seed, CLUSTERS))
-        if len(more := _rows_of_rare_labels(train.labels, rows)):
+        # Further images, so that each label has LABEL_ROWS of them, or all of its own.
+        is_known = np.isin(np.arange(len(train.ids)), rows)
+        by_label = [np.flatnonzero(train.labels == label) for label in np.unique(train.labels[train.labels >= 0])]
+        missing = [own[~is_known[own]][: max(0, LABEL_ROWS - is_known[own].sum())] for own in by_label]
+        if len(more := np.concatenate([np.empty(0, np.int64), *missing])):
             z = torch.cat([self._posterior(x)[0] for x in self.inputs.train_chunks(more)])
             self.module.count_labels(z, move(torch.from_numpy(train.labels[more])))
 
@@ -167,11 +171,11 @@ class FlowPhase(Phase):
         _, height, width, channels = train.pixels.shape
         nothing = Condition.nothing(len(mean), channels, (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
-        calibrate_noise(flow, z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, reencoded=self._reencoded)
 
-    def _reencoded(self, z: Tensor) -> Tensor:
-        """[B, C, h, w] first-layer means of the pictures that first-layer latents z [B, C, h, w] decode to."""
-        return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.inputs.chunk_size)])
+        def reencoded(z: Tensor) -> Tensor:
+            return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.inputs.chunk_size)])
+
+        calibrate_noise(flow, z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, reencoded=reencoded)
 
     def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
         """The best weights for fills of images [N, C, H, W] in [-1, 1] that are views of these zooms [N]."""
@@ -210,27 +214,12 @@ class _Draws:
         posterior, noise = (torch.randn((num, *shape), generator=generator) for _ in range(2))
         time = torch.sigmoid(torch.randn(num, generator=generator))
         pixels = torch.randn((num, *image_shape), generator=generator)
-        for_cluster, refined = torch.rand(num, generator=generator), _refined(damage.observed)
+        for_cluster = torch.rand(num, generator=generator)
+        # The refiner learns from the first images of which something is observed.
+        num_refined = max(1, round(REFINED_SHARE * num))
+        rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
+        refined = torch.zeros(num).index_fill(0, rows, num / num_refined)
         return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_cluster, refined)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
         return _Draws(*map(function, vars(self).values()))
-
-
-def _rows_of_rare_labels(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Further rows, so that a label has LABEL_ROWS images or all of its own among them and `rows`."""
-    is_known = np.zeros(len(labels), bool)
-    is_known[rows] = True
-    found = [np.empty(0, np.int64)]
-    for label in np.unique(labels[labels >= 0]):
-        of_label = np.flatnonzero(labels == label)
-        unknown = of_label[~is_known[of_label]]
-        found.append(unknown[: max(0, LABEL_ROWS - (len(of_label) - len(unknown)))])
-    return np.concatenate(found)
-
-
-def _refined(observed: Tensor) -> Tensor:
-    """[B] weights of mean 1: the first images of which something is observed, REFINED_SHARE of all, share it."""
-    num_refined = max(1, round(REFINED_SHARE * len(observed)))
-    rows = observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
-    return torch.zeros(len(observed)).index_fill(0, rows, len(observed) / num_refined)

@@ -47,15 +47,11 @@ class TrainingInputs:
     def seed(self) -> int:
         return self.config.training.seed
 
-    @property
-    def label_images(self) -> tuple[int, ...]:
-        """Training images of each label, and last those without one."""
-        num = len(self.label_names)
-        return tuple(np.bincount(np.where(self.train.labels < 0, num, self.train.labels), minlength=num + 1).tolist())
-
     def facts(self, step: int = 0, phase: str = "vae") -> Facts:
         """What a checkpoint of this training says about itself."""
-        return Facts(self.config, self.label_names, self.label_images, step, phase)
+        labels, num = self.train.labels, len(self.label_names)
+        counts = np.bincount(np.where(labels < 0, num, labels), minlength=num + 1)
+        return Facts(self.config, self.label_names, tuple(counts.tolist()), step, phase)
 
     def part(self, drawn: Tensor) -> Tensor:
         """This rank's rows of something drawn for the global batch, on the device."""

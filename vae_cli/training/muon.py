@@ -10,8 +10,7 @@ MOMENTUM = 0.95
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Of Newton and Schulz's iteration; steep at 0, it brings singular values to between 0.7 and 1.2 in a few steps."""
 NUM_ITERATIONS = 4
-RENEWED_EVERY = 4
-"""Updates after which the matrix that makes a momentum orthogonal is computed anew, the costliest part."""
+RENEWED_EVERY = 4  # updates between computations of the matrix that makes a momentum orthogonal, the costliest part
 STEP_SIZE = 0.2  # root mean square of a step at a learning rate of 1, about that of AdamW's (Liu et al. 2025)
 LEAST_ROWS = 64  # input and output channels; smaller convolutions are left to AdamW
 
@@ -45,8 +44,7 @@ class Muon(torch.optim.Optimizer):
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if not state:
-            state["step"] = torch.zeros(())
-            state["momentum"] = torch.zeros_like(weight)
+            state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # [O, 9 I], Nesterov's
         if state["step"] % RENEWED_EVERY == 0:
@@ -63,8 +61,7 @@ def inverse_root(gram: Tensor) -> Tensor:
     """
     size = gram.trace().clamp(min=1e-30)
     gram, eye = gram / size, torch.eye(len(gram), device=gram.device)
-    a, b, c = POLYNOMIAL
-    root = eye
+    root, (a, b, c) = eye, POLYNOMIAL
     for _ in range(NUM_ITERATIONS):
         factor = a * eye + b * gram + c * (gram @ gram)
         root, gram = factor @ root, factor @ gram @ factor

@@ -23,9 +23,7 @@ class Ema:
         """Move the average towards `module`; buffers are copied."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (self.num_updates + 1) / (self.num_updates + 10))
-        averages: list[Tensor] = list(self.module.parameters())
-        values: list[Tensor] = list(module.parameters())
-        torch._foreach_lerp_(averages, values, weight)
+        torch._foreach_lerp_([*self.module.parameters()], [*module.parameters()], weight)
         for average, value in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(value)
 
@@ -34,20 +32,15 @@ class PhaseOptimizer:
     """Makes the updates of a phase."""
 
     def __init__(self, phase: Phase) -> None:
-        training, groups = phase.inputs.config.training, phase.parameter_groups()
-        rate, decay = phase.learning_rate, training.weight_decay
-        orthogonal = [group for group in groups if group.get("orthogonal")]
+        training, rate, groups = phase.inputs.config.training, phase.learning_rate, phase.parameter_groups()
+        decay, orthogonal = training.weight_decay, [group for group in groups if group.get("orthogonal")]
         others = [group for group in groups if not group.get("orthogonal")]
         fused = phase.inputs.runtime.device.type in ("cpu", "cuda")
         adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
         muon = [Muon(orthogonal, lr=rate, weight_decay=decay)] if orthogonal else []
         self.phase, self.ema = phase, Ema(phase.module, training.ema_decay)
+        self.average = self.ema.module
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (adam, *muon)
-
-    @property
-    def average(self) -> nn.Module:
-        """The phase's module with averaged weights."""
-        return self.ema.module
 
     def step(self, rate: float) -> None:
         """Make the update whose gradients are in place, and let the average and the adversary follow."""

@@ -43,7 +43,7 @@ class Phase(ABC):
 
     @abstractmethod
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        """The loss of this rank's part of a global batch, through `module` (the phase's own, perhaps wrapped).
+        """Of this rank's part of a global batch through `module`, the phase's own, perhaps wrapped.
 
         spent: share of the phase's budget, 0 to 1.
         """

@@ -30,14 +30,9 @@ OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total
 
 
 def prepare(
-    config: RunConfig,
-    runtime: Runtime = CPU,
-    *,
-    workers: int = 2,
-    exclude: Sequence[Path] = (),
-    on_progress: OnProgress = lambda what, done, total: None,
-    with_patches: bool = False,
-) -> TrainingInputs:
+    config: RunConfig, runtime: Runtime = CPU, *, workers: int = 2, exclude: Sequence[Path] = (),
+    on_progress: OnProgress = lambda what, done, total: None, with_patches: bool = False,
+) -> TrainingInputs:  # fmt: skip
     """Scan, split and decode the images, and complete the configuration from them.
 
     exclude: folders inside the data that are not read. with_patches: also cut the close-ups that training asks for.
@@ -136,12 +131,11 @@ def _with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> R
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
     """
-    model = config.model
-    latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
+    latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
     stride = coarsest_stride(latents, size)
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
-    width = AUTO_WIDTH if model.width == "auto" else model.width
+    width = AUTO_WIDTH if config.model.width == "auto" else config.model.width
     return config.updated({
         "data": {"image_size": list(size), "channels": channels},
         "model": {"latents": [spec.model_dump() for spec in latents], "width": width},
@@ -167,9 +161,8 @@ def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[Complet
         config = config.updated({"model": {"likelihood": {"kind": kind}}})
         notes.append(f"likelihood: {kind} (pixels {why})")
     elif is_drawn and kind != "bernoulli":
-        raise ConfigError(
-            f"model.likelihood.kind: {kind} with data.binarize dynamic; binarised pixels need bernoulli (or auto)"
-        )
+        hint = "binarised pixels need bernoulli (or auto)"
+        raise ConfigError(f"model.likelihood.kind: {kind} with data.binarize dynamic; {hint}")
     elif is_grey_to_bernoulli(config, pixels):
         raise ConfigError(
             "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"

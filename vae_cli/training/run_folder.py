@@ -1,5 +1,7 @@
 """The run folder around the checkpoints: configuration, what was read, and a line for every logged step."""
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -25,12 +27,9 @@ def is_run(folder: Path) -> bool:
 
 def default_folder(data: Path | str | None) -> Path:
     """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
-    base = folder = default_base(data)
-    number = 1
-    while os.path.lexists(folder):
-        number += 1
-        folder = base.with_name(f"{base.name}-{number}")
-    return folder
+    base = default_base(data)
+    numbered = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([base], numbered) if not os.path.lexists(folder))
 
 
 def default_base(data: Path | str | None) -> Path:
@@ -73,13 +72,10 @@ def create(folder: Path, inputs: TrainingInputs) -> None:
 def describe(folder: Path, inputs: TrainingInputs) -> None:
     """Write `config.yaml` and `data.json`, each whole or not at all."""
     facts = {
-        "path": inputs.config.data.path,
-        "training_images": len(inputs.train.ids),
-        "validation_images": len(inputs.validation.ids),
-        "label_names": inputs.label_names,
-        "notes": inputs.notes,
+        "path": inputs.config.data.path, "training_images": len(inputs.train.ids),
+        "validation_images": len(inputs.validation.ids), "label_names": inputs.label_names, "notes": inputs.notes,
         "skipped": [{"id": item.id, "reason": item.reason} for item in inputs.skipped],
-    }
+    }  # fmt: skip
     for name, text in (("config.yaml", dump_yaml(inputs.config)), ("data.json", json.dumps(facts, indent=1))):
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
@@ -105,12 +101,15 @@ class MetricsLog:
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Lines of steps after `first_step`, left by an interrupted run, are dropped."""
-        path = folder / METRICS
-        found = _lines(path)
+        path, found = folder / METRICS, _lines(folder / METRICS)
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
-        self._file, self._board = path.open("a", encoding="utf-8"), _tensorboard(folder, first_step)
+        self._file, self._board = path.open("a", encoding="utf-8"), None
+        with contextlib.suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder), purge_step=first_step + 1)
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
@@ -138,11 +137,3 @@ def _step_of(line: bytes) -> float:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _tensorboard(folder: Path, first_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=first_step + 1)

@@ -9,16 +9,15 @@ from torch import Tensor
 
 from vae_cli.training.objective import UpdateGuard
 
-LEAST = 1e-3
-"""Of a budget, planned for any phase, so that it makes one update even when reading the data took all the time."""
+LEAST = 1e-3  # of a budget: a phase makes one update even when reading the data took all the time
 
 
 @dataclass
 class RunState:
     """Where a run stands.
 
-    Its budget is counted in updates or in seconds. Nothing but the ratio of `used` to `planned` steers the training, so
-    the unit may change when a run is resumed.
+    Its budget is counted in updates or in seconds. Only the ratio of `used` to `planned` steers the training, so the
+    unit may change when a run is resumed.
     """
 
     phase: str = "vae"
@@ -61,9 +60,8 @@ class RunState:
     def shorten(self, decay_share: float) -> bool:
         """Plan less for the phase, as its score has stopped getting better; True when the phase ends now.
 
-        A phase learns at the full rate and then, over its last `decay_share`, at a falling one, which nearly always
-        improves the score once more. So the first standstill begins the decay at once, and a second one, inside the
-        decay, ends the phase. The caller goes back to the best weights.
+        The first standstill begins at once the decay of the learning rate, the phase's last `decay_share`, which nearly
+        always improves the score once more; a second one ends the phase. The caller goes back to the best weights.
         """
         before_decay = 1 - decay_share
         self.planned = self.used if self.spent >= before_decay else self.used / before_decay

@@ -34,8 +34,7 @@ class TrainingRun:
     @property
     def num_parameters(self) -> int:
         """Of both networks."""
-        modules = [self.vae] if self.flow is None else [self.vae, self.flow]
-        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+        return checkpoint.count_parameters(self.vae, self.flow)
 
     @property
     def has_flow_ahead(self) -> bool:
@@ -76,10 +75,9 @@ class TrainingRun:
 
     def as_model(self, module: nn.Module) -> Model:
         """The model with the current phase's averaged module in its place."""
-        state, runtime = self.state, self.inputs.runtime
-        modules = (module, None) if state.phase == "vae" else (self.vae, module)
-        facts = self.inputs.facts(state.step, state.phase)
-        return Model(facts, *cast(tuple[VAE, LatentFlow | None], modules), self.folder, runtime)
+        modules = (module, None) if self.state.phase == "vae" else (self.vae, module)
+        facts = self.inputs.facts(self.state.step, self.state.phase)
+        return Model(facts, *cast(tuple[VAE, LatentFlow | None], modules), self.folder, self.inputs.runtime)
 
     def restore(self, optimizer: PhaseOptimizer) -> None:
         """Load a phase that goes on from the checkpoint; `best` on disk may be ahead of it and is written again."""

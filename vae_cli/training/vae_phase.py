@@ -36,10 +36,15 @@ class VaePhase(Phase):
         return [{"params": list(self.module.parameters()), "rate_factor": 1.0}]
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        inputs = self.inputs
+        inputs, objective = self.inputs, self.objective
         generator = image_generator(inputs.seed, VAE_NOISE, batch.step)
-        x = self._last_images = self._augmented(inputs.images(batch, generator), batch.step, generator)
-        noise = draw_noise(self.module.latent_shapes, inputs.config.training.batch_size, generator)
+        x, batch_size = inputs.images(batch, generator), inputs.config.training.batch_size
+        is_wanted = inputs.config.data.augment and inputs.config.training.flow_share > 0
+        if is_wanted and is_due(batch.step, batch_size, inputs.images_an_epoch):
+            rows, columns = draw_augmentation(batch_size, (x.shape[2], x.shape[3]), generator)
+            x = inputs.runtime.move(augmented(x, inputs.part(rows), inputs.part(columns)))
+        self._last_images = x
+        noise = draw_noise(self.module.latent_shapes, batch_size, generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
         # Not always the same rows of a batch: close-ups have their own.
@@ -47,44 +52,29 @@ class VaePhase(Phase):
         with inputs.runtime.autocast():
             terms = module(chosen, [inputs.part(layer)[:num_rows] for layer in noise], num_draws=num_draws)
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
-        extra = self._terms_on_the_picture(x, terms, spent)
-        return Loss(sum(extra.values(), start=self._negative_bound(terms, num_draws, batch.step)), figures | extra)
+        if num_draws > 1:
+            bound = negative_importance_bound(terms, num_draws)
+        else:
+            weight = kl_weight_at(batch.step, target=objective.kl_weight, warmup_steps=objective.kl_warmup_steps)
+            bound = negative_elbo_loss(terms, kl_weight=weight, free_nats=objective.free_nats)
+        extra: dict[str, Tensor] = {}  # weighted scalars, nats per image
+        if objective.perceptual > 0:
+            extra["perceptual_nats"] = self._perceptual(x, terms)
+        if self.adversary is not None and self.adversary.is_active(spent):
+            reconstruction_loss = sum(extra.values(), start=-terms.log_likelihood.mean())
+            rebuilt = self.module.likelihood.mean(terms.params)
+            extra["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
+        return Loss(sum(extra.values(), start=bound), figures | extra)
 
     def _num_draws(self, spent: float) -> int:
         """Draws of the posterior an image."""
         return self.objective.importance_samples if spent >= self.objective.importance_start else 1
-
-    def _negative_bound(self, terms: ElboTerms, num_draws: int, step: int) -> Tensor:
-        if num_draws > 1:
-            return negative_importance_bound(terms, num_draws)
-        weight = kl_weight_at(step, target=self.objective.kl_weight, warmup_steps=self.objective.kl_warmup_steps)
-        return negative_elbo_loss(terms, kl_weight=weight, free_nats=self.objective.free_nats)
 
     def keeps_newest(self, spent: float) -> bool:
         """Once what is minimised is no longer the score: an adversary trades the bound for sharpness, several draws
         for the probability of the images, which the bound of one draw does not show."""
         has_adversary = self.adversary is not None and self.adversary.is_active(spent)
         return has_adversary or self._num_draws(spent) > 1
-
-    def _augmented(self, x: Tensor, step: int, generator: Generator) -> Tensor:
-        """The images, augmented where the configuration and the update's number ask for it."""
-        config = self.inputs.config
-        is_wanted = config.data.augment and config.training.flow_share > 0
-        if not (is_wanted and is_due(step, config.training.batch_size, self.inputs.images_an_epoch)):
-            return x
-        rows, columns = draw_augmentation(config.training.batch_size, (x.shape[2], x.shape[3]), generator)
-        return self.inputs.runtime.move(augmented(x, self.inputs.part(rows), self.inputs.part(columns)))
-
-    def _terms_on_the_picture(self, x: Tensor, terms: ElboTerms, spent: float) -> dict[str, Tensor]:
-        """What joins the bound where the configuration asks for it: weighted scalars, nats per image."""
-        found: dict[str, Tensor] = {}
-        if self.objective.perceptual > 0:
-            found["perceptual_nats"] = self._perceptual(x, terms)
-        if self.adversary is not None and self.adversary.is_active(spent):
-            reconstruction_loss = sum(found.values(), start=-terms.log_likelihood.mean())
-            rebuilt = self.module.likelihood.mean(terms.params)
-            found["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
-        return found
 
     def _perceptual(self, x: Tensor, terms: ElboTerms) -> Tensor:
         return (self.objective.perceptual * gradient_distance(self.module.likelihood.mean(terms.params), x)).mean()
