@@ -66,8 +66,7 @@ class Facts:
             names, counts = tuple(facts["label_names"]), tuple(map(int, facts["label_images"]))
             if len(counts) != len(names) + 1:
                 raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
-            step, phase, sha256 = int(facts["step"]), str(facts["phase"]), str(facts["weights_sha256"])
-            return Facts(config, names, counts, step, phase, sha256)
+            return Facts(config, names, counts, int(facts["step"]), str(facts["phase"]), str(facts["weights_sha256"]))
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
 

@@ -123,8 +123,7 @@ class ObjectiveConfig(Section):
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
     importance_samples: int = Field(1, ge=1)
-    """Posterior draws K of the importance-weighted bound (Burda et al. 2016) that ends the VAE phase; 1 = the plain
-    bound throughout. An update then sees every K-th image of its batch, so it costs no more."""
+    """Draws K of the importance-weighted bound that ends the VAE phase, of every K-th image of a batch; 1 = without."""
     importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
     perceptual: float = Field(0.0, ge=0)
     """Weight w of the distance of image gradients, in nats of a Laplace density of scale 1 / w; 1 to 10 are usual."""
@@ -243,8 +242,8 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
 def _explain(details: Sequence[Any]) -> list[str]:
     """A line for each wrong key: where, what is wrong, what to write instead.
 
-    For a key with alternatives (a number or `auto`) pydantic reports an error for each of them, and also errors inside
-    the value. Kept is the first about the innermost key, which is about what was meant.
+    Where a key has alternatives (a number or `auto`) pydantic reports an error for each; the first one about the
+    innermost key is kept, as it is about what was meant.
     """
     keys = known_keys()
     names = {name for key in keys for name in key.split(".")}
@@ -272,14 +271,9 @@ def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return f"; did you mean {closest}?"
 
 
-def known_keys() -> list[str]:
-    """Every dotted key a configuration may hold, list items left out."""
-    return sorted(_keys_of(RunConfig))
-
-
-def _keys_of(kind: Any) -> set[str]:
-    """Keys below a section, or below all sections that a type such as `tuple[LatentSpec, ...]` names."""
+def known_keys(kind: Any = RunConfig) -> list[str]:
+    """Every dotted key of a section, or of all sections that a type such as `tuple[LatentSpec, ...]` names."""
     if not (isinstance(kind, type) and issubclass(kind, Section)):
-        return {key for part in get_args(kind) for key in _keys_of(part)}
-    inner = {f"{name}.{key}" for name, field in kind.model_fields.items() for key in _keys_of(field.annotation)}
-    return inner | kind.model_fields.keys()
+        return sorted({key for part in get_args(kind) for key in known_keys(part)})
+    inner = {f"{name}.{key}" for name, field in kind.model_fields.items() for key in known_keys(field.annotation)}
+    return sorted(inner | kind.model_fields.keys())

@@ -1,7 +1,6 @@
 """How much a run may do: updates, passes over the data, or time, shared by the two phases."""
 
 import math
-import time
 from dataclasses import dataclass
 
 from vae_cli.config import TrainingConfig
@@ -14,10 +13,6 @@ class Budget:
     steps: int | None
     seconds: float = 0.0
     started: float = 0.0
-
-    def left(self, step: int) -> float:
-        """Updates after `step`, or seconds; below 0 where the time is over."""
-        return self.started + self.seconds - time.monotonic() if self.steps is None else self.steps - step
 
 
 def total_steps(training: TrainingConfig, num_images: int) -> int | None:

@@ -21,23 +21,20 @@ from vae_cli.training import muon
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.phase import Loss, Phase
 
-STATISTICS_IMAGES, LABEL_ROWS = 4096, 32
-"""Training images that the scale and the clusters of the latents are found from, about, and at least of each label."""
-CLUSTER_SHARE, LABEL_DROPOUT = 0.9, 0.15
-"""Of the views with nothing observed, those that are given their image's cluster; and of all labels, those that are
-hidden, so that the flow can also run without (Ho & Salimans 2022)."""
-REFINED_SHARE, REFINER_RATE, REFINER_WEIGHT = 1 / 4, 0.5, 0.1
-"""Of a batch's images, those that the refiner learns from, as it needs fewer than the velocity; share of the flow's
-learning rate, at the whole of which it learns to change nothing; and weight of its loss, too small to matter where the
-flow's gradients are clipped."""
-CALIBRATION_IMAGES, CALIBRATION_STEPS = 512, 10
-"""Samples that the scale of the noise is measured on, and solver steps, with fewer of which it would correct the
-solver's error instead."""
-FULL_GRID, FEWEST_CALIBRATION_IMAGES = 64, 16
-"""Positions of a latent grid up to which so many are drawn; of larger ones fewer do, and each takes longer."""
-WEIGHED_IMAGES, WEIGHED_CHUNK, WEIGHED_PAIRS = 48, 16, 2
-"""Held-out images, each with a hole of every family, whose fills are compared with smooth continuations; how many are
-filled at once; and pairs of fills whose mean is compared."""
+STATISTICS_IMAGES = 4096  # training images, about, that the scale and the clusters of the latents are found from
+LABEL_ROWS = 32  # of them of each label, at least
+CLUSTER_SHARE = 0.9  # of the views with nothing observed, those that are given their image's cluster
+LABEL_DROPOUT = 0.15  # of all labels, those hidden, so that the flow can also run without (Ho & Salimans 2022)
+REFINED_SHARE = 1 / 4  # of a batch's images, those that the refiner learns from: it needs fewer than the velocity
+REFINER_RATE = 0.5  # share of the flow's learning rate, at the whole of which the refiner learns to change nothing
+REFINER_WEIGHT = 0.1  # of its loss, too small to matter where the flow's gradients are clipped
+CALIBRATION_IMAGES = 512  # samples that the scale of the noise is measured on
+CALIBRATION_STEPS = 10  # of the solver; with fewer its error would be corrected instead
+FULL_GRID = 64  # positions of a latent grid up to which so many are drawn; of larger ones fewer do, and each is slower
+FEWEST_CALIBRATION_IMAGES = 16
+WEIGHED_IMAGES = 48  # held-out images with a hole of every family, whose fills are compared with smooth continuations
+WEIGHED_CHUNK = 16  # images filled at once
+WEIGHED_PAIRS = 2  # of fills whose mean is compared
 
 
 class FlowPhase(Phase):

@@ -31,8 +31,7 @@ class TrainingInputs:
     validation: ImageSet
     label_names: tuple[str, ...]
     runtime: Runtime = CPU
-    patches: ImageSet | None = None
-    """Close-ups of training images to learn from as well, and below of held-out ones; None = without."""
+    patches: ImageSet | None = None  # close-ups of training images to learn from as well, where there are any
     validation_patches: ImageSet | None = None
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what was decided and may surprise; each worth a line on the screen

@@ -1,6 +1,7 @@
 """Training as an iterator of events: first the VAE, then the latent flow, in one budget."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
@@ -17,6 +18,7 @@ from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.objective import LOWER_RATE, rate_factor_at
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.phase import Phase
+from vae_cli.training.run_state import RunState
 from vae_cli.training.training_run import TrainingRun
 from vae_cli.training.vae_phase import VaePhase
 
@@ -34,7 +36,9 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
         yield from _train_phase(run, VaePhase(run.inputs, run.vae), stops)
         if run.state.spent < 1 or not run.has_flow_ahead or stops():
             return
-        run.begin_flow()
+        done = run.state
+        run.state = RunState("flow", done.step, first_step=done.step, total=done.total)
+        run.state.plan(done.left, done.left)  # all that the first phase has left of the budget
     assert run.flow is not None
     run.vae.eval().requires_grad_(False)
     flow_phase = FlowPhase(run.inputs, run.flow, run.vae)
@@ -86,7 +90,7 @@ def _train_phase(run: TrainingRun, phase: Phase, stops: Callable[[], bool]) -> I
         yield from _save(run, optimizer)
     if state.spent < 1 and not state.best:  # nothing was validated yet: the newest weights stand in on disk
         run.write_best(optimizer.average.state_dict())
-    yield events.PhaseDone(phase.name, state.step - log.first_step, log.seconds, batches.seconds_waited,
+    yield events.PhaseDone(phase.name, state.step - log.first_step, log.seconds(), batches.seconds_waited,
                            state.best_score if state.best else None, state.guard.num_refused)  # fmt: skip
     if state.best:  # what follows builds on them
         phase.module.load_state_dict(state.best)
@@ -114,21 +118,20 @@ class _Log:
 
     def __init__(self, first_step: int) -> None:
         self.first_step, self.begun = first_step, time.monotonic()
-        self.figures: dict[str, list[Tensor]] = {}
+        self.figures: defaultdict[str, list[Tensor]] = defaultdict(list)
 
-    @property
     def seconds(self) -> float:
         return time.monotonic() - self.begun
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
         for name, value in figures.items():
-            self.figures.setdefault(name, []).append(value.detach().float().cpu())
+            self.figures[name].append(value.detach().float().cpu())
 
     def line(self, run: TrainingRun, phase: Phase) -> events.StepLogged:
         """Means, each over the updates that had the figure; then it starts over."""
-        state, seconds, num_done = run.state, self.seconds, run.state.step - self.first_step
+        state, seconds, num_done = run.state, self.seconds(), run.state.step - self.first_step
         means = {name: (sum(values[1:], values[0]) / len(values)).item() for name, values in self.figures.items()}
-        self.figures = {}
+        self.figures.clear()
         left = seconds / num_done * (state.step - state.first_step) * (1 / max(state.spent, 1e-9) - 1)
         speed = num_done * run.inputs.config.training.batch_size / max(seconds, 1e-9)
         return events.StepLogged(phase.name, state.step, state.spent, left, speed, means | phase.probe())

@@ -76,8 +76,7 @@ def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
         notes.append(f"{num_beside} images lie beside {len(folders)} folders, whose names are therefore no labels; "
                      "with --labels folders they are")  # fmt: skip
     used = set(train.labels.tolist())
-    unused = [name for number, name in enumerate(found.label_names) if number not in used]
-    if unused:
+    if unused := [name for number, name in enumerate(found.label_names) if number not in used]:
         listed = ", ".join(unused[:5]) + (", …" if len(unused) > 5 else "")
         notes.append(f"no training image has the label {listed}: it cannot be drawn later")
     return notes
@@ -112,8 +111,7 @@ def _complete_geometry(
             notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
     assert size is not None
     latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
-    rounded = rounded_size(size, latents)
-    if rounded != size:
+    if (rounded := rounded_size(size, latents)) != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
     return _with_geometry(config, rounded, channels), notes
@@ -143,8 +141,7 @@ def _with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> R
 
 
 def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:
-    """Whether a likelihood of black and white is asked about grey levels, in uint8 [N, H, W, C]; never where pixels are
-    drawn as black or white at every visit."""
+    """Whether a likelihood of black and white is asked about grey levels, in uint8 [N, H, W, C] that stay grey."""
     is_bernoulli, is_drawn = config.model.likelihood.kind == "bernoulli", config.data.binarize == "dynamic"
     return is_bernoulli and not is_drawn and binary_share(pixels) < BINARY_SHARE
 

@@ -1,5 +1,6 @@
 """A run that is being trained: what it reads, where it stands, its networks, and their way to disk and back."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,14 +65,11 @@ class TrainingRun:
         state.total = total
 
     def budget_left(self) -> float:
-        """Updates or seconds, the same on all ranks."""
-        return of_main_rank(self.budget.left(self.state.step), self.inputs.runtime.device)
-
-    def begin_flow(self) -> None:
-        """Go over to the second phase, which gets all that the first has left of the budget."""
-        old = self.state
-        self.state = RunState("flow", old.step, first_step=old.step, total=old.total)
-        self.state.plan(old.left, old.left)
+        """Updates, or seconds (below 0 where the time is over); the same on all ranks."""
+        budget = self.budget
+        ends_at = budget.started + budget.seconds
+        left = ends_at - time.monotonic() if budget.steps is None else budget.steps - self.state.step
+        return of_main_rank(left, self.inputs.runtime.device)
 
     def as_model(self, module: nn.Module) -> Model:
         """The model with the current phase's averaged module in its place."""
