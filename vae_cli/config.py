@@ -5,6 +5,7 @@ What depends on the data (image size, channels, latent grid, width, likelihood) 
 """
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -161,6 +162,14 @@ class TrainingConfig(Section):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude one another; give one of them")
         return self
+
+    def total_steps(self, num_images: int) -> int | None:
+        """Updates of both phases together on this many images an epoch; None under a budget of time."""
+        return self.steps if self.epochs is None else math.ceil(self.epochs * num_images / self.batch_size)
+
+    def vae_steps(self, total: int) -> int:
+        """Updates of so many that belong to phase 1."""
+        return round(total * (1 - self.flow_share))
 
 
 BUDGETS = ("steps", "epochs", "time")

@@ -21,7 +21,7 @@ from vae_cli.training.adversary import Adversary, PatchDiscriminator, hinge_loss
 from vae_cli.training.events import PhaseDone, StepLogged, Validated
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
-from vae_cli.training.perceptual import gradient_distance
+from vae_cli.training.objective import gradient_distance
 from vae_cli.training.training_run import open_run
 from vae_cli.training.vae_phase import VaePhase
 

@@ -28,7 +28,7 @@ from vae_cli.config import Layer
 from vae_cli.images.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
-from vae_cli.training import budget, flow_phase, loop, run_folder
+from vae_cli.training import flow_phase, loop, run_folder, training_run
 from vae_cli.training import inputs as training_inputs
 from vae_cli.training import vae_phase as phase_of_vae
 from vae_cli.training.events import Calibrating, Event, PhaseDone, Saved, StepLogged, Validated
@@ -242,7 +242,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The trainer's clock, which goes on by a second whenever somebody looks at it, however busy the machine."""
     ticking = SimpleNamespace(monotonic=itertools.count().__next__)
     monkeypatch.setattr(loop, "time", ticking)
-    monkeypatch.setattr(budget, "time", ticking)
+    monkeypatch.setattr(training_run, "time", ticking)
     return ticking
 
 

@@ -51,7 +51,6 @@ def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> Non
 
 def started_lines(event: "Started") -> Iterator[str]:
     """What is learned from, what is trained, for how long, and from where."""
-    from vae_cli.training.budget import vae_steps
 
     run, inputs, config = event.run, event.run.inputs, event.run.inputs.config
     (height, width), training = config.data.image_size, config.training
@@ -63,7 +62,7 @@ def started_lines(event: "Started") -> Iterator[str]:
     yield f"{where}, preset {config.preset}, seed {training.seed}"
     budget = f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
     if run.budget.steps is not None:
-        budget = f"{run.budget.steps} updates, {vae_steps(training, run.budget.steps)} of them for the VAE"
+        budget = f"{run.budget.steps} updates, {training.vae_steps(run.budget.steps)} of them for the VAE"
     expected = "" if event.seconds is None else f", about {clock(event.seconds)}"
     yield f"{budget}{expected}; run folder {printable(run.folder)}; Ctrl-C stops and saves"
     if run.state.step:

@@ -54,11 +54,9 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
     """Raises ConfigError naming the command that trains a flow. `purpose`: what a flow does here."""
     if model.flow is not None:
         return
-    from vae_cli.training.budget import vae_steps
-
     command = f"vae train --out {shell_quoted(run_folder(run))} --resume"
     training = model.config.training
-    is_planned = training.steps is None or vae_steps(training, training.steps) < training.steps
+    is_planned = training.steps is None or training.vae_steps(training.steps) < training.steps
     if training.flow_share == 0 or not is_planned:  # else the training was stopped before it came to the flow
         share = 0.6
         steps = max(model.facts.step + 1, round(model.facts.step / (1 - share)))

@@ -9,7 +9,6 @@ import torch
 
 from vae_cli.checkpoint import NUM_KEPT, build_modules, count_parameters
 from vae_cli.dataset.batches import Batches
-from vae_cli.training.budget import total_steps, vae_steps
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.phase import Phase
@@ -42,9 +41,9 @@ def estimate(inputs: TrainingInputs) -> Estimate:
     if flow is not None:
         phases.append(FlowPhase(inputs, inputs.runtime.place(flow), vae))
     vae_seconds, flow_seconds = [*map(_seconds_of_update, phases), 0.0][:2]
-    seconds, total = training.time or 0.0, total_steps(training, inputs.images_an_epoch)
+    seconds, total = training.time or 0.0, training.total_steps(inputs.images_an_epoch)
     if total is not None:
-        first = vae_steps(training, total)
+        first = training.vae_steps(total)
         seconds = LAUNCH_OVERHEAD * (first * vae_seconds + (total - first) * flow_seconds)
     parameters = count_parameters(vae, flow)
     memory, disk = _memory_bytes(inputs.runtime.device), 4 * parameters * FILES_A_WEIGHT

@@ -14,10 +14,18 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
-from vae_cli.training.budget import Budget, total_steps, vae_steps
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.run_state import RunState
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one invocation may use: updates until there are `steps` of them, or `seconds` from `started` (monotonic)."""
+
+    steps: int | None
+    seconds: float
+    started: float
 
 
 @dataclass
@@ -60,7 +68,7 @@ class TrainingRun:
             if total <= state.step and state.spent < 1:
                 wanted = "leave the budget out to go on" if extend else "give more with --steps"
                 raise ConfigError(f"training.steps: {total}, but the run has made {state.step} already; {wanted}")
-            end = vae_steps(training, total) if state.phase == "vae" else total
+            end = training.vae_steps(total) if state.phase == "vae" else total
             state.plan(total - state.step, end - state.first_step, used=state.step - state.first_step)
         state.total = total
 
@@ -116,7 +124,7 @@ def open_run(
     invocation, so that time counts anew and a run that had used all of an older one goes on.
     Raises ConfigError for a budget in updates of which the run has made more.
     """
-    training, total = inputs.config.training, total_steps(inputs.config.training, inputs.images_an_epoch)
+    training, total = inputs.config.training, inputs.config.training.total_steps(inputs.images_an_epoch)
     state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
     has_flow = training.flow_share > 0 or state.phase == "flow"
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
@@ -126,7 +134,7 @@ def open_run(
         inputs.runtime.place(flow)
     if resume is None:
         whole = budget.seconds if total is None else total
-        state.plan(whole, whole * (1 - training.flow_share) if total is None else vae_steps(training, total))
+        state.plan(whole, whole * (1 - training.flow_share) if total is None else training.vae_steps(total))
         return run
     run.plan_further(extend=extend)
     if state.phase == "flow":

@@ -13,8 +13,7 @@ from vae_cli.randomness import VAE_NOISE, image_generator
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
 from vae_cli.training.inputs import TrainingInputs
-from vae_cli.training.objective import kl_weight_at, negative_elbo_loss, negative_importance_bound
-from vae_cli.training.perceptual import gradient_distance
+from vae_cli.training.objective import gradient_distance, kl_weight_at, negative_elbo_loss, negative_importance_bound
 from vae_cli.training.phase import Loss, Phase
 
 
