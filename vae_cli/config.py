@@ -100,13 +100,16 @@ KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(d
 LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
 Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
+Patch = Annotated[int, Field(ge=1, le=8)]
 
 
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: Width = 64
-    blocks: int = Field(2, ge=1, le=16)  # residual ones a level on the way down; one more on the way up
+    width: Width = 256
+    blocks: int = Field(6, ge=1, le=64)
+    patch: Patch | Literal["auto"] = "auto"
+    """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)
     """Groups of similar images that samples start from; small data sets make fewer."""
@@ -129,6 +132,9 @@ class ObjectiveConfig(Section):
     """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
+    latent_noise: float = Field(0.0, ge=0)
+    """Noise on the latents that the decoder sees, on every other image and only before a flow, whose latents do not fit
+    as well as those of images; its size is normal with this scale, as a share of the latents' spread."""
     importance_samples: int = Field(1, ge=1)
     """Posterior draws K of the importance-weighted bound (Burda et al. 2016) that ends the VAE phase; 1 = the plain
     bound throughout. An update then sees every K-th image of its batch, so it costs no more."""
@@ -147,7 +153,9 @@ class TrainingConfig(Section):
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
     flow_optimizer: Literal["muon", "adamw"] = "muon"
-    """For the flow's large convolutions; the rest, and the VAE, always use AdamW."""
+    """For the large convolutions and matrices of the flow; the rest always use AdamW."""
+    vae_optimizer: Literal["muon", "adamw"] = "muon"
+    """The same for the VAE."""
     warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)  # last part of each phase, over which the rate falls to 2 %
     gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
@@ -189,7 +197,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _importance_samples_need_the_plain_bound(self) -> "RunConfig":
-        num_draws, others = self.objective.importance_samples, {"kl_weight": 1, "perceptual": 0, "adversarial": 0}
+        num_draws = self.objective.importance_samples
+        others = {"kl_weight": 1, "latent_noise": 0, "perceptual": 0, "adversarial": 0}
         wrong = [
             f"objective.{name}={value}" for name, value in others.items() if getattr(self.objective, name) != value
         ]
@@ -216,12 +225,19 @@ class CompleteData(DataConfig):
     channels: Literal[1, 3]
 
 
+class CompleteFlow(FlowConfig):
+    """The flow, with nothing left open."""
+
+    patch: Patch
+
+
 class CompleteModel(ModelConfig):
     """The model, with nothing left open."""
 
     latents: Latents
     width: Width
     likelihood: KnownLikelihood
+    flow: CompleteFlow
 
 
 class CompleteConfig(RunConfig):
