@@ -17,7 +17,7 @@ from vae_cli.files.new_pictures import save_picture, to_image
 from vae_cli.files.originals import open_original
 from vae_cli.images.colours import Colour
 from vae_cli.images.image_ref import IMAGE_SUFFIXES
-from vae_cli.images.modes import to_array
+from vae_cli.images.modes import eight_bits, to_array
 from vae_cli.images.orientation import displayed_image, orientation_of
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
@@ -27,7 +27,10 @@ Pictures: TypeAlias = Picture | Sequence[Picture]
 
 
 class Images(np.ndarray):
-    """Pictures, uint8 [N, H, W, C] with one or three channels: an array that can show and save itself."""
+    """Pictures, uint8 [N, H, W, C] with one or three channels: an array that can show and save itself.
+
+    Where 16-bit pictures were given, `inpaint`, `denoise` and `style` return uint16; it is shown and saved as 8 bits.
+    """
 
     def __new__(cls, pictures: Sequence[np.ndarray] | np.ndarray) -> Self:
         """From pictures [H, W, C] of one size. Raises DataError when their sizes differ."""
@@ -69,12 +72,7 @@ class Images(np.ndarray):
 
     def _eight_bit(self) -> np.ndarray:
         """uint8 [N, H, W, C], also of a single picture that was taken out by its number."""
-        return reduced(np.asarray(self if self.ndim == 4 else self[None]))
-
-
-def reduced(pixels: np.ndarray) -> np.ndarray:
-    """uint8 of uint8 or uint16."""
-    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return eight_bits(np.asarray(self if self.ndim == 4 else self[None]))
 
 
 def pictures_in(images: Pictures, *, channels: int | None, background: Colour) -> list[np.ndarray]:
@@ -110,7 +108,7 @@ def _each(images: Pictures, channels: int | None, background: Colour) -> Iterato
             for picture in _whole_numbers(images):
                 own = picture.shape[2]
                 if own == 4 or (own, channels) == (3, 1):
-                    coloured = Image.fromarray(reduced(picture), "RGBA" if own == 4 else "RGB")
+                    coloured = Image.fromarray(eight_bits(picture), "RGBA" if own == 4 else "RGB")
                     yield to_array(coloured, channels=channels or 3, background=background)
                 else:
                     yield np.repeat(picture, channels, axis=2) if channels and own == 1 else picture
@@ -149,7 +147,7 @@ def hole_in(mask: Any, size: tuple[int, int]) -> np.ndarray:
         mask = mask.detach().cpu().numpy()
     if isinstance(mask, np.ndarray):
         (values,) = _whole_numbers(np.squeeze(mask))
-        mask = Image.fromarray(reduced(values)[:, :, 0])
+        mask = Image.fromarray(eight_bits(values)[:, :, 0])
     if not isinstance(mask, Image.Image):
         raise DataError(f"{type(mask).__name__}: no mask; give a path, a PIL image, an array or a tensor")
     return read_hole(mask, size)

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from vae_cli import checkpoint
-from vae_cli.api.images import Images, Pictures, hole_in, pictures_in, reduced
+from vae_cli.api.images import Images, Pictures, hole_in, pictures_in
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.stored_values import as_grey
 from vae_cli.images.colours import parse_color
+from vae_cli.images.modes import eight_bits
 from vae_cli.images.recipe import fit_to
 from vae_cli.jobs.evaluate import Evaluation
 from vae_cli.jobs.open_model import open_model
@@ -169,7 +170,9 @@ class Model(checkpoint.Model):
     def _at_model_size(self, images: Pictures) -> np.ndarray:
         """uint8 [N, H, W, C] as training would have read them."""
         fit, background = self.config.data.fit, self._background
-        return np.stack([fit_to(reduced(each), self.image_size, fit, background) for each in self._in_channels(images)])
+        return np.stack(
+            [fit_to(eight_bits(each), self.image_size, fit, background) for each in self._in_channels(images)]
+        )
 
 
 def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vae_cli.files.stored_values import LUMA, as_grey, as_rgb, keep_key_colour
 from vae_cli.images.colours import WHITE, Colour
+from vae_cli.images.modes import eight_bits
 from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
 
 _ROWS_AT_ONCE = 128  # so that a large scan is never held as floats as a whole
@@ -62,7 +63,7 @@ class Samples:
             part = upright[rows, :, : self.num_colours]
             if self.has_transparency:
                 part = np.concatenate([part, self._alpha(upright[rows])], axis=2)
-            result[rows] = part if part.dtype == np.uint8 else (part.astype(np.uint32) + 128) // 257
+            result[rows] = eight_bits(part)
         return Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
 
     def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> Self:

@@ -11,6 +11,11 @@ from vae_cli.images.bit_depth import FLOAT_REASON
 from vae_cli.images.colours import WHITE, Colour, luma_of
 
 
+def eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """uint8 of whole numbers in 0..65535, rounded to nearest; uint8 is returned as it is. Any shape."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -> np.ndarray:
     """uint8 [H, W, channels] of an image of any mode, with `background` where it is transparent.
 
@@ -25,7 +30,7 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
             values = np.asarray(image).astype(np.int64)
             if values.size and (values.min() < 0 or values.max() > 65535):
                 raise DataError("32-bit integer image, whose value range is unknown; save it as 16-bit or 8-bit")
-            grey = np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], channels, axis=2)
+            grey = np.repeat(eight_bits(values)[..., None], channels, axis=2)
             if isinstance(key := image.info.get("transparency"), int):
                 grey[np.asarray(image) == key] = background if channels == 3 else luma_of(background)
             return grey

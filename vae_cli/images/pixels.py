@@ -1,4 +1,4 @@
-"""Converters between pictures of whole grey levels and what is computed with; nothing else scales pixels."""
+"""Converters between pictures of whole grey levels and the numbers that are computed with."""
 
 import numpy as np
 import torch
