@@ -316,13 +316,13 @@ def test_pruning_keeps_the_newest_and_the_best(run: Path) -> None:
 # For ever
 
 
-def test_format_4_is_still_read() -> None:
+def test_format_5_is_still_read() -> None:
     """A file written when the format was new gives the very pictures that it gave then.
 
     When the format changes, this file stays and the new version gets its own; it is never made anew.
     """
-    model = load_model(GOLDEN / "format-4.safetensors", CPU)
-    expected = json.loads((GOLDEN / "format-4.json").read_text())
+    model = load_model(GOLDEN / "format-5.safetensors", CPU)
+    expected = json.loads((GOLDEN / "format-5.json").read_text())
     assert (model.facts.step, model.facts.phase, list(model.label_names)) == (6, "flow", ["a", "b"])
     assert (model.image_size, model.channels) == ((8, 8), 1)
     found = {
@@ -333,13 +333,13 @@ def test_format_4_is_still_read() -> None:
     }
     for name, picture in found.items():
         assert abs(picture[..., 0].astype(int) - torch.tensor(expected[name]).numpy()).max() <= 1, name
-    assert (GOLDEN / "format-4.safetensors").stat().st_size < 400_000
+    assert (GOLDEN / "format-5.safetensors").stat().st_size < 400_000
 
 
 def test_a_model_of_an_earlier_format_is_refused_in_words() -> None:
     """Its networks computed something else; none was ever released."""
-    with pytest.raises(CheckpointError, match=r"format 3.*reads 4") as caught:
-        load_model(GOLDEN / "format-3.safetensors", CPU)
+    with pytest.raises(CheckpointError, match=r"format 4.*reads 5") as caught:
+        load_model(GOLDEN / "format-4.safetensors", CPU)
     assert "train it again" in str(caught.value)
 
 

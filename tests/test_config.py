@@ -77,6 +77,7 @@ def test_words_stay_words(text: str) -> None:
         (["training.steps=5", "training={steps: 5, time: 3m}"], ["training", "steps", "time"]),
         (["objective.importance_samples=4", "objective.kl_weight=0.5"], ["importance_samples 4", "kl_weight=1"]),
         (["objective.importance_samples=4", "objective.perceptual=2"], ["importance_samples 4", "perceptual=0"]),
+        (["objective.importance_samples=4", "objective.latent_noise=0.3"], ["importance_samples 4", "latent_noise=0"]),
         (["nonsense"], ["nonsense", "key=value"]),
         (["=5"], ["=5", "key=value"]),
         (["training.seed=[1"], ["training.seed"]),

@@ -29,7 +29,7 @@ BASE: Layer = {
     "data": {"image_size": [8, 8], "channels": 1},
     "model": {
         "latents": list(GRID), "width": 8, "blocks": 1, "dropout": 0.0, "likelihood": {"kind": "gaussian"},
-        "flow": {"width": 16, "blocks": 1, "solver_steps": 3, "refiner_width": 8},
+        "flow": {"width": 16, "blocks": 1, "patch": 1, "solver_steps": 3, "refiner_width": 8},
     },
     "objective": {"kl_weight": 1.0, "kl_warmup_steps": 3, "free_nats": 0.0},
     "training": {
@@ -92,12 +92,15 @@ def tiny_vae(*layers: Layer) -> VAE:
 
 
 def tiny_flow(*layers: Layer, num_labels: int = 0) -> tuple[VAE, LatentFlow]:
-    """A VAE and a flow on it, both with random weights and odd latent statistics."""
+    """A VAE and a flow on it, both with random weights and odd latent statistics; its fills are trusted."""
     vae = tiny_vae(*layers)
     flow = build_flow(tiny_config(*layers), vae.latent_shapes[0], num_labels)
     randomised(flow, 0.3, seed=1)
     num = vae.latent_shapes[0][0]
     flow.set_statistics(torch.linspace(-1, 2, num), torch.linspace(0.5, 3, num))
+    flow.fill_weight.fill_(1)
+    if flow.sees_patches:
+        flow.patch_fill_weight.fill_(1)
     return vae, flow.eval()
 
 

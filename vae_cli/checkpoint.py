@@ -29,7 +29,7 @@ from vae_cli.model.vae import VAE, build_vae
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files

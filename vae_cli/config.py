@@ -97,13 +97,16 @@ KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(d
 LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
 Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
+Patch = Annotated[int, Field(ge=1, le=8)]
 
 
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: Width = 64
-    blocks: int = Field(2, ge=1, le=16)  # residual ones a level on the way down; one more on the way up
+    width: Width = 256
+    blocks: int = Field(6, ge=1, le=64)
+    patch: Patch | Literal["auto"] = "auto"
+    """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)  # groups of similar images that samples start from, at most
     refiner_width: int = Field(32, ge=8)  # channels, at half resolution, of the network that fits fills to known pixels
@@ -123,6 +126,9 @@ class ObjectiveConfig(Section):
     """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
+    latent_noise: float = Field(0.0, ge=0)
+    """Noise on the latents that the decoder sees, on every other image and only before a flow, whose latents do not fit
+    as well as those of images; its size is normal with this scale, as a share of the latents' spread."""
     importance_samples: int = Field(1, ge=1)
     """Draws K of the importance-weighted bound that ends the VAE phase, of every K-th image of a batch; 1 = without."""
     importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
@@ -136,7 +142,8 @@ class TrainingConfig(Section):
     batch_size: int = Field(32, ge=1)  # images an update over all ranks
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
-    flow_optimizer: Literal["muon", "adamw"] = "muon"  # for the flow's large convolutions; all else uses AdamW
+    flow_optimizer: Literal["muon", "adamw"] = "muon"  # for the flow's large convolutions and matrices; else AdamW
+    vae_optimizer: Literal["muon", "adamw"] = "muon"  # the same for the VAE
     warmup_steps: int = Field(100, ge=0)
     decay_share: float = Field(0.4, ge=0, le=1)  # last part of each phase, over which the rate falls to 2 %
     gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
@@ -186,7 +193,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _importance_samples_need_the_plain_bound(self) -> "RunConfig":
-        objective, needed = self.objective, {"kl_weight": 1, "perceptual": 0, "adversarial": 0}
+        objective, needed = self.objective, {"kl_weight": 1, "latent_noise": 0, "perceptual": 0, "adversarial": 0}
         wrong = [f"objective.{name}={value}" for name, value in needed.items() if getattr(objective, name) != value]
         if objective.importance_samples > 1 and wrong:
             raise ValueError(f"objective.importance_samples {objective.importance_samples} weighs the bound alone;\n"
@@ -212,12 +219,19 @@ class CompleteData(DataConfig):
     channels: Literal[1, 3]
 
 
+class CompleteFlow(FlowConfig):
+    """The flow, with nothing left open."""
+
+    patch: Patch
+
+
 class CompleteModel(ModelConfig):
     """The model, with nothing left open."""
 
     latents: Latents
     width: Width
     likelihood: KnownLikelihood
+    flow: CompleteFlow
 
 
 class CompleteConfig(RunConfig):

@@ -12,8 +12,9 @@ use too. There are no targets: the last line is the table as JSON.
 
 Tried: a width of 64 instead of 32, 8 minutes on one core, made less than half as many updates: FD of samples 12.5
 instead of 9.0, PSNR 27.9 dB instead of 28.6.
-Muon for large convolutions saves the flow four updates out of ten. The scale of the noise, measured on 512 samples, has
-a standard error of about 0.005.
+Muon for large convolutions saved the flow, which was a UNet then, four updates out of ten. On vectors, after 25 s of
+one core, token blocks (3, width 128) have a held-out loss of 0.94 under AdamW and 1.01 under Muon, and residual blocks
+1.08. The scale of the noise, measured on 512 samples, has a standard error of about 0.005.
 """
 
 from argparse import Namespace
@@ -44,10 +45,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "batch 16": ("training.batch_size=16",),
     "batch 64": ("training.batch_size=64",),
     "batch 128": ("training.batch_size=128",),
-    "flow of width 48": ("model.flow.width=48",),
-    "flow of width 96": ("model.flow.width=96",),
     "flow of width 128": ("model.flow.width=128",),
+    "flow of width 192": ("model.flow.width=192",),
+    "flow of 4 blocks": ("model.flow.blocks=4",),
+    "tokens of 2 × 2 latents": ("model.flow.patch=2",),
     "AdamW for all of the flow": ("training.flow_optimizer=adamw",),
+    "AdamW for all of the VAE": ("training.vae_optimizer=adamw",),
+    "no noise on latents": ("objective.latent_noise=0",),
     "flow share 0.4": ("training.flow_share=0.4",),
     "flow share 0.75": ("training.flow_share=0.75",),
     "learning rates 1e-3": ("training.learning_rate=1e-3", "training.flow_learning_rate=1e-3"),

@@ -23,7 +23,8 @@ from vae_cli.config import RunConfig
 from vae_cli.config_layers import resolve_config
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import build_flow
-from vae_cli.model.vae import AUTO_WIDTH, auto_latents, build_vae
+from vae_cli.model.vae import build_vae
+from vae_cli.training.prepare import with_geometry
 
 BYTES_PER_WEIGHT = 5 * 4 + 2
 SLACK = 1.2
@@ -48,13 +49,8 @@ class Cost:
 
 def complete_config(preset: str, size: tuple[int, int]) -> RunConfig:
     """The preset for colour photographs of this size, with what training would settle settled."""
-    latents = [spec.model_dump() for spec in auto_latents(size, 3)]
-    config = resolve_config(preset=preset, options={
-        "data": {"image_size": list(size), "channels": 3},
-        "model": {"latents": latents, "likelihood": {"kind": "gaussian"}},
-    })  # fmt: skip
-    width = AUTO_WIDTH if config.model.width == "auto" else config.model.width
-    return config.updated({"model": {"width": width}})
+    config = resolve_config(preset=preset, options={"model": {"likelihood": {"kind": "gaussian"}}})
+    return with_geometry(config, size, 3)
 
 
 def of_preset(preset: str, size: tuple[int, int]) -> dict[str, Cost]:

@@ -28,10 +28,10 @@ class LinearGaussian:
     def features(self, x: Tensor) -> list[Tensor]:
         return [WEIGHT * (x - BIAS) / VARIANCE]
 
-    def terms(self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool) -> ElboTerms:
-        assert kl_at_draw
+    def __call__(self, x: Tensor, noise: Sequence[Tensor], *, num_draws: int, features: Sequence[Tensor]) -> ElboTerms:
+        x, mean = (each.repeat_interleave(num_draws, dim=0) for each in (x, features[0]))
         scale = self.stretch * SCALE / VARIANCE**0.5
-        posterior = Normal(features[0] + self.shift, scale)
+        posterior = Normal(mean + self.shift, scale)
         z = posterior.mean + scale * noise[0]
         kl = posterior.log_prob(z) - Normal(0, 1).log_prob(z)
         mean = WEIGHT * z + BIAS

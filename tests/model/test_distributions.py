@@ -23,8 +23,8 @@ def as_normal(gaussian: DiagonalGaussian) -> Normal:
 
 def test_kl_agrees_with_torch() -> None:
     p, q = random_gaussian(0), random_gaussian(1)
-    torch.testing.assert_close(q.kl_from(p), kl_divergence(as_normal(q), as_normal(p)))
-    assert torch.equal(p.kl_from(p), torch.zeros(SHAPE))
+    torch.testing.assert_close(q.kl_from(p), kl_divergence(as_normal(q), as_normal(p)).sum((1, 2, 3)))
+    assert torch.equal(p.kl_from(p), torch.zeros(SHAPE[0]))
 
 
 def test_log_prob_agrees_with_torch_and_is_summed_per_image() -> None:
@@ -83,3 +83,22 @@ def test_extreme_corrections_stay_finite(size: float, dtype: torch.dtype) -> Non
     total: Tensor = q.kl_from(base).sum()
     total.backward()
     assert total.isfinite() and raw.grad is not None and raw.grad.isfinite().all()
+
+
+def test_widening_adds_a_share_of_the_spread_of_each_channel() -> None:
+    spread = torch.tensor([1.0, 5.0]).view(1, 2, 1, 1)
+    posterior = DiagonalGaussian(spread * torch.randn(64, 2, 8, 8), torch.full((64, 2, 8, 8), -4.0))
+    share = torch.zeros(64)
+    share[1] = 0.5
+    added = posterior.widened(share).draw(torch.randn(64, 2, 8, 8)) - posterior.mean
+    assert added[0].std() < 0.03
+    torch.testing.assert_close(added[1].std((1, 2)), torch.tensor([0.5, 2.5]), rtol=0.3, atol=0)
+
+
+def test_larger_latents_are_no_way_out_of_the_noise() -> None:
+    """Noise and latents grow alike, so that their scale changes nothing of what the decoder can tell apart."""
+    scale = torch.ones((), requires_grad=True)
+    mean = scale * random_gaussian(0).mean
+    widened = DiagonalGaussian(mean, torch.full(SHAPE, -20.0)).widened(torch.full((3,), 0.3))
+    (widened.log_scale - scale.log()).sum().backward()
+    assert abs(scale.grad.item()) < 1e-3 * widened.log_scale.numel()  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vae_cli.config import Layer
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow, build_flow
-from vae_cli.model.nets import Attention
+from vae_cli.model.nets import TokenBlock, rotation_of
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.velocity import VelocityNet, even_times, integrate
 
@@ -122,6 +122,39 @@ def test_statistics_survive_saving() -> None:
     assert torch.equal(other.standardise(z), flow.standardise(z))
 
 
+# Sizes
+
+
+@pytest.mark.parametrize(("patch", "size"), [(1, (12, 20)), (2, (8, 8)), (2, (12, 20)), (2, (4, 28))])
+def test_one_set_of_weights_works_at_any_size(patch: int, size: tuple[int, int]) -> None:
+    """Also where a token is wider than what is left of the grid."""
+    vae, flow = tiny_flow({"model": {"flow": {"patch": patch, "clusters": 2}}})
+    flow.centroids.normal_()
+    shape = vae.at(size).latent_shapes[0]
+    noise, x = torch.randn(2, *shape), torch.rand(2, 1, *size)
+    plain, other = (flow.at(shape).solve(noise, half_view(x).with_cluster(torch.full((2,), cluster)), steps=2)
+                    for cluster in (-1, 1))  # fmt: skip
+    assert plain.shape == noise.shape and plain.isfinite().all()
+    assert not torch.allclose(plain, other), "clusters are known at every size"
+
+
+def test_a_token_sees_its_neighbours_and_where_it_is() -> None:
+    """Everything is attended to; and equal latents everywhere do not move alike."""
+    _, flow = tiny_flow()
+    shape = (2, 6, 6)
+    nothing = Condition.nothing(1, 1, (24, 24), torch.device("cpu"))
+    first, other = torch.zeros(1, *shape), torch.zeros(1, *shape)
+    other[0, :, 5, 5] = 3
+    a, b = (flow.at(shape).solve(noise, nothing, steps=1) for noise in (first, other))
+    assert (a - b)[0, :, 0, 0].abs().max() > 1e-6
+    assert a[0, 0].std() > 1e-3
+
+
+def test_fills_of_a_flow_that_was_not_calibrated_are_not_trusted() -> None:
+    flow = build_flow(tiny_config({"data": {"patches": 3}}), (2, 2, 2), 0)
+    assert not flow.trust(torch.tensor([0.0, 2.0])).any()
+
+
 # What it sees
 
 
@@ -181,8 +214,8 @@ def test_views_of_one_batch_do_not_mix() -> None:
 
 @pytest.mark.parametrize("width", [8, 40, 56, 104])
 def test_any_width_has_heads_that_divide_it(width: int) -> None:
-    x = torch.randn(1, width, 2, 2)
-    assert Attention(width)(x).shape == x.shape
+    x, block = torch.randn(1, 6, width), TokenBlock(width)
+    assert block(x, torch.randn(1, 2 * width), rotation_of(2, 3, block.head_width, x)).shape == x.shape
 
 
 def test_labels_matter_and_minus_one_is_none() -> None:
@@ -239,7 +272,7 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     flow = LatentFlow(
-        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1), Refiner(1, (4, 4), width=8), 8,
+        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1, patch=1), Refiner(1, width=8), 8,
         num_labels=2, num_clusters=1,
     )  # fmt: skip
     z, which = mixture(4000, generator)

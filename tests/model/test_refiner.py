@@ -33,7 +33,7 @@ def loss_of(flow: LatentFlow, x: Tensor, view: Condition, rows: Tensor | None = 
 def test_it_starts_as_the_identity_at_any_even_size(size: tuple[int, int]) -> None:
     decoded = torch.rand(2, 3, *size)
     view = half_known(torch.rand(2, 3, *size))
-    assert torch.equal(Refiner(3, size, width=8)(decoded, view.as_image(), torch.rand(2)), decoded)
+    assert torch.equal(Refiner(3, width=8)(decoded, view.as_image(), torch.rand(2)), decoded)
 
 
 def test_it_learns_to_carry_an_error_that_shows_into_the_hole() -> None:

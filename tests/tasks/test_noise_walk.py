@@ -17,7 +17,7 @@ def clustered(*layers: Layer) -> tuple[Model, LatentFlow]:
     model = tiny_model(*layers)
     flow = model.flow
     assert flow is not None
-    middle = torch.zeros(len(flow.centroids), *flow.shape)
+    middle = torch.zeros_like(flow.centroids)
     for number, (channel, value) in enumerate(((0, 3.0), (0, 3.5), (1, 9.0), (1, -9.0))):
         middle[number, channel] = value
     flow.centroids.copy_(middle)
@@ -30,7 +30,7 @@ def clustered(*layers: Layer) -> tuple[Model, LatentFlow]:
 def at_centroids(flow: LatentFlow, *numbers: int) -> torch.Tensor:
     """Latents that belong to these clusters, no two alike."""
     random = torch.randn(len(numbers), *flow.shape, generator=torch.Generator().manual_seed(0))
-    return flow.restore(flow.centroids[list(numbers)] + 0.05 * random)
+    return flow.restore(flow.centroid_of(torch.tensor(numbers), flow.shape[1:]) + 0.05 * random)
 
 
 def test_ends_are_pinned_and_nothing_depends_on_the_other_walks() -> None:
@@ -82,7 +82,7 @@ def test_flows_without_clusters_walk_smoothly(layers: tuple[Layer, ...]) -> None
     model = tiny_model(*layers)
     assert model.flow is not None
     with torch.no_grad():
-        model.flow.velocity_net.conv_out.weight.mul_(0.2)  # random flows may be steep enough to look like a jump
+        model.flow.velocity_net.out.weight.mul_(0.2)  # random flows may be steep enough to look like a jump
     first, last = torch.randn(2, 1, *model.vae.latent_shapes[0], generator=torch.Generator().manual_seed(0))
     walk = NoiseWalk.between(model, model.flow, first, last)
     assert walk.is_smooth.tolist() == [True] and jump_share(walk) < 0.6

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_inputs
 
-from vae_cli.config import Layer
+from vae_cli.config import Layer, merge
 from vae_cli.dataset.batches import Batch
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
@@ -55,7 +55,7 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
     phase = VaePhase(setting, build_vae(setting.config))
     shown: list[torch.Tensor] = []
 
-    def module(x: torch.Tensor, noise: Any, *, num_draws: int) -> Any:
+    def module(x: torch.Tensor, noise: Any, **_: Any) -> Any:
         shown.append(x)
         raise StopIteration
 
@@ -95,3 +95,28 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
     assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
     with pytest.raises(AssertionError, match="augmented"):
         VaePhase(setting, vae).loss(vae, batch, 0.5)
+
+
+def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tensor | None:
+    """The noise on latents in an update of four images."""
+    inputs = tiny_inputs(tiny_config(layer), **({"runtime": runtime} if runtime else {}))
+    shown: list[torch.Tensor | None] = []
+
+    def module(x: torch.Tensor, noise: Any, *, latent_noise: torch.Tensor | None, **_: Any) -> Any:
+        shown.append(latent_noise)
+        raise StopIteration
+
+    num = 4 if runtime is None else 2
+    batch = Batch(3, torch.from_numpy(inputs.train.pixels[:num]), torch.full((num,), -1), torch.zeros(num))
+    with pytest.raises(StopIteration):
+        VaePhase(inputs, build_vae(inputs.config)).loss(module, batch, 0.5)
+    return shown[0]
+
+
+def test_every_other_image_has_noise_on_its_latents_before_a_flow() -> None:
+    noisy: Layer = {"objective": {"latent_noise": 0.3}}
+    found = latent_noise_of(noisy)
+    assert found is not None and (found > 0).tolist() == [False, True, False, True]
+    parts = [latent_noise_of(noisy, Runtime(torch.device("cpu"), rank=rank, world_size=2)) for rank in (0, 1)]
+    assert torch.equal(torch.cat([part for part in parts if part is not None]), found)
+    assert latent_noise_of({}) is latent_noise_of(merge(noisy, {"training": {"flow_share": 0.0}})) is None

@@ -183,7 +183,7 @@ def test_close_ups_are_among_the_images_whose_draws_are_weighed() -> None:
     inputs = with_patches(draws, {"data": {"augment": False}})
     shown: list[torch.Tensor] = []
 
-    def module(x: torch.Tensor, noise: list[torch.Tensor], *, num_draws: int) -> None:
+    def module(x: torch.Tensor, noise: list[torch.Tensor], *, num_draws: int, latent_noise: None) -> None:
         shown.append(x)
         assert num_draws == 2 and all(len(layer) == 4 for layer in noise)
         raise StopIteration

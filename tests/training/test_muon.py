@@ -12,8 +12,9 @@ from vae_cli.config import Layer
 from vae_cli.model.flow import build_flow
 from vae_cli.model.vae import build_vae
 from vae_cli.training.flow_phase import FlowPhase
-from vae_cli.training.muon import LEAST_ROWS, RENEWED_EVERY, STEP_SIZE, Muon, inverse_root, suits
+from vae_cli.training.muon import LEAST_ROWS, RENEWED_EVERY, STEP_SIZE, Muon, inverse_root, suited
 from vae_cli.training.optimizer import PhaseOptimizer
+from vae_cli.training.vae_phase import VaePhase
 
 WITHOUT: Layer = {"training": {"flow_optimizer": "adamw"}}
 
@@ -49,6 +50,15 @@ def test_a_step_is_as_long_whatever_the_gradients_size(size: float) -> None:
     step = before - parameter.detach()
     assert step.square().mean().sqrt().item() == pytest.approx(0.5 * STEP_SIZE, rel=1e-4)
     assert (step * gradient).sum() > 0, "downhill"
+
+
+def test_a_tall_matrix_and_a_wide_one_take_the_same_step() -> None:
+    values = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
+    tall, wide = nn.Parameter(torch.zeros(24, 8)), nn.Parameter(torch.zeros(8, 24))
+    state = steps(tall, [values]).state[tall]
+    steps(wide, [values.T])
+    torch.testing.assert_close(tall.T, wide)
+    assert state["whitening"].shape == (8, 8), "the smaller side is whitened"
 
 
 def test_nothing_to_learn_is_no_step() -> None:
@@ -106,8 +116,19 @@ def test_the_flow_learns_its_large_convolutions_with_it_and_nothing_else() -> No
     flow, of_muon = phase.module, {id(value) for group in muon.param_groups for value in group["params"]}
     of_adam = {id(value) for group in adam.param_groups for value in group["params"]}
     assert of_muon | of_adam == {id(value) for value in flow.parameters()} and not of_muon & of_adam
-    assert of_muon == {id(value) for value in flow.velocity_net.parameters() if suits(value)} != set()
+    assert {id(block.into.weight) for block in flow.velocity_net.blocks} <= of_muon, "matrices, too"
+    assert of_muon == {id(value) for value in suited(flow.velocity_net)} != set()
     without = FlowPhase(replace(setting, config=setting.config.updated(WITHOUT)), flow, vae)
     assert len(PhaseOptimizer(without).optimizers) == 1
-    assert any(suits(value) for value in flow.refiner.parameters()), "else the next line says nothing"
+    assert suited(flow.refiner), "else the next line says nothing"
     assert not of_muon & {id(value) for value in flow.refiner.parameters()}
+
+
+@pytest.mark.parametrize(("name", "num_optimizers"), [("muon", 2), ("adamw", 1)])
+def test_the_vae_learns_its_large_convolutions_with_it_where_asked(name: str, num_optimizers: int) -> None:
+    config = tiny_config({"model": {"width": LEAST_ROWS}, "training": {"vae_optimizer": name}})
+    phase = VaePhase(tiny_inputs(config), build_vae(config))
+    optimizers = PhaseOptimizer(phase).optimizers
+    assert len(optimizers) == num_optimizers
+    values = [id(value) for each in optimizers for group in each.param_groups for value in group["params"]]
+    assert sorted(values) == sorted(id(value) for value in phase.module.parameters())

@@ -48,7 +48,7 @@ def test_grey_pictures_of_one_size_decide_channels_and_size(tmp_path: Path) -> N
     data, model = found.config.data, found.config.model
     assert (data.image_size, data.channels) == ((16, 24), 1)
     assert model.likelihood.kind not in ("auto", "bernoulli")
-    assert model.latents != "auto" and model.width != "auto"
+    assert "auto" not in (model.latents, model.width, model.flow.patch)
     assert found.train.pixels.shape[1:] == (16, 24, 1)
     assert not set(found.train.ids) & set(found.validation.ids) and len(found.validation.ids) >= 1
 

@@ -1,6 +1,8 @@
 """What a training is asked for: the configuration of a new run, or what may change in a resumed one."""
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from vae_cli.training.prepare import rounded_size
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
           "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
 """What a run keeps for life."""
-_SETTLED = {"data": ("image_size", "channels", "patches"), "model": ("latents", "width", "likelihood")}
+_SETTLED = (("data", "image_size"), ("data", "channels"), ("data", "patches"), ("model", "latents"), ("model", "width"),
+            ("model", "likelihood"), ("model", "flow", "patch"))  # fmt: skip
 """What a run decides by itself where it is left open."""
 
 
@@ -73,10 +76,10 @@ def _with_settled(stored: RunConfig, layer: Layer) -> RunConfig:
     `auto`, and a size that it has rounded for its latents or for those that the size asked for would have."""
     config = from_dict(merge(stored.as_dict(), layer), RunConfig)  # in which things may be open again
     asked, settled = config.as_dict(), stored.as_dict()
-    for section, names in _SETTLED.items():
-        for name in names:
-            if asked[section][name] in ("auto", None, {"kind": "auto"}):
-                asked[section][name] = settled[section][name]
+    for *sections, name in _SETTLED:
+        of_asked, of_settled = (reduce(getitem, sections, each) for each in (asked, settled))
+        if of_asked[name] in ("auto", None, {"kind": "auto"}):
+            of_asked[name] = of_settled[name]
     size, own, channels = config.data.image_size, stored.data.image_size, stored.data.channels
     if size is not None and stored.model.latents != "auto" and channels != "auto":
         rounded = [rounded_size(size, latents) for latents in (auto_latents(size, channels), stored.model.latents)]

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from vae_cli.model.vae import VAE, draw_noise, repeated
+from vae_cli.model.vae import VAE, draw_noise
 
 
 def binarized(x: Tensor, uniform: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def importance_weights(vae: VAE, x: Tensor, num_samples: int, generator: torch.G
         count = min(at_once, num_samples - start)
         drawn = [draw_noise(vae.latent_shapes, len(x), generator) for _ in range(count)]
         noise = [torch.stack(layer, 1).flatten(0, 1).to(x.device) for layer in zip(*drawn, strict=True)]
-        terms = vae.terms(repeated(features, count), repeated([x], count)[0], noise, kl_at_draw=True)
+        terms = vae(x, noise, num_draws=count, features=features)
         found.append(terms.elbo.unflatten(0, (len(x), count)).T)
     return torch.cat(found)
 

@@ -51,7 +51,7 @@ def calibrate_noise(
     samples = [flow.solve(scale * noise, nothing.with_cluster(cluster), steps=steps) for scale in scales]
 
     def spread(latents: Tensor) -> Tensor:  # a label's images without a cluster spread about the mean
-        return (flow.standardise(reencoded(latents)) - flow.centroid_of(cluster)).square().mean()
+        return (flow.standardise(reencoded(latents)) - flow.centroid_of(cluster, latents.shape[2:])).square().mean()
 
     wanted, *spreads = (spread(latents) for latents in (z, *samples))
     slope = (spreads[1] - spreads[0]) / (scales[1] - scales[0])

@@ -1,5 +1,9 @@
 """What is known of the training images' latents: their mean and scale, and the clusters that they fall into."""
 
+import copy
+from collections.abc import Sequence
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,6 +11,8 @@ from torch.nn import functional as F
 ITERATIONS = 15
 MIN_CLUSTER_SIZE = 16
 """Least number of images per cluster on average: with fewer, a cluster would copy single images."""
+LAYOUT_SIDE = 4
+"""Clusters are found from means of the latents over a grid of this many fields a side, whatever the image's size."""
 CLOSE = 2 / 3
 """Clusters nearer to each other than this share of the median distance between two clusters count as alike."""
 
@@ -17,7 +23,7 @@ class ClusteredLatents(nn.Module):
     mean: Tensor
     scale: Tensor
     centroids: Tensor
-    """[K, *shape] of standardised latents."""
+    """[K, C, LAYOUT_SIDE, LAYOUT_SIDE] of standardised latents, [K, C, 1, 1] of vectors."""
     cluster_counts: Tensor
     """[labels + 1, K] how many training images of each label fall into each cluster; the last row counts all images."""
 
@@ -26,8 +32,15 @@ class ClusteredLatents(nn.Module):
         self.shape = shape
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
-        self.register_buffer("centroids", torch.zeros(num_clusters, *shape))
+        side = LAYOUT_SIDE if shape[1] * shape[2] > 1 else 1
+        self.register_buffer("centroids", torch.zeros(num_clusters, shape[0], side, side))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))
+
+    def at(self, shape: tuple[int, int, int]) -> Self:
+        """This module, its weights shared, for latents (C, h, w) of images of another size."""
+        other = copy.copy(self)
+        other.shape = shape
+        return other
 
     def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
         """Set the mean and standard deviation [C] of the latents over the training images."""
@@ -49,24 +62,22 @@ class ClusteredLatents(nn.Module):
         and it learns that late. With few images there are fewer clusters than there is room for; the spare ones have
         a count of zero and are never drawn.
         """
-        points = self.standardise(z).flatten(1)
+        points = self._layout(z).flatten(1)
         num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
         if num_clusters == 0:
             return
         centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
-        self.centroids[: len(centroids)] = centroids.unflatten(1, self.shape)
+        self.centroids[: len(centroids)] = centroids.unflatten(1, self.centroids.shape[1:])
         self.cluster_counts.zero_()
-        self._add_counts(label, member)
+        one = self.cluster_counts.new_ones(())
+        self.cluster_counts.index_put_((label, member), one, accumulate=True)
         self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
 
     def count_labels(self, z: Tensor, label: Tensor) -> None:
         """Add latents z [N, C, h, w] to the counts of their labels [N]; for labels that few images have."""
         member = self.cluster_of(z, label)
-        self._add_counts(label[member >= 0], member[member >= 0])
-
-    def _add_counts(self, label: Tensor, member: Tensor) -> None:
-        ones = torch.ones(len(member), device=member.device)
-        self.cluster_counts.index_put_((label, member), ones, accumulate=True)
+        place, one = (label[member >= 0], member[member >= 0]), self.cluster_counts.new_ones(())
+        self.cluster_counts.index_put_(place, one, accumulate=True)
 
     def cluster_of(self, z: Tensor, label: Tensor) -> Tensor:
         """[B] the nearest cluster to latents z [B, C, h, w] among those of their labels [B]; -1 if none were found.
@@ -78,19 +89,24 @@ class ClusteredLatents(nn.Module):
             return torch.full((len(z),), -1, device=z.device)
         has_own = counts.sum(1, keepdim=True) > 0
         is_allowed = torch.where(has_own, counts, counts[-1])[label] > 0  # [B, K]; label -1 takes the last row
-        distance = torch.cdist(self.standardise(z).flatten(1), self.centroids.flatten(1))
+        distance = torch.cdist(self._layout(z).flatten(1), self.centroids.flatten(1))
         return distance.masked_fill(~is_allowed, torch.inf).argmin(1)
 
-    def centroid_of(self, cluster: Tensor) -> Tensor:
-        """[B, C, h, w] centroids of clusters [B]; zero for the unknown cluster -1."""
-        return self.centroids[cluster.clamp(min=0)] * (cluster >= 0)[:, None, None, None]
+    def _layout(self, z: Tensor) -> Tensor:
+        """[B, C, side, side] standardised latents on the grid of the centroids."""
+        return F.adaptive_avg_pool2d(self.standardise(z), self.centroids.shape[-1])
+
+    def centroid_of(self, cluster: Tensor, size: Sequence[int]) -> Tensor:
+        """[B, C, *size] centroids of clusters [B]; zero for the unknown cluster -1."""
+        centroid = self.centroids[cluster.clamp(min=0)] * (cluster >= 0)[:, None, None, None]
+        return F.interpolate(centroid, size=tuple(size), mode="bilinear")
 
     def are_close(self, cluster: Tensor, other: Tensor) -> Tensor:
         """[B] whether clusters [B] are so alike that points between their centroids look real, too."""
         used = self.centroids[self.cluster_counts[-1] > 0].flatten(1)
         if len(used) < 2:
             return torch.full_like(cluster, True, dtype=torch.bool)
-        distance = (self.centroid_of(cluster) - self.centroid_of(other)).flatten(1).norm(dim=1)
+        distance = (self.centroids[cluster] - self.centroids[other]).flatten(1).norm(dim=1)
         return distance < CLOSE * torch.pdist(used.cpu()).median().to(distance.device)
 
 

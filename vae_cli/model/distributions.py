@@ -40,6 +40,16 @@ class DiagonalGaussian:
         """The sample that standard-normal `noise` stands for."""
         return self.mean + self.log_scale.exp() * noise
 
+    def widened(self, share: Tensor) -> "DiagonalGaussian":
+        """With noise added to the draws of each image, as a share [B] of how far the means of a channel spread.
+
+        The spread keeps its gradient: were it a constant, ever larger latents would be a way out of the noise.
+        """
+        dims = (0, 2, 3)
+        spread = (self.mean - self.mean.mean(dims, keepdim=True)).square().mean(dims, keepdim=True)
+        added = share[:, None, None, None].square() * spread
+        return DiagonalGaussian(self.mean, 0.5 * ((2 * self.log_scale).exp() + added).log())
+
     def noise_of(self, z: Tensor) -> Tensor:
         """Inverse of `draw`."""
         return (z - self.mean) * (-self.log_scale).exp()
@@ -50,7 +60,7 @@ class DiagonalGaussian:
         return density.flatten(1).sum(1)
 
     def kl_from(self, prior: "DiagonalGaussian") -> Tensor:
-        """KL(self || prior) of every latent, nats, in the latents' shape."""
+        """[B] KL(self || prior) in nats, summed over all latents of an image."""
         log_ratio = self.log_scale - prior.log_scale
         shift = (self.mean - prior.mean) * (-prior.log_scale).exp()
-        return 0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio
+        return (0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio).flatten(1).sum(1)

@@ -15,9 +15,10 @@ from vae_cli.config import CompleteConfig
 from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS
 from vae_cli.model.clusters import ClusteredLatents
 from vae_cli.model.condition import Condition
-from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, pyramid
-from vae_cli.model.nets import NORM_GROUPS, conv, zero_init
+from vae_cli.model.ladder import Encoder, pyramid
+from vae_cli.model.nets import conv, zero_init
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.vae import coarsest_stride
 from vae_cli.model.velocity import ConditionEncoder, VelocityNet, even_times, integrate
 
 LEAST_ERROR = 1e-3
@@ -41,7 +42,7 @@ class LatentFlow(ClusteredLatents):
     noise_scale: Tensor
     """[] standard deviation of the noise that samples start from."""
     fill_weight: Tensor
-    """[NUM_KINDS, MAX_DEPTH] how far fills are trusted against a smooth continuation; see `calibration`."""
+    """[NUM_KINDS, MAX_DEPTH] how far fills are trusted against a smooth continuation; 0 before `calibration`."""
     patch_fill_weight: Tensor
     """The same for close-ups; only in flows that have learned from some."""
     most_zoom: Tensor
@@ -63,18 +64,18 @@ class LatentFlow(ClusteredLatents):
         self.sees_patches = sees_patches
         self.condition_encoder, self.velocity_net, self.refiner = condition, velocity, refiner
         self.condition_out = zero_init(nn.Conv2d(condition_width, velocity.width, 1))
-        self.centroid_in = conv(shape[0] + 1, velocity.width, 3 if velocity.is_grid else 1)
+        self.centroid_in = conv(shape[0] + 1, velocity.width, velocity.kernel)
         self.register_buffer("noise_scale", torch.ones(()))
-        self.register_buffer("fill_weight", torch.ones(NUM_KINDS, MAX_DEPTH))
+        self.register_buffer("fill_weight", torch.zeros(NUM_KINDS, MAX_DEPTH))
         if sees_patches:
             self.zoom_in = zero_init(nn.Linear(1, velocity.width))
-            self.register_buffer("patch_fill_weight", torch.ones(NUM_KINDS, MAX_DEPTH))
+            self.register_buffer("patch_fill_weight", torch.zeros(NUM_KINDS, MAX_DEPTH))
             self.register_buffer("most_zoom", torch.zeros(()))
 
     def condition(self, known: Condition) -> Tensor:
         """[B, width, h, w] features of what is known; computed once for all the solver's steps."""
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(known.as_image())))
-        centroid = self.centroid_of(known.cluster)
+        centroid = self.centroid_of(known.cluster, features.shape[2:])
         has_cluster = (known.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
         features = features + self.centroid_in(torch.cat([centroid, has_cluster], dim=1))
         if self.sees_patches:
@@ -106,7 +107,8 @@ class LatentFlow(ClusteredLatents):
         """[B] flow-matching loss (Liu et al. 2023, eq. 1) and [R] refiner loss of the images with numbers `rows` [R].
 
         z [B, C, h, w]: latents of the VAE, noise: standard normal in their shape, t [B] in (0, 1), x [B, C, H, W]: the
-        whole images, decode: latents -> pictures. The flow's loss is the velocity's mean square error per latent.
+        whole images, decode: latents -> pictures. The flow's loss is the velocity's mean square error per latent, the
+        refiner's is the mean square error after refinement over that before it, where a pixel is unknown or noisy.
         """
         u, at = self.standardise(z), t[:, None, None, None]
         u_t = (1 - at) * noise + at * u
@@ -115,20 +117,15 @@ class LatentFlow(ClusteredLatents):
         guess = self.restore(u_t + (1 - at) * velocity.detach())[rows]  # of z: the later the time, the better
         with torch.no_grad():
             decoded = decode(guess)
-        return flow_loss, self._refiner_loss(decoded, known.rows(rows), t[rows], x[rows])
-
-    def _refiner_loss(self, decoded: Tensor, known: Condition, t: Tensor, x: Tensor) -> Tensor:
-        """[B] mean square error after refinement over that before it, where a pixel is unknown or noisy.
-
-        A ratio, because otherwise the few images of which little is known would dominate the mean.
-        """
+        known, x, t = known.rows(rows), x[rows], t[rows]
         is_clean = (known.noise_sigma == 0).float()[:, None, None, None]
-        weight = (1 - known.observed * is_clean).expand_as(x)
+        weight = (1 - known.observed * is_clean).expand_as(x)  # what is unknown or noisy
 
         def error(picture: Tensor) -> Tensor:
             return ((picture - x).square() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)
 
-        return error(self.refiner(decoded, known.as_image(), t)) / (error(decoded) + LEAST_ERROR)
+        # A ratio, because otherwise the few images of which little is known would dominate the mean.
+        return flow_loss, error(self.refiner(decoded, known.as_image(), t)) / (error(decoded) + LEAST_ERROR)
 
     # ---- what it is used for
 
@@ -178,23 +175,13 @@ class LatentFlow(ClusteredLatents):
 
 def build_flow(config: CompleteConfig, shape: tuple[int, int, int], num_labels: int) -> LatentFlow:
     """The flow of a configuration for first-layer latents of `shape` (C, h, w)."""
-    image_size, channels = config.data.image_size, config.data.channels
+    channels, flow, is_vector = config.data.channels, config.model.flow, shape[1] * shape[2] == 1
+    stride = flow.patch * coarsest_stride(config.model.latents, config.data.image_size)
     # Half the VAE's width: the condition matters less often than the latents, and this net runs at every update.
-    condition_width = max(NORM_GROUPS, config.model.width // 2)
-    levels = pyramid(image_size, condition_width, _stride_of(image_size, shape))
-    encoder = ConditionEncoder(Encoder(channels + 2, levels, blocks=1), (shape[1], shape[2]))
-    flow = config.model.flow
-    velocity = VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks)
-    refiner = Refiner(channels, image_size, width=flow.refiner_width)
+    widths = pyramid(config.model.width // 2, stride)
     return LatentFlow(
-        shape, encoder, velocity, refiner, levels[-1].width, num_labels=num_labels, num_clusters=flow.clusters,
+        shape, ConditionEncoder(Encoder(channels + 2, widths, blocks=1), to_vector=is_vector),
+        VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks, patch=flow.patch),
+        Refiner(channels, width=flow.refiner_width), widths[-1], num_labels=num_labels, num_clusters=flow.clusters,
         sees_patches=config.data.patches not in (0, "auto"),
     )  # fmt: skip
-
-
-def _stride_of(image_size: tuple[int, int], shape: tuple[int, int, int]) -> int:
-    """Down-sampling to the latent grid; a vector is read from a grid of at most MAX_GATHERED_SIDE positions a side."""
-    stride = 2
-    while image_size[0] // stride > max(shape[1], MAX_GATHERED_SIDE if shape[1] == 1 else 0):
-        stride *= 2
-    return stride

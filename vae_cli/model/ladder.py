@@ -1,18 +1,21 @@
 """Encoder and ladder: features on the way up, latents on the way down (Sønderby et al. 2016; Child 2021).
 
-A `Level` is one resolution of the pyramid; level 0 is half the image's. The list of latents says which levels carry
-latent layers, and thereby what the model is: a vector, one spatial grid, or a ladder of many.
+Level i is a resolution whose grid has one position for 2^(i + 1) pixels a side; levels are given as their widths, the
+channels of their features. The list of latents says which levels carry latent layers, and thereby what the model is: a
+vector, one spatial grid, or a ladder of many.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vae_cli.model.distributions import DiagonalGaussian
-from vae_cli.model.nets import Conv3x3, GridToVector, ResBlock, Upsample, VectorToGrid, zero_init
+from vae_cli.model.nets import ResBlock, conv, upsample, zero_init
 
 MAX_GATHERED_SIDE = 8
 """A vector of latents is read from, and spread over, a grid of at most this many positions a side."""
@@ -21,45 +24,36 @@ OUTPUT_WIDTH = 16
 
 
 @dataclass(frozen=True)
-class Level:
-    """One resolution: image side ÷ grid side, the grid, and the channels of its features."""
-
-    stride: int
-    size: tuple[int, int]
-    width: int
-
-
-@dataclass(frozen=True)
 class LatentShape:
-    """One latent layer: where it sits (level index, None = a vector) and its channels."""
+    """One latent layer: image side ÷ grid side (None = a vector), and its channels."""
 
-    level: int | None
+    stride: int | None
     channels: int
 
+    def at(self, image_size: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, H, W) for images of this size."""
+        return (self.channels, 1, 1) if self.stride is None else (self.channels, *grid_of(image_size, self.stride))
 
-def pyramid(image_size: tuple[int, int], width: int, coarsest_stride: int) -> tuple[Level, ...]:
-    """Levels of strides 2, 4, … coarsest_stride, with widths w, 2w, 3w, 3w, …"""
-    levels: list[Level] = []
-    stride = 2
-    while stride <= coarsest_stride:
-        size = (image_size[0] // stride, image_size[1] // stride)
-        levels.append(Level(stride, size, width * min(3, len(levels) + 1)))
-        stride *= 2
-    return tuple(levels)
+
+def grid_of(image_size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of a level's grid."""
+    return image_size[0] // stride, image_size[1] // stride
+
+
+def pyramid(width: int, coarsest_stride: int) -> list[int]:
+    """Widths w, 2w, 3w, 3w, … of levels of strides 2, 4, … coarsest_stride."""
+    return [width * min(3, number) for number in range(1, coarsest_stride.bit_length())]
 
 
 class Encoder(nn.Module):
     """Image [B, C, H, W] -> features of every level, fine to coarse: [B, width, H / stride, W / stride] each."""
 
-    def __init__(self, in_channels: int, levels: Sequence[Level], *, blocks: int, dropout: float = 0.0) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], *, blocks: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.stages = nn.ModuleList()
-        width = in_channels
-        for level in levels:
-            stem = level.stride == 2
-            down = nn.Conv2d(width, level.width, 4 if stem else 3, stride=2, padding=1)
-            width = level.width
-            extra = 1 if level is levels[-1] else 0  # the coarsest level is the cheapest place for depth
+        for level, (before, width) in enumerate(pairwise([in_channels, *widths])):
+            down = nn.Conv2d(before, width, 3 if level else 4, stride=2, padding=1)
+            extra = 1 if level == len(widths) - 1 else 0  # the coarsest level is the cheapest place for depth
             body = [ResBlock(width, dropout=dropout) for _ in range(blocks + extra)]
             self.stages.append(nn.Sequential(down, *body))
 
@@ -125,51 +119,50 @@ class Ladder(nn.Module):
 
     def __init__(
         self,
-        levels: Sequence[Level],
+        widths: Sequence[int],
         latents: Sequence[LatentShape],
         out_channels: int,
         *,
+        image_size: tuple[int, int],
         blocks: int,
         dropout: float = 0.0,
     ) -> None:
+        """image_size: only a vector of latents is tied to it."""
         super().__init__()
-        self.gather: nn.Module | None = None
-        coarsest, stages, is_first = levels[-1], [], True
 
-        def layers_at(level: int | None, width: int) -> list[LatentLayer]:
-            nonlocal is_first
-            kernel = 1 if level is None else 3
-            made = []
-            for latent in (latent for latent in latents if latent.level == level):
-                made.append(LatentLayer(width, latent.channels, is_first=is_first, kernel=kernel, dropout=dropout))
-                is_first = False
-            return made
+        def layers_at(stride: int | None, width: int) -> list[LatentLayer]:
+            return [LatentLayer(width, latent.channels, is_first=number == 0, kernel=3 if stride else 1,
+                                dropout=dropout)
+                    for number, latent in enumerate(latents) if latent.stride == stride]  # fmt: skip
 
+        width, stages = widths[-1], []
         grow: nn.Module = nn.Identity()
-        start_size = coarsest.size
-        if latents[0].level is None:
-            self.gather = GridToVector(coarsest.width, coarsest.width, coarsest.size)
-            stages.append(Stage(grow, layers_at(None, coarsest.width), []))
-            grow, start_size = VectorToGrid(coarsest.width, coarsest.width, coarsest.size), (1, 1)
-        width = coarsest.width
-        for index in reversed(range(len(levels))):
-            level = levels[index]
-            if level is not coarsest:
-                grow = Upsample(width, level.width, level.size)
-            width = level.width
+        self.gather: nn.Module | None = None
+        if latents[0].stride is None:
+            grid = (width, *grid_of(image_size, 2 ** len(widths)))
+            num = math.prod(grid)
+            self.gather = nn.Sequential(nn.SiLU(), nn.Flatten(), nn.Linear(num, width), nn.Unflatten(1, (width, 1, 1)))
+            stages.append(Stage(grow, layers_at(None, width), []))
+            grow = nn.Sequential(nn.Flatten(), nn.Linear(width, num), nn.Unflatten(1, grid))
+        for level in reversed(range(len(widths))):
+            if level < len(widths) - 1:
+                grow = upsample(width, widths[level])
+            width = widths[level]
             body = [ResBlock(width, dropout=dropout) for _ in range(blocks)]
-            stages.append(Stage(grow, layers_at(index, width), body))
+            stages.append(Stage(grow, layers_at(2 ** (level + 1), width), body))
         self.stages = nn.ModuleList(stages)
-        self.start = nn.Parameter(0.1 * torch.randn(1, coarsest.width, *start_size))
+        self.start = nn.Parameter(0.1 * torch.randn(1, widths[-1], 1, 1))
         # Full resolution is reached by regrouping channels (Shi et al. 2016): no wide convolution runs there.
         self.head = nn.Sequential(
-            nn.SiLU(), Conv3x3(width, 4 * OUTPUT_WIDTH), nn.PixelShuffle(2), nn.SiLU(),
-            nn.Conv2d(OUTPUT_WIDTH, out_channels, 3, padding=1),
+            nn.SiLU(), conv(width, 4 * OUTPUT_WIDTH), nn.PixelShuffle(2), nn.SiLU(), conv(OUTPUT_WIDTH, out_channels),
         )  # fmt: skip
 
-    def forward(self, batch: int, choose: Choose) -> Tensor:
-        """[B, out_channels, H, W]: the likelihood's parameters for the latents that `choose` returns."""
-        h = self.start.expand(batch, -1, -1, -1)
+    def forward(self, like: Tensor, choose: Choose) -> Tensor:
+        """[B, out_channels, H, W]: the likelihood's parameters for the latents that `choose` returns.
+
+        like: [B, any, h, w] on the grid of the first latent layer.
+        """
+        h = self.start.expand(like.shape[0], -1, *like.shape[-2:])  # not len(), which an exporter cannot follow
         number = 0
         for stage in cast(Sequence[Stage], self.stages):
             h = stage.grow(h)
@@ -178,13 +171,3 @@ class Ladder(nn.Module):
                 h, number = layer.absorb(h, z), number + 1
             h = stage.blocks(h)
         return cast(Tensor, self.head(h))
-
-    def features_of_layers(self, pyramid_features: Sequence[Tensor]) -> list[Tensor]:
-        """The encoder's features for each latent layer's posterior, in the ladder's order."""
-        found = []
-        per_stage = list(reversed(pyramid_features))
-        if self.gather is not None:
-            per_stage.insert(0, self.gather(pyramid_features[-1]))
-        for stage, features in zip(cast(Sequence[Stage], self.stages), per_stage, strict=True):
-            found += [features] * len(stage.layers)
-        return found

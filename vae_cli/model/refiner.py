@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_cli.model.nets import ResBlock, Upsample, conv, zero_init
+from vae_cli.model.nets import ResBlock, conv, upsample, zero_init
 
 
 class Refiner(nn.Module):
@@ -19,17 +19,15 @@ class Refiner(nn.Module):
     0 from pure noise.
     """
 
-    def __init__(self, channels: int, image_size: tuple[int, int], *, width: int) -> None:
+    def __init__(self, channels: int, *, width: int) -> None:
         super().__init__()
-        height, columns = image_size[0] // 2, image_size[1] // 2
-        in_channels = 4 * (2 * channels + 2) + 1
-        self.conv_in = conv(in_channels, width, 3)
+        self.conv_in = conv(4 * (2 * channels + 2) + 1, width)
         self.down = ResBlock(width)
         self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.low = nn.Sequential(ResBlock(2 * width), ResBlock(2 * width))
-        self.grow = Upsample(2 * width, width, (height, columns))
+        self.grow = upsample(2 * width, width)
         self.up = ResBlock(width)
-        self.conv_out = zero_init(conv(width, 4 * channels, 3))
+        self.conv_out = zero_init(conv(width, 4 * channels))
 
     def forward(self, decoded: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         """Corrected [B, C, H, W] of decoded [B, C, H, W] in [-1, 1]; condition: from `Condition.as_image`, t [B]."""
@@ -40,5 +38,6 @@ class Refiner(nn.Module):
         inputs = F.pixel_unshuffle(torch.cat([decoded, error, condition[:, channels:]], dim=1), 2)
         level = t[:, None, None, None].expand(-1, 1, *inputs.shape[2:])
         h = self.down(self.conv_in(torch.cat([inputs, level], dim=1)))
-        h = self.up(h + self.grow(self.low(self.shrink(h))))
+        grown = self.grow(self.low(self.shrink(h)))[..., : h.shape[2], : h.shape[3]]  # an odd side is rounded up
+        h = self.up(h + grown)
         return decoded + F.pixel_shuffle(self.conv_out(F.silu(h)), 2).float()

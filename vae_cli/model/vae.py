@@ -1,5 +1,6 @@
 """The variational autoencoder: an encoder, a ladder of latents, a likelihood; its forward pass is the bound."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec
+from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec, LogisticMixtureLikelihood
 from vae_cli.model.distributions import DiagonalGaussian
-from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, Level, pyramid
+from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, pyramid
 from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood, LogisticMixture
 
 AUTO_WIDTH = 32
 """Channels at half resolution that keep an update affordable on a CPU."""
+TOKEN_STRIDE = 8
+"""Pixels that a token of the flow is wide and high in images of more than 32."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class Latents:
         return Latents(tuple(torch.cat(layer) for layer in zip(*(part.noise for part in parts), strict=True)))
 
 
-Draw = Callable[[DiagonalGaussian, DiagonalGaussian, Tensor], Tensor]
-"""(prior, posterior, noise) -> z: how a pass down the ladder with an image draws each layer."""
+Draw = Callable[[int, DiagonalGaussian, DiagonalGaussian], Tensor]
+"""(layer number, prior, posterior) -> z: how a pass down the ladder with an image draws each layer."""
 
 
 class VAE(nn.Module):
@@ -75,7 +78,7 @@ class VAE(nn.Module):
         self,
         image_size: tuple[int, int],
         channels: int,
-        levels: Sequence[Level],
+        widths: Sequence[int],
         latents: Sequence[LatentShape],
         likelihood: Likelihood,
         *,
@@ -83,94 +86,90 @@ class VAE(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.image_size, self.channels = image_size, channels
-        self.encoder = Encoder(channels, levels, blocks=blocks, dropout=dropout)
-        self.ladder = Ladder(levels, latents, likelihood.num_params, blocks=blocks, dropout=dropout)
+        self.image_size, self.channels, self._latents = image_size, channels, tuple(latents)
+        self.encoder = Encoder(channels, widths, blocks=blocks, dropout=dropout)
+        self.ladder = Ladder(widths, latents, likelihood.num_params, image_size=image_size, blocks=blocks,
+                             dropout=dropout)  # fmt: skip
         self.likelihood = likelihood
-        self.latent_shapes = tuple(
-            (latent.channels, *(levels[latent.level].size if latent.level is not None else (1, 1)))
-            for latent in latents
-        )
+
+    @property
+    def latent_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of each latent layer, coarse to fine."""
+        return tuple(latent.at(self.image_size) for latent in self._latents)
 
-    def forward(self, x: Tensor, noise: Sequence[Tensor], *, num_draws: int = 1) -> ElboTerms:
-        """The bound's terms; noise: [B · num_draws, C, H, W] standard normal for each layer.
+    def at(self, image_size: tuple[int, int]) -> "VAE":
+        """This VAE, its weights shared, for images of another size that the largest stride divides.
 
-        With several draws of the posterior an image has as many rows, one after another; `elbo` then is the log weight
-        of each, log p(x, z) - log q(z | x) (Burda et al. 2016, eq. 8).
+        Not with a vector among the latents, which is tied to one size.
         """
-        features = repeated(self.features(x), num_draws)
-        return self.terms(features, repeated([x], num_draws)[0], noise, kl_at_draw=num_draws > 1)
+        other = copy.copy(self)
+        other.image_size = image_size
+        return other
+
+    def forward(
+        self, x: Tensor, noise: Sequence[Tensor], *, num_draws: int | None = None,
+        latent_noise: Tensor | None = None, features: Sequence[Tensor] | None = None,
+    ) -> ElboTerms:  # fmt: skip
+        """The bound's terms for images x [B, C, H, W]; noise: standard normal for each layer, [B, C, h, w].
+
+        num_draws: of the posterior, each a row of its own, an image's one after another, in the noise as well; `elbo`
+        then is the log weight log p(x, z) - log q(z | x) of a draw (Burda et al. 2016, eq. 8).
+        latent_noise: [B] size of noise added to each image's latents, as a share of their spread. From it the decoder
+        learns to draw what lies beside exact posteriors, as a flow's latents do; else it draws them with a lattice.
+        features: of x, where they are known.
+        """
+        kls: list[Tensor] = []
+
+        def choose(number: int, prior: DiagonalGaussian, posterior: DiagonalGaussian) -> Tensor:
+            z = (posterior if latent_noise is None else posterior.widened(latent_noise)).draw(noise[number])
+            at_draw = num_draws is not None
+            kls.append(posterior.log_prob(z) - prior.log_prob(z) if at_draw else posterior.kl_from(prior))
+            return z
+
+        rows = [repeated(each, num_draws or 1) for each in (x, *(features or self.features(x)))]
+        params = self._descend(rows[1:], choose)
+        log_likelihood = self.likelihood.log_prob(params, rows[0]).flatten(1).sum(1)
+        return ElboTerms(log_likelihood, torch.stack(kls, dim=1), params)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The features of x for each latent layer's posterior; computed once however many draws follow."""
-        return self.ladder.features_of_layers(self.encoder(x))
+        found: dict[int | None, Tensor] = {2 ** (level + 1): each for level, each in enumerate(self.encoder(x))}
+        if self.ladder.gather is not None:
+            found[None] = self.ladder.gather(found[2 ** len(found)])
+        return [found[latent.stride] for latent in self._latents]
 
-    def _descend(self, features: Sequence[Tensor], noise: Sequence[Tensor], choose: Draw) -> Tensor:
-        """Parameters of p(x | z), where each layer's z is choose(prior, posterior, noise)."""
-
-        def at_layer(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
-            return choose(prior, layer.posterior(prior, h, features[number]), noise[number])
-
-        return self.ladder(features[0].shape[0], at_layer)  # not len(), which an exporter cannot follow
-
-    def terms(
-        self, features: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor], *, kl_at_draw: bool = False
-    ) -> ElboTerms:
-        """As `forward`, for images x [B, C, H, W] whose features are known, one row each."""
-        kls: list[Tensor] = []
-
-        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
-            z = posterior.draw(layer_noise)
-            if kl_at_draw:
-                kls.append(posterior.log_prob(z) - prior.log_prob(z))
-            else:
-                kls.append(posterior.kl_from(prior).flatten(1).sum(1))
-            return z
-
-        params = self._descend(features, noise, choose)
-        return ElboTerms(self.likelihood.log_prob(params, x).flatten(1).sum(1), torch.stack(kls, dim=1), params)
+    def _descend(self, features: Sequence[Tensor], draw: Draw) -> Tensor:
+        """Parameters of p(x | z) for the latents that are drawn on the way."""
+        return self.ladder(features[0], lambda number, layer, prior, h: draw(
+            number, prior, layer.posterior(prior, h, features[number])))  # fmt: skip
 
     def encode(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Latents:
         """The latents of x: the posterior's means, or its samples where noise is given."""
-        if noise is None:
-            return Latents(tuple(layer.mean for layer in self.posterior_noise(x)))
-        found: list[Tensor] = []
+        found = self.posterior_noise(x, noise)
+        return Latents(tuple(layer.mean if noise is None else layer.draw(noise[number])
+                             for number, layer in enumerate(found)))  # fmt: skip
 
-        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
-            z = posterior.draw(layer_noise)
-            found.append(prior.noise_of(z))
-            return z
-
-        self._descend(self.features(x), noise, choose)
-        return Latents(tuple(found))
-
-    def posterior_noise(self, x: Tensor) -> list[DiagonalGaussian]:
-        """q of each layer's noise, [B, C, H, W], the layers above at their means; its prior is N(0, I)."""
+    def posterior_noise(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[DiagonalGaussian]:
+        """q of each layer's noise [B, C, H, W], whose prior is N(0, I); layers above at their means, or drawn."""
         found: list[DiagonalGaussian] = []
 
-        def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian, layer_noise: Tensor) -> Tensor:
+        def choose(number: int, prior: DiagonalGaussian, posterior: DiagonalGaussian) -> Tensor:
             log_scale = posterior.log_scale - prior.log_scale
             found.append(DiagonalGaussian(prior.noise_of(posterior.mean), log_scale))
-            return posterior.mean
+            return posterior.mean if noise is None else posterior.draw(noise[number])
 
-        self._descend(self.features(x), [x] * len(self.latent_shapes), choose)
+        self._descend(self.features(x), choose)
         return found
 
     def first_posterior(self, x: Tensor) -> DiagonalGaussian:
         """q of the first latent layer, whose prior is N(0, I): what the latent flow learns. [B, C, H, W]."""
         layer = next(module for module in self.ladder.modules() if isinstance(module, LatentLayer))
         features = self.features(x)[0]
-        prior = layer.prior(features)
-        return layer.posterior(prior, features, features)
+        return layer.posterior(layer.prior(features), features, features)
 
     def decode(self, latents: Latents) -> Tensor:
         """Parameters of the likelihood, [B, num_params, H, W]."""
-
-        def choose(number: int, layer: LatentLayer, prior: DiagonalGaussian, h: Tensor) -> Tensor:
-            return prior.draw(latents.noise[number])
-
-        return self.ladder(latents.noise[0].shape[0], choose)
+        return self.ladder(latents.noise[0], lambda number, layer, prior, h: prior.draw(latents.noise[number]))
 
     @property
     def last_weight(self) -> Tensor:
@@ -182,21 +181,11 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decode(latents)).clamp(-1, 1)
 
 
-def repeated(tensors: Sequence[Tensor], times: int) -> list[Tensor]:
-    """Each [B, C, H, W] as [B · times, C, H, W], an image's copies one after another, in the same memory format.
-
-    Layers that share a tensor share its copy.
-    """
-    if times == 1:
-        return list(tensors)
-
-    def copies(rows: Tensor) -> Tensor:
-        channels_last = rows.is_contiguous(memory_format=torch.channels_last)
-        many = rows.repeat_interleave(times, dim=0)
-        return many.contiguous(memory_format=torch.channels_last) if channels_last else many
-
-    different = {id(tensor): copies(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()}
-    return [different[id(tensor)] for tensor in tensors]
+def repeated(rows: Tensor, times: int) -> Tensor:
+    """[B, C, H, W] as [B · times, C, H, W], an image's copies one after another, in the same memory format."""
+    channels_last = rows.is_contiguous(memory_format=torch.channels_last)
+    many = rows.repeat_interleave(times, dim=0) if times > 1 else rows
+    return many.contiguous(memory_format=torch.channels_last) if channels_last else many
 
 
 def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.Generator) -> list[Tensor]:
@@ -205,9 +194,15 @@ def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.G
 
 
 def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec, ...]:
-    """The default: one spatial layer, image side ÷ 4 up to 32 px and ÷ 8 above."""
-    stride = 4 if max(image_size) <= 32 else 8
-    return (LatentSpec(stride=stride, layers=1, channels=4 if channels == 1 else 16),)
+    """The default: one spatial layer, image side ÷ 4."""
+    of_colour = 16 if max(image_size) <= 32 else 8
+    return (LatentSpec(stride=4, layers=1, channels=4 if channels == 1 else of_colour),)
+
+
+def auto_patch(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:
+    """Latents that a token of the flow is wide and high; an update costs by the number of tokens."""
+    has_vector = any(spec.stride == "global" for spec in latents)
+    return 1 if has_vector or max(image_size) <= 32 else max(1, TOKEN_STRIDE // coarsest_stride(latents, image_size))
 
 
 def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:
@@ -220,31 +215,19 @@ def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) 
 
 def build_likelihood(config: CompleteModel, channels: int) -> Likelihood:
     """The likelihood that the configuration names."""
-    match config.likelihood.kind:
-        case "bernoulli":
-            return Bernoulli(channels)
-        case "gaussian":
-            return Gaussian(channels)
-        case "discretized_logistic":
-            return DiscretizedLogistic(channels)
-        case "logistic_mixture":
-            return LogisticMixture(channels, config.likelihood.components)
+    likelihood = config.likelihood
+    if isinstance(likelihood, LogisticMixtureLikelihood):
+        return LogisticMixture(channels, likelihood.components)
+    plain = {"bernoulli": Bernoulli, "gaussian": Gaussian, "discretized_logistic": DiscretizedLogistic}
+    return cast(Likelihood, plain[likelihood.kind](channels))
 
 
 def build_vae(config: CompleteConfig) -> VAE:
     """The VAE of a configuration, its weights drawn from torch's global generator."""
     image_size, channels, model = config.data.image_size, config.data.channels, config.model
-    levels = pyramid(image_size, model.width, coarsest_stride(model.latents, image_size))
-    numbers = {level.stride: number for number, level in enumerate(levels)}
-    latents = [
-        LatentShape(None if spec.stride == "global" else numbers[spec.stride], spec.channels)
-        for spec in sorted(model.latents, key=_coarseness)
-        for _ in range(spec.layers)
-    ]
+    widths = pyramid(model.width, coarsest_stride(model.latents, image_size))
+    coarse_to_fine = sorted(model.latents, key=lambda spec: -math.inf if spec.stride == "global" else -spec.stride)
+    latents = [LatentShape(None if spec.stride == "global" else spec.stride, spec.channels)
+               for spec in coarse_to_fine for _ in range(spec.layers)]  # fmt: skip
     likelihood = build_likelihood(model, channels)
-    return VAE(image_size, channels, levels, latents, likelihood, blocks=model.blocks, dropout=model.dropout)
-
-
-def _coarseness(spec: LatentSpec) -> float:
-    """Sorts latent layers from coarse to fine; a vector comes first."""
-    return -math.inf if spec.stride == "global" else -spec.stride
+    return VAE(image_size, channels, widths, latents, likelihood, blocks=model.blocks, dropout=model.dropout)

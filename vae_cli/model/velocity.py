@@ -3,75 +3,67 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.model.ladder import Encoder
-from vae_cli.model.nets import NORM_GROUPS, Attention, ResBlock, Upsample, conv, time_embedding, zero_init
+from vae_cli.model.nets import TokenBlock, conv, modulated, place_embedding, rotation_of, time_embedding, zero_init
+
+TIME_WIDTH, PLACE_WIDTH = 128, 12
 
 
 class VelocityNet(nn.Module):
-    """v(z_t, t | condition features, label): a two-level UNet on the latent grid, attention at the lower level.
+    """v(z_t, t | condition features, label): a transformer whose tokens are fields of the latents' grid.
 
-    On a 1×1 grid it is a stack of residual blocks with 1×1 kernels.
+    At equal seconds of a CPU it learns more than a UNet of convolutions, from a sixth of the images.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_labels: int, *, width: int, blocks: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], num_labels: int, *, width: int, blocks: int, patch: int) -> None:
+        """patch: latents that a token is wide and high."""
         super().__init__()
-        channels, height, columns = shape
-        self.is_grid = height * columns > 1
-        kernel = 3 if self.is_grid else 1
-        embedding = 2 * width
-        self.width = width
-        self.embed_time = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.embed_label = nn.Embedding(num_labels + 1, embedding)  # the last one stands for no label
-
-        def block(width_in: int, width_out: int) -> ResBlock:
-            return ResBlock(width_in, width_out, embedding=embedding, kernel=kernel)
-
-        self.conv_in = conv(channels, width, kernel)
-        self.down = nn.ModuleList([block(width, width) for _ in range(blocks)])
-        if self.is_grid:
-            self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-            self.low = nn.ModuleList([block(2 * width, 2 * width) for _ in range(blocks + 1)])
-            self.attention = nn.ModuleList([Attention(2 * width) for _ in range(blocks)])
-            self.grow = Upsample(2 * width, width, (height, columns))
-            self.up = nn.ModuleList([block(2 * width if i == 0 else width, width) for i in range(blocks)])
-        self.norm_out = nn.GroupNorm(NORM_GROUPS, width)
-        self.conv_out = zero_init(conv(width, channels, kernel))
+        channels = shape[0] * patch**2
+        self.width, self.patch, self.kernel = width, patch, 3 if shape[1] * shape[2] > 1 else 1
+        self.embed_time = nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
+        self.embed_label = nn.Embedding(num_labels + 1, width)  # the last one stands for no label
+        self.conv_in = conv(channels, width, self.kernel)
+        self.modulation = zero_init(nn.Linear(width, 2 * width))
+        self.place_in = nn.Linear(PLACE_WIDTH, width)
+        self.blocks = nn.ModuleList([TokenBlock(width) for _ in range(blocks)])
+        self.modulation_out = zero_init(nn.Linear(width, 2 * width))
+        self.out = zero_init(nn.Linear(width, channels))
 
     def forward(self, z: Tensor, t: Tensor, condition: Tensor, label: Tensor) -> Tensor:
-        """z [B, C, h, w], t [B] in [0, 1], condition [B, width, h, w], label [B] (-1 = none) -> [B, C, h, w]."""
+        """[B, C, h, w]. t [B] in [0, 1]; condition [B, width, …] on the tokens' grid; label [B], -1 = none."""
         none = self.embed_label.num_embeddings - 1
-        embedding = self.embed_time(time_embedding(t, self.width))
-        embedding = embedding + self.embed_label(torch.where(label < 0, none, label))
-        h = self.conv_in(z) + condition
-        for block in self.down:
-            h = block(h, embedding)
-        if self.is_grid:
-            low = self.shrink(h)
-            for number, block in enumerate(self.low):
-                low = block(low, embedding)
-                if number < len(self.attention):
-                    low = self.attention[number](low)
-            h = torch.cat([h, self.grow(low)], dim=1)
-            for block in self.up:
-                h = block(h, embedding)
-        velocity: Tensor = self.conv_out(F.silu(self.norm_out(h)))
-        return velocity
+        embedding = self.embed_time(time_embedding(t, TIME_WIDTH))
+        embedding = F.silu(embedding + self.embed_label(torch.where(label < 0, none, label)))
+        rows, columns = z.shape[2:]
+        whole = F.pad(z, (0, -columns % self.patch, 0, -rows % self.patch), mode="replicate")
+        grid = self.conv_in(F.pixel_unshuffle(whole, self.patch)) + condition
+        height, width = size = grid.shape[2:]
+        h = grid.flatten(2).transpose(1, 2)
+        h = h + self.place_in(place_embedding(height, width, PLACE_WIDTH, z.device)).to(h.dtype)
+        rotation = rotation_of(height, width, cast(TokenBlock, self.blocks[0]).head_width, h)
+        modulation = self.modulation(embedding)
+        for block in self.blocks:
+            h = block(h, modulation, rotation)
+        velocity = self.out(modulated(h, self.modulation_out(embedding))).transpose(1, 2).unflatten(2, size)
+        return F.pixel_shuffle(velocity, self.patch)[..., :rows, :columns]
 
 
 class ConditionEncoder(nn.Module):
-    """An encoder like the VAE's for the image of a `Condition`, down to the first latent layer's grid."""
+    """An encoder like the VAE's for the image of a `Condition`, down to the grid of the flow's tokens."""
 
-    def __init__(self, encoder: Encoder, grid: tuple[int, int]) -> None:
+    def __init__(self, encoder: Encoder, *, to_vector: bool) -> None:
         super().__init__()
-        self.encoder, self.grid = encoder, grid
+        self.encoder, self.to_vector = encoder, to_vector
 
     def forward(self, image: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(self.encoder(image)[-1], self.grid)
+        features: Tensor = self.encoder(image)[-1]
+        return features.mean((2, 3), keepdim=True) if self.to_vector else features
 
 
 def even_times(start: float, end: float, steps: int) -> list[float]:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_cli.config import ObjectiveConfig
-from vae_cli.model.nets import NORM_GROUPS
 from vae_cli.randomness import ADVERSARY, image_generator
 from vae_cli.runtime import Runtime, mean_over_ranks
 
@@ -26,9 +25,9 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.GroupNorm(NORM_GROUPS, 2 * width),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.GroupNorm(8, 2 * width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.GroupNorm(NORM_GROUPS, 4 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.GroupNorm(8, 4 * width), nn.LeakyReLU(0.2),
             nn.Conv2d(4 * width, 1, 3, padding=1),
         )  # fmt: skip
 

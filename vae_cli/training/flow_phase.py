@@ -50,13 +50,8 @@ class FlowPhase(Phase):
         self.learning_rate = inputs.config.training.flow_learning_rate
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        has_muon = self.inputs.config.training.flow_optimizer == "muon"
-        others = [value for name, value in self.module.named_parameters() if not name.startswith("refiner.")]
-        large = [value for value in others if has_muon and muon.suits(value)]
-        small = [value for value in others if not (has_muon and muon.suits(value))]
-        groups = [{"params": small, "rate_factor": 1.0}]
-        groups += [{"params": large, "rate_factor": 1.0, "orthogonal": True}] if large else []
-        return [*groups, {"params": list(self.module.refiner.parameters()), "rate_factor": REFINER_RATE}]
+        optimizer, refiner = self.inputs.config.training.flow_optimizer, list(self.module.refiner.parameters())
+        return muon.parameter_groups(self.module, optimizer, apart=refiner, rate_factor=REFINER_RATE)
 
     def prepare(self) -> None:
         """Set the flow's latent statistics and clusters from the training images."""

@@ -1,10 +1,12 @@
-"""Muon, an optimiser for large convolutions that learns every direction of a weight at the same speed."""
+"""Muon, an optimiser for large convolutions and matrices that learns every direction of a weight at the same speed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from vae_cli.model.nets import TokenBlock
 
 MOMENTUM = 0.95
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
@@ -15,13 +17,36 @@ STEP_SIZE = 0.2  # root mean square of a step at a learning rate of 1, about tha
 LEAST_ROWS = 64  # input and output channels; smaller convolutions are left to AdamW
 
 
-def suits(parameter: Tensor) -> bool:
-    """Whether a parameter is the weight of a large 3×3 convolution."""
-    return parameter.ndim == 4 and parameter.shape[-1] == 3 and min(parameter.shape[:2]) >= LEAST_ROWS
+def suited(module: nn.Module) -> list[Tensor]:
+    """The weights of a module's large 3×3 convolutions and of its transformer's blocks."""
+    found: list[Tensor] = []
+    for part in module.modules():
+        if isinstance(part, TokenBlock):
+            found += [part.into.weight, part.out.weight]
+        elif isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3) and min(part.weight.shape[:2]) >= LEAST_ROWS:
+            found.append(part.weight)
+    return found
+
+
+def parameter_groups(
+    module: nn.Module, optimizer: str, *, apart: Sequence[Tensor] = (), rate_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """A module's parameters as `Phase.parameter_groups` wants them; under `muon` those that suit it are Muon's.
+
+    apart: some that are always AdamW's, at rate_factor times the learning rate.
+    """
+    aside = {id(parameter) for parameter in apart}
+    large = [weight for weight in suited(module) if id(weight) not in aside] if optimizer == "muon" else []
+    placed = aside | {id(weight) for weight in large}
+    small = [parameter for parameter in module.parameters() if id(parameter) not in placed]
+    groups: list[dict[str, Any]] = [{"params": small, "rate_factor": 1.0}]
+    groups += [{"params": large, "rate_factor": 1.0, "orthogonal": True}] if large else []
+    return groups + ([{"params": list(apart), "rate_factor": rate_factor}] if apart else [])
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum (Jordan et al. 2024) for weights of convolutions [O, I, 3, 3], as matrices [O, 9 I].
+    """Orthogonalised momentum (Jordan et al. 2024) for matrices [O, I], and weights of convolutions [O, I, 3, 3] as
+    matrices [O, 9 I].
 
     A gradient has a few large singular values and many small ones, and so has AdamW's step; here all are made alike.
     Learning rate and weight decay mean what they do for AdamW.
@@ -46,12 +71,15 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # [O, 9 I], Nesterov's
+        matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
+        is_tall = matrix.shape[0] > matrix.shape[1]
+        matrix = matrix.T if is_tall else matrix  # the smaller side is the cheaper one to whiten
         if state["step"] % RENEWED_EVERY == 0:
             state["whitening"] = inverse_root(matrix @ matrix.T)
         state["step"] += 1
         step = state["whitening"] @ matrix
-        return (step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))).view_as(weight)
+        step = step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))
+        return (step.T if is_tall else step).reshape(weight.shape)
 
 
 def inverse_root(gram: Tensor) -> Tensor:

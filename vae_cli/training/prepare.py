@@ -19,7 +19,7 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import AUTO_WIDTH, auto_latents, coarsest_stride
+from vae_cli.model.vae import AUTO_WIDTH, auto_latents, auto_patch, coarsest_stride
 from vae_cli.runtime import Runtime
 from vae_cli.training.inputs import CPU, TrainingInputs
 
@@ -91,7 +91,7 @@ def _prepare_builtin(config: RunConfig, runtime: Runtime) -> TrainingInputs:
         raise ConfigError("the built-in images are 28×28 and grey; give a folder to use another --image-size or colour")
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
-    config = _with_geometry(config.updated({"data": {"patches": 0}}), (28, 28), 1)
+    config = with_geometry(config.updated({"data": {"patches": 0}}), (28, 28), 1)
     complete, notes = _complete_likelihood(config, train.pixels)
     return TrainingInputs(complete, train, validation, label_names, runtime, notes=tuple(notes))
 
@@ -114,7 +114,7 @@ def _complete_geometry(
     if (rounded := rounded_size(size, latents)) != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
-    return _with_geometry(config, rounded, channels), notes
+    return with_geometry(config, rounded, channels), notes
 
 
 def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[int, int]:
@@ -124,7 +124,7 @@ def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[
     return height, width
 
 
-def _with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
+def with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
     """The configuration with everything filled in that follows from image size and channels.
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
@@ -134,9 +134,10 @@ def _with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> R
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
     width = AUTO_WIDTH if config.model.width == "auto" else config.model.width
+    patch = auto_patch(latents, size) if config.model.flow.patch == "auto" else config.model.flow.patch
     return config.updated({
         "data": {"image_size": list(size), "channels": channels},
-        "model": {"latents": [spec.model_dump() for spec in latents], "width": width},
+        "model": {"latents": [spec.model_dump() for spec in latents], "width": width, "flow": {"patch": patch}},
     })  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from vae_cli.dataset.batches import Batch
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.randomness import VAE_NOISE, image_generator
+from vae_cli.training import muon
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
 from vae_cli.training.inputs import TrainingInputs
@@ -32,7 +33,7 @@ class VaePhase(Phase):
         self._last_images: Tensor | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "rate_factor": 1.0}]
+        return muon.parameter_groups(self.module, self.inputs.config.training.vae_optimizer)
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         inputs, objective = self.inputs, self.objective
@@ -44,12 +45,14 @@ class VaePhase(Phase):
             x = inputs.runtime.move(augmented(x, inputs.part(rows), inputs.part(columns)))
         self._last_images = x
         noise = draw_noise(self.module.latent_shapes, batch_size, generator)
+        latent_noise = self._latent_noise(generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
         # Not always the same rows of a batch: close-ups have their own.
         chosen = inputs.runtime.move(x[batch.step % num_draws : num_rows : num_draws])
         with inputs.runtime.autocast():
-            terms = module(chosen, [inputs.part(layer)[:num_rows] for layer in noise], num_draws=num_draws)
+            terms = module(chosen, [inputs.part(layer)[:num_rows] for layer in noise], latent_noise=latent_noise,
+                           num_draws=num_draws if num_draws > 1 else None)  # fmt: skip
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         if num_draws > 1:
             bound = negative_importance_bound(terms, num_draws)
@@ -64,6 +67,14 @@ class VaePhase(Phase):
             rebuilt = self.module.likelihood.mean(terms.params)
             extra["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
         return Loss(sum(extra.values(), start=bound), figures | extra)
+
+    def _latent_noise(self, generator: Generator) -> Tensor | None:
+        """[b] for `VAE.forward`, none on every other image; None where no flow follows, whose latents would need it."""
+        training, scale = self.inputs.config.training, self.objective.latent_noise
+        if scale == 0 or training.flow_share == 0:
+            return None
+        size = scale * torch.randn(training.batch_size, generator=generator).abs()
+        return self.inputs.part(size * (torch.arange(len(size)) % 2))
 
     def _num_draws(self, spent: float) -> int:
         """Draws of the posterior an image."""
