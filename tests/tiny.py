@@ -11,7 +11,9 @@ from vae_cli.checkpoint import Facts, Model, named_weights
 from vae_cli.config import CompleteConfig, Layer, from_dict, merge
 from vae_cli.config_layers import resolve_config
 from vae_cli.dataset.cache import ImageSet
+from vae_cli.images.pixels import to_unit
 from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.ladder import LatentLayer
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.runtime import Runtime
 from vae_cli.tasks.inpaint import Picture, inpaint
@@ -114,10 +116,17 @@ def tiny_model(*layers: Layer, has_flow: bool = True, num_labels: int = 0) -> Mo
     return Model(facts, vae, flow if has_flow else None, Path("run"), CPU)
 
 
+@torch.no_grad()
 def vivid(model: Model) -> Model:
-    """The model itself, its pictures now so rich in contrast that every difference of latents shows."""
-    with torch.no_grad():
-        model.vae.last_weight.mul_(40)
+    """The model itself, its latents and pictures now so rich in contrast that every difference shows."""
+    vae = model.vae
+    first = next(layer for layer in vae.ladder.modules() if isinstance(layer, LatentLayer))
+    first.posterior_net[-1].weight[: first.channels].mul_(30)
+    first.absorb_net.weight.mul_(3)
+    decoded = vae.decode(vae.encode(to_unit(pictures(6, vae.image_size, vae.channels))))
+    last, factor = vae.ladder.head[-1], 0.5 / decoded.std()
+    last.weight.mul_(factor)
+    last.bias.sub_(decoded.mean()).mul_(factor)
     return model
 
 

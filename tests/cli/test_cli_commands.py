@@ -239,7 +239,7 @@ def test_check_without_usable_images(vae, tmp_path: Path) -> None:
 def test_info_about_a_run(vae, run: Path, run_without_flow: Path) -> None:
     facts = vae("info", run, "--json").json
     assert facts["image_size"] == [SIDE, SIDE] and facts["channels"] == 3 and facts["labels"] == ["cat", "dog"]
-    assert facts["phase"] == "flow" and 0 < facts["step"] <= 30 and facts["format_version"] == 4
+    assert facts["phase"] == "flow" and 0 < facts["step"] <= 30 and facts["format_version"] == 5
     assert facts["parameters"] > 1000 and facts["config"]["preset"] == "tiny" and len(facts["latent_shapes"][0]) == 3
     assert "16x16" in vae("info", run).stdout
     assert vae("info", run_without_flow, "--json").json["phase"] == "vae"
