@@ -37,7 +37,7 @@ BASE: Layer = {
     "training": {
         "batch_size": 4, "learning_rate": 1e-3, "flow_learning_rate": 1e-3, "warmup_steps": 2, "decay_share": 0.4,
         "steps": 6, "flow_share": 0.5, "save_every": 100, "validate_every": 100, "log_every": 1, "preview_every": 100,
-        "ema_decay": 0.9, "seed": 5, "precision": "float32", "threads": 1,
+        "ema_decay": 0.9, "seed": 5, "precision": "float32", "threads": 1, "init": "none",
     },
 }  # fmt: skip
 

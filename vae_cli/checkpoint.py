@@ -31,6 +31,7 @@ from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
 NUM_KEPT = 3
+PHOTO = Path(__file__).parent / "pretrained" / "photo.safetensors"  # the model that ships with the package
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
 STEP_NAME = re.compile(r"step-(\d{8,})")
@@ -197,6 +198,8 @@ def resolve_run(run: Path) -> Path:
 
     Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
+    if str(run) == "photo" and not run.exists() and PHOTO.exists():
+        return PHOTO
     if not run.exists():
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():

@@ -98,13 +98,14 @@ LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureL
 Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
+Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: Width = 256
-    blocks: int = Field(6, ge=1, le=64)
+    width: Width | Literal["auto"] = "auto"  # of a token; auto = by the size of the images
+    blocks: Blocks | Literal["auto"] = "auto"
     patch: Patch | Literal["auto"] = "auto"
     """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
@@ -153,6 +154,9 @@ class TrainingConfig(Section):
     epochs: float | None = Field(None, gt=0)
     time: Seconds | None = None  # from the start of the process to the last step
     flow_share: float = Field(0.6, ge=0, le=1)
+    init: str = Field("auto", min_length=1)
+    """A run or weights file that both phases start from, `photo` or `none`; `auto` = `photo` for colour images of 48
+    pixels and more, where the settings of the model are left open."""
     save_every: int = Field(500, ge=1)
     validate_every: int = Field(250, ge=1)
     patience: int = Field(10, ge=0)
@@ -222,6 +226,8 @@ class CompleteData(DataConfig):
 class CompleteFlow(FlowConfig):
     """The flow, with nothing left open."""
 
+    width: Width
+    blocks: Blocks
     patch: Patch
 
 

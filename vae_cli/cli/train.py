@@ -48,6 +48,9 @@ def train(
     epochs: Annotated[float | None, typer.Option(min=0, metavar="N", help="Budget in passes over the images.")] = None,
     time_: Annotated[str | None, typer.Option(
         "--time", metavar="10m", help="Budget in time, from now to the last update.")] = None,
+    init: Annotated[str | None, typer.Option(
+        metavar="auto|none|photo|RUN", help="Model to start from; auto = photo for colour images of 48 px and more.",
+    )] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that decode images.")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="A file that cannot be read ends the run.")] = False,
@@ -75,7 +78,8 @@ def train(
     named: Layer = {
         "data": {"image_size": image_size, "fit": fit, "labels": labels, "background": background,
                  "channels": int(channels) if channels in ("1", "3") else channels},
-        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed},
+        "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed,
+                     "init": init},
     }  # fmt: skip
     given = {section: {key: value for key, value in settings.items() if value is not None}
              for section, settings in named.items()}  # fmt: skip

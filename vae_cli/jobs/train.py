@@ -108,6 +108,7 @@ class TrainingJob:
                 yield from self._nothing_to_do(run)
                 return
             yield from _notes(inputs)
+            yield from map(Remark, run.notes)
             total, seconds = run.budget.steps or 0, None
             if total - run.state.step >= WORTH_A_TRIAL and self.runtime.world_size == 1:
                 seconds = estimate(run.inputs).seconds * (total - run.state.step) / total

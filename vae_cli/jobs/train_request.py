@@ -13,10 +13,12 @@ from vae_cli.model.vae import auto_latents
 from vae_cli.training.prepare import rounded_size
 
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
-          "training.batch_size", "training.seed", "training.precision", "training.threads")  # fmt: skip
+          "training.batch_size", "training.init", "training.seed", "training.precision",
+          "training.threads")  # fmt: skip
 """What a run keeps for life."""
-_SETTLED = (("data", "image_size"), ("data", "channels"), ("data", "patches"), ("model", "latents"), ("model", "width"),
-            ("model", "likelihood"), ("model", "flow", "patch"))  # fmt: skip
+_SETTLED = tuple(tuple(key.split(".")) for key in (
+    "data.image_size", "data.channels", "data.patches", "model.latents", "model.width", "model.likelihood",
+    "model.flow.width", "model.flow.blocks", "model.flow.patch", "training.init"))  # fmt: skip
 """What a run decides by itself where it is left open."""
 
 

@@ -14,8 +14,6 @@ from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, pyramid
 from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood, LogisticMixture
 
-AUTO_WIDTH = 32
-"""Channels at half resolution that keep an update affordable on a CPU."""
 TOKEN_STRIDE = 8
 """Pixels that a token of the flow is wide and high in images of more than 32."""
 
@@ -197,6 +195,11 @@ def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec
     """The default: one spatial layer, image side ÷ 4."""
     of_colour = 16 if max(image_size) <= 32 else 8
     return (LatentSpec(stride=4, layers=1, channels=4 if channels == 1 else of_colour),)
+
+
+def auto_flow(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Width and blocks of the flow: small images are learned from in many quick updates."""
+    return (128, 4) if max(image_size) <= 32 else (256, 6)
 
 
 def auto_patch(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:

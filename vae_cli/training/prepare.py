@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, RunConfig, from_dict
+from vae_cli.config import CompleteConfig, CompleteData, CompleteModel, LatentSpec, RunConfig, from_dict
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.close_ups import cut_close_ups
@@ -19,8 +19,9 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import AUTO_WIDTH, auto_latents, auto_patch, coarsest_stride
+from vae_cli.model.vae import auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
+from vae_cli.training.initial_weights import settled_init, settled_model
 from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
@@ -91,7 +92,9 @@ def _prepare_builtin(config: RunConfig, runtime: Runtime) -> TrainingInputs:
         raise ConfigError("the built-in images are 28×28 and grey; give a folder to use another --image-size or colour")
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
-    config = with_geometry(config.updated({"data": {"patches": 0}}), (28, 28), 1)
+    init, earlier = settled_init(config, (28, 28), 1)
+    settled = {"data": {"patches": 0}, "training": {"init": init}}
+    config = with_geometry(config.updated(settled), (28, 28), 1, earlier)
     complete, notes = _complete_likelihood(config, train.pixels)
     return TrainingInputs(complete, train, validation, label_names, runtime, notes=tuple(notes))
 
@@ -110,11 +113,19 @@ def _complete_geometry(
             size = (MAX_AUTO_SIDE, MAX_AUTO_SIDE)
             notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
     assert size is not None
-    latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
+    init, earlier = settled_init(config, size, channels)
+    if config.training.init == "auto" and init != "none":
+        notes.append("training starts from `photo`, our model of photographs and paintings; --init none from nothing")
+    config = config.updated({"training": {"init": init}})
+    latents: Sequence[LatentSpec]
+    if config.model.latents == "auto":
+        latents = auto_latents(size, channels) if earlier is None else earlier.latents
+    else:
+        latents = config.model.latents
     if (rounded := rounded_size(size, latents)) != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
-    return with_geometry(config, rounded, channels), notes
+    return with_geometry(config, rounded, channels, earlier), notes
 
 
 def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[int, int]:
@@ -124,21 +135,21 @@ def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[
     return height, width
 
 
-def with_geometry(config: RunConfig, size: tuple[int, int], channels: int) -> RunConfig:
-    """The configuration with everything filled in that follows from image size and channels.
+def with_geometry(
+    config: RunConfig, size: tuple[int, int], channels: int, earlier: CompleteModel | None = None
+) -> RunConfig:
+    """The configuration with everything filled in that follows from image size, channels and an earlier model.
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
     """
-    latents = auto_latents(size, channels) if config.model.latents == "auto" else config.model.latents
-    stride = coarsest_stride(latents, size)
+    layer = {"data": {"image_size": list(size), "channels": channels},
+             "model": settled_model(config.model, size, channels, earlier)}  # fmt: skip
+    config = config.updated(layer)
+    assert config.model.latents != "auto"
+    stride = coarsest_stride(config.model.latents, size)
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
-    width = AUTO_WIDTH if config.model.width == "auto" else config.model.width
-    patch = auto_patch(latents, size) if config.model.flow.patch == "auto" else config.model.flow.patch
-    return config.updated({
-        "data": {"image_size": list(size), "channels": channels},
-        "model": {"latents": [spec.model_dump() for spec in latents], "width": width, "flow": {"patch": patch}},
-    })  # fmt: skip
+    return config
 
 
 def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:

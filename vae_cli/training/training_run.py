@@ -14,6 +14,7 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
+from vae_cli.training.initial_weights import take_over
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.run_state import RunState
@@ -39,6 +40,7 @@ class TrainingRun:
     vae: VAE
     flow: LatentFlow | None  # None for a run without one; untrained in the first phase
     resume: Resumable | None = None  # the checkpoint to go on from, until its phase has been restored
+    notes: tuple[str, ...] = ()  # what of an earlier model did not fit
 
     @property
     def num_parameters(self) -> int:
@@ -128,8 +130,10 @@ def open_run(
     state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
     has_flow = training.flow_share > 0 or state.phase == "flow"
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
+    # A run that was stopped in its first phase has saved nothing of the flow yet.
+    notes = take_over(training.init, vae, flow) if state.phase == "vae" and training.init != "none" else ()
     budget = Budget(total, training.time or 0.0, started)
-    run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume)
+    run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume, tuple(notes))
     if flow is not None:
         inputs.runtime.place(flow)
     if resume is None:

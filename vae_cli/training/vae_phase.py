@@ -57,7 +57,9 @@ class VaePhase(Phase):
         if num_draws > 1:
             bound = negative_importance_bound(terms, num_draws)
         else:
-            weight = kl_weight_at(batch.step, target=objective.kl_weight, warmup_steps=objective.kl_warmup_steps)
+            is_new = inputs.config.training.init == "none"
+            warmup_steps = objective.kl_warmup_steps if is_new else 0  # trained latents would swell under less weight
+            weight = kl_weight_at(batch.step, target=objective.kl_weight, warmup_steps=warmup_steps)
             bound = negative_elbo_loss(terms, kl_weight=weight, free_nats=objective.free_nats)
         extra: dict[str, Tensor] = {}  # weighted scalars, nats per image
         if objective.perceptual > 0:

@@ -1,0 +1,82 @@
+"""What a new run starts from: weights drawn anew, or those of an earlier model as far as they fit (`training.init`)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vae_cli.checkpoint import PHOTO, read_facts, read_weights, resolve_run, weights_under
+from vae_cli.config import CompleteModel, ModelConfig, RunConfig
+from vae_cli.model.flow import LatentFlow
+from vae_cli.model.vae import VAE, auto_flow, auto_latents, auto_patch
+
+AUTO_WIDTH = 32  # channels at half resolution that keep an update affordable on a CPU
+LEAST_SIDE = 48  # pixels from which on colour images are taken for photographs
+LABELS = "velocity_net.embed_label.weight"
+
+
+def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tuple[str, CompleteModel | None]:
+    """The completed `training.init` for images of this size, and the model that it names. Raises as `read_facts`."""
+    init = config.training.init
+    if init == "auto":
+        is_open = config.model.model_copy(update={"likelihood": ModelConfig().likelihood}) == ModelConfig()
+        is_fit = is_open and channels == 3 and min(size) >= LEAST_SIDE and config.training.flow_share > 0
+        init = "photo" if is_fit and PHOTO.exists() else "none"
+    if init == "none":
+        return init, None
+    path = resolve_run(Path(init))
+    return init if init == "photo" else str(path.absolute()), read_facts(path).config.model
+
+
+def settled_model(
+    model: ModelConfig, size: tuple[int, int], channels: int, earlier: CompleteModel | None
+) -> dict[str, Any]:
+    """What the settings of the model leave open: as in the earlier model, else by the size of the images."""
+    latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
+    if earlier is None:
+        width, blocks = auto_flow(size)
+        flow = {"width": width, "blocks": blocks, "patch": auto_patch(latents, size)}
+        found: dict[str, Any] = {"latents": [spec.model_dump() for spec in latents], "width": AUTO_WIDTH, "flow": flow}
+    else:
+        found = earlier.model_dump(mode="json", include={"latents": True, "width": True,
+                                                         "flow": {"width", "blocks", "patch"}})  # fmt: skip
+    own = model.model_dump(mode="json")
+    chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
+    return found | chosen | {"flow": found["flow"] | {
+        name: own["flow"][name] for name in found["flow"] if own["flow"][name] != "auto"}}  # fmt: skip
+
+
+def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
+    """Copy the weights that fit into modules whose weights were drawn anew; returns what starts anew, in words.
+
+    Only what is learned is taken over. Statistics, clusters and calibration belong to the images and are found again;
+    every label begins as the earlier model's "no label". Raises CheckpointError for a damaged file.
+    """
+    _, tensors = read_weights(resolve_run(Path(init)))
+    found = [_copy(vae, "vae.", tensors)]
+    if flow is not None:
+        labels = tensors.get(f"flow.{LABELS}")
+        if labels is not None:
+            count = flow.velocity_net.embed_label.num_embeddings
+            tensors[f"flow.{LABELS}"] = labels[-1:].expand(count, -1)
+        found.append(_copy(flow, "flow.", tensors))
+    return [words for words in found if words]
+
+
+@torch.no_grad()
+def _copy(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> str:
+    own, given = dict(module.named_parameters()), weights_under(prefix, tensors)
+    anew: dict[str, int] = {}
+    for name, parameter in own.items():
+        if name in given and given[name].shape == parameter.shape:
+            parameter.copy_(given[name])
+        else:
+            part = ".".join(name.split(".")[:2])
+            anew[part] = anew.get(part, 0) + parameter.numel()
+    if not anew:
+        return ""
+    share = sum(anew.values()) / sum(parameter.numel() for parameter in own.values())
+    what = "all of it" if share == 1 else ", ".join(anew)
+    return f"{prefix.removesuffix('.')}: {share:.0%} of the weights do not fit and start anew ({what})"
