@@ -98,14 +98,16 @@ LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureL
 Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
+Net = Literal["unet", "transformer"]
 Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    width: Width | Literal["auto"] = "auto"  # of a token; auto = by the size of the images
-    blocks: Blocks | Literal["auto"] = "auto"
+    net: Net | Literal["auto"] = "auto"  # auto = unet for images of at most 32 pixels
+    width: Width | Literal["auto"] = "auto"  # channels; a UNet's lower level has twice as many
+    blocks: Blocks | Literal["auto"] = "auto"  # of a UNet: on each level and the way
     patch: Patch | Literal["auto"] = "auto"
     """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
@@ -122,14 +124,18 @@ class ModelConfig(Section):
     flow: FlowConfig = FlowConfig()
 
 
+LatentNoise = Annotated[float, Field(ge=0)]
+
+
 class ObjectiveConfig(Section):
     kl_weight: float = Field(1.0, ge=0)
     """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
     free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
-    latent_noise: float = Field(0.0, ge=0)
+    latent_noise: LatentNoise | Literal["auto"] = 0.0
     """Noise on the latents that the decoder sees, on every other image and only before a flow, whose latents do not fit
-    as well as those of images; its size is normal with this scale, as a share of the latents' spread."""
+    as well as those of images; its size is normal with this scale, as a share of the latents' spread. `auto` = some for
+    images larger than 32 pixels, of which flows learn less."""
     importance_samples: int = Field(1, ge=1)
     """Draws K of the importance-weighted bound that ends the VAE phase, of every K-th image of a batch; 1 = without."""
     importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
@@ -226,6 +232,7 @@ class CompleteData(DataConfig):
 class CompleteFlow(FlowConfig):
     """The flow, with nothing left open."""
 
+    net: Net
     width: Width
     blocks: Blocks
     patch: Patch
@@ -240,11 +247,18 @@ class CompleteModel(ModelConfig):
     flow: CompleteFlow
 
 
+class CompleteObjective(ObjectiveConfig):
+    """What is minimised, with nothing left open."""
+
+    latent_noise: LatentNoise
+
+
 class CompleteConfig(RunConfig):
     """A configuration in which everything that depends on the data is settled: what a model is built from."""
 
     data: CompleteData
     model: CompleteModel
+    objective: CompleteObjective
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:

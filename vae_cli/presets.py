@@ -12,19 +12,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
     "flat": {
-        "model": {
-            "latents": [{"stride": "global", "layers": 1, "channels": 32}], "flow": {"width": 128, "blocks": 3},
-        },
+        "model": {"latents": [{"stride": "global", "layers": 1, "channels": 32}]},
         "training": {"time": "4m", "flow_optimizer": "adamw"},
     },
     "small": {
-        "data": {"patches": "auto"}, "objective": {"kl_weight": 0.1, "latent_noise": 0.3},
+        "data": {"patches": "auto"}, "objective": {"kl_weight": 0.1, "latent_noise": "auto"},
         "training": {"time": "4m"},
     },
     "base": {
         "data": {"patches": "auto"},
-        "model": {"width": 128, "blocks": 2, "flow": {"width": 512, "blocks": 12, "refiner_width": 64}},
-        "objective": {"kl_weight": 0.1, "latent_noise": 0.3},
+        "model": {"width": 128, "blocks": 2,
+                  "flow": {"net": "transformer", "width": 512, "blocks": 12, "refiner_width": 64}},
+        "objective": {"kl_weight": 0.1, "latent_noise": "auto"},
         "training": {"steps": 200_000, "batch_size": 256, "learning_rate": 5e-4, "flow_learning_rate": 5e-4,
                      "warmup_steps": 2000, "ema_decay": 0.9999, "save_every": 5000, "validate_every": 2500,
                      "preview_every": 5000},

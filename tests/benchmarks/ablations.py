@@ -12,9 +12,13 @@ use too. There are no targets: the last line is the table as JSON.
 
 Tried: a width of 64 instead of 32, 8 minutes on one core, made less than half as many updates: FD of samples 12.5
 instead of 9.0, PSNR 27.9 dB instead of 28.6.
-Muon for large convolutions saved the flow, which was a UNet then, four updates out of ten. On vectors, after 25 s of
-one core, token blocks (3, width 128) have a held-out loss of 0.94 under AdamW and 1.01 under Muon, and residual blocks
-1.08. The scale of the noise, measured on 512 samples, has a standard error of about 0.005.
+Muon for large convolutions saved the flow four updates out of ten; in the VAE it makes 29.06 dB (FD of reconstructions
+1.20) of AdamW's 28.30 (1.81), after 2,500 updates. A transformer of width 128 with 4 blocks as the flow, centroids of
+4×4 fields and noise on the latents together: FD of samples 13.0, coverage .79, PSNR 28.3 dB after 8 minutes on one
+core, where the UNet on plain latents had 4.2, .89 and 29.4. On photographs of 64 px the transformer (256×6) wins at
+equal seconds: held-out loss 1.24 instead of 1.29 after 90 s. On vectors, after 25 s of one core, token blocks (3, width
+128) have a held-out loss of 0.94 under AdamW and 1.01 under Muon, and residual blocks 1.08. The scale of the noise,
+measured on 512 samples, has a standard error of about 0.005.
 """
 
 from argparse import Namespace
@@ -48,10 +52,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "flow of width 128": ("model.flow.width=128",),
     "flow of width 192": ("model.flow.width=192",),
     "flow of 4 blocks": ("model.flow.blocks=4",),
-    "tokens of 2 × 2 latents": ("model.flow.patch=2",),
+    "transformer": ("model.flow.net=transformer", "model.flow.width=128", "model.flow.blocks=4"),
     "AdamW for all of the flow": ("training.flow_optimizer=adamw",),
     "AdamW for all of the VAE": ("training.vae_optimizer=adamw",),
-    "no noise on latents": ("objective.latent_noise=0",),
+    "noise on latents": ("objective.latent_noise=0.3",),
     "flow share 0.4": ("training.flow_share=0.4",),
     "flow share 0.75": ("training.flow_share=0.75",),
     "learning rates 1e-3": ("training.learning_rate=1e-3", "training.flow_learning_rate=1e-3"),

@@ -16,12 +16,14 @@ LABELS, IMAGES_OF_LABELS = ("cat", "dog"), (7, 9, 0)
 SETTINGS: dict[str, Layer] = {
     "tiny": {
         "data": {"image_size": [16, 16], "channels": 1},
-        "model": {"latents": [{"stride": 4, "layers": 1, "channels": 4}], "width": 16, "flow": {"patch": 1}},
+        "model": {"latents": [{"stride": 4, "layers": 1, "channels": 4}], "width": 16,
+                  "flow": {"net": "unet", "patch": 1}},
     },
     "small": {
         "data": {"image_size": [32, 32], "channels": 3, "patches": 8},
         "model": {"latents": [{"stride": 8, "layers": 1, "channels": 8}, {"stride": 4, "layers": 1, "channels": 2}],
-                  "width": 32, "flow": {"patch": 2}},
+                  "width": 32, "flow": {"net": "transformer", "width": 256, "blocks": 6, "patch": 2}},
+        "objective": {"latent_noise": 0.3},
     },
 }  # fmt: skip
 """By preset: what the data would have settled."""

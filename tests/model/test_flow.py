@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from vae_cli.config import Layer
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow, build_flow
-from vae_cli.model.nets import TokenBlock, rotation_of
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.transformer import TokenBlock, rotation_of
 from vae_cli.model.velocity import VelocityNet, even_times, integrate
 
-FORMS: dict[str, Layer] = {"grid": {"model": {"latents": list(GRID)}}, "vector": {"model": {"latents": list(VECTOR)}}}
+FORMS: dict[str, Layer] = {
+    "grid": {"model": {"latents": list(GRID)}},
+    "vector": {"model": {"latents": list(VECTOR)}},
+    "unet": {"model": {"latents": list(GRID), "flow": {"net": "unet"}}},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -125,10 +129,11 @@ def test_statistics_survive_saving() -> None:
 # Sizes
 
 
+@pytest.mark.parametrize("net", ["unet", "transformer"])
 @pytest.mark.parametrize(("patch", "size"), [(1, (12, 20)), (2, (8, 8)), (2, (12, 20)), (2, (4, 28))])
-def test_one_set_of_weights_works_at_any_size(patch: int, size: tuple[int, int]) -> None:
-    """Also where a token is wider than what is left of the grid."""
-    vae, flow = tiny_flow({"model": {"flow": {"patch": patch, "clusters": 2}}})
+def test_one_set_of_weights_works_at_any_size(net: str, patch: int, size: tuple[int, int]) -> None:
+    """Also where a field of the net's grid is wider than what is left of the latents'."""
+    vae, flow = tiny_flow({"model": {"flow": {"net": net, "patch": patch, "clusters": 2}}})
     flow.centroids.normal_()
     shape = vae.at(size).latent_shapes[0]
     noise, x = torch.randn(2, *shape), torch.rand(2, 1, *size)
@@ -272,8 +277,8 @@ def test_it_learns_a_mixture_and_its_labels() -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     flow = LatentFlow(
-        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, width=32, blocks=1, patch=1), Refiner(1, width=8), 8,
-        num_labels=2, num_clusters=1,
+        (2, 1, 1), Blind(), VelocityNet((2, 1, 1), 2, net="transformer", width=32, blocks=1, patch=1),
+        Refiner(1, width=8), 8, num_labels=2, num_clusters=1,
     )  # fmt: skip
     z, which = mixture(4000, generator)
     flow.set_statistics(z.mean((0, 2, 3)), z.std((0, 2, 3)))

@@ -28,6 +28,7 @@ FORMS: dict[str, Layer] = {
     "vector": {"model": {"latents": list(VECTOR)}},
     "ladder": {"model": {"latents": list(LADDER)}},
 }
+UNET: Layer = {"model": {"flow": {"net": "unet"}}}
 
 
 def random_images(num: int, vae: VAE, seed: int = 0) -> Tensor:
@@ -68,11 +69,11 @@ def test_every_preset_gives_finite_terms_and_trains_every_weight(
     assert vae.decode_mean(Latents(tuple(noise_for(vae, 2)))).shape == (2, channels, *size)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, "unet"])
 @pytest.mark.parametrize("num_labels", [0, 3])
 @pytest.mark.parametrize("size", [(8, 8), (8, 16)])
 def test_every_weight_of_the_flow_trains(form: str, num_labels: int, size: tuple[int, int]) -> None:
-    config = tiny_config(FORMS[form], {"data": {"image_size": list(size)}})
+    config = tiny_config(FORMS.get(form, UNET), {"data": {"image_size": list(size)}})
     vae = build_vae(config)
     flow = build_flow(config, vae.latent_shapes[0], num_labels)
     x = random_images(3, vae)

@@ -82,7 +82,7 @@ def test_flows_without_clusters_walk_smoothly(layers: tuple[Layer, ...]) -> None
     model = tiny_model(*layers)
     assert model.flow is not None
     with torch.no_grad():
-        model.flow.velocity_net.out.weight.mul_(0.2)  # random flows may be steep enough to look like a jump
+        model.flow.velocity_net.body.out.weight.mul_(0.2)  # random flows may be steep enough to look like a jump
     first, last = torch.randn(2, 1, *model.vae.latent_shapes[0], generator=torch.Generator().manual_seed(0))
     walk = NoiseWalk.between(model, model.flow, first, last)
     assert walk.is_smooth.tolist() == [True] and jump_share(walk) < 0.6

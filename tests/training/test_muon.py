@@ -116,7 +116,7 @@ def test_the_flow_learns_its_large_convolutions_with_it_and_nothing_else() -> No
     flow, of_muon = phase.module, {id(value) for group in muon.param_groups for value in group["params"]}
     of_adam = {id(value) for group in adam.param_groups for value in group["params"]}
     assert of_muon | of_adam == {id(value) for value in flow.parameters()} and not of_muon & of_adam
-    assert {id(block.into.weight) for block in flow.velocity_net.blocks} <= of_muon, "matrices, too"
+    assert {id(block.into.weight) for block in flow.velocity_net.body.blocks} <= of_muon, "matrices, too"
     assert of_muon == {id(value) for value in suited(flow.velocity_net)} != set()
     without = FlowPhase(replace(setting, config=setting.config.updated(WITHOUT)), flow, vae)
     assert len(PhaseOptimizer(without).optimizers) == 1

@@ -18,7 +18,8 @@ _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "da
 """What a run keeps for life."""
 _SETTLED = tuple(tuple(key.split(".")) for key in (
     "data.image_size", "data.channels", "data.patches", "model.latents", "model.width", "model.likelihood",
-    "model.flow.width", "model.flow.blocks", "model.flow.patch", "training.init"))  # fmt: skip
+    "model.flow.net", "model.flow.width", "model.flow.blocks", "model.flow.patch", "objective.latent_noise",
+    "training.init"))  # fmt: skip
 """What a run decides by itself where it is left open."""
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 ITERATIONS = 15
 MIN_CLUSTER_SIZE = 16
 """Least number of images per cluster on average: with fewer, a cluster would copy single images."""
-LAYOUT_SIDE = 4
-"""Clusters are found from means of the latents over a grid of this many fields a side, whatever the image's size."""
+LARGEST_GRID, LAYOUT_SIDE = 8, 4
+"""Latents on a grid of more positions a side are clustered by their means over a layout of 4×4 fields."""
 CLOSE = 2 / 3
 """Clusters nearer to each other than this share of the median distance between two clusters count as alike."""
 
@@ -23,7 +23,7 @@ class ClusteredLatents(nn.Module):
     mean: Tensor
     scale: Tensor
     centroids: Tensor
-    """[K, C, LAYOUT_SIDE, LAYOUT_SIDE] of standardised latents, [K, C, 1, 1] of vectors."""
+    """[K, C, rows, columns] of standardised latents: on their own grid if it is small, else on a layout's."""
     cluster_counts: Tensor
     """[labels + 1, K] how many training images of each label fall into each cluster; the last row counts all images."""
 
@@ -32,8 +32,8 @@ class ClusteredLatents(nn.Module):
         self.shape = shape
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
-        side = LAYOUT_SIDE if shape[1] * shape[2] > 1 else 1
-        self.register_buffer("centroids", torch.zeros(num_clusters, shape[0], side, side))
+        layout = shape[1:] if max(shape[1:]) <= LARGEST_GRID else (LAYOUT_SIDE, LAYOUT_SIDE)
+        self.register_buffer("centroids", torch.zeros(num_clusters, shape[0], *layout))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))
 
     def at(self, shape: tuple[int, int, int]) -> Self:
@@ -93,8 +93,9 @@ class ClusteredLatents(nn.Module):
         return distance.masked_fill(~is_allowed, torch.inf).argmin(1)
 
     def _layout(self, z: Tensor) -> Tensor:
-        """[B, C, side, side] standardised latents on the grid of the centroids."""
-        return F.adaptive_avg_pool2d(self.standardise(z), self.centroids.shape[-1])
+        """[B, C, rows, columns] standardised latents on the grid of the centroids."""
+        rows, columns = self.centroids.shape[2:]
+        return F.adaptive_avg_pool2d(self.standardise(z), (rows, columns))
 
     def centroid_of(self, cluster: Tensor, size: Sequence[int]) -> Tensor:
         """[B, C, *size] centroids of clusters [B]; zero for the unknown cluster -1."""

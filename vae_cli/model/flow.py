@@ -181,7 +181,7 @@ def build_flow(config: CompleteConfig, shape: tuple[int, int, int], num_labels: 
     widths = pyramid(config.model.width // 2, stride)
     return LatentFlow(
         shape, ConditionEncoder(Encoder(channels + 2, widths, blocks=1), to_vector=is_vector),
-        VelocityNet(shape, num_labels, width=flow.width, blocks=flow.blocks, patch=flow.patch),
+        VelocityNet(shape, num_labels, net=flow.net, width=flow.width, blocks=flow.blocks, patch=flow.patch),
         Refiner(channels, width=flow.refiner_width), widths[-1], num_labels=num_labels, num_clusters=flow.clusters,
         sees_patches=config.data.patches not in (0, "auto"),
     )  # fmt: skip

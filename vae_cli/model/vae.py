@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,10 @@ from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, pyramid
 from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood, LogisticMixture
 
+SMALL_SIDE = 32
+"""Pixels of a side up to which images are small: clothes, digits, icons rather than photographs."""
 TOKEN_STRIDE = 8
-"""Pixels that a token of the flow is wide and high in images of more than 32."""
+"""Pixels that a token of a transformer is wide and high."""
 
 
 @dataclass(frozen=True)
@@ -193,19 +195,18 @@ def draw_noise(shapes: Sequence[tuple[int, ...]], batch: int, generator: torch.G
 
 def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec, ...]:
     """The default: one spatial layer, image side ÷ 4."""
-    of_colour = 16 if max(image_size) <= 32 else 8
+    of_colour = 16 if max(image_size) <= SMALL_SIDE else 8
     return (LatentSpec(stride=4, layers=1, channels=4 if channels == 1 else of_colour),)
 
 
-def auto_flow(image_size: tuple[int, int]) -> tuple[int, int]:
-    """Width and blocks of the flow: small images are learned from in many quick updates."""
-    return (128, 4) if max(image_size) <= 32 else (256, 6)
-
-
-def auto_patch(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:
-    """Latents that a token of the flow is wide and high; an update costs by the number of tokens."""
-    has_vector = any(spec.stride == "global" for spec in latents)
-    return 1 if has_vector or max(image_size) <= 32 else max(1, TOKEN_STRIDE // coarsest_stride(latents, image_size))
+def auto_flow(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> dict[str, Any]:
+    """The flow's network: small images are best learned in many quick updates, photographs in fewer and richer ones."""
+    if any(spec.stride == "global" for spec in latents):
+        return {"net": "transformer", "width": 128, "blocks": 3, "patch": 1}
+    if max(image_size) <= SMALL_SIDE:
+        return {"net": "unet", "width": 64, "blocks": 2, "patch": 1}
+    patch = max(1, TOKEN_STRIDE // coarsest_stride(latents, image_size))  # an update costs by the number of tokens
+    return {"net": "transformer", "width": 256, "blocks": 6, "patch": patch}
 
 
 def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vae_cli.checkpoint import PHOTO, read_facts, read_weights, resolve_run, weights_under
 from vae_cli.config import CompleteModel, ModelConfig, RunConfig
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.vae import VAE, auto_flow, auto_latents, auto_patch
+from vae_cli.model.vae import VAE, auto_flow, auto_latents
 
 AUTO_WIDTH = 32  # channels at half resolution that keep an update affordable on a CPU
 LEAST_SIDE = 48  # pixels from which on colour images are taken for photographs
@@ -36,12 +36,11 @@ def settled_model(
     """What the settings of the model leave open: as in the earlier model, else by the size of the images."""
     latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
     if earlier is None:
-        width, blocks = auto_flow(size)
-        flow = {"width": width, "blocks": blocks, "patch": auto_patch(latents, size)}
-        found: dict[str, Any] = {"latents": [spec.model_dump() for spec in latents], "width": AUTO_WIDTH, "flow": flow}
+        found: dict[str, Any] = {"latents": [spec.model_dump() for spec in latents], "width": AUTO_WIDTH,
+                                 "flow": auto_flow(latents, size)}  # fmt: skip
     else:
         found = earlier.model_dump(mode="json", include={"latents": True, "width": True,
-                                                         "flow": {"width", "blocks", "patch"}})  # fmt: skip
+                                                         "flow": {"net", "width", "blocks", "patch"}})  # fmt: skip
     own = model.model_dump(mode="json")
     chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
     return found | chosen | {"flow": found["flow"] | {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_cli.config import CompleteConfig, CompleteData, CompleteModel, LatentSpec, RunConfig, from_dict
+from vae_cli.config import CompleteConfig, CompleteData, CompleteModel, LatentSpec, Layer, RunConfig, from_dict
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.close_ups import cut_close_ups
@@ -19,13 +19,14 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import auto_latents, coarsest_stride
+from vae_cli.model.vae import SMALL_SIDE, auto_latents, coarsest_stride
 from vae_cli.runtime import Runtime
 from vae_cli.training.initial_weights import settled_init, settled_model
 from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
 MAX_AUTO_SIDE = 64
+LATENT_NOISE = 0.3  # rids samples of photographs of a lattice; of small pictures it only costs sharpness
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
@@ -142,8 +143,10 @@ def with_geometry(
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
     """
-    layer = {"data": {"image_size": list(size), "channels": channels},
+    layer: Layer = {"data": {"image_size": list(size), "channels": channels},
              "model": settled_model(config.model, size, channels, earlier)}  # fmt: skip
+    if config.objective.latent_noise == "auto":
+        layer["objective"] = {"latent_noise": 0.0 if max(size) <= SMALL_SIDE else LATENT_NOISE}
     config = config.updated(layer)
     assert config.model.latents != "auto"
     stride = coarsest_stride(config.model.latents, size)
