@@ -268,10 +268,16 @@ def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | No
 
 
 def outline(path: Path) -> Model:
-    """The model of a weights file on the meta device: without weights, for its sizes. Raises CheckpointError."""
+    """The model of a weights file on the meta device: without weights, for its sizes. Raises CheckpointError.
+
+    Only the trust in fills is read, as it says what to expect of the model.
+    """
     with _opened(path) as (file, facts), torch.device("meta") as device:
         has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
-        return Model(facts, *build_modules(facts, has_flow=has_flow), path, Runtime(device))
+        vae, flow = build_modules(facts, has_flow=has_flow)
+        if flow is not None:
+            flow.fill_weight = file.get_tensor("flow.fill_weight")
+        return Model(facts, vae, flow, path, Runtime(device))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,14 @@ from pathlib import Path
 from tiny import tiny_config
 
 from vae_cli.cli.training_messages import figures_line, shortened_line
-from vae_cli.jobs.model_warnings import few_active_line, few_images_line, few_updates_line
+from vae_cli.jobs.model_warnings import (
+    FEW_FLOW_UPDATES,
+    few_active_line,
+    few_flow_updates_line,
+    few_images_line,
+    few_updates_line,
+    fill_share_line,
+)
 from vae_cli.training.events import Shortened
 
 from .conftest import draw
@@ -35,6 +42,32 @@ def test_few_updates_are_told(vae, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "only 2 updates of the VAE" in cold and "only 2 updates of the VAE" in warm
     assert "collapse" not in cold and "collapse" in warm, "during warm-up silent units mean nothing"
+
+
+def test_a_flow_that_has_hardly_seen_photographs_is_told() -> None:
+    photographs, small = tiny_config(), tiny_config({"model": {"flow": {"net": "unet"}}})
+    line = few_flow_updates_line(FEW_FLOW_UPDATES - 1, photographs)
+    assert line is not None and "2999 updates" in line and "--init" in line and len(line.splitlines()) <= 3
+    assert few_flow_updates_line(FEW_FLOW_UPDATES, photographs) is None
+    assert few_flow_updates_line(100, small) is None and few_flow_updates_line(0, photographs) is None
+    assert few_flow_updates_line(100, tiny_config({"training": {"init": "photo"}})) is None
+
+
+def test_the_part_of_the_model_in_fills_is_told_everywhere(vae, tmp_path: Path) -> None:
+    assert "4%" in fill_share_line(0.04) and "mostly" in fill_share_line(0.04)
+    assert "80%" in fill_share_line(0.8) and "mostly" not in fill_share_line(0.8)
+    for number in range(20):
+        draw(tmp_path / "photos" / f"{number}.png", number)
+    answer = vae("train", tmp_path / "photos", *SMALL, "--out", tmp_path / "run", "--json")
+    share = answer.json["fill_share"]
+    assert 0 <= share <= 1 and fill_share_line(share) in answer.stderr
+    assert vae("info", tmp_path / "run", "--json").json["fill_share"] == share
+    assert f"{share:.0%} the model's own" in vae("info", tmp_path / "run").stdout
+    assert "part in fills, 0 to 1" in (tmp_path / "run" / "report.html").read_text()
+    bare = vae(
+        "train", tmp_path / "photos", *SMALL, "--set", "training.flow_share=0", "--out", tmp_path / "bare", "--json"
+    )
+    assert bare.json["fill_share"] is None and "part in fills" not in bare.stderr
 
 
 def test_few_active_units_come_with_a_setting_to_try() -> None:

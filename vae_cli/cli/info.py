@@ -45,6 +45,7 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
         f"labels      {_labels_line(facts, len(facts['labels']) if verbose else NUM_LISTED)}",
         f"parameters  {facts['parameters']:,}",
         f"latents     {shapes} (channels x height x width)",
+        f"fills       {_fill_line(facts['fill_share'])}",
         f"preset      {facts['config']['preset']}",
     ]
     if verbose:
@@ -53,6 +54,10 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
 
         lines += ["", dump_yaml(from_dict(facts["config"], CompleteConfig)).rstrip()]
     return lines
+
+
+def _fill_line(share: float | None) -> str:
+    return "none: it has no flow" if share is None else f"{share:.0%} the model's own, the rest continued smoothly"
 
 
 def _labels_line(facts: dict[str, Any], limit: int) -> str:

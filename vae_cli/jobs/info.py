@@ -35,6 +35,7 @@ def run_facts(run: Path) -> dict[str, Any]:
         "label_images": dict(zip(facts.label_names, facts.label_images, strict=False)) or None,
         "unlabelled_images": facts.label_images[-1],
         "parameters": model.num_parameters,
+        "fill_share": None if model.flow is None else model.flow.fill_share,
         "latent_shapes": [list(shape) for shape in model.vae.latent_shapes],
         "config": facts.config.as_dict(),
     }

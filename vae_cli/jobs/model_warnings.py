@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
 FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
+FEW_FLOW_UPDATES = 3000  # of photographs from nothing: with fewer, samples are clouds of colour
+SMALL_SHARE = 0.2  # of the model in fills, below which they are as good as classical
 FEW_ACTIVE = 0.1  # share of active latent units, below which the posterior is taken for collapsed
 MIN_IMAGES = 10  # of fewer it is not known how much a unit varies
 
@@ -26,6 +28,24 @@ def few_updates_line(vae_steps: int) -> str | None:
         return None
     return (f"only {vae_steps} update{'s' * (vae_steps != 1)} of the VAE: expect blurs, whatever is asked of this "
             f"model;\nthat takes {FEW_UPDATES} or more, better thousands: train anew with a longer --time")  # fmt: skip
+
+
+def few_flow_updates_line(flow_steps: int, config: "RunConfig") -> str | None:
+    """What so few updates of the flow will give of photographs; None for enough of them, and for small pictures."""
+    has_start = config.training.init != "none"
+    if has_start or config.model.flow.net != "transformer" or not 0 < flow_steps < FEW_FLOW_UPDATES:
+        return None
+    return (f"only {flow_steps} update{'s' * (flow_steps != 1)} of the flow: samples will be clouds of colour rather "
+            f"than photographs;\nthat takes {FEW_FLOW_UPDATES:,} or more: go on with --resume and a longer --time, or "
+            "start from a trained model (--init)")  # fmt: skip
+
+
+def fill_share_line(share: float) -> str:
+    """What `inpaint` will be like with a model of this part in fills, 0 to 1."""
+    told = f"the model's part in fills is {share:.0%}"
+    if share < SMALL_SHARE:
+        return f"{told}: it is not yet better than continuing what is around a hole, so `inpaint` mostly does that"
+    return f"{told}; the rest is continued from what is around the hole"
 
 
 def few_active_line(figures: Mapping[str, Any], config: "RunConfig") -> str | None:

@@ -13,7 +13,7 @@ from vae_cli.drawing import previews
 from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
-from vae_cli.jobs.model_warnings import few_active_line, few_updates_line
+from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line, fill_share_line
 from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
 from vae_cli.tasks.evaluate import evaluate
@@ -33,9 +33,10 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     folder, state, images = run.folder, run.state, run.inputs.validation
     rows = np.unique(np.linspace(0, len(images.ids) - 1, min(len(images.ids), MAX_MEASURED)).astype(int))
     figures = evaluate(model, images.pixels[rows], labels=images.labels[rows])
+    shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
-        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **plain})
+        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **shares, **plain})
     pictures = previews.draw_final(model, images, folder / "previews")
     yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
     try:
@@ -43,7 +44,11 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
         yield Remark(f"all of it on one page: {printable(folder / NAME)}")
     except VaeError as error:
         yield Remark(str(error), "warning")
-    if line := few_updates_line(state.vae_steps):
+    yield from (Remark(fill_share_line(share)) for share in shares.values())
+    config = run.inputs.config
+    if config.training.init == "none" and (line := few_updates_line(state.vae_steps)):
+        yield Remark(line, "warning")
+    if line := few_flow_updates_line(state.step - state.vae_steps, config):
         yield Remark(line, "warning")
     is_warm = state.vae_steps > model.config.objective.kl_warmup_steps  # before, inactive units mean nothing
     if is_warm and (line := few_active_line(figures, model.config)):

@@ -163,7 +163,9 @@ class TrainingJob:
         self.is_summarising = True
         try:
             if not stop():
-                facts["validation"] = yield from summarise_run(run, load_model(self.folder, self.runtime))
+                model = load_model(self.folder, self.runtime)
+                facts["fill_share"] = None if model.flow is None else model.flow.fill_share
+                facts["validation"] = yield from summarise_run(run, model)
         except KeyboardInterrupt:  # all that was learned is saved, and resuming measures what is not
             pass
         finally:
@@ -204,7 +206,7 @@ class TrainingJob:
                               "images_per_second": speed(done.steps, done.seconds),
                               "validation_loss": done.validation_loss, "shortened": name in self._shortened}
                        for name, done in self._done.items()},
-            "validation": None,
+            "fill_share": None, "validation": None,
         }  # fmt: skip
 
 

@@ -165,6 +165,11 @@ class LatentFlow(ClusteredLatents):
         t = torch.full((len(decoded),), time, device=decoded.device)
         return self.refiner(decoded, known.as_image(), t).clamp(-1, 1)
 
+    @property
+    def fill_share(self) -> float:
+        """The model's part in fills of whole images, 0 to 1, on average over depths; the rest is continued smoothly."""
+        return self.fill_weight.mean().item()
+
     def trust(self, zoom: Tensor) -> Tensor:
         """[B, NUM_KINDS, MAX_DEPTH] how far fills at these zooms [B] are trusted; see `blending`."""
         whole = self.fill_weight.expand(len(zoom), -1, -1)
