@@ -18,7 +18,7 @@ Family = Literal["center", "half", "brush", "random", "scattered"]
 
 
 def evaluate(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     data: Annotated[Path | None, typer.Argument(
         metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
         callback=options.existing)] = None,
@@ -44,6 +44,7 @@ def evaluate(
 
     Example: vae evaluate runs/photos new-photos --json
     """
+    results: Results = context.obj
     if sheet is not None:
         if holes is None:
             raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")

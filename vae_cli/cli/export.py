@@ -14,7 +14,7 @@ from vae_cli.printable import printable, shell_quoted
 
 
 def export(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     part: Annotated[Literal["encoder", "decoder"] | None, typer.Option(
         "--part", help="This part as an ONNX file.")] = None,
     out: Annotated[Path | None, typer.Option(
@@ -29,6 +29,7 @@ def export(
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
+    results: Results = context.obj
     require_run(run)
     from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
 

@@ -15,7 +15,7 @@ NUM_LISTED = 20
 
 
 def info(
-    results: Results,
+    context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
         metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")] = None,
 ) -> None:  # fmt: skip
@@ -23,6 +23,7 @@ def info(
 
     Example: vae info runs/photos
     """
+    results: Results = context.obj
     if run is not None:
         require_run(run)
     from vae_cli.jobs.info import machine_facts, run_facts

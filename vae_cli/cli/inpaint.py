@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run, inputs: options.Inputs,
     mask: Annotated[Path | None, typer.Option(
         "--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name.")] = None,
     mask_color: Annotated[str | None, typer.Option(
@@ -53,6 +53,7 @@ def inpaint(
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
+    results: Results = context.obj
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)

@@ -14,7 +14,7 @@ from vae_cli.printable import shell_quoted
 
 
 def interpolate(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to walk between.")] = None,
     from_samples: Annotated[str | None, typer.Option(
         metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
@@ -36,6 +36,7 @@ def interpolate(
 
     Example: vae interpolate runs/photos a.jpg b.jpg --out walk.gif
     """
+    results: Results = context.obj
     ends = images or []
     if bool(ends) == (from_samples is not None):
         raise ConfigError("interpolate: give either image files (A B) or --from-samples 3,7")

@@ -53,6 +53,3 @@ Json = Annotated[bool, _common("--json", help="Print one JSON object on stdout."
 Quiet = Annotated[bool, _common("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, _common("--verbose", "-v", help="Say more.")]
 Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error.")]
-
-ORDER = ("device", "batch_size", "seed", "overwrite", "json", "quiet", "verbose", "debug")
-"""Of these in the help."""

@@ -18,7 +18,7 @@ _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", 
 
 
 def sample(
-    results: Results, context: typer.Context, run: options.Run,
+    context: typer.Context, run: options.Run,
     num: Annotated[int | None, typer.Option(
         "--num", "-n", min=1, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
@@ -43,6 +43,7 @@ def sample(
 
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
+    results: Results = context.obj
     require_run(run)
     target, command = Target(out, run_folder(run) / "samples", overwrite, batch_size), f"vae sample {shell_quoted(run)}"
     if latents is not None:
