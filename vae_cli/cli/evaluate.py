@@ -60,7 +60,7 @@ def evaluate(
     if holes is not None:
         require_flow(model, run, "fills holes")
     facts = Evaluation(
-        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, report=results.take
+        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, batch_size, results.take
     ).run()
     if not results.as_json:
         evaluate_tables.show(facts, verbose=results.messages.verbose)

@@ -1,6 +1,6 @@
 """A model measured on images: on DATA, or on those that were held out when it was trained."""
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
+from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
@@ -41,8 +42,8 @@ class Evaluation:
 
     importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images. holes: a
     family of `dataset.random_masks`, whose fills are measured and drawn on the `sheet`. feature_weights: the file of a
-    network, or AUTO, by whose features samples are compared with the images. report: takes progress, remarks and the
-    images that cannot be read.
+    network, or AUTO, by whose features samples are compared with the images. batch_size: files that are read at a time,
+    as far as there are cores. report: takes progress, remarks and the images that cannot be read.
     """
 
     model: Model
@@ -53,7 +54,12 @@ class Evaluation:
     sheet: Path | None = None
     feature_weights: str | None = None
     seed: int = 0
+    batch_size: int = 64
     report: Report = lambda _: None
+
+    @property
+    def _workers(self) -> int:
+        return min(self.batch_size, os.cpu_count() or 1)
 
     def run(self) -> dict[str, Any]:
         """Every figure under its name in the JSON object.
@@ -83,7 +89,8 @@ class Evaluation:
         if config.data.labels == "none":  # the model has no use for labels, but a classifier has
             config = config.updated({"data": {"labels": "auto"}})
         try:
-            return prepare(config, on_progress=lambda what, done, total: self._say(f"{what}: {done}/{total}", "status"))
+            return prepare(config, workers=self._workers,
+                           on_progress=lambda what, done, total: self._say(f"{what}: {done}/{total}", "status"))  # fmt: skip
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
@@ -115,7 +122,8 @@ class Evaluation:
                 refs = part
                 break
         refs = lowest_hashes(refs, self.limit) if self.limit else refs
-        images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names)
+        images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names,
+                             workers=self._workers, on_progress=self._reach("read"))  # fmt: skip
         for skipped in (*found.skipped, *images.skipped):
             self.report(FileDone(skipped.id, "failed", reason=skipped.reason))
         for note in images.notes:
@@ -204,11 +212,11 @@ class Evaluation:
     def _say(self, text: str, kind: Any = "note") -> None:
         self.report(Remark(text, kind))
 
-    def _part(self, what: str, total: int, unit: str = "images") -> Callable[[int, int], None]:
+    def _part(self, what: str, total: int, unit: str = "images") -> OnProgress:
         """Reports that a part of the job begins; returns what takes how far it is."""
-
-        def reach(done: int, of: int) -> None:
-            self.report(Advanced(what, done, of, unit, is_over=done == of))
-
+        reach = self._reach(what, unit)
         reach(0, total)
         return reach
+
+    def _reach(self, what: str, unit: str = "images") -> OnProgress:
+        return lambda done, total: self.report(Advanced(what, done, total, unit, is_over=done == total))
