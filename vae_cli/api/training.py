@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vae_cli.config import Layer, merge
 from vae_cli.config_layers import nested
-from vae_cli.jobs.events import Finished
+from vae_cli.jobs.events import Advanced, Finished, Report
 from vae_cli.jobs.train import TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
 from vae_cli.stopping import StopRequest
@@ -40,7 +40,10 @@ class Training:
         Raises DataError where no image can be used, DivergedError where the weights are lost, WriteError for a full
         disk and OutOfMemoryError.
         """
-        yield from self.job.run(lambda: self._is_stopping)
+        yield from self._events()
+
+    def _events(self, report: Report = lambda event: None) -> Iterator[TrainingEvent]:
+        return self.job.run(lambda: self._is_stopping, report)
 
     def run(self) -> dict[str, Any]:
         """All of it, with a progress bar in a terminal or a notebook. Raises as iterating does.
@@ -56,11 +59,23 @@ class Training:
         heeded = [signal.SIGINT] if threading.current_thread() is threading.main_thread() else []
         stopping = StopRequest(heeded, signal.default_int_handler, self.stop, is_urgent=lambda: False)
         with stopping, Progress(*columns, console=console, disable=not is_watched) as progress:
-            bars = {phase: progress.add_task(phase, total=1.0, visible=False) for phase in ("vae", "flow")}
-            for event in self:
-                if isinstance(event, StepLogged):
-                    progress.update(bars[event.phase], completed=event.fraction, visible=True)
-                elif isinstance(event, Finished):
+            bars: dict[str, TaskID] = {}
+
+            def show(event: TrainingEvent) -> None:
+                match event:
+                    case Advanced(what, done, total):
+                        move(what, done / max(1, total))
+                    case StepLogged():
+                        move(event.phase, event.fraction)
+
+            def move(what: str, fraction: float) -> None:
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=1.0)
+                progress.update(bars[what], completed=fraction)
+
+            for event in self._events(show):
+                show(event)
+                if isinstance(event, Finished):
                     facts = dict(event.facts)
         return facts
 
