@@ -1,10 +1,10 @@
-"""How soon `vae --help`, `--version` and usage errors answer: the best of 20 runs within 0.12 s; and what the help says.
+"""How soon `vae --help`, `--version` and usage errors answer: best of 20 runs within 0.12 s; and what the help says.
 
     python tests/benchmarks/startup.py --work FOLDER [--runs 20]
 
 Wall time of `python -m vae_cli ...` as a new process, files warm after a first run that does not count. Also: torch
-is not imported by the help, and the text of every command's help (what stands before its arguments and options) ends with an
-example of that command.
+is not imported by the help, and the text of every command's help (what stands before its arguments and options) ends
+with an example of that command.
 """
 
 import re

@@ -11,7 +11,7 @@ from vae_cli.api.images import Images, Pictures, hole_in, pictures_in
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.stored_values import as_grey, as_rgb
 from vae_cli.files.write_back import recoloured
-from vae_cli.images.colours import parse_color
+from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.modes import eight_bits
 from vae_cli.images.recipe import fit_to
 from vae_cli.jobs.evaluate import Evaluation
@@ -64,15 +64,8 @@ class Model(checkpoint.Model):
         mask: white (or True) marks the hole, in the size of the picture or of the same shape. Every pixel outside the
         hole stays as it is, bit for bit. feather: pixels inside the hole over which the fill is blended in.
         """
-        pictures = pictures_in(image, channels=None, background=self._background)
-        if len(pictures) != 1:
-            raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
-        picture = pictures[0]
-        hole = hole_in(mask, picture.shape[:2])
-        job = inpainting.Picture(IMAGE_ID, self._in_channels(picture)[0], hole)
-        fills = inpainting.inpaint(self, [job], seed=seed, samples=samples, solver_steps=solver_steps,
-                                   feather=feather, method=method)  # fmt: skip
-        return Images([np.where(hole[:, :, None], _stored(fill.pixels, picture), picture) for fill in fills])
+        return _filled(self, image, mask, self.channels, self._background, seed=seed, samples=samples,
+                       solver_steps=solver_steps, feather=feather, method=method)  # fmt: skip
 
     def denoise(self, images: Pictures, *, sigma: float | None = None, seed: int = 0, samples: int = 0) -> Images:
         """Pictures without their noise, [N, H, W, C] as large as they are; a grey model leaves colours as they are.
@@ -177,6 +170,28 @@ class Model(checkpoint.Model):
         )
 
 
+def inpaint(image: Pictures, mask: Any, *, method: Literal["classical"] = "classical", feather: float = 0.0) -> Images:
+    """The hole of one picture filled smoothly from its surroundings, [1, H, W, C], which takes no model.
+
+    The arguments are those of `Model.inpaint`. Raises DataError, and ConfigError for the methods that need a model.
+    """
+    return _filled(None, image, mask, 3, WHITE, feather=feather, method=method)
+
+
+def _filled(
+    model: Model | None, image: Pictures, mask: Any, channels: int, background: Colour, **options: Any
+) -> Images:
+    """channels, background: as the task takes the picture. options: of the task."""
+    pictures = pictures_in(image, channels=None, background=background)
+    if len(pictures) != 1:
+        raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
+    picture = pictures[0]
+    hole = hole_in(mask, picture.shape[:2])
+    (given,) = pictures_in(picture, channels=channels, background=background)
+    fills = inpainting.inpaint(model, [inpainting.Picture(IMAGE_ID, given, hole)], **options)
+    return Images([np.where(hole[:, :, None], _stored(fill.pixels, picture), picture) for fill in fills])
+
+
 def _changed(picture: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The picture with what a model has made of `before`, which is the picture in the model's channels."""
     return _stored(recoloured(picture, before, after) if before.shape[2] < picture.shape[2] else after, picture)
@@ -190,7 +205,7 @@ def _stored(pixels: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
-    """The model of a run folder, a checkpoint folder or a weights file, ready on a device.
+    """The model of a run folder, a checkpoint folder or a weights file, or `photo`, ours; ready on a device.
 
     device: auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. Raises ConfigError for a path that does not
     exist or a device that this machine lacks, CheckpointError for a model that is damaged or of another format.

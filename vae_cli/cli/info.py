@@ -17,7 +17,7 @@ NUM_LISTED = 20
 def info(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")] = None,
+        metavar="[RUN]", help="Run folder, checkpoint folder, .safetensors file, or photo.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 

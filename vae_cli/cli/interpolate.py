@@ -9,7 +9,7 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require, require_run
-from vae_cli.jobs.outputs import Target, default_folder, run_folder
+from vae_cli.jobs.outputs import Target, default_folder, own_folder
 from vae_cli.printable import shell_quoted
 
 
@@ -49,7 +49,7 @@ def interpolate(
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
     require_run(run)
-    folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
+    folder = default_folder(ends[0], "interpolate") if ends else own_folder(run, "interpolate")
     target = Target(out, folder, overwrite, batch_size)
     is_strip = target.is_one_file and target.out is not None and target.out.suffix.lower() not in (".gif", ".webp")
     steps = steps or (9 if is_strip else 30)

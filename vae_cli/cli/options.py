@@ -31,7 +31,8 @@ def _common(*names: str, **settings: Any) -> Any:
 
 
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.")]  # fmt: skip
+    metavar="RUN", help="Run folder, checkpoint folder, .safetensors file, or "
+    "photo, the model that ships with vae.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,7 @@ class Evaluation:
         if config.data.labels == "none":  # the model has no use for labels, but a classifier has
             config = config.updated({"data": {"labels": "auto"}})
         try:
-            return prepare(config, workers=self._workers,
-                           on_progress=lambda what, done, total: self._say(f"{what}: {done}/{total}", "status"))  # fmt: skip
+            return prepare(config, workers=self._workers, on_progress=self._read)
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
@@ -123,7 +123,7 @@ class Evaluation:
                 break
         refs = lowest_hashes(refs, self.limit) if self.limit else refs
         images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names,
-                             workers=self._workers, on_progress=self._reach("read"))  # fmt: skip
+                             workers=self._workers, on_progress=partial(self._read, "read"))  # fmt: skip
         for skipped in (*found.skipped, *images.skipped):
             self.report(FileDone(skipped.id, "failed", reason=skipped.reason))
         for note in images.notes:
@@ -212,11 +212,14 @@ class Evaluation:
     def _say(self, text: str, kind: Any = "note") -> None:
         self.report(Remark(text, kind))
 
+    def _read(self, what: str, done: int, total: int) -> None:
+        self.report(Advanced(what, done, total, is_over=done == total))
+
     def _part(self, what: str, total: int, unit: str = "images") -> OnProgress:
         """Reports that a part of the job begins; returns what takes how far it is."""
-        reach = self._reach(what, unit)
+
+        def reach(done: int, of: int) -> None:
+            self.report(Advanced(what, done, of, unit, is_over=done == of))
+
         reach(0, total)
         return reach
-
-    def _reach(self, what: str, unit: str = "images") -> OnProgress:
-        return lambda done, total: self.report(Advanced(what, done, total, unit, is_over=done == total))
