@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from vae_cli.config import Layer, merge
 from vae_cli.config_layers import nested
-from vae_cli.jobs.events import Advanced, Finished, Report
+from vae_cli.jobs.events import Advanced, Finished
 from vae_cli.jobs.train import TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
 from vae_cli.stopping import StopRequest
@@ -40,10 +40,7 @@ class Training:
         Raises DataError where no image can be used, DivergedError where the weights are lost, WriteError for a full
         disk and OutOfMemoryError.
         """
-        yield from self._events()
-
-    def _events(self, report: Report = lambda event: None) -> Iterator[TrainingEvent]:
-        return self.job.run(lambda: self._is_stopping, report)
+        yield from self.job.run(lambda: self._is_stopping)
 
     def run(self) -> dict[str, Any]:
         """All of it, with a progress bar in a terminal or a notebook. Raises as iterating does.
@@ -64,16 +61,16 @@ class Training:
             def show(event: TrainingEvent) -> None:
                 match event:
                     case Advanced(what, done, total):
-                        move(what, done / max(1, total))
+                        fraction = done / total
                     case StepLogged():
-                        move(event.phase, event.fraction)
-
-            def move(what: str, fraction: float) -> None:
+                        what, fraction = event.phase, event.fraction
+                    case _:
+                        return
                 if what not in bars:
                     bars[what] = progress.add_task(what, total=1.0)
                 progress.update(bars[what], completed=fraction)
 
-            for event in self._events(show):
+            for event in self.job.run(lambda: self._is_stopping, show):
                 show(event)
                 if isinstance(event, Finished):
                     facts = dict(event.facts)

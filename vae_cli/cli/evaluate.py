@@ -1,5 +1,6 @@
 """`vae evaluate`: measure a model on images."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,8 +60,9 @@ def evaluate(
     model = results.open_model(run)
     if holes is not None:
         require_flow(model, run, "fills holes")
+    workers = min(batch_size, os.cpu_count() or 1)
     facts = Evaluation(
-        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, batch_size, results.take
+        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, workers, results.take
     ).run()
     if not results.as_json:
         evaluate_tables.show(facts, verbose=results.messages.verbose)

@@ -61,7 +61,7 @@ def inpaint(
     if not needs_model:
         run, inputs = Path(NAME), [run, *inputs]  # of which the next command makes use
     elif not inputs:
-        context.fail("Missing argument 'INPUT'.")
+        context.fail("Missing argument 'INPUT': RUN comes first, such as photo; --method classical needs none.")
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)

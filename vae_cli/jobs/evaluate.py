@@ -1,6 +1,5 @@
 """A model measured on images: on DATA, or on those that were held out when it was trained."""
 
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, open_extractor
 from vae_cli.printable import printable
 from vae_cli.tasks import evaluate as task
-from vae_cli.tasks.evaluate_holes import NUM_FILLS, HoleMeter, draw_holes, fill_holes
+from vae_cli.tasks.evaluate_holes import NUM_FILLS, draw_holes, figures_of, fill_holes
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.prepare import is_grey_to_bernoulli, prepare
 
@@ -43,8 +42,8 @@ class Evaluation:
 
     importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images. holes: a
     family of `dataset.random_masks`, whose fills are measured and drawn on the `sheet`. feature_weights: the file of a
-    network, or AUTO, by whose features samples are compared with the images. batch_size: files that are read at a time,
-    as far as there are cores. report: takes progress, remarks and the images that cannot be read.
+    network, or AUTO, by whose features samples are compared with the images. workers: threads that read images. report:
+    takes progress, remarks and the images that cannot be read.
     """
 
     model: Model
@@ -55,12 +54,8 @@ class Evaluation:
     sheet: Path | None = None
     feature_weights: str | None = None
     seed: int = 0
-    batch_size: int = 64
+    workers: int = 2
     report: Report = lambda _: None
-
-    @property
-    def _workers(self) -> int:
-        return min(self.batch_size, os.cpu_count() or 1)
 
     def run(self) -> dict[str, Any]:
         """Every figure under its name in the JSON object.
@@ -90,7 +85,7 @@ class Evaluation:
         if config.data.labels == "none":  # the model has no use for labels, but a classifier has
             config = config.updated({"data": {"labels": "auto"}})
         try:
-            return prepare(config, workers=self._workers, on_progress=self._read)
+            return prepare(config, workers=self.workers, on_progress=self._read)
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
@@ -123,7 +118,7 @@ class Evaluation:
                 break
         refs = lowest_hashes(refs, self.limit) if self.limit else refs
         images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names,
-                             workers=self._workers, on_progress=partial(self._read, "read"))  # fmt: skip
+                             workers=self.workers, on_progress=partial(self._read, "read"))  # fmt: skip
         for skipped in (*found.skipped, *images.skipped):
             self.report(FileDone(skipped.id, "failed", reason=skipped.reason))
         for note in images.notes:
@@ -194,12 +189,12 @@ class Evaluation:
 
     def _measure_holes(self, images: ImageSet, family: str) -> dict[str, float]:
         """How near fills come to what was there; draws the sheet: before, mask, after, truth."""
-        num, meter, rows = len(images.pixels), HoleMeter(), list[np.ndarray]()
+        num, found, rows = len(images.pixels), list[dict[str, float]](), list[np.ndarray]()
         shown = np.linspace(0, num - 1, min(num, NUM_SHEET_ROWS)).astype(int)
         on_progress = self._part(f"fill {family} holes", num * NUM_FILLS, "fills")
         holes = draw_holes(family, num, self.model.image_size, self.seed)
         for number, filled in enumerate(fill_holes(self.model, images.pixels, holes, seed=self.seed)):
-            meter.add(filled)
+            found.append(figures_of(filled))
             if self.sheet is not None and number in shown:
                 hole = np.broadcast_to(filled.hole[:, :, None], filled.image.shape)
                 mask = np.where(hole, np.uint8(255), np.uint8(0))
@@ -207,7 +202,7 @@ class Evaluation:
             on_progress((number + 1) * NUM_FILLS, num * NUM_FILLS)
         if self.sheet is not None:
             save_picture(grid(rows, num_columns=4), self.sheet, seed=self.seed)
-        return meter.figures()
+        return {name: sum(figures[name] for figures in found) / num for name in found[0]}
 
     def _say(self, text: str, kind: Any = "note") -> None:
         self.report(Remark(text, kind))
