@@ -49,7 +49,7 @@ class _Window(NamedTuple):
     filling: Filling  # which puts the answer into the fill's pixels
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
-    place: tuple[int, int, int, int]  # number of the fill, seed, image and window, which decide the noise of latents
+    noise: Latents  # of no layers without a model
     group: int  # of windows that may be computed together; see PIXELS_AT_ONCE
 
 
@@ -72,7 +72,7 @@ def inpaint(
 
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, Tensor]]:
         x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
-        noise = None if model is None else Latents.joined([paired_noise(model.vae, *window.place) for window in chunk])
+        noise = Latents.joined([window.noise for window in chunk])
         answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
         return zip(chunk, answers, strict=True)
 
@@ -100,5 +100,5 @@ def _windows(
             filling = Filling(picture.image, picture.hole, windows, size, feather, noise_seed)
             fill = Fill(picture, number, filling.pixels, filling.scale)
             for index in range(len(windows)):
-                inputs = filling.inputs(index)
-                yield _Window(fill, filling, index, inputs, (number, seed, place, index), group)
+                noise = paired_noise(model.vae, number, seed, place, index) if model else Latents(())
+                yield _Window(fill, filling, index, filling.inputs(index), noise, group)
