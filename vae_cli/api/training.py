@@ -85,6 +85,7 @@ def train(
     background: str | None = None, steps: int | None = None, epochs: float | None = None,
     time: str | float | None = None, batch_size: int | None = None, seed: int | None = None, resume: bool = False,
     overwrite: bool = False, workers: int = 2, strict: bool = False, device: str = "auto",
+    init: str | Path | None = None,
 ) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 
@@ -95,7 +96,8 @@ def train(
     named: Layer = {
         "data": {"image_size": image_size, "channels": channels, "labels": labels, "fit": fit,
                  "background": background},
-        "training": {"steps": steps, "epochs": epochs, "time": time, "batch_size": batch_size, "seed": seed},
+        "training": {"steps": steps, "epochs": epochs, "time": time, "batch_size": batch_size, "seed": seed,
+                     "init": None if init is None else str(init)},
     }  # fmt: skip
     given = {section: {key: value for key, value in part.items() if value is not None}
              for section, part in named.items()}  # fmt: skip
