@@ -23,15 +23,16 @@ from vae_cli.errors import (
 
 if TYPE_CHECKING:
     from vae_cli.api.images import Images
-    from vae_cli.api.model import Model, load
+    from vae_cli.api.model import Model, inpaint, load
     from vae_cli.api.training import Training, train
 
 __version__ = "0.1.0"
 __all__ = ["CheckpointError", "ConfigError", "DataError", "DivergedError", "Images", "Model", "OutOfMemoryError",
-           "Training", "VaeError", "WriteError", "load", "train"]  # fmt: skip
+           "Training", "VaeError", "WriteError", "inpaint", "load", "train"]  # fmt: skip
 
 _HOMES = {"Images": "vae_cli.api.images", "Model": "vae_cli.api.model", "load": "vae_cli.api.model",
-          "Training": "vae_cli.api.training", "train": "vae_cli.api.training"}  # fmt: skip
+          "inpaint": "vae_cli.api.model", "Training": "vae_cli.api.training",
+          "train": "vae_cli.api.training"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -26,12 +26,12 @@ from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
+from vae_cli.pretrained import located
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
 NUM_KEPT = 3
-PHOTO = Path(__file__).parent / "pretrained" / "photo.safetensors"  # the model that ships with the package
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
 STEP_NAME = re.compile(r"step-(\d{8,})")
@@ -194,12 +194,11 @@ def prune(run: Path) -> None:
 
 
 def resolve_run(run: Path) -> Path:
-    """The weights file that a run folder (its best, else its newest), checkpoint folder or weights file stands for.
+    """The weights file that a run folder (its best, else its newest), checkpoint folder, weights file or `photo` names.
 
     Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
-    if str(run) == "photo" and not run.exists() and PHOTO.exists():
-        return PHOTO
+    run = located(run)
     if not run.exists():
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():

@@ -12,6 +12,10 @@ import vae_cli
 from vae_cli.api.model import Model
 from vae_cli.checkpoint import write_checkpoint
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.files.originals import open_original
+from vae_cli.files.write_back import with_changes
+from vae_cli.tasks import style
+from vae_cli.tasks.denoise import denoise
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
 
@@ -23,7 +27,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def grey() -> Model:
-    return Model(**vars(tiny_model()))
+    return Model(**vars(vivid(tiny_model())))
 
 
 PHOTO = pictures(1, (20, 14), 3)[0]
@@ -73,6 +77,37 @@ def test_denoising_leaves_the_size(model: Model) -> None:
     assert found.shape == (1, *PHOTO.shape) and not np.array_equal(found[0], noisy)
     assert np.array_equal(found, model.denoise(Image.fromarray(noisy), sigma=20))
     assert model.denoise([noisy, noisy], samples=2).shape == (4, *PHOTO.shape)
+
+
+@pytest.mark.parametrize("job", ["denoise", "style"])
+def test_a_grey_model_leaves_colours_as_its_command_does(grey: Model, job: str, tmp_path: Path) -> None:
+    Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    original = open_original(tmp_path / "a.png")
+    before = original.display_array(1)
+    looks = pictures(3, channels=3, seed=5)
+    if job == "denoise":
+        found = grey.denoise(PHOTO, sigma=30)
+        after = next(denoise(grey, before, sigma=30, image_id="0"))
+    else:
+        found = grey.style(PHOTO, like=looks)
+        in_grey = [np.array(Image.fromarray(look).convert("L"))[:, :, None] for look in looks]
+        change = style.to_look(grey, in_grey, None, strength=style.LIKE_STRENGTH)
+        after = next(iter(style.restyle([style.Content(before, "0")], change))).pixels
+    assert found.shape == (1, *PHOTO.shape) and not np.array_equal(found[0], PHOTO)
+    assert np.array_equal(found[0], with_changes(original, before, after, (255, 255, 255)).display_array(3))
+
+
+def test_pictures_come_back_in_colour_if_any_is(model: Model, grey: Model) -> None:
+    """Of 16 bits, too; one that has no colours keeps to grey, whatever the model."""
+    alone, deep = PHOTO[:, :, 0], PHOTO.astype(np.uint16) * 257
+    for each in (model, grey):
+        for form in (alone, alone.astype(np.uint16) * 257):
+            found = each.denoise(form, sigma=20)
+            assert found.shape == (1, *alone.shape, 1) and found.dtype == form.dtype
+        both = each.denoise([PHOTO, alone], sigma=20)
+        assert both.shape == (2, *PHOTO.shape) and (both[1] == both[1, :, :, :1]).all() == (each is grey)
+        found = each.style(deep, like=PHOTO, strength=0.0)
+        assert found.dtype == np.uint16 and np.abs(found[0].astype(int) - deep).max() <= 257
 
 
 def test_styles(model: Model) -> None:

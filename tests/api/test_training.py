@@ -67,6 +67,17 @@ def test_an_interrupt_of_run_saves(photos: Path, tmp_path: Path, monkeypatch: py
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_progress_is_shown_from_the_first_image_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich knows
+    vae_cli.train(photos, out=tmp_path / "run", **TINY).run()
+    shown = capsys.readouterr().err
+    places = [shown.index(part) for part in ("decoding training images", "decoding held-out images", "vae", "flow")]
+    assert places == sorted(places)
+
+
 def test_settings_that_contradict(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(vae_cli.ConfigError, match="exclude one another"):
         vae_cli.train(photos, out=tmp_path / "run", steps=3, time="10m")

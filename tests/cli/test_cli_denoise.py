@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_cli.cli.results import Results
+from vae_cli.jobs.events import FileDone
+
 from .conftest import draw, pixels
 
 
@@ -108,3 +111,20 @@ def test_a_grey_model_says_so_of_images_in_colour(vae, grey_run: Path, tmp_path:
     inside = ((after > 0) & (after < 255)).all(-1)
     apart = [np.abs((picture[..., 0] - picture[..., 1])[inside]) for picture in (before, after)]
     assert (before != after).any() and inside.any() and np.abs(apart[0] - apart[1]).max() <= 1
+
+
+def test_a_stop_while_a_result_is_shown_still_lists_all_that_was_written(
+    vae, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Results._take_file
+
+    def stopped(results: Results, event: FileDone) -> None:
+        show(results, event)
+        if len(results.files) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Results, "_take_file", stopped)
+    outcome = vae("denoise", run, photos, "--sigma", 20, "--out", tmp_path / "out", "--json")
+    listed = {entry["output"] for entry in outcome.json["files"] if entry["status"] == "ok"}
+    assert outcome.code == 130 and listed == set(map(str, (tmp_path / "out").rglob("*.png")))
+    assert len(listed) > 1, "several are computed together"

@@ -1,12 +1,18 @@
 """`vae evaluate`: layers, warnings, and samples compared by the features of a network."""
 
+import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.recipe import ImageRecipe
 from vae_cli.metrics import classifier
 
 from .conftest import SIDE, draw, pixels
@@ -46,6 +52,32 @@ def test_the_seed_decides_the_samples(vae, run: Path, photos: Path, network: Pat
     words = ("evaluate", run, photos, "--feature-weights", network, "--json", "--seed")
     first, again, other = (vae(*words, seed).json for seed in (1, 1, 2))
     assert first == again and first["fid"] != other["fid"]
+
+
+def test_the_batch_size_says_how_many_images_are_read_at_a_time(
+    vae, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads read them with --batch-size 2 on a machine of many cores; no figure changes."""
+    together, most, lock, figures = 0, {}, threading.Lock(), {}
+
+    def decode(recipe: ImageRecipe, ref: ImageRef) -> np.ndarray:
+        nonlocal together
+        with lock:
+            together += 1
+            most[size] = max(most.get(size, 0), together)
+        time.sleep(0.03)
+        with lock:
+            together -= 1
+        return original(recipe, ref)
+
+    original = ImageRecipe.decode
+    monkeypatch.setattr(ImageRecipe, "decode", decode)
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    for size in (1, 2, 64):
+        monkeypatch.setenv("VAE_CACHE", str(tmp_path / str(size)))
+        figures[size] = vae("evaluate", run, photos, "--batch-size", size, "--json").json
+    assert most[1] == 1 and most[2] == 2 < most[64] <= 5
+    assert figures[1] == figures[2] == figures[64]
 
 
 def test_nothing_is_compared_unless_asked_for(vae, run: Path, photos: Path) -> None:

@@ -43,6 +43,15 @@ def test_help_is_quick_and_has_an_example(words: tuple[str, ...]) -> None:
     assert outcome.stdout.startswith(f"Usage: {' '.join(('vae', *words))} [OPTIONS]")
 
 
+@pytest.mark.parametrize("line", ["nonsense", "--bogus", "sample --bogus", "sample", "inpaint runs/a", "train --out",
+                                  "style a b --quiet --strengh 1"])  # fmt: skip
+def test_a_usage_error_is_told_at_once(line: str) -> None:
+    """Before Typer loads pydantic, which takes as long as everything else together."""
+    outcome = run_python(IMPORTED_AFTER_HELP.format(heavy=(*HEAVY, "pydantic", "yaml")), *line.split())
+    assert outcome.stdout == "loaded: 2\n"
+    assert re.match("error: (No such|Missing argument|Option '--out' requires)", outcome.stderr), outcome.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_list_of_commands_says_what_their_help_says(vae, command: str) -> None:
     assert COMMANDS[command] in vae(command, "--help").stdout

@@ -101,6 +101,25 @@ def test_a_job_that_is_stopped_closes_what_it_has_open(stops_in_job: bool, monke
     assert Results.latest is results, "so that the files can still be listed"
 
 
+def test_a_stopped_job_still_tells_what_it_had_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def job() -> Iterator[JobEvent]:
+        try:
+            yield written("a", "a.png")
+        except KeyboardInterrupt:
+            yield written("b", "b.png")
+            raise
+
+    def say(text: str) -> None:
+        if text == "a.png":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("vae_cli.cli.results.say", say)
+    results = Results("style", quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        results.show(job())
+    assert [entry["output"] for entry in results.files] == [Path("a.png"), Path("b.png")]
+
+
 def test_a_bar_leaves_the_terminal_when_the_job_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, its_end = pty.openpty()
     with open(its_end, "w") as stderr:

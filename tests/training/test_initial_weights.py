@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 from tiny import same_tensors, tiny_config, tiny_flow, tiny_inputs, weights_of
 from torch import nn
 
-from vae_cli import checkpoint
+from vae_cli import pretrained
 from vae_cli.checkpoint import Facts, load_model, load_resumable, write_checkpoint
 from vae_cli.config_layers import resolve_config
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
-from vae_cli.training import initial_weights, run_folder
+from vae_cli.training import run_folder
 from vae_cli.training.initial_weights import LABELS, settled_init, settled_model
 from vae_cli.training.loop import train
 from vae_cli.training.prepare import with_geometry
@@ -115,9 +115,18 @@ def test_auto_takes_the_shipped_model_for_photographs(
     channels: int,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(initial_weights, "PHOTO", earlier.path)
-    monkeypatch.setattr(checkpoint, "PHOTO", earlier.path)
+    monkeypatch.setattr(pretrained, "PHOTO", earlier.path)
     assert settled_init(resolve_config(options=layer), size, channels)[0] == expected
+
+
+def test_images_in_a_folder_called_photo_are_not_taken_for_the_model(
+    earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "PHOTO", earlier.path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo").mkdir()
+    init, model = settled_init(resolve_config(), (64, 64), 3)
+    assert init == str(earlier.path) and model is not None
 
 
 def test_a_start_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:

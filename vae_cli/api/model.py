@@ -9,8 +9,9 @@ import numpy as np
 from vae_cli import checkpoint
 from vae_cli.api.images import Images, Pictures, hole_in, pictures_in
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.stored_values import as_grey
-from vae_cli.images.colours import parse_color
+from vae_cli.files.stored_values import as_grey, as_rgb
+from vae_cli.files.write_back import recoloured
+from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.modes import eight_bits
 from vae_cli.images.recipe import fit_to
 from vae_cli.jobs.evaluate import Evaluation
@@ -63,33 +64,20 @@ class Model(checkpoint.Model):
         mask: white (or True) marks the hole, in the size of the picture or of the same shape. Every pixel outside the
         hole stays as it is, bit for bit. feather: pixels inside the hole over which the fill is blended in.
         """
-        pictures = pictures_in(image, channels=None, background=self._background)
-        if len(pictures) != 1:
-            raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
-        picture = pictures[0]
-        hole, channels = hole_in(mask, picture.shape[:2]), picture.shape[2]
-        job = inpainting.Picture(IMAGE_ID, self._in_channels(picture)[0], hole)
-        fills = inpainting.inpaint(self, [job], seed=seed, samples=samples, solver_steps=solver_steps,
-                                   feather=feather, method=method)  # fmt: skip
-        filled = []
-        for fill in fills:
-            pixels = as_grey(fill.pixels.reshape(-1, self.channels)).reshape(*hole.shape, 1)
-            pixels = fill.pixels if self.channels == channels else np.repeat(pixels, channels, axis=2)
-            filled.append(np.where(hole[:, :, None], _stored(pixels, picture.dtype), picture))
-        return Images(filled)
+        return _filled(self, image, mask, self.channels, self._background, seed=seed, samples=samples,
+                       solver_steps=solver_steps, feather=feather, method=method)  # fmt: skip
 
     def denoise(self, images: Pictures, *, sigma: float | None = None, seed: int = 0, samples: int = 0) -> Images:
-        """Pictures without their noise, [N, H, W, C] as large as they are, in the model's channels.
+        """Pictures without their noise, [N, H, W, C] as large as they are; a grey model leaves colours as they are.
 
         sigma: standard deviation of the noise on the 0-255 scale, None = estimated for each picture. By default the
         mean of all that may lie under the noise; with `samples`, that many different answers to each picture.
         """
-        pictures = self._in_channels(images)
         return Images([
-            _stored(clean, picture.dtype)
-            for number, picture in enumerate(pictures)
+            _changed(picture, before, clean)
+            for number, (picture, before) in enumerate(self._with_own_colours(images))
             for clean in denoising.denoise(
-                self, picture, sigma=estimate_sigma(picture) if sigma is None else sigma, image_id=str(number),
+                self, before, sigma=estimate_sigma(before) if sigma is None else sigma, image_id=str(number),
                 seed=seed, samples=samples,
             )
         ])  # fmt: skip
@@ -98,14 +86,14 @@ class Model(checkpoint.Model):
         self, images: Pictures, *, to: str | None = None, like: Pictures | None = None,
         unlike: Pictures | None = None, strength: float | None = None, seed: int = 0,
     ) -> Images:  # fmt: skip
-        """Pictures with another look, [N, H, W, C] as large as they are, in the model's channels.
+        """Pictures with another look, [N, H, W, C] as large as they are; a grey model changes brightness alone.
 
         to: the label that they are carried to. like: pictures whose look they take on instead; unlike: those whose
         look they give up, by default each one's own. strength: 0 keeps all of the content, 1 the least.
         """
         if (to is None) == (like is None) or (unlike is not None and like is None):
             raise ConfigError("style: give either to=LABEL, or like=PICTURES and perhaps unlike=PICTURES")
-        pictures = self._in_channels(images)
+        pictures = self._with_own_colours(images)
         if to is not None:
             chosen = styling.LABEL_STRENGTH if strength is None else strength
             change: styling.Change = styling.to_label(self, to, strength=chosen, seed=seed, steps=styling.LABEL_STEPS)
@@ -114,9 +102,9 @@ class Model(checkpoint.Model):
             others = None if unlike is None else self._in_channels(unlike)
             chosen = styling.LIKE_STRENGTH if strength is None else strength
             change = styling.to_look(self, self._in_channels(like), others, strength=chosen)
-        contents = [styling.Content(picture, str(number)) for number, picture in enumerate(pictures)]
+        contents = [styling.Content(before, str(number)) for number, (_, before) in enumerate(pictures)]
         styled = styling.restyle(contents, change)
-        return Images([_stored(each.pixels, picture.dtype) for each, picture in zip(styled, pictures, strict=True)])
+        return Images([_changed(*picture, each.pixels) for each, picture in zip(styled, pictures, strict=True)])
 
     def interpolate(
         self, *images: Pictures, steps: int = 9, mode: Literal["slerp", "lerp"] = "slerp", loop: bool = False
@@ -167,6 +155,13 @@ class Model(checkpoint.Model):
         """Each picture in its own size, with the model's channels."""
         return pictures_in(images, channels=self.channels, background=self._background)
 
+    def _with_own_colours(self, images: Pictures) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each picture in colour if any of them is, else in grey; and with the model's channels."""
+        pictures = pictures_in(images, channels=None, background=self._background)
+        num = max(picture.shape[2] for picture in pictures)
+        pictures = pictures_in(pictures, channels=num, background=self._background)
+        return list(zip(pictures, self._in_channels(pictures), strict=True))
+
     def _at_model_size(self, images: Pictures) -> np.ndarray:
         """uint8 [N, H, W, C] as training would have read them."""
         fit, background = self.config.data.fit, self._background
@@ -175,13 +170,42 @@ class Model(checkpoint.Model):
         )
 
 
-def _stored(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """uint8 or uint16 of float pictures in 0..255."""
-    return np.rint(pixels * np.float32(np.iinfo(dtype).max / 255)).clip(0, np.iinfo(dtype).max).astype(dtype)
+def inpaint(image: Pictures, mask: Any, *, method: Literal["classical"] = "classical", feather: float = 0.0) -> Images:
+    """The hole of one picture filled smoothly from its surroundings, [1, H, W, C], which takes no model.
+
+    The arguments are those of `Model.inpaint`. Raises DataError, and ConfigError for the methods that need a model.
+    """
+    return _filled(None, image, mask, 3, WHITE, feather=feather, method=method)
+
+
+def _filled(
+    model: Model | None, image: Pictures, mask: Any, channels: int, background: Colour, **options: Any
+) -> Images:
+    """channels, background: as the task takes the picture. options: of the task."""
+    pictures = pictures_in(image, channels=None, background=background)
+    if len(pictures) != 1:
+        raise DataError(f"{len(pictures)} pictures where one is expected; pass them one by one")
+    picture = pictures[0]
+    hole = hole_in(mask, picture.shape[:2])
+    (given,) = pictures_in(picture, channels=channels, background=background)
+    fills = inpainting.inpaint(model, [inpainting.Picture(IMAGE_ID, given, hole)], **options)
+    return Images([np.where(hole[:, :, None], _stored(fill.pixels, picture), picture) for fill in fills])
+
+
+def _changed(picture: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The picture with what a model has made of `before`, which is the picture in the model's channels."""
+    return _stored(recoloured(picture, before, after) if before.shape[2] < picture.shape[2] else after, picture)
+
+
+def _stored(pixels: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Pixels in 0..255, grey or in colour, in the type and channels of the picture that they belong to."""
+    flat, most = pixels.reshape(-1, pixels.shape[2]), np.iinfo(picture.dtype).max
+    own = as_grey(flat)[:, None] if picture.shape[2] == 1 else as_rgb(flat)
+    return np.rint(own * np.float32(most / 255)).clip(0, most).astype(picture.dtype).reshape(picture.shape)
 
 
 def load(run: str | Path, *, device: str = "auto") -> Model:
-    """The model of a run folder, a checkpoint folder or a weights file, ready on a device.
+    """The model of a run folder, a checkpoint folder or a weights file, or `photo`, ours; ready on a device.
 
     device: auto (cuda, then mps, then cpu), cpu, cuda, cuda:N or mps. Raises ConfigError for a path that does not
     exist or a device that this machine lacks, CheckpointError for a model that is damaged or of another format.

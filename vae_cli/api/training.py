@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vae_cli.config import Layer, merge
 from vae_cli.config_layers import nested
-from vae_cli.jobs.events import Finished
+from vae_cli.jobs.events import Advanced, Finished
 from vae_cli.jobs.train import TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
 from vae_cli.stopping import StopRequest
@@ -56,11 +56,23 @@ class Training:
         heeded = [signal.SIGINT] if threading.current_thread() is threading.main_thread() else []
         stopping = StopRequest(heeded, signal.default_int_handler, self.stop, is_urgent=lambda: False)
         with stopping, Progress(*columns, console=console, disable=not is_watched) as progress:
-            bars = {phase: progress.add_task(phase, total=1.0, visible=False) for phase in ("vae", "flow")}
-            for event in self:
-                if isinstance(event, StepLogged):
-                    progress.update(bars[event.phase], completed=event.fraction, visible=True)
-                elif isinstance(event, Finished):
+            bars: dict[str, TaskID] = {}
+
+            def show(event: TrainingEvent) -> None:
+                match event:
+                    case Advanced(what, done, total):
+                        fraction = done / total
+                    case StepLogged():
+                        what, fraction = event.phase, event.fraction
+                    case _:
+                        return
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=1.0)
+                progress.update(bars[what], completed=fraction)
+
+            for event in self.job.run(lambda: self._is_stopping, show):
+                show(event)
+                if isinstance(event, Finished):
                     facts = dict(event.facts)
         return facts
 
@@ -73,6 +85,7 @@ def train(
     background: str | None = None, steps: int | None = None, epochs: float | None = None,
     time: str | float | None = None, batch_size: int | None = None, seed: int | None = None, resume: bool = False,
     overwrite: bool = False, workers: int = 2, strict: bool = False, device: str = "auto",
+    init: str | Path | None = None,
 ) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 
@@ -83,7 +96,8 @@ def train(
     named: Layer = {
         "data": {"image_size": image_size, "channels": channels, "labels": labels, "fit": fit,
                  "background": background},
-        "training": {"steps": steps, "epochs": epochs, "time": time, "batch_size": batch_size, "seed": seed},
+        "training": {"steps": steps, "epochs": epochs, "time": time, "batch_size": batch_size, "seed": seed,
+                     "init": None if init is None else str(init)},
     }  # fmt: skip
     given = {section: {key: value for key, value in part.items() if value is not None}
              for section, part in named.items()}  # fmt: skip

@@ -3,13 +3,12 @@
 import contextlib
 import errno
 import importlib
-import inspect
 import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -64,13 +63,32 @@ def _stops_as_errors() -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """Help in plain text (Rich would cost half of the time), the options of all commands in a section of their own."""
+    """A command, to whose own options those of all commands are added; `context.obj` is the Results that they ask for.
+
+    Its help is plain text, because Rich would take half of the time.
+    """
+
+    def __init__(self, *, params: list[Any], **settings: Any) -> None:
+        own = {param.name for param in params}
+        self._shared = [param for param in _command_of(_options_of_all, TyperCommand).params if param.name not in own]
+        super().__init__(params=[*params, *self._shared], **settings)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Also names what is missing before Typer loads pydantic to check what is there."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
+        missing = next((param for param in self.params if param.required and not given.get(param.name)), None)
+        if missing and "help" not in given and not ctx.resilient_parsing:
+            ctx.fail(f"Missing argument '{missing.metavar}'.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         for param in self.params:  # not a number lies within any bounds
             value = ctx.params.get(param.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{param.opts[0]} {value}: give a finite number")
+        given = {param.name: ctx.params.pop(param.name) for param in self._shared}
+        ctx.obj = Results(str(self.name), given["device"], as_json=given["json"], quiet=given["quiet"],
+                          verbose=given["verbose"])  # fmt: skip
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -94,8 +112,15 @@ class Program(TyperGroup):
         super().__init__(**settings | {"commands": listed})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, _built(name) if name else None, rest
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            command = _command_of(getattr(importlib.import_module(f"vae_cli.cli.{name}"), name), Command)
+        return name, command, rest
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for param in self.get_params(ctx):  # flags; to make a bool of the None of its own ones Typer loads pydantic
+            param.default = param.default or False
+        return super().parse_args(ctx, args)
 
     @_stops_as_errors()  # here, too: Typer loads more of itself
     def make_context(self, *args: Any, **settings: Any) -> Any:
@@ -160,31 +185,16 @@ def _program(version: Annotated[bool, typer.Option(
     """
 
 
-def _results(
-    command: str,
+def _options_of_all(
     device: options.Device = "auto", seed: options.Seed = 0, json: options.Json = False, quiet: options.Quiet = False,
     verbose: options.Verbose = False, debug: options.Debug = False,
-) -> Results:  # fmt: skip
-    """What the options of all commands amount to; a command that draws takes the seed itself."""
-    return Results(command, device, as_json=json, quiet=quiet, verbose=verbose)
+) -> None:  # fmt: skip
+    """What every command takes; one that draws declares the seed itself, and `_explain` looks for `--debug`."""
 
 
-def _built(name: str) -> Any:
-    """The command: its function has Results as its first parameter, in place of the options of all commands."""
-    function = getattr(importlib.import_module(f"vae_cli.cli.{name}"), name)
-    (_, *own), (_, *shared) = (inspect.signature(each).parameters.values() for each in (function, _results))
-    taken, for_results = {each.name for each in own}, {each.name for each in shared}
-
-    def command(**given: Any) -> None:
-        results = _results(name, **{key: value for key, value in given.items() if key in for_results})
-        function(results, **{key: value for key, value in given.items() if key in taken})
-
-    parameters = [*own, *(each for each in shared if each.name not in taken)]
-    parameters.sort(key=lambda each: options.ORDER.index(each.name) if each.name in options.ORDER else -1)
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__doc__ = function.__doc__
+def _command_of(function: Callable[..., None], kind: type[TyperCommand]) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=Command)(command)
+    alone.command(function.__name__, cls=kind)(function)
     return typer.main.get_command(alone)
 
 

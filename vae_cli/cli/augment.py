@@ -12,7 +12,7 @@ from vae_cli.printable import shell_quoted
 
 
 def augment(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     data: Annotated[Path, typer.Argument(
         metavar="DATA", help="Folder, list or zip of images.", callback=options.existing)],
     per_image: Annotated[int | None, typer.Option(
@@ -42,6 +42,7 @@ def augment(
 
     Example: vae augment runs/photos photos --balance --out larger
     """
+    results: Results = context.obj
     require_run(run)
     from vae_cli.jobs import augment as job
 

@@ -16,7 +16,7 @@ _NUM_LISTED = 8
 
 
 def check(
-    results: Results,
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(
         metavar="DATA", help="Folder, list file or zip.", callback=options.existing)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
@@ -30,6 +30,7 @@ def check(
 
     Example: vae check photos
     """
+    results: Results = context.obj
     from vae_cli.jobs import check as job
 
     facts = results.show(job.check(data, labels=labels, batch_size=batch_size))

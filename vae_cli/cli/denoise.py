@@ -15,7 +15,7 @@ _MAX_SIGMA = 255.0
 
 
 def denoise(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run, inputs: options.Inputs,
     sigma: Annotated[str, typer.Option(
         "--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")] = "auto",
     samples: Annotated[int | None, typer.Option(
@@ -32,6 +32,7 @@ def denoise(
 
     Example: vae denoise runs/photos night-shots --sigma 25 --out clean
     """
+    results: Results = context.obj
     try:
         given_sigma = None if sigma == "auto" else float(sigma)
     except ValueError:

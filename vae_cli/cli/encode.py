@@ -14,7 +14,7 @@ from vae_cli.printable import shell_quoted
 
 
 def encode(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run, inputs: options.Inputs,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="FILE", help="An .npz or .csv file.")] = None,
     pictures: Annotated[Path | None, typer.Option(
@@ -33,6 +33,7 @@ def encode(
 
     Example: vae encode runs/photos new-photos --out latents.npz
     """
+    results: Results = context.obj
     require_run(run)
     if out is not None and out.suffix.lower() not in (".npz", ".csv"):
         raise ConfigError(f"--out {out}: give a file that ends in .npz or .csv")

@@ -1,5 +1,6 @@
 """`vae evaluate`: measure a model on images."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,7 @@ Family = Literal["center", "half", "brush", "random", "scattered"]
 
 
 def evaluate(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     data: Annotated[Path | None, typer.Argument(
         metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
         callback=options.existing)] = None,
@@ -44,6 +45,7 @@ def evaluate(
 
     Example: vae evaluate runs/photos new-photos --json
     """
+    results: Results = context.obj
     if sheet is not None:
         if holes is None:
             raise ConfigError(f"--sheet {sheet}: shows filled holes; say which: --holes center")
@@ -58,8 +60,9 @@ def evaluate(
     model = results.open_model(run)
     if holes is not None:
         require_flow(model, run, "fills holes")
+    workers = min(batch_size, os.cpu_count() or 1)
     facts = Evaluation(
-        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, report=results.take
+        model, data, importance_samples, limit, holes, sheet, feature_weights, seed, workers, results.take
     ).run()
     if not results.as_json:
         evaluate_tables.show(facts, verbose=results.messages.verbose)

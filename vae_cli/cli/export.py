@@ -7,6 +7,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
+from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing
@@ -14,11 +15,13 @@ from vae_cli.printable import printable, shell_quoted
 
 
 def export(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     part: Annotated[Literal["encoder", "decoder"] | None, typer.Option(
         "--part", help="This part as an ONNX file.")] = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.")] = None,
+    bfloat16: Annotated[bool, typer.Option(
+        "--bfloat16", help="A .safetensors file of half the size, its weights rounded.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write a model as one file.
@@ -29,15 +32,18 @@ def export(
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
+    results: Results = context.obj
     require_run(run)
     from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
 
     path = export_path(out, run, part)
     refuse_existing([path], overwrite=overwrite)
     if path.suffix.lower() == SAFETENSORS:
-        results.take(FileDone(str(export_whole(run, path)), "ok", path))
+        results.take(FileDone(str(export_whole(run, path, bfloat16=bfloat16)), "ok", path))
         results.finish(f"vae info {shell_quoted(path)}")
         return
+    if bfloat16:
+        raise ConfigError(f"--bfloat16: {printable(path.name)} holds float32; leave it out, or name a {SAFETENSORS}")
     results.take(FileDone(str(export_part(run, path, part or "decoder")), "ok", path))
     given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
     python = f'onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'

@@ -15,14 +15,15 @@ NUM_LISTED = 20
 
 
 def info(
-    results: Results,
+    context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", help="Run folder, checkpoint folder or .safetensors file.")] = None,
+        metavar="[RUN]", help="Run folder, checkpoint folder, .safetensors file, or photo.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 
     Example: vae info runs/photos
     """
+    results: Results = context.obj
     if run is not None:
         require_run(run)
     from vae_cli.jobs.info import machine_facts, run_facts

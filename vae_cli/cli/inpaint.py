@@ -10,9 +10,10 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.inputs import names_model, require_flow, require_run
 from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
 from vae_cli.jobs.outputs import default_folder
+from vae_cli.pretrained import NAME
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run,
+    inputs: Annotated[list[Path] | None, typer.Argument(
+        metavar="INPUT", help="Image files or folders (searched recursively).")] = None,
     mask: Annotated[Path | None, typer.Option(
         "--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name.")] = None,
     mask_color: Annotated[str | None, typer.Option(
@@ -48,11 +51,17 @@ def inpaint(
 
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
     a.png or a_mask.png), or found by themselves: --mask-auto --dry-run writes what it takes for scratches and dust to
-    <INPUT>-masks, to be corrected and given back with --mask. Without --out the results go to <INPUT>-inpaint beside
-    the first INPUT.
+    <INPUT>-masks, to be corrected and given back with --mask. With --method classical RUN may be left out. Without
+    --out the results go to <INPUT>-inpaint beside the first INPUT.
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
+    results: Results = context.obj
+    needs_model, inputs = method != "classical" or names_model(run), list(inputs or ())
+    if not needs_model:
+        run, inputs = Path(NAME), [run, *inputs]  # of which the next command makes use
+    elif not inputs:
+        context.fail("Missing argument 'INPUT': RUN comes first, such as photo; --method classical needs none.")
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
@@ -65,7 +74,8 @@ def inpaint(
         from vae_cli.jobs.inpaint_sheet import check_sheet
 
         check_sheet(sheet, storage)
-    require_run(run)
+    if needs_model:
+        require_run(run)
     again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))}"
     if dry_run and mask_auto:
         _write_masks(results, inputs, masks, storage, again)
@@ -83,8 +93,8 @@ def inpaint(
         return
     from vae_cli.jobs.inpaint import Filling
 
-    model = results.open_model(run)
-    if method != "classical":
+    model = results.open_model(run) if needs_model else None
+    if model is not None and method != "classical":
         require_flow(model, run, "fills holes")
     filling = Filling(model, masks, seed, samples, solver_steps, feather, method, sheet)
     facts = results.show(change.change_images(filling, plan.images, storage, left_out=plan.left_out,

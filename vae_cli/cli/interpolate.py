@@ -9,12 +9,12 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require, require_run
-from vae_cli.jobs.outputs import Target, default_folder, run_folder
+from vae_cli.jobs.outputs import Target, default_folder, own_folder
 from vae_cli.printable import shell_quoted
 
 
 def interpolate(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files to walk between.")] = None,
     from_samples: Annotated[str | None, typer.Option(
         metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
@@ -36,6 +36,7 @@ def interpolate(
 
     Example: vae interpolate runs/photos a.jpg b.jpg --out walk.gif
     """
+    results: Results = context.obj
     ends = images or []
     if bool(ends) == (from_samples is not None):
         raise ConfigError("interpolate: give either image files (A B) or --from-samples 3,7")
@@ -48,7 +49,7 @@ def interpolate(
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
     require_run(run)
-    folder = default_folder(ends[0], "interpolate") if ends else run_folder(run) / "interpolate"
+    folder = default_folder(ends[0], "interpolate") if ends else own_folder(run, "interpolate")
     target = Target(out, folder, overwrite, batch_size)
     is_strip = target.is_one_file and target.out is not None and target.out.suffix.lower() not in (".gif", ".webp")
     steps = steps or (9 if is_strip else 30)

@@ -31,7 +31,8 @@ def _common(*names: str, **settings: Any) -> Any:
 
 
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder or .safetensors file.")]  # fmt: skip
+    metavar="RUN", help="Run folder, checkpoint folder, .safetensors file, or "
+    "photo, the model that ships with vae.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
@@ -53,6 +54,3 @@ Json = Annotated[bool, _common("--json", help="Print one JSON object on stdout."
 Quiet = Annotated[bool, _common("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, _common("--verbose", "-v", help="Say more.")]
 Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error.")]
-
-ORDER = ("device", "batch_size", "seed", "overwrite", "json", "quiet", "verbose", "debug")
-"""Of these in the help."""

@@ -12,7 +12,7 @@ from vae_cli.printable import shell_quoted
 
 
 def reconstruct(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run, inputs: options.Inputs,
     out: options.Out = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write the input beside its reconstruction.")] = False,
     draw: Annotated[bool, typer.Option(
@@ -26,6 +26,7 @@ def reconstruct(
 
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
+    results: Results = context.obj
     require_run(run)
     folder = out or default_folder(inputs[0], "reconstruct")
     items = find_inputs(inputs, results.take, exclude=[folder])

@@ -14,7 +14,7 @@ from vae_cli.printable import shell_quoted
 
 
 def report(
-    results: Results, run: options.Run,
+    context: typer.Context, run: options.Run,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="FILE.html", help="The page; default: RUN/report.html.")] = None,
     overwrite: options.Overwrite = False,
@@ -27,6 +27,7 @@ def report(
 
     Example: vae report runs/photos --out photos.html
     """
+    results: Results = context.obj
     require_run(run)
     from vae_cli.jobs.report import NAME, page_path, write_report
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +42,14 @@ def file_entry(event: FileDone) -> dict[str, Any]:
         reason = reason.removeprefix(f"{event.input}: ")  # which stands beside it
     return {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
             "sample": event.sample, **event.facts}  # fmt: skip
+
+
+def _last_events(job: Iterable[JobEvent], error: BaseException) -> Iterator[JobEvent]:
+    """Ends a job by an error; it still writes what is waiting, and tells of that before it raises the error."""
+    if isinstance(job, Generator):
+        with contextlib.suppress(StopIteration):
+            yield job.throw(error)
+            yield from job
 
 
 def _plain(value: Any) -> Any:
@@ -86,9 +94,10 @@ class Results:
             try:
                 for event in events:
                     self.take(event)
-            finally:
-                if isinstance(events, Generator):
-                    events.close()  # after Ctrl-C: what it still has to write is written before the program says so
+            except BaseException as error:  # such as a Ctrl-C while an event is being shown
+                for event in _last_events(events, error):
+                    self.take(event)
+                raise
         self._bar = None
         return self.facts
 

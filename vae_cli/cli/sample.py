@@ -9,7 +9,7 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import NUM_IMAGES, Target, run_folder
+from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder
 from vae_cli.printable import shell_quoted
 
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
@@ -18,7 +18,7 @@ _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", 
 
 
 def sample(
-    results: Results, context: typer.Context, run: options.Run,
+    context: typer.Context, run: options.Run,
     num: Annotated[int | None, typer.Option(
         "--num", "-n", min=1, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
@@ -38,13 +38,15 @@ def sample(
 ) -> None:  # fmt: skip
     """Draw new images.
 
-    Without --out they go to RUN/samples/ as 000000.png, 000001.png and so on. An --out with an image suffix is a
-    grid of all of them. Several labels make one row each, named, or in a folder LABEL/000000.png and so on.
+    Without --out they go to RUN/samples/, or photo-samples/, as 000000.png, 000001.png and so on. An --out with an
+    image suffix is a grid of all of them. Several labels make one row each, named, or in a folder LABEL/000000.png and
+    so on.
 
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
+    results: Results = context.obj
     require_run(run)
-    target, command = Target(out, run_folder(run) / "samples", overwrite, batch_size), f"vae sample {shell_quoted(run)}"
+    target, command = Target(out, own_folder(run, "samples"), overwrite, batch_size), f"vae sample {shell_quoted(run)}"
     if latents is not None:
         for name, option in _OF_DRAWING.items():
             source = context.get_parameter_source(name)

@@ -14,7 +14,7 @@ from vae_cli.printable import shell_quoted
 
 
 def style(
-    results: Results, run: options.Run, inputs: options.Inputs,
+    context: typer.Context, run: options.Run, inputs: options.Inputs,
     to: Annotated[str | None, typer.Option(
         "--to", metavar="LABEL", help="Class to carry to, by its folder's name.")] = None,
     like: Annotated[Path | None, typer.Option(
@@ -37,6 +37,7 @@ def style(
 
     Example: vae style runs/clothes pullovers --to coat --sheet sheet.png
     """
+    results: Results = context.obj
     if (to is None) == (like is None):
         raise ConfigError("give either --to LABEL or --like FILE|DIR: the look that the images shall take on")
     if unlike is not None and like is None:

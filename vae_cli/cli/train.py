@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    results: Results,
+    context: typer.Context,
     data: Annotated[Path | None, typer.Argument(
         metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.",
         callback=options.existing)] = None,
@@ -69,6 +69,7 @@ def train(
 
     Example: vae train photos --time 10m
     """
+    results: Results = context.obj
     if dry_run and resume:
         raise ConfigError("--dry-run: shows what a new run would cost; leave out --resume")
     from vae_cli.cli import app

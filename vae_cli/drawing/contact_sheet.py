@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.drawing.page import page
+from vae_cli.files.new_pictures import to_image
+from vae_cli.images.modes import eight_bits
 
 THUMBNAIL_SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -44,9 +46,7 @@ def contact_sheet(title: str, rows: Iterable[Row]) -> Iterator[str]:
 
 def thumbnail(pixels: np.ndarray) -> Image.Image:
     """The small picture of uint8 or uint16 [H, W, C] with one or three channels; never enlarged."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = to_image(eight_bits(pixels))
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return image
 

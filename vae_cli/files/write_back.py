@@ -16,13 +16,21 @@ def with_changes(original: Original, before: np.ndarray, after: np.ndarray, back
     """
     steps = np.iinfo(before.dtype).max // 255
     if before.shape[2] == 1 and has_colour(original):
-        change = after - before / np.float32(steps)
-        before = original.display_array(3, background)
-        after = (before / np.float32(steps) + change).clip(0, 255)
+        colours = original.display_array(3, background)
+        before, after = colours, recoloured(colours, before, after)
     red, green, blue = background
     on_other = original.display_array(before.shape[2], (255 - red, 255 - green, 255 - blue))
     is_changed = (np.rint(after * steps) != before).any(-1) & (on_other == before).all(-1)
     return original.with_fill(after, is_changed) if is_changed.any() else original
+
+
+def recoloured(colours: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """float32 [H, W, 3] in 0..255: a picture in colour with the change in brightness that a grey model has made.
+
+    colours, before: uint8 or uint16, in colour and in grey; after: float32 [H, W, 1] in 0..255.
+    """
+    was, given = (each / np.float32(np.iinfo(each.dtype).max // 255) for each in (colours, before))
+    return (was + (after - given)).clip(0, 255)
 
 
 def own_colours(original: Original, fill: np.ndarray, hole: np.ndarray, background: Colour) -> np.ndarray:

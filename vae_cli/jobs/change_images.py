@@ -15,7 +15,7 @@ from vae_cli.files.formats import FORMATS
 from vae_cli.files.originals import Original, open_original
 from vae_cli.files.write_back import has_colour
 from vae_cli.files.write_queue import Outcome, WriteQueue
-from vae_cli.images.colours import Colour, parse_color
+from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs import outputs
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Remark, Report
@@ -82,13 +82,15 @@ Part = FileDone | Remark | SharedRemark
 
 class Change(Protocol):
     """What a job does to images. unit: what is counted, `images` or what each result is called. for_grey: what it means
-    for an image in colour that the model is grey."""
+    for an image in colour that the model is grey. model: None where none is used."""
 
-    model: "Model"
     seed: int
     name: str
     unit: str
     for_grey: str
+
+    @property
+    def model(self) -> "Model | None": ...
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
         """Yields any remarks, then the image to be computed or what becomes of it without computing. A DataError makes
@@ -142,10 +144,14 @@ def plan_targets(
     return [Planned(item, tuple(targets)) for item, targets in zip(items, batches(paths, samples), strict=True)]
 
 
-def open_for(model: "Model", image: Planned) -> Opened:
-    """The image in memory, in the model's channels. Raises DataError."""
-    original, background = open_original(image.item.ref.path), parse_color(model.config.data.background)
-    return Opened(image, original, original.display_array(model.channels, background), background)
+def open_for(model: "Model | None", image: Planned) -> Opened:
+    """The image in memory, in the model's channels on the model's background; else in colour on white.
+
+    Raises DataError.
+    """
+    original = open_original(image.item.ref.path)
+    channels, background = (model.channels, parse_color(model.config.data.background)) if model else (3, WHITE)
+    return Opened(image, original, original.display_array(channels, background), background)
 
 
 def change_images(
@@ -224,13 +230,13 @@ def _batches(
 
 def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part | Opened]:
     """The opened image or, where that fails or its results exist, what became of it; before it any remarks."""
-    name, model = image.item.name, change.model
+    name = image.item.name
     if storage.skip_existing and all(map(os.path.exists, image.targets)):
         yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
         return
     try:
-        for part in change.open(open_for(model, image)):
-            if isinstance(part, Opened) and model.channels == 1 and has_colour(part.original, part.hole):
+        for part in change.open(open_for(change.model, image)):
+            if isinstance(part, Opened) and part.pixels.shape[2] == 1 and has_colour(part.original, part.hole):
                 yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
             yield part
     except DataError as error:

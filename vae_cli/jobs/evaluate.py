@@ -1,7 +1,7 @@
 """A model measured on images: on DATA, or on those that were held out when it was trained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
+from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
@@ -22,7 +23,7 @@ from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, open_extractor
 from vae_cli.printable import printable
 from vae_cli.tasks import evaluate as task
-from vae_cli.tasks.evaluate_holes import NUM_FILLS, HoleMeter, draw_holes, fill_holes
+from vae_cli.tasks.evaluate_holes import NUM_FILLS, draw_holes, figures_of, fill_holes
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.prepare import is_grey_to_bernoulli, prepare
 
@@ -41,8 +42,8 @@ class Evaluation:
 
     importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images. holes: a
     family of `dataset.random_masks`, whose fills are measured and drawn on the `sheet`. feature_weights: the file of a
-    network, or AUTO, by whose features samples are compared with the images. report: takes progress, remarks and the
-    images that cannot be read.
+    network, or AUTO, by whose features samples are compared with the images. workers: threads that read images. report:
+    takes progress, remarks and the images that cannot be read.
     """
 
     model: Model
@@ -53,6 +54,7 @@ class Evaluation:
     sheet: Path | None = None
     feature_weights: str | None = None
     seed: int = 0
+    workers: int = 2
     report: Report = lambda _: None
 
     def run(self) -> dict[str, Any]:
@@ -83,7 +85,7 @@ class Evaluation:
         if config.data.labels == "none":  # the model has no use for labels, but a classifier has
             config = config.updated({"data": {"labels": "auto"}})
         try:
-            return prepare(config, on_progress=lambda what, done, total: self._say(f"{what}: {done}/{total}", "status"))
+            return prepare(config, workers=self.workers, on_progress=self._read)
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
@@ -115,7 +117,8 @@ class Evaluation:
                 refs = part
                 break
         refs = lowest_hashes(refs, self.limit) if self.limit else refs
-        images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names)
+        images = load_images(refs, ImageRecipe.of(model.config.data), label_names=model.label_names,
+                             workers=self.workers, on_progress=partial(self._read, "read"))  # fmt: skip
         for skipped in (*found.skipped, *images.skipped):
             self.report(FileDone(skipped.id, "failed", reason=skipped.reason))
         for note in images.notes:
@@ -186,12 +189,12 @@ class Evaluation:
 
     def _measure_holes(self, images: ImageSet, family: str) -> dict[str, float]:
         """How near fills come to what was there; draws the sheet: before, mask, after, truth."""
-        num, meter, rows = len(images.pixels), HoleMeter(), list[np.ndarray]()
+        num, found, rows = len(images.pixels), list[dict[str, float]](), list[np.ndarray]()
         shown = np.linspace(0, num - 1, min(num, NUM_SHEET_ROWS)).astype(int)
         on_progress = self._part(f"fill {family} holes", num * NUM_FILLS, "fills")
         holes = draw_holes(family, num, self.model.image_size, self.seed)
         for number, filled in enumerate(fill_holes(self.model, images.pixels, holes, seed=self.seed)):
-            meter.add(filled)
+            found.append(figures_of(filled))
             if self.sheet is not None and number in shown:
                 hole = np.broadcast_to(filled.hole[:, :, None], filled.image.shape)
                 mask = np.where(hole, np.uint8(255), np.uint8(0))
@@ -199,12 +202,15 @@ class Evaluation:
             on_progress((number + 1) * NUM_FILLS, num * NUM_FILLS)
         if self.sheet is not None:
             save_picture(grid(rows, num_columns=4), self.sheet, seed=self.seed)
-        return meter.figures()
+        return {name: sum(figures[name] for figures in found) / num for name in found[0]}
 
     def _say(self, text: str, kind: Any = "note") -> None:
         self.report(Remark(text, kind))
 
-    def _part(self, what: str, total: int, unit: str = "images") -> Callable[[int, int], None]:
+    def _read(self, what: str, done: int, total: int) -> None:
+        self.report(Advanced(what, done, total, is_over=done == total))
+
+    def _part(self, what: str, total: int, unit: str = "images") -> OnProgress:
         """Reports that a part of the job begins; returns what takes how far it is."""
 
         def reach(done: int, of: int) -> None:

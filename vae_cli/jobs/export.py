@@ -1,11 +1,13 @@
 """A model as one file, for other programs or other machines."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from vae_cli.atomic import write_atomically
-from vae_cli.checkpoint import load_model, read_weights, resolve_run, weights_file
+from vae_cli.checkpoint import digest, load_model, read_weights, resolve_run, weights_file
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.outputs import run_folder
+from vae_cli.pretrained import is_photo
 from vae_cli.runtime import make_runtime, pick_device
 from vae_cli.tasks.export import Part, to_onnx
 
@@ -14,8 +16,8 @@ ONNX, SAFETENSORS = ".onnx", ".safetensors"
 
 def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
     """The file to write; its suffix says what it holds. Raises ConfigError for other kinds, and a part of a whole."""
-    folder = run_folder(run)
-    name = f"{part}{ONNX}" if part else f"{folder.resolve().name}{SAFETENSORS}"
+    folder = Path() if is_photo(run) else run_folder(run)
+    name = f"{part}{ONNX}" if part else f"{run if is_photo(run) else folder.resolve().name}{SAFETENSORS}"
     if out is None or (not out.suffix or out.is_dir()):
         return (out or folder) / name
     if out.suffix.lower() not in (ONNX, SAFETENSORS):
@@ -27,10 +29,18 @@ def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
     return out
 
 
-def export_whole(run: Path, path: Path) -> Path:
-    """Copies the weights that RUN stands for, proved whole; returns where they lay. Raises VaeError."""
+def export_whole(run: Path, path: Path, *, bfloat16: bool = False) -> Path:
+    """Copies the weights that RUN stands for, proved whole; returns where they lay. Raises VaeError.
+
+    bfloat16: matrices and kernels are rounded to it. What is no matrix, such as the statistics of latents, stays exact.
+    """
     source = resolve_run(run)
-    write_atomically(path, weights_file(*read_weights(source)))
+    facts, weights = read_weights(source)
+    if bfloat16:
+        weights = {name: tensor.bfloat16() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+                   for name, tensor in weights.items()}  # fmt: skip
+        facts = replace(facts, weights_sha256=digest(weights))
+    write_atomically(path, weights_file(facts, weights))
     return source
 
 

@@ -23,9 +23,10 @@ from vae_cli.tasks.conditional_draws import Method
 
 @dataclass
 class Filling:
-    """The change that fills holes. sheet: where a page goes that shows every image before, with its hole, and after."""
+    """The change that fills holes. model: as for the task. sheet: where a page goes that shows every image before, with
+    its hole, and after."""
 
-    model: Model
+    model: Model | None
     masks: MaskSource
     seed: int = 0
     samples: int = 1

@@ -14,6 +14,7 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.events import FileDone, Report
 from vae_cli.jobs.outputs import run_folder
+from vae_cli.pretrained import is_photo, located
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
@@ -46,8 +47,15 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
 
 
 def require_run(run: Path) -> None:
-    """Raises ConfigError when there is nothing at RUN, before torch takes its seconds to load."""
-    require(run, f"no such run; train one with: vae train DATA --out {run}")
+    """Raises ConfigError when RUN names no model, before torch takes its seconds to load."""
+    require(located(run), f"no such run; train one with: vae train DATA --out {run}")
+
+
+def names_model(path: Path) -> bool:
+    """Whether a path that may be RUN or the first INPUT is a model, and not an image or a folder of images."""
+    if path.is_dir():
+        return (path / "model.safetensors").is_file() or (path / "checkpoints").is_dir()
+    return is_photo(path) or path.suffix.lower() == ".safetensors"
 
 
 def require_flow(model: "Model", run: Path, purpose: str) -> None:

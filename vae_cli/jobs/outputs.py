@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
+from vae_cli.pretrained import is_photo, located
 
 NUM_IMAGES = 64
 """Drawn unless a number is given."""
@@ -32,8 +33,14 @@ def default_folder(first_input: Path, command: str) -> Path:
 
 def run_folder(run: Path) -> Path:
     """The folder of a run from whatever names it: itself, one of its checkpoints or a weights file."""
+    run = located(run)
     folder = run if run.is_dir() else run.parent
     return folder.parent.parent if folder.parent.name == "checkpoints" else folder
+
+
+def own_folder(run: Path, results: str) -> Path:
+    """Where a model's results go that belong to no INPUT: into its run folder; `photo` has none to write to."""
+    return Path(f"{run}-{results}") if is_photo(run) else run_folder(run) / results
 
 
 def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath]) -> list[Path]:

@@ -48,7 +48,7 @@ def draw_pictures(
 
 @torch.inference_mode()
 def fill_pictures(
-    model: Model,
+    model: Model | None,
     x: Tensor,
     observed: Tensor,
     noise: Latents,
@@ -61,10 +61,12 @@ def fill_pictures(
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` blends the two by the weights
     measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
-    `known_pixels`, None = whole pictures. Raises ConfigError for a model without a flow, except for `classical`.
+    `known_pixels`, None = whole pictures. Raises ConfigError without a model and its flow, except for `classical`.
     """
     if method == "classical":
         return plate(x * observed, observed)
+    if model is None:
+        raise ConfigError(f"{method} fills need a model; `classical` ones do without")
     steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
     zoom = torch.zeros(len(x)) if zoom is None else zoom
     cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)

@@ -67,26 +67,13 @@ def fill_holes(
         yield Filled(image, hole, np.stack([np.where(hole[:, :, None], next(answers), image) for _ in range(fills)]))
 
 
-class HoleMeter:
-    """Means over images of how near their fills come to the truth."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
-
-    def add(self, filled: Filled) -> None:
-        pictures = (filled.image, filled.fills[0], filled.fills.mean(0))
-        truth, one, mean = (torch.from_numpy(picture / 255).permute(2, 0, 1)[None] for picture in pictures)
-        hole = torch.from_numpy(filled.hole)[None, None]
-        self._rows.append({
-            "psnr_hole_db": hole_psnr_db(truth, one, hole).item(),
-            "psnr_hole_mean_fill_db": hole_psnr_db(truth, mean, hole).item(),
-            "ssim": ssim(truth, one).item(),
-        })  # fmt: skip
-
-    def figures(self) -> dict[str, float]:
-        """PSNR in the hole of the first fill and of the unrounded mean of all; SSIM of the first fill's whole picture.
-
-        Raises ValueError without images."""
-        if not self._rows:
-            raise ValueError("no images to measure")
-        return {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
+def figures_of(filled: Filled) -> dict[str, float]:
+    """PSNR in the hole of the first fill and of the unrounded mean of all; SSIM of the first fill's whole picture."""
+    pictures = (filled.image, filled.fills[0], filled.fills.mean(0))
+    truth, one, mean = (torch.from_numpy(picture / 255).permute(2, 0, 1)[None] for picture in pictures)
+    hole = torch.from_numpy(filled.hole)[None, None]
+    return {
+        "psnr_hole_db": hole_psnr_db(truth, one, hole).item(),
+        "psnr_hole_mean_fill_db": hole_psnr_db(truth, mean, hole).item(),
+        "ssim": ssim(truth, one).item(),
+    }

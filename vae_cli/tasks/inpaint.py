@@ -19,6 +19,7 @@ from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
+CLASSICAL_SIDE = 128  # of windows without a model, in pixels; smaller pictures are not enlarged
 NOISE = 1  # behind the number of a fill: the noise added to its pixels, not that of its latents
 
 
@@ -48,12 +49,12 @@ class _Window(NamedTuple):
     filling: Filling  # which puts the answer into the fill's pixels
     number: int
     inputs: tuple[Tensor, Tensor, Tensor]
-    noise: Latents
+    noise: Latents  # of no layers without a model
     group: int  # of windows that may be computed together; see PIXELS_AT_ONCE
 
 
 def inpaint(
-    model: Model,
+    model: Model | None,
     pictures: Iterable[Picture],
     *,
     seed: int = 0,
@@ -65,8 +66,8 @@ def inpaint(
     """`samples` different fills of each picture, in order.
 
     Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; how many are read
-    ahead is bounded. feather: pixels inside a hole's edge that blend into its surroundings. Raises ConfigError for a
-    model without a flow, except for the method `classical`.
+    ahead is bounded. feather: pixels inside a hole's edge that blend into its surroundings. The method `classical`
+    needs no model, and looks closer without one; the others raise ConfigError without a model and its flow.
     """
 
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, Tensor]]:
@@ -76,24 +77,28 @@ def inpaint(
         return zip(chunk, answers, strict=True)
 
     windows = _windows(model, pictures, samples, feather, seed)
-    for _, group in groupby(windows, key=lambda window: window.group):
+    for _, group in groupby(windows, key=lambda window: (window.group, window.filling.model_size)):
         for window, answer in in_chunks(answered, group, CHUNK):
             window.filling.answer(window.number, answer)
             if window.number == len(window.filling.windows) - 1:
                 yield window.fill
 
 
-def _windows(model: Model, pictures: Iterable[Picture], samples: int, feather: float, seed: int) -> Iterator[_Window]:
+def _windows(
+    model: Model | None, pictures: Iterable[Picture], samples: int, feather: float, seed: int
+) -> Iterator[_Window]:
     group, num_pixels = 0, 0
     for picture in pictures:
-        windows, place = windows_around(picture.hole, model.image_size), place_of(picture.id)
+        height, width = (min(side, CLASSICAL_SIDE) for side in picture.hole.shape)
+        size = (height, width) if model is None else model.image_size
+        windows, place = windows_around(picture.hole, size), place_of(picture.id)
         for number in range(samples):
             if num_pixels and num_pixels + picture.hole.size > PIXELS_AT_ONCE:
                 group, num_pixels = group + 1, 0
             num_pixels += picture.hole.size
             noise_seed = (seed, place, number, NOISE)
-            filling = Filling(picture.image, picture.hole, windows, model.image_size, feather, noise_seed)
+            filling = Filling(picture.image, picture.hole, windows, size, feather, noise_seed)
             fill = Fill(picture, number, filling.pixels, filling.scale)
             for index in range(len(windows)):
-                noise = paired_noise(model.vae, number, seed, place, index)
+                noise = paired_noise(model.vae, number, seed, place, index) if model else Latents(())
                 yield _Window(fill, filling, index, filling.inputs(index), noise, group)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_cli.checkpoint import PHOTO, read_facts, read_weights, resolve_run, weights_under
+from vae_cli import pretrained
+from vae_cli.checkpoint import read_facts, read_weights, resolve_run, weights_under
 from vae_cli.config import CompleteModel, ModelConfig, RunConfig
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, auto_flow, auto_latents
@@ -23,11 +24,13 @@ def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tup
     if init == "auto":
         is_open = config.model.model_copy(update={"likelihood": ModelConfig().likelihood}) == ModelConfig()
         is_fit = is_open and channels == 3 and min(size) >= LEAST_SIDE and config.training.flow_share > 0
-        init = "photo" if is_fit and PHOTO.exists() else "none"
+        init = "none"
+        if is_fit and pretrained.PHOTO.exists():  # even where the user's images lie in a folder of that name
+            init = pretrained.NAME if pretrained.is_photo(Path(pretrained.NAME)) else str(pretrained.PHOTO)
     if init == "none":
         return init, None
     path = resolve_run(Path(init))
-    return init if init == "photo" else str(path.absolute()), read_facts(path).config.model
+    return init if init == pretrained.NAME else str(path.absolute()), read_facts(path).config.model
 
 
 def settled_model(
