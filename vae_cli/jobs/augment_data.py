@@ -87,7 +87,7 @@ def read_split(data: Path, folder: Path, model: Model, report: Report) -> SplitD
     split = SplitData(data, found, tuple(refs[image_id] for image_id in train.ids), train, others)
     for skipped in (*found.skipped, *train.skipped, *others.skipped):
         report(FileDone(split.name_of(skipped.id), "failed", reason=skipped.reason))
-    for note in dict.fromkeys(train.notes + others.notes):
+    for note in dict.fromkeys(found.notes + train.notes + others.notes):
         report(Remark(note))
     if others.ids:
         report(Remark(f"held out, as by `vae train`, so neither used nor copied: {len(others.ids)}"))

@@ -37,7 +37,7 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    files = scan(source.path, labels="none").images if source.path.is_dir() else source.path
+    files = scan(source.path, labels="none", splits="none").images if source.path.is_dir() else source.path
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files)
     found = [by_place[str(item.relative)] for item in items]
