@@ -70,9 +70,10 @@ def train(
     config: str | Path | None = None, settings: Mapping[str, Any] | None = None,
     image_size: int | tuple[int, int] | str | None = None, channels: Literal["auto", 1, 3] | None = None,
     labels: Literal["auto", "none", "folders"] | None = None, splits: Literal["auto", "none"] | None = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None, background: str | None = None, steps: int | None = None, epochs: float | None = None,
-    time: str | float | None = None, batch_size: int | None = None, seed: int | None = None, resume: bool = False,
-    overwrite: bool = False, workers: int = 2, strict: bool = False, device: str = "auto",
+    fit: Literal["crop", "pad", "stretch"] | None = None, background: str | None = None, steps: int | None = None,
+    epochs: float | None = None, time: str | float | None = None, batch_size: int | None = None,
+    seed: int | None = None, resume: bool = False, overwrite: bool = False, workers: int = 2, strict: bool = False,
+    device: str = "auto",
 ) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 

@@ -136,6 +136,7 @@ def _json_lines(lines: Sequence[str]) -> Iterator[Listed | Skipped]:
             continue
         try:
             entry = json.loads(line)
+            json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogateescape")  # as no file's name could be
         except (ValueError, RecursionError):
             entry = None
         values: dict[str, str] = {}
