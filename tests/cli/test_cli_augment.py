@@ -114,7 +114,8 @@ def test_splits_named_by_folders_are_neither_used_nor_copied(vae, run: Path, tmp
         split = ("train", "train", "val", "test")[number % 4]
         draw(tmp_path / "set" / split / ("cat" if number < 6 else "dog") / f"{number}.png", number)
     words = ("--per-image", 1, "--include-originals", "--out", tmp_path / "out")
-    assert vae("augment", run, tmp_path / "set", *words).code == 0
+    outcome = vae("augment", run, tmp_path / "set", *words)
+    assert outcome.code == 0 and "splits by the folders test/, train/, val/" in outcome.stderr
     names = files_in(tmp_path / "out")
     assert len(names) == 12 and all(name.startswith("train/") for name in names)
     assert {row["source"].split("/")[0] for row in rows_of(tmp_path / "out")} == {"train"}
@@ -328,6 +329,8 @@ def test_on_its_own_output_it_takes_free_numbers(vae, run: Path, data: Path, tmp
     assert copies <= before and all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
                                     for name in copies)  # fmt: skip
     assert {row["number"] for row in rows} == {"", "1", "2"}
+    listed = scan(tmp_path / "two" / "manifest.csv")
+    assert [ref.id for ref in listed.images] == files_in(tmp_path / "two") and listed.label_names == ("cat", "dog")
 
 
 def test_a_folder_in_another_unicode_form_stays_where_it_is(vae, run: Path, tmp_path: Path) -> None:

@@ -160,6 +160,11 @@ def test_a_pattern_of_whole_names_and_of_images_beside() -> None:
     assert "a.jpg and a.png share" in getattr(found["a.jpg"], "reason", "")
 
 
+def test_images_elsewhere_are_not_offered_as_masks() -> None:
+    reason = pairs(("a.jpg", "a.png"), ("b_mask.gif",))["a.jpg"]
+    assert reason == "!no mask a.* or a_mask.*; unused are b_mask.gif"
+
+
 def test_names_of_masks_are_found_again() -> None:
     """Whichever of the images are damaged, and so have a mask."""
     names = (

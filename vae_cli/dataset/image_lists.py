@@ -14,10 +14,11 @@ LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".jsonl"})
 METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl"})
 """Beside images, what Hugging Face's image folders know about them."""
 _COLUMNS = {
-    "path": frozenset({"path", "file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename"}),
+    "path": frozenset({"path", "paths", "file", "filename", "filepath", "filepaths", "image", "imagepath", "imagefile",
+                       "imagename", "img", "imgpath", "output"}),
     "label": frozenset({"label", "labels", "class", "classname", "labelname", "category"}),
     "split": frozenset({"split", "subset"}),
-}
+}  # fmt: skip
 """Names of columns, without capitals, spaces and underscores."""
 _SUFFIXES = IMAGE_SUFFIXES | HEIF_SUFFIXES
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')

@@ -4,7 +4,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -32,14 +32,15 @@ def pair_masks(
     """
     if isinstance(masks, Path):
         return {image.id: ImageRef(masks.name, masks) for image in images}
-    names, named = [str, _stem], images
+    names: list[Callable[[str], str]] = [str, _stem]
+    named = images
     if pattern is not None:  # in one folder it may name the masks themselves
         names = [partial(filled, pattern)]
         named = [image for image in images if _folded(filled(pattern, image.id)) != _folded(image.id)]
     levels = [(form, _grouped(named, [form(name(image.id)) for image in named]))
               for form in (str, _folded) for name in names]  # fmt: skip
     fitting: list[defaultdict[str, list[ImageRef]]] = [defaultdict(list) for _ in levels]
-    own_paths, of_nobody = {image.path.resolve() for image in images}, list[ImageRef]()
+    own_paths, of_nobody, beside = {image.path.resolve() for image in images}, list[ImageRef](), list[ImageRef]()
     for mask in masks:
         is_image, readings = mask.path.resolve() in own_paths, [mask.id, _stem(mask.id)]
         if pattern is None:
@@ -48,18 +49,18 @@ def pair_masks(
         place = next((place for place in places if place[1] in levels[place[0]][1]), None)
         if place is not None:
             fitting[place[0]][place[1]].append(mask)
-        elif not is_image:
-            of_nobody.append(mask)
+        else:
+            (beside if is_image else of_nobody).append(mask)
 
     pairs: dict[str, ImageRef | Skipped] = {}
     for (_, by_name), masks_by_name in zip(levels, fitting, strict=True):
         for name, alike in masks_by_name.items():
             unpaired = [image for image in by_name[name] if image.id not in pairs]
             pairs |= {image.id: _choice(image, unpaired, alike, pattern) for image in unpaired}
-    namesakes = _grouped(images, [_folded(_stem(image.id)) for image in images])
+    namesakes = _grouped(beside, [_folded(_stem(image.id)) for image in beside])
     for image in images:
         if image.id not in pairs:
-            others = [other.id for other in namesakes[_folded(_stem(image.id))] if other.id != image.id]
+            others = [other.id for other in namesakes.get(_folded(_stem(image.id)), ()) if other.id != image.id]
             pairs[image.id] = NoMask(image.id, _why_none(image.id, of_nobody, others, pattern))
     return pairs
 
@@ -110,12 +111,15 @@ def _choice(image: ImageRef, alike: list[ImageRef], masks: list[ImageRef], patte
         why = f"share one stem, so that {masks[0].id} may be the mask of each; {hint}"
         return Skipped(image.id, f"{' and '.join(sorted(names))} {why}")
     if len(masks) > 1:
-        return Skipped(image.id, f"several masks: {', '.join(mask.id for mask in masks)}; keep one")
+        return Skipped(
+            image.id, f"several masks: {', '.join(mask.id for mask in masks)}; keep one, or tell by --mask-pattern"
+        )
     return masks[0]
 
 
 def _why_none(image_id: str, of_nobody: Sequence[ImageRef], namesakes: Sequence[str], pattern: str | None) -> str:
-    """What was looked for, what there is instead, and how that would fit. namesakes: other images of the same stem."""
+    """What was looked for, what there is instead, and how that would fit. namesakes: images of the same stem among the
+    masks."""
     folder, _, stem = _stem(image_id).rpartition("/")
     text = f"no mask {f'{_stem(image_id)}.* or {stem}_mask.*' if pattern is None else filled(pattern, image_id)}"
     word = re.compile(rf"(?<![^\W_]){re.escape(unicodedata.normalize('NFC', stem))}(?![^\W_])", re.IGNORECASE)
