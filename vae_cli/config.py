@@ -59,6 +59,8 @@ class DataConfig(Section):
     fit: Literal["crop", "pad", "stretch"] = "crop"
     background: str = "#ffffff"
     labels: Literal["auto", "none", "folders"] = "auto"
+    splits: Literal["auto", "none", "folders"] = "auto"
+    """Whether train/, val/ and test/ at the top are splits; auto = where no other folder is there; folders = always."""
     binarize: Literal["none", "dynamic"] = "none"
     patches: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     """Close-ups of images much larger than the model, to learn from as well; `auto` = some, where there is a flow."""

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -113,7 +114,8 @@ def test_splits_named_by_folders_are_neither_used_nor_copied(vae, run: Path, tmp
         split = ("train", "train", "val", "test")[number % 4]
         draw(tmp_path / "set" / split / ("cat" if number < 6 else "dog") / f"{number}.png", number)
     words = ("--per-image", 1, "--include-originals", "--out", tmp_path / "out")
-    assert vae("augment", run, tmp_path / "set", *words).code == 0
+    outcome = vae("augment", run, tmp_path / "set", *words)
+    assert outcome.code == 0 and "splits by the folders test/, train/, val/" in outcome.stderr
     names = files_in(tmp_path / "out")
     assert len(names) == 12 and all(name.startswith("train/") for name in names)
     assert {row["source"].split("/")[0] for row in rows_of(tmp_path / "out")} == {"train"}
@@ -289,3 +291,52 @@ def test_candidates_that_nothing_tells_apart_are_refused(vae, run: Path, tmp_pat
     outcome = vae("augment", run, tmp_path / "set", "--candidates", 4, "--out", tmp_path / "out")
     assert outcome.code == 2 and "without two classes" in outcome.errors[0] and not (tmp_path / "out").exists()
     assert vae("augment", run, tmp_path / "set", "--candidates", 1, "--out", tmp_path / "out").code == 0
+
+
+def test_names_of_255_bytes_and_odd_classes(vae, run: Path, tmp_path: Path) -> None:
+    """Names are cut where they grow too long, and stay different; a class becomes a folder whatever it is called."""
+    for number in range(4):
+        draw(tmp_path / "set" / "cat" / f"{number}.png", number)
+        draw(tmp_path / "set" / "dog" / f"{'ü' * 125}{number}.png", number + 4)
+    words = ("--per-image", 2, "--include-originals", "--json", "--out")
+    outcome = vae("augment", run, tmp_path / "set", *words, tmp_path / "out")
+    assert outcome.code == 0, outcome.stderr
+    assert len(files_in(tmp_path / "out")) == 3 * outcome.json["originals"]
+    assert all(len(Path(name).name.encode()) <= 255 for name in files_in(tmp_path / "out"))
+
+    odd = ["..", "a/b", "a\\0b", "x" * 300, "\\u00fc" * 200, "ü" * 199 + "u\\u0308", "con\\u001b"]
+    lines = [f'{{"path": "../set/{("cat", "dog")[n % 2]}/{("", "ü" * 125)[n % 2]}{n // 2}.png", "label": "{label}"}}'
+             for n, label in enumerate(odd)]  # fmt: skip
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "odd.jsonl").write_text("\n".join(lines).replace("\\0", "\\u0000"), encoding="utf-8")
+    outcome = vae("augment", run, tmp_path / "lists" / "odd.jsonl", *words, tmp_path / "odd")
+    assert outcome.code == 0, outcome.stderr
+    folders = {Path(name).parent.as_posix() for name in files_in(tmp_path / "odd")}
+    assert len(folders) >= 5 and all("/" not in name and len(name) < 100 for name in folders)
+    assert not list(tmp_path.glob("*.png")), "nothing leaves the folder"
+
+
+def test_on_its_own_output_it_takes_free_numbers(vae, run: Path, data: Path, tmp_path: Path) -> None:
+    (data / "cat" / "broken.png").unlink()
+    words = ("--per-image", 2, "--include-originals", "--out")
+    assert vae("augment", run, data, *words, tmp_path / "one").code == 0
+    before = set(files_in(tmp_path / "one"))
+    outcome = vae("augment", run, tmp_path / "one", *words, tmp_path / "two", "--json")
+    assert outcome.code == 0, outcome.stderr
+    rows = rows_of(tmp_path / "two")
+    assert len(rows) == len(files_in(tmp_path / "two")) == 3 * outcome.json["originals"]
+    copies = {row["output"] for row in rows if row["method"] == "original"}
+    assert copies <= before and all((tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+                                    for name in copies)  # fmt: skip
+    assert {row["number"] for row in rows} == {"", "1", "2"}
+    listed = scan(tmp_path / "two" / "manifest.csv")
+    assert [ref.id for ref in listed.images] == files_in(tmp_path / "two") and listed.label_names == ("cat", "dog")
+
+
+def test_a_folder_in_another_unicode_form_stays_where_it_is(vae, run: Path, tmp_path: Path) -> None:
+    forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    for number in range(8):
+        draw(tmp_path / "set" / [*forms, "tea"][number % 3] / f"{number}.png", number)
+    outcome = vae("augment", run, tmp_path / "set", "--per-image", 1, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0 and set(outcome.json["labels"]) == {forms[0], "tea"}, outcome.stderr
+    assert {name.split("/")[0] for name in files_in(tmp_path / "out")} == {*forms, "tea"}

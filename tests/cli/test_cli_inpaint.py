@@ -298,3 +298,38 @@ def test_the_next_command_asks_for_the_same_holes(vae, run: Path, scans: Path, t
     assert outcome.code == 0, outcome.stderr
     suggested = outcome.stderr.splitlines()[-1]
     assert suggested.startswith(f"next: vae inpaint {' '.join(map(str, words))} --samples 3 --seed 1 --out ")
+
+
+def test_a_pattern_and_a_value_are_taken_by_the_next_command_too(vae, run: Path, scans: Path, tmp_path: Path) -> None:
+    """Masks of 0 and 1, called as no rule would have them; what would do is said where it is not given."""
+    for name in ("a_damage.png", "1931/b_damage.png"):
+        mask = pixels(draw_mask(tmp_path / "holes" / name)) // 255
+        Image.fromarray(mask).save(tmp_path / "holes" / name)
+    words = ("inpaint", run, scans / "a.tif", "--mask", tmp_path / "holes")
+    outcome = vae(*words)
+    assert outcome.code == 3 and "a_damage.png would be one with --mask-pattern '{stem}_damage.png'" in outcome.stderr
+    words = (*words, "--mask-pattern", "{stem}_damage.png")
+    outcome = vae(*words)
+    assert outcome.code == 3 and "it holds 0, 1, and white" in outcome.stderr and "--mask-value 1" in outcome.stderr
+    outcome = vae(*words, "--mask-value", 1, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.stderr
+    assert_only_the_hole_changed(scans / "a.tif", tmp_path / "out" / "a.tif")
+    assert "--mask-pattern '{stem}_damage.png' --mask-value 1 --samples 3" in outcome.stderr.splitlines()[-1]
+    outcome = vae("inpaint", run, scans, *words[3:], "--mask-value", 1, "--skip-missing", "--dry-run", "--json")
+    assert outcome.code == 0 and outcome.json["pairs"] == 2, "in folders, too"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--mask-alpha", "--mask-pattern", "{stem}.png"), "is for a folder of masks"),
+        (("--mask", "{scans}/a.tif", "--mask-pattern", "{stem}.png"), "is for a folder of masks"),
+        (("--mask", "{scans}", "--mask-pattern", "damage.png"), "names no image's mask"),
+        (("--mask", "{scans}", "--mask-pattern", "{stam}_{stem}.png"), "names no image's mask"),
+        (("--mask-auto", "--mask-value", "1"), "--mask FILE|DIR"),
+        (("--mask", "{scans}", "--mask-value", "-1"), "--mask-value"),
+    ],
+)
+def test_options_of_masks_that_mean_nothing(vae, run: Path, scans: Path, words: tuple[str, ...], told: str) -> None:
+    outcome = vae("inpaint", run, scans, *(word.replace("{scans}", str(scans)) for word in words))
+    assert outcome.code == 2 and told in " ".join(outcome.errors) and len(outcome.errors) <= 3

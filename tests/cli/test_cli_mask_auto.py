@@ -156,3 +156,32 @@ def test_images_of_one_name_in_two_folders_get_masks_of_their_own(vae, run: Path
     command = shlex.split(dry.stderr.splitlines()[-1].removeprefix("next: vae "))
     filled = vae(*command, "--solver-steps", 1, "--out", tmp_path / "filled", "--json")
     assert filled.code == 0 and len(filled.json["files"]) == 2, filled.stderr
+
+
+def test_images_of_one_stem_get_masks_that_are_found_again(vae, run: Path, tmp_path: Path) -> None:
+    """Though only some of them are damaged, and others are called like masks."""
+    (tmp_path / "scans").mkdir()
+    for name in ("a.jpg", "a.png", "b.tif", "B.png", "b_mask.png"):
+        scratched().save(tmp_path / "scans" / name, **({"quality": 95} if name == "a.jpg" else {}))
+    shade().save(tmp_path / "scans" / "a.tif")
+    dry = vae("inpaint", run, tmp_path / "scans", "--mask-auto", "--dry-run", "--json")
+    assert dry.code == 0 and dry.json["pairs"] == 5, dry.stderr
+    names = {Path(entry["input"]).name: Path(entry["output"]).name for entry in dry.json["files"] if entry["output"]}
+    assert names["a.jpg"] == "a.jpg.png" and names["b_mask.png"] == "b_mask.png"
+    command = shlex.split(dry.stderr.splitlines()[-1].removeprefix("next: vae "))
+    listed = vae(*command, "--dry-run", "--json")
+    assert listed.code == 0, listed.stderr
+    states = {Path(entry["input"]).name: entry["status"] for entry in listed.json["files"] if entry["output"]}
+    assert states == dict.fromkeys(names, "skipped")
+    text = vae(*command, "--dry-run").stdout
+    assert all(f"{name}  {tmp_path / 'scans-masks' / names[name]}  " in text for name in names)
+
+
+def test_a_mask_whose_name_grows_too_long_fails_alone(vae, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    longest = "n" * 251  # with a suffix 255 bytes, the most that a name may have on the usual disks
+    for name in (f"{longest}.tif", f"{longest}.png", "z.png"):
+        scratched().save(tmp_path / "scans" / name)
+    outcome = vae("inpaint", run, tmp_path / "scans", "--mask-auto", "--dry-run", "--json")
+    assert outcome.code == 1 and outcome.stderr.count("name too long") == 2, outcome.stderr
+    assert [entry["status"] for entry in outcome.json["files"]] == ["failed", "failed", "ok"]

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from vae_cli.dataset import scan as scan_module
 from vae_cli.dataset.scan import Scan, scan
-from vae_cli.dataset.split import id_hash, lowest_hashes, split_images
+from vae_cli.dataset.split import SPLIT_NAMES, id_hash, lowest_hashes, split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef
 
@@ -218,8 +219,58 @@ def test_train_without_validation_is_held_out_by_hash(tmp_path: Path) -> None:
 
 
 def test_lone_test_folder_is_no_split(tmp_path: Path) -> None:
-    parts = split_images(scan(touch(tmp_path, "test/1.png", "test/2.png", "test/3.png")).images)
+    found = scan(touch(tmp_path, "test/1.png", "test/2.png", "test/3.png"))
+    parts = split_images(found.images)
     assert len(parts.train) == 2 and len(parts.validation) == 1 and parts.test == ()
+    assert "so does training" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["train", "Train", "val", "valid", "validation", "test"])
+def test_a_class_may_be_called_like_a_split(tmp_path: Path, name: str) -> None:
+    """PASCAL VOC has a class `train`; a swab may be negative, positive or a test."""
+    touch(tmp_path, *(f"{folder}/{number}.png" for folder in ("bus", "car", name) for number in range(9)))
+    found = scan(tmp_path)
+    assert set(found.label_names) == {"bus", "car", name} and {ref.split for ref in found.images} == {None}
+    assert found.notes == (f"no splits: {name}/ may well be a class, since there are images in bus/, car/, too",)
+    named = scan(tmp_path, splits="folders")
+    assert named.has_split_folders and {ref.split for ref in named.images} == {None, SPLIT_NAMES[name.lower()]}
+
+
+def test_folders_without_images_do_not_hinder_splits_and_loose_images_belong_to_none(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.png", "train/dog/2.png", "test/3.png", "top.png", "annotations/1.xml", ".git/x.png")
+    found = scan(tmp_path)
+    assert [ref.split for ref in found.images] == ["test", None, "train", "train"]
+    assert found.notes == ("splits by the folders test/, train/: no split 1, test 1, train 2 images; "
+                           "--splits none ignores them",)  # fmt: skip
+
+
+def test_splits_none_takes_such_folders_for_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.png", "test/2.png")
+    assert scan(tmp_path).label_names == () and scan(tmp_path).has_split_folders
+    found = scan(tmp_path, splits="none")
+    assert found.label_names == ("test", "train") and {ref.split for ref in found.images} == {None}
+    assert found.notes == () and not found.has_split_folders
+
+
+def test_a_class_called_like_a_split_in_a_zip_and_in_a_list(tmp_path: Path) -> None:
+    names = [f"{folder}/{number}.png" for folder in ("bus", "train") for number in range(3)]
+    with zipfile.ZipFile(tmp_path / "voc.zip", "w") as archive:
+        for name in names:
+            archive.writestr(f"voc/{name}", b"x")
+    touch(tmp_path, *names)
+    (tmp_path / "voc.txt").write_text("".join(f"./{name}\n" for name in names))
+    for path in (tmp_path / "voc.zip", tmp_path / "voc.txt"):
+        assert scan(path).label_names == ("bus", "train"), path
+
+
+def test_one_class_in_two_unicode_forms(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"{composed}/1.png", f"{decomposed}/2.png", "tea/3.png")
+    found = scan(tmp_path)
+    assert found.label_names == (composed, "tea") and labels(found).count(composed) == 2
+    assert ids(found).count(f"{decomposed}/2.png") == 1, "names of files stay as they are"
+    (tmp_path / "list.csv").write_text(f"{composed}/1.png,{decomposed}\n{decomposed}/2.png,{composed}\n")
+    assert scan(tmp_path / "list.csv").label_names == (composed,)
 
 
 def refs(names: set[str]) -> list[ImageRef]:
@@ -276,10 +327,12 @@ def test_list_with_labels_comments_and_missing_files(tmp_path: Path) -> None:
 
 def test_list_with_the_line_ends_of_old_macs_and_a_line_that_is_none(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png")
-    (tmp_path / "list.csv").write_bytes(b'"a.png","x"\r"b.png","y"\r"' + b"c" * 140_000 + b'"\r')
+    (tmp_path / "list.csv").write_bytes(b'"a.png","x"\r"b.png","y"\r"' + b"c" * 140_000 + b'"\r"a.png\r')
     found = scan(tmp_path / "list.csv")
     assert ids(found) == ["a.png", "b.png"] and labels(found) == ["x", "y"]
-    assert "no line of a list" in found.skipped[0].reason and len(found.skipped[0].id) <= 100
+    reasons = {entry.id: entry.reason for entry in found.skipped}
+    assert reasons['"a.png'] == "no line of a list: a quotation mark is missing"
+    assert [len(name) <= 300 and "no such file" in reason for name, reason in reasons.items()].count(True) == 1
 
 
 def test_list_header_absolute_paths_and_splits(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.mask_pairs import pair_masks
 from vae_cli.files.masks import dilate, hole_from_alpha, hole_from_color, read_hole
 from vae_cli.images.colours import parse_color
-from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.image_ref import ImageRef
 
 
 def square(mode: str, ink: object, paper: object) -> Image.Image:
@@ -71,15 +70,60 @@ def test_same_aspect_ratio_is_scaled_by_nearest_neighbour() -> None:
 
 
 def test_empty_and_full_masks_fail() -> None:
-    label_map = square("L", 1, 0)
-    with pytest.raises(DataError, match="brightest pixel is 1"):
-        read_hole(label_map, (8, 8))
-    with pytest.raises(DataError, match="whole image"):
-        read_hole(label_map, (8, 8), invert=True)
+    with pytest.raises(DataError, match="it holds 127, and white"):
+        read_hole(Image.new("L", (8, 8), 127), (8, 8))
+    with pytest.raises(DataError, match=r"whole image.*: it holds 255"):
+        read_hole(Image.new("L", (8, 8), 255), (8, 8))
     with pytest.raises(DataError, match="whole image"):
         read_hole(square("L", 255, 0), (8, 8), dilate_pixels=8)
     with pytest.raises(DataError, match="empty after inversion"):
         read_hole(Image.new("L", (8, 8), 255), (8, 8), invert=True)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "LA", "PA", "RGB", "RGBA", "1"])
+def test_the_value_of_the_hole(mode: str, tmp_path: Path) -> None:
+    """Of 0/1 masks and label maps, whatever they look like: the palette shows every class in black."""
+    mask = Image.fromarray(BLOCK.astype(np.uint16 if mode == "I;16" else np.uint8))
+    if mode in ("P", "PA"):
+        mask = Image.fromarray(BLOCK.astype(np.uint8))
+        mask.putpalette([0, 0, 0] * 256)
+    mask = Image.fromarray(BLOCK) if mode == "1" else mask if mask.mode == mode else mask.convert(mode)
+    np.testing.assert_array_equal(read_hole(mask, (8, 8), value=1), BLOCK)
+    np.testing.assert_array_equal(read_hole(mask, (16, 16), value=0), ~BLOCK.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(read_hole(mask, (8, 8), value=1, invert=True), ~BLOCK)
+    if mode != "1":
+        with pytest.raises(DataError, match=r"it holds 0, 1, and white .128 or more. is the hole; --mask-value 1 "):
+            read_hole(mask, (8, 8))
+        with pytest.raises(DataError, match="it holds 0, 1, and white"):
+            read_hole(mask, (8, 8), invert=True)
+    with pytest.raises(DataError, match=r"the mask is empty: it holds 0, 1$"):
+        read_hole(mask, (8, 8), value=7)
+
+
+def test_the_message_tells_what_a_label_map_holds() -> None:
+    labels = np.zeros((8, 8), np.uint16)
+    labels[0, :3] = 5, 15, 20
+    with pytest.raises(DataError, match=r"it holds 0, 5, 15, 20, and white .*--mask-value N makes it what is N"):
+        read_hole(Image.fromarray(labels.astype(np.uint8)), (8, 8))
+    assert read_hole(Image.fromarray(labels * 1000), (8, 8), value=15000).sum() == 1
+    with pytest.raises(DataError, match="it holds 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 to 63, and"):
+        read_hole(Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)), (8, 8))
+    coloured = square("RGB", (1, 0, 0), (0, 0, 0))
+    with pytest.raises(DataError, match="in colour; --mask-value"):
+        read_hole(coloured, (8, 8), value=1)
+    with pytest.raises(DataError, match="it holds colours, the brightest of brightness 0, and white"):
+        read_hole(coloured, (8, 8))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("value", [None, 255])
+def test_masks_turned_by_their_orientation(suffix: str, value: int | None, tmp_path: Path) -> None:
+    exif, shown = Image.Exif(), np.pad(BLOCK, ((0, 8), (0, 0))).repeat(8, 0).repeat(8, 1)
+    exif[0x0112] = 8
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(shown, -1)).astype(np.uint8) * 255)
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    stored.save(tmp_path / f"m.{suffix}", exif=exif, **options)
+    np.testing.assert_array_equal(read_hole(tmp_path / f"m.{suffix}", shown.shape, value=value), shown)
 
 
 def test_invert_comes_before_dilation() -> None:
@@ -145,60 +189,10 @@ def test_bad_colours(text: str) -> None:
         parse_color(text)
 
 
-# ---- pairs
-
-
-def refs(*names: str, root: str = "root") -> tuple[ImageRef, ...]:
-    return tuple(ImageRef(name, Path(root, name)) for name in names)
-
-
-def pairs(images: tuple[str, ...], masks: tuple[str, ...], mask_root: str = "masks") -> dict[str, str]:
-    """Image id -> mask id, or '!' and the reason."""
-    found = pair_masks(refs(*images), refs(*masks, root=mask_root))
-    return {key: f"!{value.reason}" if isinstance(value, Skipped) else value.id for key, value in found.items()}
-
-
-@pytest.mark.parametrize("mask", ["a.png", "a_mask.png", "a-mask.gif", "a.mask.tif"])
-def test_pairs_by_stem(mask: str) -> None:
-    assert pairs(("a.jpg",), (mask, "other.png")) == {"a.jpg": mask}
-
-
-def test_pairs_keep_folders_and_case() -> None:
-    found = pairs(("x/a.jpg", "y/a.jpg", "A.jpg"), ("y/a.png", "x/a_mask.png", "a.png"))
-    assert found["x/a.jpg"] == "x/a_mask.png" and found["y/a.jpg"] == "y/a.png"
-    assert found["A.jpg"].startswith("!no mask")
-
-
-def test_inputs_of_one_stem_are_an_error_for_the_pair() -> None:
-    found = pairs(("a.jpg", "a.png", "b.png"), ("a.png", "b.png"))
-    assert "a.jpg and a.png share one stem" in found["a.jpg"] and found["a.png"].startswith("!")
-    assert found["b.png"] == "b.png"
-
-
-def test_masks_of_one_stem_are_an_error() -> None:
-    assert "several masks" in pairs(("a.jpg",), ("a.png", "a_mask.png"))["a.jpg"]
-
-
-def test_input_whose_name_ends_in_mask() -> None:
-    assert pairs(("cat_mask.jpg",), ("cat_mask.png",)) == {"cat_mask.jpg": "cat_mask.png"}
-
-
-def test_no_image_is_its_own_mask() -> None:
-    names = ("a.png", "a_mask.png", "b.png")
-    found = pairs(names, names, mask_root="root")
-    assert found["a.png"] == "a_mask.png"
-    assert found["a_mask.png"].startswith("!no mask") and found["b.png"].startswith("!no mask")
-
-
 def test_an_unreadable_mask_is_blamed_itself(tmp_path: Path) -> None:
     (tmp_path / "m.png").write_text("no picture")
     with pytest.raises(DataError, match=r"its mask m\.png: "):
         read_hole(ImageRef("m.png", tmp_path / "m.png"), (8, 8))
-
-
-def test_one_mask_for_all() -> None:
-    found = pair_masks(refs("a.jpg", "a.png"), Path("root/m.png"))
-    assert [mask.path for mask in found.values() if isinstance(mask, ImageRef)] == [Path("root/m.png")] * 2
 
 
 def test_the_transparent_grey_of_16_bits(tmp_path: Path) -> None:

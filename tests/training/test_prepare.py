@@ -13,6 +13,7 @@ from tiny import image_set, pictures, tiny_config, tiny_inputs
 from vae_cli.config import Layer
 from vae_cli.config_layers import resolve_config
 from vae_cli.errors import CheckpointError, ConfigError, DataError
+from vae_cli.jobs.train_request import TrainingRequest
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import estimate
 from vae_cli.training.events import StepLogged
@@ -104,6 +105,33 @@ def test_a_label_without_training_images_is_named(tmp_path: Path) -> None:
     found = prepared(tmp_path / "photos")
     assert found.label_names == ("cat", "cow", "dog")
     assert [note for note in found.notes if "cow" in note and "cannot be drawn" in note]
+
+
+def test_folders_that_became_splits_are_named_and_remain_splits(tmp_path: Path) -> None:
+    """Also when others come beside them: a resumed run holds out the same images."""
+    for place in ("train/cat", "train/dog", "test/cat"):
+        write_pictures(tmp_path / "photos" / place, 4, (16, 16))
+    found = prepared(tmp_path / "photos")
+    assert found.config.data.splits == "folders" and found.label_names == ("cat", "dog")
+    assert "splits by the folders test/, train/: test 4, train 8 images; --splits none ignores them" in found.notes
+    write_pictures(tmp_path / "photos" / "cat", 4, (16, 16))
+    again = prepare(found.config, workers=1)
+    assert set(found.validation.ids) <= set(again.validation.ids) and set(found.train.ids) <= set(again.train.ids)
+    anew = prepared(tmp_path / "photos")
+    assert anew.config.data.splits == "auto" and any("may well be a class" in note for note in anew.notes)
+    assert any(id.startswith("test/") for id in anew.train.ids)
+    none = prepared(tmp_path / "photos", {"data": {"splits": "none"}})
+    assert none.config.data.splits == "none" and not any("split" in note for note in none.notes)
+
+
+def test_a_resumed_run_keeps_its_splits(tmp_path: Path) -> None:
+    for place in ("train", "val"):
+        write_pictures(tmp_path / "photos" / place, 4, (16, 16))
+    stored = prepared(tmp_path / "photos").config
+    for asked in ({}, {"splits": "auto"}):
+        assert TrainingRequest(options={"data": asked}).resumed_config(stored).data.splits == "folders"
+    with pytest.raises(ConfigError, match=r"data\.splits: none differs from the run's folders"):
+        TrainingRequest(options={"data": {"splits": "none"}}).resumed_config(stored)
 
 
 def test_bad_files_are_skipped_and_named(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def _each(images: Pictures, channels: int | None, background: Colour) -> Iterato
             path = Path(images)
             if not path.exists():
                 raise ConfigError(f"{path}: no such file or folder")
-            for file in [ref.path for ref in scan(path, labels="none").images] if path.is_dir() else [path]:
+            found = scan(path, labels="none", splits="none").images if path.is_dir() else ()
+            for file in [ref.path for ref in found] or [path]:
                 picture = open_original(file).display_array(channels or 3, background)
                 is_grey = channels is None and bool((picture == picture[:, :, :1]).all())
                 yield picture[:, :, :1] if is_grey else picture

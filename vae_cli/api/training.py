@@ -81,11 +81,11 @@ def train(
     data: str | Path | None = None, *, out: str | Path | None = None, preset: str | None = None,
     config: str | Path | None = None, settings: Mapping[str, Any] | None = None,
     image_size: int | tuple[int, int] | str | None = None, channels: Literal["auto", 1, 3] | None = None,
-    labels: Literal["auto", "none", "folders"] | None = None, fit: Literal["crop", "pad", "stretch"] | None = None,
-    background: str | None = None, steps: int | None = None, epochs: float | None = None,
-    time: str | float | None = None, batch_size: int | None = None, seed: int | None = None, resume: bool = False,
-    overwrite: bool = False, workers: int = 2, strict: bool = False, device: str = "auto",
-    init: str | Path | None = None,
+    labels: Literal["auto", "none", "folders"] | None = None, splits: Literal["auto", "none"] | None = None,
+    fit: Literal["crop", "pad", "stretch"] | None = None, background: str | None = None, steps: int | None = None,
+    epochs: float | None = None, time: str | float | None = None, batch_size: int | None = None,
+    seed: int | None = None, init: str | Path | None = None, resume: bool = False, overwrite: bool = False,
+    workers: int = 2, strict: bool = False, device: str = "auto",
 ) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 
@@ -94,8 +94,8 @@ def train(
     a run folder that must not be written, CheckpointError for a run that cannot be resumed.
     """
     named: Layer = {
-        "data": {"image_size": image_size, "channels": channels, "labels": labels, "fit": fit,
-                 "background": background},
+        "data": {"image_size": image_size, "channels": channels, "labels": labels, "splits": splits,
+                 "fit": fit, "background": background},
         "training": {"steps": steps, "epochs": epochs, "time": time, "batch_size": batch_size, "seed": seed,
                      "init": None if init is None else str(init)},
     }  # fmt: skip

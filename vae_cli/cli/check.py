@@ -22,6 +22,8 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
     labels: Annotated[Literal["auto", "none", "folders"], typer.Option(
         help="Whether folders are classes, as in `vae train`.")] = "auto",
+    splits: Annotated[Literal["auto", "none"], typer.Option(
+        help="Whether train/, val/ and test/ are splits, as in `vae train`.")] = "auto",
     batch_size: options.BatchSize = 64,
 ) -> None:  # fmt: skip
     """Say what is in a folder before training on it.
@@ -33,7 +35,7 @@ def check(
     results: Results = context.obj
     from vae_cli.jobs import check as job
 
-    facts = results.show(job.check(data, labels=labels, batch_size=batch_size))
+    facts = results.show(job.check(data, labels=labels, splits=splits, batch_size=batch_size))
     bad: dict[str, str] = facts.pop("bad")
     num_usable = facts["sizes"].total()
     failure = None

@@ -1,7 +1,6 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +30,10 @@ def inpaint(
     mask_alpha: Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")] = False,
     mask_auto: Annotated[bool, typer.Option(
         "--mask-auto", help="Find scratches and dust; --dry-run writes the masks.")] = False,
+    mask_pattern: Annotated[str | None, typer.Option(
+        "--mask-pattern", metavar="NAME", help="What masks of a folder are called, as in '{stem}_damage.png'.")] = None,
+    mask_value: Annotated[int | None, typer.Option(
+        "--mask-value", min=0, max=65535, metavar="N", help="This value marks the hole, not white.")] = None,
     mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
     mask_dilate: Annotated[int, typer.Option("--mask-dilate", min=0, metavar="PX", help="Grow the hole.")] = 0,
     feather: Annotated[float, typer.Option(
@@ -50,9 +53,9 @@ def inpaint(
     """Fill the holes of damaged images.
 
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
-    a.png or a_mask.png), or found by themselves: --mask-auto --dry-run writes what it takes for scratches and dust to
-    <INPUT>-masks, to be corrected and given back with --mask. With --method classical RUN may be left out. Without
-    --out the results go to <INPUT>-inpaint beside the first INPUT.
+    a.png, a_mask.png or a.jpg.png; else --mask-pattern), or found by themselves: --mask-auto --dry-run writes what it
+    takes for scratches and dust to <INPUT>-masks, to be corrected and given back with --mask. With --method classical
+    RUN may be left out. Without --out the results go to <INPUT>-inpaint beside the first INPUT.
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
@@ -64,7 +67,7 @@ def inpaint(
         context.fail("Missing argument 'INPUT': RUN comes first, such as photo; --method classical needs none.")
     if method == "classical" and (samples > 1 or solver_steps is not None):
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
-    masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate)
+    masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate, mask_pattern, mask_value)
     masks.check()
     from vae_cli.jobs import change_images as change
     from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
@@ -112,11 +115,10 @@ def _num_undamaged(results: Results) -> int:
 
 def _write_masks(results: Results, inputs: Sequence[Path], masks: MaskSource, storage: "Storage", again: str) -> None:
     """The dry run of --mask-auto: what would be filled, written as masks."""
-    from vae_cli.jobs.change_images import find_unzipped, plan_targets
-    from vae_cli.jobs.inpaint_plan import find_masks
+    from vae_cli.jobs.inpaint_plan import find_masks, plan_masks
 
     folder = storage.out or default_folder(inputs[0], "masks")
-    images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, replace(storage, format="png"))
+    images = plan_masks(inputs, folder, storage, results.take)
     facts = results.show(find_masks(images, masks.dilate_pixels, skip_existing=storage.skip_existing))
     num_undamaged = _num_undamaged(results)
     results.messages.note(f"{facts['pairs']} masks, {num_undamaged} images without damage, {results.num_failed} failed")

@@ -40,6 +40,8 @@ def train(
     channels: Annotated[Literal["auto", "1", "3"] | None, typer.Option(help="Grey (1) or colour (3).")] = None,
     labels: Annotated[Literal["auto", "none", "folders"] | None, typer.Option(
         help="Class folders make a labelled model.")] = None,
+    splits: Annotated[Literal["auto", "none"] | None, typer.Option(
+        help="Whether train/, val/ and test/ at the top are splits.")] = None,
     fit: Annotated[Literal["crop", "pad", "stretch"] | None, typer.Option(
         help="How other shapes become the model's.")] = None,
     background: Annotated[str | None, typer.Option(
@@ -77,7 +79,7 @@ def train(
     from vae_cli.jobs.train_request import TrainingRequest
 
     named: Layer = {
-        "data": {"image_size": image_size, "fit": fit, "labels": labels, "background": background,
+        "data": {"image_size": image_size, "fit": fit, "labels": labels, "splits": splits, "background": background,
                  "channels": int(channels) if channels in ("1", "3") else channels},
         "training": {"steps": steps, "epochs": epochs, "time": time_, "batch_size": batch_size, "seed": seed,
                      "init": init},

@@ -1,8 +1,8 @@
 """Which images a folder, list file, zip or single file holds, with their ids, labels and splits. Opens no image."""
 
-import csv
 import os
 import re
+import unicodedata
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Sequence, Set
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from vae_cli.dataset.image_lists import LIST_SUFFIXES, METADATA_NAMES, Listed, read_list, read_metadata, spellings
+from vae_cli.dataset.split import SPLIT_NAMES, split_folders, split_note
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import (
     HEIF_REASON,
@@ -23,34 +25,35 @@ from vae_cli.images.image_ref import (
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
-SPLIT_FOLDERS = {
-    "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
-}  # fmt: skip
 _IGNORED_NAMES = {"Thumbs.db", "__MACOSX"}
-LIST_SUFFIXES = frozenset({".txt", ".csv"})
-_LIST_HEADERS = {"path", "file", "filename", "file_name", "image"}
-_MAX_SHOWN = 100  # characters of a line that is not understood
+_NO_FILE = "there is no such file"
+_MAX_SHOWN = 300  # characters of a path that leads nowhere
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found: images sorted by id, and the sorted names of their labels (() = unlabelled)."""
+    """What was found: images sorted by id, and the sorted names of their labels (() = unlabelled).
+
+    notes: what is to be said about splits. has_split_folders: whether folders became splits.
+    """
 
     images: tuple[ImageRef, ...]
     skipped: tuple[Skipped, ...]
     label_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    has_split_folders: bool = False
 
 
-def scan(path: Path, *, labels: str = "auto", exclude: Sequence[Path] = ()) -> Scan:
-    """The images of a folder (recursive), a .txt/.csv list, a .zip or one image file.
+def scan(path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Sequence[Path] = ()) -> Scan:
+    """The images of a folder (recursive), a list, a .zip or one image file.
 
-    labels: auto | none | folders. exclude: output and mask folders to leave out; run folders inside `path` always are.
-    Raises ConfigError for a path that does not exist or labels that the folders do not give, DataError for no images.
+    labels: auto | none | folders. splits: auto | none | folders, as for `split_folders`. exclude: output and mask
+    folders to leave out; run folders inside `path` always are. Raises ConfigError for a path that does not exist or
+    labels that the folders do not give, DataError for no images.
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
-    found = _Found()
-    is_set = True
+    found = _Found(with_splits=splits != "none")
     if path.is_dir():
         _scan_folder(path, found, {os.path.realpath(excluded) for excluded in exclude})
     elif suffix_of(path.name) == ".zip":
@@ -58,25 +61,24 @@ def scan(path: Path, *, labels: str = "auto", exclude: Sequence[Path] = ()) -> S
     elif suffix_of(path.name) in LIST_SUFFIXES:
         _scan_list(path, found)
     else:
-        is_set = False
         _scan_file(path, found)
+        if labels == "folders":
+            raise ConfigError(f"{path}: one image has no class folders; use --labels none")
+    if labels != "none" or splits != "none":
+        _read_metadata(found)
     if not found.images:
         raise DataError(_no_images_message(path, found))
-    images = sorted(found.images, key=lambda ref: ref.id)
-    if is_set:
-        images = _with_splits_and_labels(images, labels, path)
-    elif labels == "folders":
-        raise ConfigError(f"{path}: one image has no class folders; use --labels none")
-    names = {ref.label for ref in images if ref.label is not None}
-    return Scan(tuple(images), tuple(sorted(found.skipped, key=lambda entry: entry.id)), tuple(sorted(names)))
+    return _sorted_out(found, labels, splits, path)
 
 
 @dataclass
 class _Found:
     """What a scan has come upon so far; `others` counts the extensions of files that are no images."""
 
+    with_splits: bool
     images: list[ImageRef] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    metadata: list[ImageRef] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
     def add(self, ref: ImageRef) -> None:
@@ -85,12 +87,22 @@ class _Found:
         if suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif()):
             self.images.append(ref)
             return
+        if ref.id.rpartition("/")[2] in METADATA_NAMES:
+            self.metadata.append(ref)
         self.others[suffix or "no extension"] += 1
         if suffix in HEIF_SUFFIXES:
             self.skip(ref.id, HEIF_REASON)
 
     def skip(self, entry_id: str, reason: str) -> None:
         self.skipped.append(Skipped(entry_id, reason))
+
+    def described(self, ref: ImageRef, line: Listed) -> ImageRef | None:
+        """The image with what a list says about it; None where that is no split that there is."""
+        split = SPLIT_NAMES.get((line.split or "").lower()) if self.with_splits else None
+        if self.with_splits and line.split and split is None:
+            self.skip(ref.id, f"listed for the split {line.split[:_MAX_SHOWN]!r}; use train, val or test")
+            return None
+        return replace(ref, label=line.label, split=split)
 
 
 def _no_images_message(path: Path, found: _Found) -> str:
@@ -166,40 +178,50 @@ def _holds_results(folder: str, beside: Set[str]) -> bool:
 
 
 def _scan_list(path: Path, found: _Found) -> None:
-    """`path[,label]` a line, relative to the file."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: list cannot be read: {error.strerror}") from error
     listed: set[str] = set()
-    for number, line in enumerate(map(str.strip, re.split(r"\r\n?|\n", text))):
-        if not line or line.startswith("#"):
+    for line in read_list(content, suffix_of(path.name)):
+        if isinstance(line, Skipped):
+            found.skipped.append(line)
             continue
-        try:
-            name, label = _parse_line(line)
-        except csv.Error as error:
-            found.skip(line[:_MAX_SHOWN], f"no line of a list: {error}")
-            continue
-        if number == 0 and name.lower() in _LIST_HEADERS:
-            continue
-        reason = _why_no_image(path.parent / name, name)
+        reasons = ((name, _why_no_image(path.parent / name, name)) for name in spellings(line.path))
+        name, reason = next((pair for pair in reasons if pair[1] != _NO_FILE), (line.path[:_MAX_SHOWN], _NO_FILE))
         if name in listed:
             found.skip(name, "listed twice")
         elif reason is not None:
             found.skip(name, f"listed, but {reason}")
-        else:
-            found.add(ImageRef(name, path.parent / name, label=label))
+        elif (ref := found.described(ImageRef(name, path.parent / name), line)) is not None:
+            found.add(ref)
         listed.add(name)
 
 
-def _parse_line(line: str) -> tuple[str, str | None]:
-    """Path and label of one line. A comma belongs to the path unless an image's extension stands before it."""
-    if line.startswith('"'):
-        fields = [part.strip() for part in next(csv.reader([line], skipinitialspace=True))]
-        return fields[0], (fields[1] or None) if len(fields) > 1 else None
-    name, comma, label = (part.strip() for part in line.rpartition(","))
-    is_pair = comma and (suffix_of(name) in IMAGE_SUFFIXES | HEIF_SUFFIXES or name.lower() in _LIST_HEADERS)
-    return (name, label or None) if is_pair else (line, None)
+def _read_metadata(found: _Found) -> None:
+    """Adds to the images what metadata files beside them say. Those that none of them lists stay as they are."""
+    if not found.metadata:
+        return
+    from vae_cli.images.decode import read_bytes  # which loads Pillow
+
+    images: dict[str, ImageRef | None] = {ref.id: ref for ref in found.images}
+    for file in found.metadata:
+        folder = file.id[: file.id.rfind("/") + 1]
+        try:
+            content = read_bytes(file)
+        except DataError as error:
+            found.skip(file.id, str(error))
+            continue
+        for line in read_metadata(content, suffix_of(file.id)):
+            if isinstance(line, Skipped):
+                found.skip(file.id, f"{line.id}: {line.reason}")
+                continue
+            name = next((folder + name for name in spellings(line.path) if folder + name in images), None)
+            if name is None:
+                found.skip(folder + line.path[:_MAX_SHOWN], f"listed in {file.id}, but not among the images")
+            elif (ref := images[name]) is not None:
+                images[name] = found.described(ref, line)
+    found.images = [ref for ref in images.values() if ref is not None]
 
 
 def _scan_zip(path: Path, found: _Found) -> None:
@@ -222,7 +244,7 @@ def _scan_zip(path: Path, found: _Found) -> None:
 def _scan_file(path: Path, found: _Found) -> None:
     reason = _why_no_image(path, path.name)
     if reason is not None:
-        raise DataError(f"{path}: {reason}; give an image, a folder, a .txt or .csv list, or a .zip")
+        raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl) or a .zip")
     found.add(ImageRef(path.name, path))
 
 
@@ -231,7 +253,7 @@ def _why_no_image(path: Path, name: str) -> str | None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # ValueError: a null character in the name
-        return "there is no such file"
+        return _NO_FILE
     if not S_ISREG(mode):
         return "a folder" if S_ISDIR(mode) else "not a regular file"
     return None if suffix_of(name) in IMAGE_SUFFIXES | HEIF_SUFFIXES else "not an image by its extension"
@@ -240,25 +262,38 @@ def _why_no_image(path: Path, name: str) -> str | None:
 # ---- labels and splits
 
 
-def _with_splits_and_labels(images: list[ImageRef], labels: str, path: Path) -> list[ImageRef]:
-    """The images with `split` from the top folder, and `label` from the list or from the folders below the split."""
+def _sorted_out(found: _Found, labels: str, splits: str, path: Path) -> Scan:
+    """Everything in order; splits and labels from a list or metadata, else splits from the folders at the top and
+    labels from those below them."""
+    images = sorted(found.images, key=lambda ref: ref.id)
     wrapper = _wrapping_folder(images)
-    placed, folders = [], []  # folders of each image, without the wrapper and the split
-    for ref in images:
-        parts = ref.id.removeprefix(wrapper).split("/")[:-1]
-        split = SPLIT_FOLDERS.get(parts[0].lower()) if parts else None
-        folders.append(parts[1:] if split else parts)
-        placed.append(replace(ref, split=split))
+    folders = [_folders_of(ref.id.removeprefix(wrapper)) for ref in images]
+    at_top = {parts[0] for parts in folders if parts}
+    of_split = split_folders(at_top, splits)
+    below = [parts[1:] if parts and parts[0] in of_split else parts for parts in folders]
+    names = [ref.label for ref in images]
     if labels == "none":
-        return [replace(ref, label=None) for ref in placed]
-    if any(ref.label is not None for ref in images):
-        return placed
-    names = {parts[0] for parts in folders if parts}
-    if labels == "folders" and not names:
-        raise ConfigError(f"{path}: --labels folders, but there are no class folders; use --labels none")
-    if labels == "folders" or (len(names) >= 2 and all(len(parts) == 1 for parts in folders)):
-        return [replace(ref, label=parts[0] if parts else None) for ref, parts in zip(placed, folders, strict=True)]
-    return placed
+        names = [None] * len(images)
+    elif not any(names):
+        classes = {parts[0] for parts in below if parts}
+        if labels == "folders" and not classes:
+            raise ConfigError(f"{path}: --labels folders, but there are no class folders; use --labels none")
+        if labels == "folders" or (len(classes) >= 2 and all(len(parts) == 1 for parts in below)):
+            names = [parts[0] if parts else None for parts in below]
+    # The same text may be stored in another form: macOS decomposes é in names of folders.
+    names = [name and unicodedata.normalize("NFC", name) for name in names]
+    images = [replace(ref, label=name, split=ref.split or of_split.get(parts[0] if parts else ""))
+              for ref, name, parts in zip(images, names, folders, strict=True)]  # fmt: skip
+    return Scan(
+        tuple(images), tuple(sorted(found.skipped, key=lambda entry: entry.id)),
+        tuple(sorted({name for name in names if name is not None})),
+        tuple(split_note(images, at_top, of_split, splits)), bool(of_split),
+    )  # fmt: skip
+
+
+def _folders_of(entry_id: str) -> list[str]:
+    """The folders of an image from the top down; none of an absolute path, which has its top elsewhere."""
+    return [] if entry_id.startswith("/") else [part for part in entry_id.split("/")[:-1] if part != "."]
 
 
 def _wrapping_folder(images: Sequence[ImageRef]) -> str:
@@ -268,4 +303,4 @@ def _wrapping_folder(images: Sequence[ImageRef]) -> str:
     """
     top, *others = {ref.id.split("/")[0] for ref in images}
     is_deep = all(ref.member is not None and ref.id.count("/") >= 2 for ref in images)
-    return f"{top}/" if not others and is_deep and top.lower() not in SPLIT_FOLDERS else ""
+    return f"{top}/" if not others and is_deep and top.lower() not in SPLIT_NAMES else ""

@@ -1,12 +1,17 @@
 """Which images are learned from and which are held out: what folders say, else a hash of each image's id."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.printable import printable
 
 HELD_OUT_SHARE = 0.05
+SPLIT_NAMES = {
+    "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,36 @@ class Split:
     train: tuple[ImageRef, ...]
     validation: tuple[ImageRef, ...]
     test: tuple[ImageRef, ...]
+
+
+def split_folders(folders: Set[str], splits: str = "auto") -> dict[str, str]:
+    """Which of the folders at the top are splits, and which ones.
+
+    splits: auto = those called so where no other folder is there, since a class may be called `train` as well;
+    folders = all that are called so; none.
+    """
+    named = {folder: SPLIT_NAMES[folder.lower()] for folder in folders if folder.lower() in SPLIT_NAMES}
+    return named if splits == "folders" or (splits == "auto" and named.keys() == folders) else {}
+
+
+def split_note(images: Sequence[ImageRef], folders: Set[str], used: Mapping[str, str], splits: str) -> list[str]:
+    """What there is to say about splits, in a line or none. folders: all at the top; used: those that are splits."""
+    counts = Counter(ref.split or "no split" for ref in images)
+    if counts.keys() != {"no split"}:
+        source = f"the folders {_listed(used)}" if used else "a column of that name"
+        sizes = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        note = f"splits by {source}: {sizes} images; --splits none ignores them"
+        is_for_training = counts.keys() & {"train", "no split"}
+        return [note if is_for_training else f"{note}, and so does training, since none is called train"]
+    others = {folder for folder in folders if folder.lower() not in SPLIT_NAMES}
+    if splits == "auto" and (alike := folders - others):
+        return [f"no splits: {_listed(alike)} may well be a class, since there are images in {_listed(others)}, too"]
+    return []
+
+
+def _listed(folders: Set[str] | Mapping[str, str]) -> str:
+    names = [f"{printable(name)}/" for name in sorted(folders)]
+    return ", ".join(names[:3] + ["…"] * (len(names) > 3))
 
 
 def id_hash(image_id: str) -> float:

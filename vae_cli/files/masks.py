@@ -14,30 +14,34 @@ from vae_cli.images.modes import to_array
 
 _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
+_MAX_LISTED = 12
 
 
 def read_hole(
-    mask: ImageRef | Path | Image.Image, size: tuple[int, int], *, invert: bool = False, dilate_pixels: int = 0
-) -> np.ndarray:
+    mask: ImageRef | Path | Image.Image, size: tuple[int, int], *, value: int | None = None, invert: bool = False,
+    dilate_pixels: int = 0,
+) -> np.ndarray:  # fmt: skip
     """bool [H, W], True = hole, from a mask image of the same size as the image as displayed, or the same shape.
 
-    Raises DataError for unreadable, ill-fitting, empty and full masks.
+    value: what the hole is stored as, None = white. Raises DataError for unreadable, ill-fitting, empty and full masks.
     """
     try:
-        values = _mask_values(mask if isinstance(mask, Image.Image) else open_image(mask))
+        image = mask if isinstance(mask, Image.Image) else open_image(mask)
+        hole = _brightness(image) >= _WHITE_FROM if value is None else _stored_values(image) == value
+        hint = f"it holds {_contents(image, value)}" if hole.all() or not hole.any() else ""
     except DataError as error:
         if isinstance(mask, Image.Image):
             raise
         raise DataError(f"its mask {mask.id if isinstance(mask, ImageRef) else mask}: {error}") from error
-    height, width = values.shape
+    height, width = hole.shape
     if (height, width) != size:
         if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_DIFFERENCE:
             raise DataError(
                 f"the mask has {width}x{height} pixels, the image {size[1]}x{size[0]}; make their aspect ratios agree"
             )
-        values = np.array(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
-    hint = f"its brightest pixel is {values.max()}, white ({_WHITE_FROM} or more) marks the hole"
-    return _finished(np.asarray(values >= _WHITE_FROM), invert, dilate_pixels, hint)
+        resized = Image.fromarray(hole.view(np.uint8)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+        hole = np.array(resized).view(bool)
+    return _finished(hole, invert, dilate_pixels, hint)
 
 
 def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
@@ -45,7 +49,7 @@ def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dil
     has_alpha = image.has_transparency_data  # what a transparent pixel hides is its colour
     pixels = np.array(_straight(image).convert("RGB")) if has_alpha else to_array(image, channels=3)
     hole = (pixels == parse_color(color)).all(axis=2)
-    hint = f"no pixel has the colour {color} (lossy formats change colours)"
+    hint = "" if hole.any() else f"no pixel has the colour {color} (lossy formats change colours)"
     return _finished(hole, invert, dilate_pixels, hint)
 
 
@@ -53,8 +57,8 @@ def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: 
     """bool [H, W]: the pixels that are more transparent than opaque (alpha below 128)."""
     if not image.has_transparency_data:
         raise DataError("the image has no transparency; give a mask file")
-    alpha = np.array(_straight(image).getchannel("A"))
-    return _finished(alpha < _WHITE_FROM, invert, dilate_pixels, "no pixel is transparent")
+    hole = np.array(_straight(image).getchannel("A")) < _WHITE_FROM
+    return _finished(hole, invert, dilate_pixels, "" if hole.any() else "no pixel is transparent")
 
 
 def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
@@ -64,17 +68,46 @@ def dilate(hole: np.ndarray, num_pixels: int) -> np.ndarray:
     return np.asarray(ndimage.maximum_filter(hole.view(np.uint8), 2 * reach + 1, mode="constant")).view(bool)
 
 
-def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, empty_hint: str) -> np.ndarray:
-    """Inverted, dilated, and neither empty nor full."""
+def _finished(hole: np.ndarray, invert: bool, dilate_pixels: int, hint: str) -> np.ndarray:
+    """Inverted, dilated, and neither empty nor full. hint: why it is the same everywhere, where it is."""
     grown = dilate(~hole if invert else hole, dilate_pixels)
+    because = f": {hint}" if hint else ""
     if not grown.any():
-        raise DataError("the mask is empty after inversion" if invert else f"the mask is empty: {empty_hint}")
+        raise DataError(f"the mask is empty{' after inversion' * invert}{because}")
     if grown.all():
-        raise DataError("the mask covers the whole image; nothing would be left to go by")
+        raise DataError(f"the mask covers the whole image; nothing would be left to go by{because}")
     return grown
 
 
-def _mask_values(image: Image.Image) -> np.ndarray:
+def _contents(image: Image.Image, value: int | None) -> str:
+    """The values in a mask and, where white is the hole, that another may be."""
+    white = "" if value is not None else f", and white ({_WHITE_FROM} or more) is the hole"
+    try:
+        found = np.unique(_stored_values(image))
+    except DataError:
+        return f"colours, the brightest of brightness {_brightness(image).max()}{white}"
+    if value is None and len(found) > 1:
+        marked = found[-1] if len(found) == 2 else "N"
+        white += f"; --mask-value {marked} makes it what is {marked}"
+    more = f" to {found[-1]}" if len(found) > _MAX_LISTED else ""
+    return f"{', '.join(map(str, found[:_MAX_LISTED]))}{more}{white}"
+
+
+def _stored_values(image: Image.Image) -> np.ndarray:
+    """Whole numbers [H, W] as a label map stores them: in a palette image not what they look like. Raises DataError."""
+    if image.mode == "1":
+        return np.array(image.convert("L")) // 255
+    if image.mode in ("L", "P") or image.mode.startswith("I"):
+        return np.array(image)
+    if image.mode in ("LA", "PA", "La"):
+        return np.array(image.getchannel(0))
+    pixels = np.array(_straight(image).convert("RGB")) if image.has_transparency_data else to_array(image, channels=3)
+    if (pixels != pixels[..., :1]).any():
+        raise DataError("in colour; --mask-value is for masks in grey or with a palette")
+    return pixels[..., 0]
+
+
+def _brightness(image: Image.Image) -> np.ndarray:
     """uint8 [H, W] brightness. Alpha counts where the visible ink has one brightness, as in masks drawn on a layer;
     otherwise transparent pixels count as black."""
     if not image.has_transparency_data:

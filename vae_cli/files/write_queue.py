@@ -24,9 +24,13 @@ class Outcome(Generic[Key]):
 
     @property
     def stops_all(self) -> bool:
-        """Whether any other file would meet the error too, as it would a full disk, but not a name that is too long."""
-        cause = self.error.__cause__ if self.error else None
-        return isinstance(self.error, WriteError) and getattr(cause, "errno", None) != errno.ENAMETOOLONG
+        """Whether any other file would meet the error too."""
+        return isinstance(self.error, WriteError) and not is_of_name(self.error)
+
+
+def is_of_name(error: WriteError) -> bool:
+    """Whether the file's name is too long, which concerns no other file, as a full disk does."""
+    return getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG
 
 
 class WriteQueue(Generic[Key]):

@@ -17,7 +17,7 @@ from vae_cli.images.decode import read_bytes
 from vae_cli.jobs.augment_data import SplitData, read_split
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import computed_ahead
-from vae_cli.jobs.outputs import default_folder, is_picture, picture_names, refuse_existing
+from vae_cli.jobs.outputs import default_folder, is_picture, refuse_existing
 from vae_cli.metrics.classifier import accuracy
 from vae_cli.printable import printable
 from vae_cli.tasks import augment as task
@@ -66,10 +66,9 @@ def augment(
         why = "without two classes nothing tells which is the hardest"
         raise ConfigError(f"--candidates {request.candidates}: {why}; leave it out")
     counts = _counts(images, request)
-    total, names = sum(counts), picture_names(images.places)
-    targets = [[folder / name.with_name(f"{name.stem}.aug{number}.png") for number in range(1, count + 1)]
-               for name, count in zip(names, counts, strict=True)]  # fmt: skip
-    copies = [folder / place for place in images.places if request.include_originals]
+    total, originals = sum(counts), images.places if request.include_originals else []
+    targets = [[folder / place for place in of_image] for of_image in images.targets(counts, originals)]
+    copies = [folder / place for place in originals]
     refuse_existing([*chain.from_iterable(targets), *copies], overwrite=request.overwrite)
     checks = _checks(model, images, request.seed, report)
     strength = task.STRENGTH if request.strength is None else request.strength

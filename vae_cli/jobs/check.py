@@ -11,12 +11,12 @@ from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
 from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.jobs.events import Advanced, Finished, JobEvent
+from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
 
 
-def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator[JobEvent]:
-    """Decodes every image of DATA once, `batch_size` at a time on all cores. labels: as for `scan`.
+def check(data: Path, *, labels: str = "auto", splits: str = "auto", batch_size: int = 64) -> Iterator[JobEvent]:
+    """Decodes every image of DATA once, `batch_size` at a time on all cores. labels, splits: as for `scan`.
 
     The facts at the end: how many images have which `sizes` (`HxW` as displayed), `modes` and `labels`, each a Counter,
     and `bad`, the reason by id of what cannot be used. Raises ConfigError, DataError when there are no images.
@@ -27,7 +27,8 @@ def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator
         open_image(ref)
         return facts
 
-    found = scan(data, labels=labels)
+    found = scan(data, labels=labels, splits=splits)
+    yield from map(Remark, found.notes)
     sizes, modes, by_label = Counter[str](), Counter[str](), Counter[str]()
     bad = {skipped.id: skipped.reason for skipped in found.skipped}
     outcomes = chain.from_iterable(

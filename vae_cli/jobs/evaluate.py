@@ -10,7 +10,6 @@ import numpy as np
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.ordered_threads import OnProgress
-from vae_cli.dataset.scan import scan
 from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import ConfigError, VaeError
@@ -106,10 +105,9 @@ class Evaluation:
     def _images_of(self, data: Path) -> ImageSet:
         """DATA's test split where its folders name one, else validation, else everything; never the sheet."""
         model, exclude = self.model, [self.sheet] if self.sheet else []
-        if model.label_names:
-            found = scan_as_trained(data, model, exclude=exclude)
-        else:
-            found = scan(data, labels="none", exclude=exclude)
+        found = scan_as_trained(data, model, exclude=exclude)
+        for note in found.notes:
+            self._say(note)
         refs = found.images
         for split in ("test", "validation"):
             if part := tuple(ref for ref in found.images if ref.split == split):

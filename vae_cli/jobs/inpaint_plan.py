@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_cli.dataset.scan import scan
-from vae_cli.errors import DataError
+from vae_cli.errors import DataError, WriteError
 from vae_cli.files import masks
-from vae_cli.files.mask_pairs import NoMask, pair_masks
+from vae_cli.files.mask_pairs import NoMask, mask_names, pair_masks
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.files.originals import open_original, shown_image, size_of
 from vae_cli.files.scratches import find_scratches
+from vae_cli.files.write_queue import is_of_name
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.change_images import Planned, Storage, find_unzipped, plan_targets
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input
 from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
-from vae_cli.jobs.outputs import default_folder
+from vae_cli.jobs.outputs import default_folder, refuse_existing, result_paths
 from vae_cli.printable import printable
 
 SUSPICIOUS_COVER = 0.6
@@ -37,11 +38,12 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    files = scan(source.path, labels="none").images if source.path.is_dir() else source.path
+    files = scan(source.path, labels="none", splits="none").images if source.path.is_dir() else source.path
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
-    by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files)
+    by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
-    by_name = pair_masks([item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)], files)
+    lacking = [item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)]
+    by_name = pair_masks(lacking, files, source.pattern)
     pairs = [(item, by_name[item.ref.id] if isinstance(mask, NoMask) else mask)
              for item, mask in zip(items, found, strict=True)]  # fmt: skip
     in_use = {mask.path.resolve() for _, mask in pairs if isinstance(mask, ImageRef)}
@@ -58,7 +60,7 @@ def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source:
     if source.auto:
         return find_hole(item, source.dilate_pixels, most=MUCH_DAMAGE)
     if mask is not None:
-        return masks.read_hole(mask, size, **changes)
+        return masks.read_hole(mask, size, value=source.value, **changes)
     if source.color is not None:
         return masks.hole_from_color(shown_image(item.ref.path), source.color, **changes)
     return masks.hole_from_alpha(shown_image(item.ref.path), **changes)
@@ -126,7 +128,7 @@ def plan_inpaint(
     for item, mask in pair(found, source):
         if isinstance(mask, NoMask):
             leave_out(FileDone(item.name, "skipped", reason=mask.reason, is_lacking=not skip_missing, is_settled=False))
-            report(Remark(f"no mask for {printable(item.name)}"))
+            report(Remark(f"{printable(item.name)}: {printable(mask.reason)}"))
         elif isinstance(mask, Skipped):
             leave_out(FileDone(item.name, "failed", reason=mask.reason))
         else:
@@ -155,6 +157,15 @@ def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
     yield Finished(dry_run_facts(covers))
 
 
+def plan_masks(inputs: Sequence[Path], folder: Path, storage: Storage, report: Report) -> list[Planned]:
+    """Each image with the file of its mask, by whose name `pair` finds it again. Raises ConfigError."""
+    items = find_unzipped(inputs, report, [folder])
+    names = mask_names([item.relative for item in items])
+    paths = result_paths(storage.out, folder, names) if names else []
+    refuse_existing(paths, overwrite=storage.overwrite or storage.skip_existing)
+    return [Planned(item, (path,)) for item, path in zip(items, paths, strict=True)]
+
+
 def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: bool = False) -> Iterator[JobEvent]:
     """Writes the damage that is found, white on black, to the images' targets as masks to be corrected and given back.
 
@@ -175,7 +186,13 @@ def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: 
         if not hole.any():
             yield FileDone(name, "skipped", reason=NOTHING_FOUND)
             continue
-        save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
+        try:
+            save_picture(np.where(hole, 255, 0).astype(np.uint8)[..., None], target)
+        except WriteError as error:
+            if not is_of_name(error):
+                raise
+            yield FileDone(name, "failed", reason=str(error))
+            continue
         covers.append(float(hole.mean()))
         yield FileDone(name, "ok", target)
         yield Remark(f"{printable(name)}: mask covers {covers[-1]:.2%}", "detail")

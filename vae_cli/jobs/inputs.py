@@ -86,7 +86,7 @@ def find_inputs(
         if not path.is_dir() and path.suffix.lower() != ".zip":
             inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
             continue
-        found = scan(path, labels=labels, exclude=exclude)
+        found = scan(path, labels=labels, splits=labels, exclude=exclude)
         for skipped in found.skipped:
             report(FileDone(f"{path / skipped.id}", "failed", reason=skipped.reason))
         above = path.resolve().name if len(paths) > 1 else ""
@@ -96,10 +96,11 @@ def find_inputs(
 
 def scan_as_trained(data: Path, model: "Model", *, exclude: Sequence[Path] = ()) -> Scan:
     """DATA's images, labelled as the run's own where folders allow that, else as `auto` does. Raises ConfigError."""
+    splits = "none" if model.config.data.splits == "none" else "auto"  # the run's own folders are no rule for others
     if model.config.data.labels == "folders" and data.exists():
         with contextlib.suppress(ConfigError):  # no class folders here
-            return scan(data, labels="folders", exclude=exclude)
-    return scan(data, exclude=exclude)
+            return scan(data, labels="folders", splits=splits, exclude=exclude)
+    return scan(data, splits=splits, exclude=exclude)
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -1,9 +1,11 @@
 """Where masks come from, as options say it; this much of `inpaint` is there before numpy is loaded."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from vae_cli.errors import ConfigError
+from vae_cli.files.mask_pairs import PLACEHOLDERS
 from vae_cli.jobs.inputs import require
 from vae_cli.printable import shell_quoted
 
@@ -14,7 +16,8 @@ NOTHING_FOUND = "no damage found"
 @dataclass(frozen=True)
 class MaskSource:
     """Where masks come from: one for all or a folder of them, the colour or the transparency of pixels, or a search
-    for scratches and dust; and what is done to them."""
+    for scratches and dust; and what is done to them. pattern: of the names in a folder, as for `pair_masks`. value:
+    what the hole is stored as in a mask file; None = white."""
 
     path: Path | None = None
     color: str | None = None
@@ -22,9 +25,11 @@ class MaskSource:
     auto: bool = False
     invert: bool = False
     dilate_pixels: int = 0
+    pattern: str | None = None
+    value: int | None = None
 
     def check(self) -> None:
-        """Raises ConfigError unless there is exactly one source, and it exists."""
+        """Raises ConfigError unless there is exactly one source, it exists, and all else belongs to it."""
         if sum((self.path is not None, self.color is not None, self.alpha, self.auto)) != 1:
             sources = "--mask FILE|DIR, --mask-color '#ff00ff', --mask-alpha or --mask-auto"
             raise ConfigError(f"inpaint: give exactly one of {sources}")
@@ -32,14 +37,32 @@ class MaskSource:
             raise ConfigError("--mask-invert: what --mask-auto finds is the hole; leave one of them out")
         if self.path is not None:
             require(self.path)
+        elif self.value is not None:
+            raise ConfigError(
+                f"--mask-value {self.value}: is what --mask FILE|DIR holds where the hole is; give that, too"
+            )
+        if self.pattern is not None:
+            self._check_pattern(self.pattern)
         if self.color is not None:
             from vae_cli.images.colours import parse_color
 
             parse_color(self.color)
 
+    def _check_pattern(self, pattern: str) -> None:
+        if self.path is None or not self.path.is_dir():
+            raise ConfigError(f"--mask-pattern {pattern}: is for a folder of masks; give that with --mask DIR")
+        fields = re.findall("{[^{}]*}", pattern)
+        if not fields or not set(fields) <= set(PLACEHOLDERS):
+            example = "{stem} is its image's name without suffix, {name} with it, as in '{stem}_damage.png'"
+            raise ConfigError(f"--mask-pattern {pattern}: names no image's mask; {example}")
+
     def options(self) -> str:
         """The options that ask for this."""
         changed = " --mask-invert" * self.invert + f" --mask-dilate {self.dilate_pixels}" * (self.dilate_pixels > 0)
+        if self.pattern is not None:
+            changed += f" --mask-pattern {shell_quoted(self.pattern)}"
+        if self.value is not None:
+            changed += f" --mask-value {self.value}"
         if self.path is not None:
             return f"--mask {shell_quoted(self.path)}{changed}"
         if self.color is not None:

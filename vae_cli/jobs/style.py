@@ -1,5 +1,6 @@
 """Images with another look."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +49,7 @@ class Restyling:
         names, contents = self.model.label_names, []
         for image in images:
             ref = image.planned.item.ref
-            folder = ref.path.absolute().parent.name  # may be called like a label
+            folder = unicodedata.normalize("NFC", ref.path.absolute().parent.name)  # may be called like a label
             contents.append(styling.Content(image.pixels, ref.id, names.index(folder) if folder in names else None))
         for image, styled in zip(images, styling.restyle(contents, self.task), strict=True):
             remarks: tuple[SharedRemark, ...] = ()

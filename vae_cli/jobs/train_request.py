@@ -12,14 +12,14 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.vae import auto_latents
 from vae_cli.training.prepare import rounded_size
 
-_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.binarize", "data.patches", "model",
-          "training.batch_size", "training.init", "training.seed", "training.precision",
+_FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.splits", "data.binarize",
+          "data.patches", "model", "training.batch_size", "training.init", "training.seed", "training.precision",
           "training.threads")  # fmt: skip
 """What a run keeps for life."""
 _SETTLED = tuple(tuple(key.split(".")) for key in (
-    "data.image_size", "data.channels", "data.patches", "model.latents", "model.width", "model.likelihood",
-    "model.flow.net", "model.flow.width", "model.flow.blocks", "model.flow.patch", "objective.latent_noise",
-    "training.init"))  # fmt: skip
+    "data.image_size", "data.channels", "data.splits", "data.patches", "model.latents", "model.width",
+    "model.likelihood", "model.flow.net", "model.flow.width", "model.flow.blocks", "model.flow.patch",
+    "objective.latent_noise", "training.init"))  # fmt: skip
 """What a run decides by itself where it is left open."""
 
 

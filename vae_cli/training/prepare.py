@@ -20,6 +20,7 @@ from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import SMALL_SIDE, auto_latents, coarsest_stride
+from vae_cli.printable import printable
 from vae_cli.runtime import Runtime
 from vae_cli.training.initial_weights import settled_init, settled_model
 from vae_cli.training.inputs import CPU, TrainingInputs
@@ -42,7 +43,9 @@ def prepare(
     """
     if config.data.path is None:
         return _prepare_builtin(config, runtime)
-    found = scan(Path(config.data.path), labels=config.data.labels, exclude=tuple(exclude))
+    found = scan(Path(config.data.path), labels=config.data.labels, splits=config.data.splits, exclude=tuple(exclude))
+    if found.has_split_folders:  # and so they remain, whatever other folders come
+        config = config.updated({"data": {"splits": "folders"}})
     parts = split_images(found.images)
     config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress)
     recipe = ImageRecipe.of(CompleteData.model_validate(config.data.model_dump()))
@@ -56,7 +59,12 @@ def prepare(
     if len(parts.train) == 1 and parts.train == parts.validation:
         notes.append("a single image: it is learned from and measured alike")
     complete, likelihood_notes = _complete_likelihood(config, train.pixels)
-    notes += [*likelihood_notes, *_label_notes(config, found, train), *dict.fromkeys(train.notes + validation.notes)]
+    notes += [
+        *found.notes,
+        *likelihood_notes,
+        *_label_notes(config, found, train),
+        *dict.fromkeys(train.notes + validation.notes),
+    ]
     skipped = {item.id: item for item in (*found.skipped, *train.skipped, *validation.skipped)}
     inputs = TrainingInputs(complete, train, validation, found.label_names, runtime,
                             skipped=tuple(skipped.values()), notes=tuple(notes))  # fmt: skip
@@ -79,7 +87,7 @@ def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
                      "with --labels folders they are")  # fmt: skip
     used = set(train.labels.tolist())
     if unused := [name for number, name in enumerate(found.label_names) if number not in used]:
-        listed = ", ".join(unused[:5]) + (", …" if len(unused) > 5 else "")
+        listed = ", ".join(map(printable, unused[:5])) + (", …" if len(unused) > 5 else "")
         notes.append(f"no training image has the label {listed}: it cannot be drawn later")
     return notes
 
