@@ -66,6 +66,16 @@ def _stops_as_errors() -> Iterator[None]:
 class Command(TyperCommand):
     """Help in plain text (Rich would cost half of the time), the options of all commands in a section of their own."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
+        for param in self.params:
+            words = given.get(param.name)
+            if "" in (words if isinstance(words, list | tuple) else [words]):
+                name = param.opts[0] if param.param_type_name == "option" else param.metavar.strip("[]")
+                raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         for param in self.params:  # not a number lies within any bounds
             value = ctx.params.get(param.name)

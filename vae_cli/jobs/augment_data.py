@@ -8,6 +8,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.scan import Scan
 from vae_cli.dataset.split import split_images
+from vae_cli.drawing.label_sheet import folder_names
 from vae_cli.errors import DataError
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
@@ -43,13 +44,16 @@ class SplitData:
 
         Listed images of a class lie in a folder of its name.
         """
-        taken: set[str] = set()
+        names, taken = self.found.label_names, set[str]()
+        folders = dict(zip(names, folder_names(names), strict=True))  # a list may call a class anything
         next_number: dict[PurePosixPath, int] = {}  # many images of a list may have one name
         found = []
         for ref in self.refs:
-            parts = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
-            if ref.label is not None and ref.label not in parts[:-1]:
-                parts = [ref.label.replace("/", "_").replace("..", "_"), parts[-1]]
+            *above, name = [part for part in PurePosixPath(ref.id).parts if part not in ("/", "..")]
+            if ref.label is not None and ref.label not in above:
+                above = [folders[ref.label]]
+            # only a zip has folders whose names are too long for a disk
+            parts = [*(part if len(part.encode("utf-8", "surrogateescape")) < 256 else part[:60] for part in above), name]
             free = place = PurePosixPath(*parts)
             number = next_number.get(place, 2)
             while key_of(free) in taken:
