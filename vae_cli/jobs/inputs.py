@@ -75,8 +75,10 @@ def announce_stored_data(config: "RunConfig", report: Report) -> None:
     path = Path(config.data.path)
     report(Remark(f"reading the images that the run itself names: {printable(path)}"))
     require(path)
-    if not (path.is_file() or path.is_dir()) or path.resolve() == Path(path.resolve().anchor):
-        raise ConfigError(f"{path}: the run names this as its images, which is no folder of images and no such file")
+    if not (path.is_file() or path.is_dir()):
+        raise ConfigError(f"{path}: neither a folder nor a regular file, so no images are there")
+    if path.resolve() == Path(path.resolve().anchor):
+        raise ConfigError(f"{path}: the root of a disk is not read because a file says so; give the images themselves")
 
 
 def find_inputs(
