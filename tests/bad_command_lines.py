@@ -33,7 +33,7 @@ SOUND = {
     "info": "@RUN",
 }
 """A line of each command that works; words that begin with @ stand for places."""
-NUMBERS = ("many", "nan", "1e999", "-1e30", "0x1g", "9" * 40, "1_0_", "-1")
+NUMBERS = ("x" * 5000, "many", "nan", "1e999", "-1e30", "0x1g", "9" * 40, "1_0_", "-1")
 NO_FILES = ("@NOWHERE", "@TEXT/inside", "long" * 200, "\x1b[31m\u202e", "/dev/null/x")
 TEXTS = {
     "--device": ("banana", "cuda:", "cuda:-1", "cuda:257", "cuda:99999999999999999999", "cpu:0", "cpu:7", "mps:3",

@@ -229,7 +229,7 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
             return error.exit_code, []
         message = " ".join(error.format_message().split()).replace("Value error, ", "")
         context = getattr(error, "ctx", None)
-        return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
+        return ConfigError.exit_code, [str(ConfigError(message)), f"help: {context.command_path if context else 'vae'} --help"]
     if known := _as_vae_error(error):
         return known.exit_code, [printable(line) for line in str(known).splitlines()][:3] or ["failed"]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
