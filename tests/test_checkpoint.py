@@ -188,7 +188,20 @@ def test_resuming_passes_over_damage_or_says_so(run: Path, kind: str) -> None:
     assert load_resumable(run).facts.step == 4
 
 
-HOSTILE_VALUES: list[Any] = [None, "x", -1, float("inf"), float("nan"), True, [], {}, 2**70, 10**4000, [[[[1]]]], "x" * 10**5]
+HOSTILE_VALUES: list[Any] = [
+    None,
+    "x",
+    -1,
+    float("inf"),
+    float("nan"),
+    True,
+    [],
+    {},
+    2**70,
+    10**4000,
+    [[[[1]]]],
+    "x" * 10**5,
+]
 
 
 def places_in(value: Any) -> Iterator[tuple[Any, ...]]:

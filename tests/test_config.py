@@ -133,7 +133,10 @@ LOLS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 )
 HOSTILE = {
     "aliases of aliases": (LOLS + "training: {steps: *a8}\n", "values"),
-    "aliases of aliases in one list": ("training: {steps: [" + LOLS.replace("\n", "}, ").replace("a", "{a") + "1]}", ""),
+    "aliases of aliases in one list": (
+        "training: {steps: [" + LOLS.replace("\n", "}, ").replace("a", "{a") + "1]}",
+        "",
+    ),
     "one long text many times": ("a: &a " + "x" * 90_000 + "\nb: [" + ", ".join(["*a"] * 9_000) + "]\n", "values"),
     "a kind that is a long list": ("a: &a [1]\nmodel: {likelihood: {kind: [" + "*a, " * 9_000 + "]}}", "likelihood"),
     "merged mappings of mappings": (
@@ -197,7 +200,9 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 def test_what_is_unusual_and_sound_is_still_read(tmp_path: Path) -> None:
     path = tmp_path / "sound.yaml"
     text = "training: &t {batch_size: 0x10, warmup_steps: 1_000, seed: 9223372036854775807, learning_rate: 1e-3}\n"
-    path.write_text(text + "objective: {kl_warmup_steps: &n 70}\nmodel: {flow: {clusters: *n}}\n" + "# long\n" * 100_000)
+    path.write_text(
+        text + "objective: {kl_warmup_steps: &n 70}\nmodel: {flow: {clusters: *n}}\n" + "# long\n" * 100_000
+    )
     found = resolve_config(file=path)
     training = found.training
     assert (training.batch_size, training.warmup_steps, training.seed, training.learning_rate) == (

@@ -13,13 +13,17 @@ def test_both_ends_of_a_long_line_stay() -> None:
     assert second == "use another" and str(ConfigError("x" * MAX_LINE)) == "x" * MAX_LINE
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\0", "\n", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\u2028", "\udcff"])
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\0", "\n", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\u2028", "\udcff"]
+)
 def test_what_moves_the_cursor_or_turns_text_round_is_escaped(character: str) -> None:
     text = printable(f"a{character}b")
     assert character not in text and text.startswith("a\\") and text.endswith("b")
 
 
-@pytest.mark.parametrize("name", ["käse", "日本", "שלום", "مرحبا", "a b", "می\u200cخواهم", "\U0001f468\u200d\U0001f469"])
+@pytest.mark.parametrize(
+    "name", ["käse", "日本", "שלום", "مرحبا", "a b", "می\u200cخواهم", "\U0001f468\u200d\U0001f469"]
+)
 def test_every_script_is_left_as_it_is(name: str) -> None:
     assert printable(name) == name and printable_lines(f"{name}\n{name}") == f"{name}\n{name}"
 

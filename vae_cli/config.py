@@ -124,7 +124,7 @@ class FlowConfig(Section):
     """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)  # groups of similar images that samples start from, at most
-    refiner_width: int = Field(32, ge=8, le=8192)  # channels, at half resolution, of the network that fits fills to known pixels
+    refiner_width: int = Field(32, ge=8, le=8192)  # channels, at half resolution, of what fits fills to known pixels
 
 
 class ModelConfig(Section):

@@ -13,7 +13,6 @@ from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge, nearest
 from vae_cli.errors import ConfigError
 from vae_cli.presets import PRESETS
 
-
 MAX_BYTES = 2**20
 """Of a file of settings, which has some hundred bytes."""
 MAX_VALUES, MAX_DEPTH, MAX_DIGITS, LONG_TEXT = 100_000, 50, 40, 50

@@ -3,7 +3,6 @@
 Everything else that is raised is a bug and keeps its traceback (exit code 70, see `cli.app`).
 """
 
-
 MAX_LINE = 500
 """Characters: messages repeat what they were given, which may be of any length."""
 
@@ -17,9 +16,9 @@ class VaeError(Exception):
     exit_code = 70
 
     def __init__(self, message: str) -> None:
-        lines = message.split("\n")
-        cut = [f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 2 :]}" if len(line) > MAX_LINE else line for line in lines]
-        super().__init__("\n".join(cut))
+        half = MAX_LINE // 2
+        lines = [f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line for line in message.split("\n")]
+        super().__init__("\n".join(lines))
 
 
 class ConfigError(VaeError):

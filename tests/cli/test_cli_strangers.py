@@ -27,8 +27,10 @@ def stranger(folder: Path, label: str = "a", **settings: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [("info",), ("info", "--verbose"), ("info", "--json"), ("report", "--out", "page.html"),
-                                   ("sample", "--label", "nobody"), ("evaluate",), ("export", "--out", "x.doc")])  # fmt: skip
+@pytest.mark.parametrize("words", [
+    ("info",), ("info", "--verbose"), ("info", "--json"), ("report", "--out", "page.html"),
+    ("sample", "--label", "nobody"), ("evaluate",), ("export", "--out", "x.doc"),
+])  # fmt: skip
 def test_no_escape_sequence_of_a_model_reaches_the_terminal(vae, tmp_path: Path, words: tuple[str, ...]) -> None:
     run = stranger(tmp_path / "run", ESCAPES, preset=ESCAPES, data={"path": f"/{ESCAPES}", "background": ESCAPES})
     outcome = vae(words[0], run, *words[1:])
@@ -38,8 +40,8 @@ def test_no_escape_sequence_of_a_model_reaches_the_terminal(vae, tmp_path: Path,
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.parametrize(("path", "reason"), [
-    ("/", "root of a disk"), ("/tmp/..", "root of a disk"), ("@/pipe.zip", "regular file"), ("@/pipe.txt", "regular file"),
-    ("@/pipe", "regular file"), ("/dev/zero", "regular file"), ("@/nowhere", "no such"), ("@/a\0b", "no such"),
+    ("/", "root of a disk"), ("/tmp/..", "root of a disk"), ("@/pipe.zip", "regular file"),
+    ("@/pipe.txt", "regular file"), ("@/pipe", "regular file"), ("/dev/zero", "regular file"), ("@/nowhere", "no such"), ("@/a\0b", "no such"),
 ])  # fmt: skip
 def test_a_stored_path_is_said_and_leads_to_images_or_nowhere(vae, tmp_path: Path, path: str, reason: str) -> None:
     for name in ("pipe", "pipe.zip", "pipe.txt"):

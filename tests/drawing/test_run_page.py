@@ -76,7 +76,8 @@ def test_wide_pictures_are_made_to_fit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    "", "\n", "null\n", "[" * 100_000, '{"step": 1e999}\n', '{"step": %s, "phase": "vae", "elbo_nats": 1}\n' % ("9" * 4000),
+    "", "\n", "null\n", "[" * 100_000, '{"step": 1e999}\n',
+    '{"step": %s, "phase": "vae", "elbo_nats": 1}\n' % ("9" * 4000),
     '{"step": 1, "phase": ["vae"], "elbo_nats": {}}\n',
     '{"step": 90, "phase": "end", "weights_step": 90, "psnr_db": {}, "ssim": "<x>", "rate_nats": %s}\n' % ("9" * 4000),
     *("".join(f'{{"step": {step}, "phase": "vae", "elbo_nats": {value}}}\n' for step, value in enumerate(values))
@@ -88,7 +89,8 @@ def test_no_metrics_stop_the_page(folder: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    "", "[]", "[" * 100_000, '{"path": {}, "training_images": [], "notes": [{}, 1, null], "skipped": [{"id": []}, 1, null]}',
+    "", "[]", "[" * 100_000,
+    '{"path": {}, "training_images": [], "notes": [{}, 1, null], "skipped": [{"id": []}, 1, null]}',
     '{"training_images": %s}' % ("9" * 4000), '{"path": "\\ud800", "validation_images": NaN}',
 ])  # fmt: skip
 def test_no_description_of_the_data_stops_the_page(folder: Path, content: str) -> None:

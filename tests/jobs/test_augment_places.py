@@ -9,7 +9,23 @@ from vae_cli.dataset.scan import Scan
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.augment_data import SplitData
 
-LABELS = ("a\0b", "..", ".", "/", "a/b", "../../etc", "x" * 300, "日" * 200, "C:\\x", "\n", " ", "cat", "Cat", "con.", "\udcff")
+LABELS = (
+    "a\0b",
+    "..",
+    ".",
+    "/",
+    "a/b",
+    "../../etc",
+    "x" * 300,
+    "日" * 200,
+    "C:\\x",
+    "\n",
+    " ",
+    "cat",
+    "Cat",
+    "con.",
+    "\udcff",
+)
 unused: Any = None
 
 

@@ -99,11 +99,13 @@ def test_a_zip_is_not_unpacked_beyond_a_bound(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
     (tmp_path / "large.npy").write_bytes(content)
     for name in ("bomb.npz", "large.npy"):
-        with pytest.raises(DataError, match="more than .* MiB"):
+        with pytest.raises(DataError, match=r"more than .* MiB"):
             latent_files.read(tmp_path / name)
 
 
-@pytest.mark.parametrize("text", ["", "z0\n" + "y" * 140_000, "z0\n" + "y" * 100_000, "z0\n\0\n", "z0,z1\n1\n", '"z0\n', "a\n1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "z0\n" + "y" * 140_000, "z0\n" + "y" * 100_000, "z0\n\0\n", "z0,z1\n1\n", '"z0\n', "a\n1\n"]
+)
 def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     try:

@@ -72,7 +72,7 @@ class Command(TyperCommand):
         for param in self.params:
             words = given.get(param.name)
             if "" in (words if isinstance(words, list | tuple) else [words]):
-                name = param.opts[0] if param.param_type_name == "option" else param.metavar.strip("[]")
+                name = param.opts[0] if param.param_type_name == "option" else str(param.metavar).strip("[]")
                 raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
         return super().parse_args(ctx, args)
 
@@ -229,7 +229,8 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
             return error.exit_code, []
         message = " ".join(error.format_message().split()).replace("Value error, ", "")
         context = getattr(error, "ctx", None)
-        return ConfigError.exit_code, [str(ConfigError(message)), f"help: {context.command_path if context else 'vae'} --help"]
+        hint = f"help: {context.command_path if context else 'vae'} --help"
+        return ConfigError.exit_code, [str(ConfigError(message)), hint]
     if known := _as_vae_error(error):
         return known.exit_code, [printable(line) for line in str(known).splitlines()][:3] or ["failed"]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"

@@ -37,7 +37,8 @@ Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
     help="With an image suffix one file, else a folder.")]  # fmt: skip
 SolverSteps = Annotated[int | None, typer.Option(
-    "--solver-steps", min=1, max=1000, metavar="N", help="Steps of the flow's solver; default from the model.")]  # fmt: skip
+    "--solver-steps", min=1, max=1000, metavar="N",
+    help="Steps of the flow's solver; default from the model.")]  # fmt: skip
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip

@@ -23,7 +23,8 @@ def sample(
         "--num", "-n", min=1, max=1_000_000, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
-    temperature: Annotated[float, typer.Option(metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
+    temperature: Annotated[float, typer.Option(
+        metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
     prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
         help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,

@@ -36,7 +36,8 @@ def run_page(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     Damaged lines of metrics.jsonl and damaged pictures are left out.
     """
     data, previews = next(iter(_objects(run / "data.json")), {}), run / "previews"
-    lines = [line for line in _objects(run / METRICS) if isinstance(step := line.get("step"), int) and 0 <= step < 2**63]
+    lines = [line for line in _objects(run / METRICS)
+             if isinstance(line.get("step"), int) and 0 <= line["step"] < 2**63]  # fmt: skip
     measured = [line for line in lines if line.get("phase") == MEASURED and line.get("weights_step") == facts["step"]]
     notes, skipped = (found if isinstance(found := data.get(name), list) else [] for name in ("notes", "skipped"))
 

@@ -1,5 +1,6 @@
 """DATA as `augment` uses it: training images to start from, and held-out ones that nothing may look like."""
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -8,7 +9,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.scan import Scan
 from vae_cli.dataset.split import split_images
-from vae_cli.drawing.label_sheet import folder_names
+from vae_cli.drawing.label_sheet import MAX_FOLDER_CHARACTERS, folder_names
 from vae_cli.errors import DataError
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
@@ -53,7 +54,8 @@ class SplitData:
             if ref.label is not None and ref.label not in above:
                 above = [folders[ref.label]]
             # only a zip has folders whose names are too long for a disk
-            parts = [*(part if len(part.encode("utf-8", "surrogateescape")) < 256 else part[:60] for part in above), name]
+            above = [part if len(os.fsencode(part)) < 256 else part[:MAX_FOLDER_CHARACTERS] for part in above]
+            parts = [*above, name]
             free = place = PurePosixPath(*parts)
             number = next_number.get(place, 2)
             while key_of(free) in taken:

@@ -86,7 +86,8 @@ def load_classifier(path: Path) -> nn.Sequential:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no readable safetensors file ({error})") from error
     try:
-        weights = {int(name[:-7]): tensor.shape for name, tensor in tensors.items() if re.fullmatch(r"\d+\.weight", name)}
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        weights = {int(name[:-7]): shape for name, shape in shapes.items() if re.fullmatch(r"\d+\.weight", name)}
         convolutions, linear = ([weights[n] for n in sorted(weights) if len(weights[n]) == ndim] for ndim in (4, 2))
         hidden, last = linear
         with torch.device("meta"):  # which needs no memory, whatever the sizes
