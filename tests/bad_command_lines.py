@@ -48,6 +48,7 @@ TEXTS = {
               "data.path=&a [*a]", "model.width=1e300", "training.threads=123456789"),
     "--config": (*NO_FILES, "@DATA", "@FIFO", "@BAD.yaml", "/dev/zero"),
     "--latents": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
+    "--init": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--feature-weights": (*NO_FILES, "@DATA", "@FIFO"), "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
     "--out": ("@TEXT/inside", "/dev/null/x"), "--holes": ("square",),
 }  # fmt: skip

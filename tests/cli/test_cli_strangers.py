@@ -41,7 +41,8 @@ def test_no_escape_sequence_of_a_model_reaches_the_terminal(vae, tmp_path: Path,
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.parametrize(("path", "reason"), [
     ("/", "root of a disk"), ("/tmp/..", "root of a disk"), ("@/pipe.zip", "regular file"),
-    ("@/pipe.txt", "regular file"), ("@/pipe", "regular file"), ("/dev/zero", "regular file"), ("@/nowhere", "no such"), ("@/a\0b", "no such"),
+    ("@/pipe.txt", "regular file"), ("@/pipe", "regular file"), ("/dev/zero", "regular file"),
+    ("@/nowhere", "no such"), ("@/a\0b", "no such"),
 ])  # fmt: skip
 def test_a_stored_path_is_said_and_leads_to_images_or_nowhere(vae, tmp_path: Path, path: str, reason: str) -> None:
     for name in ("pipe", "pipe.zip", "pipe.txt"):
