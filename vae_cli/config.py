@@ -16,10 +16,6 @@ from vae_cli.errors import ConfigError
 from vae_cli.printable import shortened
 
 Layer = dict[str, Any]  # nested settings that override earlier ones; holds differences only
-MAX_EXPLAINED = 50
-"""Wrong keys that are looked at, of which a message names three."""
-MAX_NAME = 100
-"""Characters of an unknown name that are compared with the known ones, which takes time quadratic in them."""
 
 
 def parse_duration(value: object) -> object:
@@ -291,7 +287,8 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error.errors(include_url=False)[:MAX_EXPLAINED])[:3])) from error
+        some = error.errors(include_url=False)[:50]  # of perhaps thousands, of which three are named
+        raise ConfigError("\n".join(_explain(some)[:3])) from error
 
 
 def _explain(details: Sequence[Any]) -> list[str]:
@@ -322,7 +319,7 @@ def _explain(details: Sequence[Any]) -> list[str]:
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """The end of a message about an unknown name: which of the known ones was probably meant."""
-    (closest,) = difflib.get_close_matches(name[:MAX_NAME], list(known), n=1, cutoff=0.0)
+    (closest,) = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.0)  # which is slow on long ones
     return f"; did you mean {closest}?"
 
 
