@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model, weights_of
 
+from vae_cli import checkpoint
 from vae_cli.checkpoint import (
     NUM_KEPT,
     Facts,
@@ -184,6 +186,107 @@ def test_resuming_passes_over_damage_or_says_so(run: Path, kind: str) -> None:
         load_resumable(run)
     write(run / "checkpoints" / "step-00000004", tiny_model(), 4, trainer={"step": 4})
     assert load_resumable(run).facts.step == 4
+
+
+HOSTILE_VALUES: list[Any] = [
+    None,
+    "x",
+    -1,
+    float("inf"),
+    float("nan"),
+    True,
+    [],
+    {},
+    2**70,
+    10**4000,
+    [[[[1]]]],
+    "x" * 10**5,
+]
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Where there is something in nested dictionaries and lists, the outermost included."""
+    yield ()
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        yield from ((key, *rest) for rest in places_in(inner))
+
+
+def test_no_header_is_a_bug_of_ours(run: Path) -> None:
+    """Each value in it is replaced by those of other kinds: the description is refused, or it is a sound one."""
+    sound = facts_of(tiny_model(num_labels=2)).as_json()
+    num_refused = 0
+    for place in places_in(json.loads(sound)):
+        for value in HOSTILE_VALUES:
+            facts = {"": json.loads(sound)}
+            inner: Any = facts
+            for key in ("", *place)[:-1]:
+                inner = inner[key]
+            inner[("", *place)[-1]] = value
+            try:
+                Facts.from_json(json.dumps(facts[""]), run)
+            except CheckpointError as error:
+                assert str(run) in str(error) and all(len(line) < 600 for line in str(error).splitlines())
+                num_refused += 1
+    assert num_refused > 500
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "", "null", "9" * 5000, '"\\ud800"'])
+def test_a_header_that_is_no_description(run: Path, text: str) -> None:
+    with pytest.raises(CheckpointError, match="not the description"):
+        Facts.from_json(text, run)
+
+
+def described(**changes: Any) -> Callable[[Path], None]:
+    """Our file whose description is of another model; `model` and `data` replace settings."""
+
+    def rewrite(path: Path) -> None:
+        facts = facts_of(tiny_model(num_labels=2))
+        facts = replace(facts, config=facts.config.updated(changes))
+        save_file(load_file(path), path, metadata={"vae": facts.as_json()})
+
+    return rewrite
+
+
+UNFIT: dict[str, Callable[[Path], object]] = {
+    "gigabytes of weights": described(model={"width": 8192, "blocks": 16}),
+    "thousands of latent layers": described(model={"latents": [{"stride": 4, "layers": 32, "channels": 512}] * 20}),
+    "a large image": described(data={"image_size": [4096, 4096]}),
+    "sides that the latents do not divide": described(data={"image_size": [9, 7]}),
+    "a stride that is no level's": described(model={"latents": [{"stride": 64}, {"stride": 2}]}),
+    "another likelihood": described(model={"likelihood": {"kind": "logistic_mixture", "components": 100}}),
+    "numbers of another kind": lambda path: save_file(
+        {name: value.double() for name, value in load_file(path).items()}, path,
+        metadata={"vae": facts_of(tiny_model(num_labels=2)).as_json()},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_nothing_is_allocated_before_the_shapes_are_compared(
+    run: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = run / "checkpoints" / "best" / "model.safetensors"
+    UNFIT[kind](path)
+    honest = checkpoint.build_modules
+
+    def build(facts: Facts, *, has_flow: bool) -> Any:
+        assert torch.get_default_device().type == "meta", "memory is taken for a model that does not fit its file"
+        return honest(facts, has_flow=has_flow)
+
+    monkeypatch.setattr(checkpoint, "build_modules", build)
+    for open_it in (lambda: load_model(run, CPU), lambda: checkpoint.outline(path)):
+        with pytest.raises(CheckpointError, match=re.escape(str(path))):
+            open_it()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(run: Path) -> None:
+    best = run / "checkpoints" / "best" / "model.safetensors"
+    best.unlink()
+    os.mkfifo(best)
+    assert resolve_run(run).parent.name == "step-00000006"
+    with pytest.raises(CheckpointError):
+        resolve_run(best)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1])

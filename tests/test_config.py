@@ -1,10 +1,12 @@
 """The configuration: one object whichever way it came, and errors that name the key and what to write instead."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vae_cli import config
 from vae_cli.config import RunConfig, from_dict, known_keys, merge
 from vae_cli.config_layers import dump_yaml, parse_assignment, parse_yaml, resolve_config
 from vae_cli.errors import ConfigError
@@ -15,13 +17,13 @@ SAMPLES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_defaults_to_dict_to_yaml_to_the_same_object(preset: str, tmp_path: Path) -> None:
-    config = resolve_config(preset=preset)
-    assert config.preset == preset
-    assert from_dict(config.as_dict(), RunConfig) == config
-    assert from_dict(parse_yaml(dump_yaml(config)), RunConfig) == config
+    found = resolve_config(preset=preset)
+    assert found.preset == preset
+    assert from_dict(found.as_dict(), RunConfig) == found
+    assert from_dict(parse_yaml(dump_yaml(found)), RunConfig) == found
     path = tmp_path / "config.yaml"
-    path.write_text(dump_yaml(config))
-    assert resolve_config(file=path) == config
+    path.write_text(dump_yaml(found))
+    assert resolve_config(file=path) == found
 
 
 def test_later_layers_win(tmp_path: Path) -> None:
@@ -124,6 +126,89 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str) -> None:
         resolve_config(file=path)
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         resolve_config(file=tmp_path / "none.yaml")
+
+
+LOLS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+HOSTILE = {
+    "aliases of aliases": (LOLS + "training: {steps: *a8}\n", "values"),
+    "aliases of aliases in one list": (
+        "training: {steps: [" + LOLS.replace("\n", "}, ").replace("a", "{a") + "1]}",
+        "",
+    ),
+    "one long text many times": ("a: &a " + "x" * 90_000 + "\nb: [" + ", ".join(["*a"] * 9_000) + "]\n", "values"),
+    "a kind that is a long list": ("a: &a [1]\nmodel: {likelihood: {kind: [" + "*a, " * 9_000 + "]}}", "likelihood"),
+    "merged mappings of mappings": (
+        "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)),
+        "values",
+    ),
+    "a list within itself": ("training: {steps: &a [*a]}", "values"),
+    "deep lists": ("[" * 20_000, "levels"),
+    "deep mappings": ("training: " + "{a: " * 5_000, "levels"),
+    "base 60": ("training: {steps: " + ":".join(["59"] * 3_000) + "}", "training.steps"),
+    "base 60 with a point": ("training: {time: 1:30.5}", "training.time"),
+    "many hexadecimal digits": ("training: {steps: 0x" + "f" * 100_000 + "}", "training.steps"),
+    "many digits": ("training: {seed: " + "9" * 100_000 + "}", "training.seed"),
+    "a number beyond 64 bits": ("training: {warmup_steps: 99999999999999999999}", "warmup_steps"),
+    "more than any memory": ("training: {batch_size: 4000000000000000000}", "batch_size"),
+    "many unknown keys": ("".join(f"k{n}: 1\n" for n in range(5_000)), "k0: unknown setting"),
+    "many unknown keys in a section": ("model:\n" + "".join(f"  k{n}: 1\n" for n in range(3_000)), "model.k0"),
+    "many layers of latents": ("model: {latents: [" + "{stride: 4}, " * 3_000 + "]}", "model.latents"),
+    "a long key": (f'? "{"k" * 900_000}"\n: 1\n', "unknown setting"),
+    "a long value": (f"training: {{steps: {'x' * 900_000}}}", "training.steps"),
+    "no calendar's day": ("data: {path: 2024-02-30}", "YAML"),
+    "an empty number": ("training: {steps: !!int ''}", "YAML"),
+    "a truth that is none": ("data: {augment: !!bool maybe}", "YAML"),
+    "a null character": ("training: \0", "YAML"),
+    "keys that are no names": ("training: {[1]: 2}", "YAML"),
+    "keys that are numbers": ("training: {1: 2}", "training.1"),
+    "more than a mebibyte": ("#" * (2**20 + 1), "1 MiB"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_refused_in_few_short_lines(tmp_path: Path, kind: str) -> None:
+    content, named = HOSTILE[kind]
+    path = tmp_path / "hostile.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(file=path)
+    lines = str(caught.value).splitlines()
+    assert named in lines[0] and len(lines) <= 3 and all(len(line) < 600 for line in lines)
+
+
+def test_unknown_keys_are_compared_with_known_ones_only_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    honest = config.nearest
+    monkeypatch.setattr(config, "nearest", lambda name, known: compared.append(name) or honest(name, known))
+    with pytest.raises(ConfigError):
+        from_dict({f"k{n}": 1 for n in range(5_000)}, RunConfig)
+    assert 3 <= len(compared) <= 100
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe would be waited for, a device read until memory ends."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "link.yaml").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.yaml", tmp_path / "link.yaml", tmp_path):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            resolve_config(file=path)
+
+
+def test_what_is_unusual_and_sound_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "sound.yaml"
+    text = "training: &t {batch_size: 0x10, warmup_steps: 1_000, seed: 9223372036854775807, learning_rate: 1e-3}\n"
+    path.write_text(
+        text + "objective: {kl_warmup_steps: &n 70}\nmodel: {flow: {clusters: *n}}\n" + "# long\n" * 100_000
+    )
+    found = resolve_config(file=path)
+    training = found.training
+    assert (training.batch_size, training.warmup_steps, training.seed, training.learning_rate) == (
+        16, 1000, 2**63 - 1, 1e-3,
+    )  # fmt: skip
+    assert found.objective.kl_warmup_steps == found.model.flow.clusters == 70
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:

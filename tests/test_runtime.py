@@ -10,7 +10,22 @@ from vae_cli import runtime
 from vae_cli.errors import ConfigError, OutOfMemoryError
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpu",
+        "cuda:99",
+        "meta",
+        "",
+        "cuda:",
+        "cuda:-1",
+        "cuda:257",
+        "cuda:99999999999999999999",
+        "cpu:7",
+        "mps:3",
+        "CPU",
+    ],
+)
 def test_devices_that_are_not_here_are_one_line(name: str) -> None:
     with pytest.raises(ConfigError, match="--device"):
         runtime.pick_device(name)

@@ -27,6 +27,7 @@ from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.pretrained import located
+from vae_cli.printable import shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
@@ -61,15 +62,24 @@ class Facts:
         try:
             facts = json.loads(text)
             if (version := facts["format_version"]) != FORMAT_VERSION:
-                raise CheckpointError(f"{path}: a model of format {version}, this version reads {FORMAT_VERSION};\n"
+                raise CheckpointError(f"{path}: a model of format {shortened(version)}, this version reads "
+                                      f"{FORMAT_VERSION};\n"
                                       "use the version of vae that made it, or train it again")  # fmt: skip
             config = from_dict(facts["config"], CompleteConfig)
-            names, counts = tuple(facts["label_names"]), tuple(map(int, facts["label_images"]))
-            if len(counts) != len(names) + 1:
-                raise ValueError(f"{len(counts)} counts of images for {len(names)} labels")
-            return Facts(config, names, counts, int(facts["step"]), str(facts["phase"]), str(facts["weights_sha256"]))
-        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            names, counts, step = facts["label_names"], facts["label_images"], facts["step"]
+            if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+                raise ValueError("label_names: not a list of names")
+            if not (isinstance(counts, list) and len(counts) == len(names) + 1 and all(map(_is_count, counts))):
+                raise ValueError(f"label_images: not the {len(names) + 1} counts of images of {len(names)} labels")
+            if not _is_count(step) or facts["phase"] not in ("vae", "flow"):
+                raise ValueError("step or phase: none that a training has")
+            return Facts(config, tuple(names), tuple(counts), step, facts["phase"], str(facts["weights_sha256"]))
+        except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
 def checkpoints_in(run: Path) -> list[Path]:
     """Complete step checkpoints of a run folder, oldest first."""
     found = [(int(match[1]), path) for path in (run / "checkpoints").glob("step-*")
-             if (match := STEP_NAME.fullmatch(path.name)) and (path / WEIGHTS).exists()]  # fmt: skip
+             if (match := STEP_NAME.fullmatch(path.name)) and (path / WEIGHTS).is_file()]  # fmt: skip
     return [path for _, path in sorted(found)]
 
 
@@ -204,7 +214,7 @@ def resolve_run(run: Path) -> Path:
     if run.is_file():
         return run
     for folder in (run, run / "checkpoints" / "best", *reversed(checkpoints_in(run))):
-        if (folder / WEIGHTS).exists():
+        if (folder / WEIGHTS).is_file():
             return folder / WEIGHTS
     raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
 
@@ -231,6 +241,7 @@ def read_facts(weights_path: Path) -> Facts:
 def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
     """What a weights file says about itself, and its tensors. Raises CheckpointError unless both are as written."""
     with _opened(path, "damaged") as (file, facts):  # once: a training may be about to replace it
+        _outlined(file, facts, path)  # before anything is made of a size that a stranger has chosen
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     if facts.weights_sha256 != digest(tensors) or not all(bool(each.isfinite().all()) for each in tensors.values()):
         raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
@@ -242,12 +253,9 @@ def load_model(run: Path, runtime: Runtime) -> Model:
     path = resolve_run(run)
     facts, tensors = read_weights(path)
     vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in tensors))
-    try:
-        vae.load_state_dict(weights_under("vae.", tensors))
-        if flow is not None:
-            flow.load_state_dict(weights_under("flow.", tensors))
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: the weights do not fit the model described in the file") from error
+    vae.load_state_dict(weights_under("vae.", tensors))
+    if flow is not None:
+        flow.load_state_dict(weights_under("flow.", tensors))
     for module in (vae, flow):
         if module is not None:
             runtime.place(module.eval().requires_grad_(False))
@@ -271,12 +279,30 @@ def outline(path: Path) -> Model:
 
     Only the trust in fills is read, as it says what to expect of the model.
     """
-    with _opened(path) as (file, facts), torch.device("meta") as device:
-        has_flow = any(name.startswith("flow.") for name in file.keys())  # noqa: SIM118 - no dictionary
-        vae, flow = build_modules(facts, has_flow=has_flow)
+    with _opened(path) as (file, facts):
+        vae, flow = _outlined(file, facts, path)
         if flow is not None:
             flow.fill_weight = file.get_tensor("flow.fill_weight")
-        return Model(facts, vae, flow, path, Runtime(device))
+        return Model(facts, vae, flow, path, Runtime(torch.device("meta")))
+
+
+def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | None]:
+    """The modules that an open weights file describes, on the meta device, where they need no memory.
+
+    Raises CheckpointError unless the file's tensors are theirs by name, kind and shape.
+    """
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+    try:
+        with torch.device("meta"):
+            vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in slices))
+    except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: describes a model that cannot be built ({error})") from error
+    states = {"vae": vae.state_dict(), "flow": flow.state_dict() if flow else {}}
+    wanted = {f"{part}.{name}": ("F32", list(value.shape))
+              for part, state in states.items() for name, value in state.items()}  # fmt: skip
+    if wanted != {name: (piece.get_dtype(), piece.get_shape()) for name, piece in slices.items()}:
+        raise CheckpointError(f"{path}: the weights do not fit the model described in the file")
+    return vae, flow
 
 
 @dataclass(frozen=True)

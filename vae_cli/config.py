@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vae_cli.errors import ConfigError
+from vae_cli.printable import shortened
 
 Layer = dict[str, Any]  # nested settings that override earlier ones; holds differences only
 
@@ -41,13 +42,20 @@ def parse_image_size(value: object) -> object:
 
 Side = Annotated[int, Field(ge=4, le=4096)]
 ImageSize = Annotated[tuple[Side, Side], BeforeValidator(parse_image_size)]
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=1e9)]
 
 
 class Section(BaseModel):
     """Base of every part of the configuration: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_into_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and abs(value) >= 2**63:
+            raise ValueError("too large a number")
+        return value
 
 
 class DataConfig(Section):
@@ -62,7 +70,7 @@ class DataConfig(Section):
     splits: Literal["auto", "none", "folders"] = "auto"
     """Whether train/, val/ and test/ at the top are splits; auto = where no other folder is there; folders = always."""
     binarize: Literal["none", "dynamic"] = "none"
-    patches: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    patches: Annotated[int, Field(ge=0, le=2**20)] | Literal["auto"] = 0
     """Close-ups of images much larger than the model, to learn from as well; `auto` = some, where there is a flow."""
     augment: bool = True  # shift and mirror images for the VAE after their second visit; only where a flow follows
 
@@ -97,8 +105,8 @@ class LogisticMixtureLikelihood(Section):
 
 KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
 LikelihoodConfig = Annotated[AutoLikelihood | PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
-Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1)]
-Width = Annotated[int, Field(ge=8, multiple_of=8)]
+Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1, max_length=64)]
+Width = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
 Net = Literal["unet", "transformer"]
 Blocks = Annotated[int, Field(ge=1, le=64)]
@@ -114,7 +122,7 @@ class FlowConfig(Section):
     """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
     clusters: int = Field(256, ge=1, le=65536)  # groups of similar images that samples start from, at most
-    refiner_width: int = Field(32, ge=8)  # channels, at half resolution, of the network that fits fills to known pixels
+    refiner_width: int = Field(32, ge=8, le=8192)  # channels, at half resolution, of what fits fills to known pixels
 
 
 class ModelConfig(Section):
@@ -138,7 +146,7 @@ class ObjectiveConfig(Section):
     """Noise on the latents that the decoder sees, on every other image and only before a flow, whose latents do not fit
     as well as those of images; its size is normal with this scale, as a share of the latents' spread. `auto` = some for
     images larger than 32 pixels, of which flows learn less."""
-    importance_samples: int = Field(1, ge=1)
+    importance_samples: int = Field(1, ge=1, le=10_000)
     """Draws K of the importance-weighted bound that ends the VAE phase, of every K-th image of a batch; 1 = without."""
     importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
     perceptual: float = Field(0.0, ge=0)
@@ -148,7 +156,7 @@ class ObjectiveConfig(Section):
 
 
 class TrainingConfig(Section):
-    batch_size: int = Field(32, ge=1)  # images an update over all ranks
+    batch_size: int = Field(32, ge=1, le=2**20)  # images an update over all ranks
     learning_rate: float = Field(2e-3, gt=0)
     flow_learning_rate: float = Field(2e-3, gt=0)
     flow_optimizer: Literal["muon", "adamw"] = "muon"  # for the flow's large convolutions and matrices; else AdamW
@@ -158,8 +166,8 @@ class TrainingConfig(Section):
     gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
     weight_decay: float = Field(0.01, ge=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    steps: int | None = Field(None, ge=1)
-    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1, le=10**12)
+    epochs: float | None = Field(None, gt=0, le=1e9)
     time: Seconds | None = None  # from the start of the process to the last step
     flow_share: float = Field(0.6, ge=0, le=1)
     init: str = Field("auto", min_length=1)
@@ -173,7 +181,7 @@ class TrainingConfig(Section):
     preview_every: int = Field(1000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0)  # 0 = as many as the process may use
+    threads: int = Field(0, ge=0, le=4096)  # 0 = as many as the process may use
 
     @model_validator(mode="after")
     def _one_budget(self) -> "TrainingConfig":
@@ -281,7 +289,8 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error.errors())[:3])) from error
+        some = error.errors(include_url=False)[:50]  # of perhaps thousands, of which three are named
+        raise ConfigError("\n".join(_explain(some)[:3])) from error
 
 
 def _explain(details: Sequence[Any]) -> list[str]:
@@ -304,7 +313,7 @@ def _explain(details: Sequence[Any]) -> list[str]:
             line = f"{dotted}: unknown setting{nearest(dotted, keys)}"
         else:
             message = detail["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+            given = "" if isinstance(detail["input"], dict) else f" (got {shortened(detail['input'])})"
             line = f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
         lines.setdefault(dotted, line)
     return [line for key, line in lines.items() if not any(other.startswith(f"{key}.") for other in lines)]
@@ -312,7 +321,7 @@ def _explain(details: Sequence[Any]) -> list[str]:
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """The end of a message about an unknown name: which of the known ones was probably meant."""
-    (closest,) = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    (closest,) = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.0)  # which is slow on long ones
     return f"; did you mean {closest}?"
 
 

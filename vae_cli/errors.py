@@ -3,11 +3,22 @@
 Everything else that is raised is a bug and keeps its traceback (exit code 70, see `cli.app`).
 """
 
+MAX_LINE = 500
+"""Characters: messages repeat what they were given, which may be of any length."""
+
 
 class VaeError(Exception):
-    """Base of the errors that are shown without a traceback; each child fixes its exit code."""
+    """Base of the errors that are shown without a traceback; each child fixes its exit code.
+
+    The middle of a very long line is left out.
+    """
 
     exit_code = 70
+
+    def __init__(self, message: str) -> None:
+        half = MAX_LINE // 2
+        lines = [f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line for line in message.split("\n")]
+        super().__init__("\n".join(lines))
 
 
 class ConfigError(VaeError):

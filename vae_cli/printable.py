@@ -1,10 +1,11 @@
-"""Names and texts made safe to print, and to copy into a shell."""
+"""Names, texts and values made safe to print, and to copy into a shell."""
 
+import reprlib
 import shlex
 import unicodedata
 from pathlib import Path
 
-_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(path: Path | str) -> str:
@@ -14,7 +15,13 @@ def printable(path: Path | str) -> str:
         hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS
         return character.encode("unicode_escape").decode("ascii") if hidden else character
 
-    return "".join(map(escaped, str(path)))
+    text = str(path)
+    return text if text.isprintable() else "".join(map(escaped, text))
+
+
+def printable_lines(text: str) -> str:
+    """A text that may have several lines, each made safe to print."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def shell_quoted(word: Path | str) -> str:
@@ -24,3 +31,12 @@ def shell_quoted(word: Path | str) -> str:
     """
     text = printable(word)
     return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)
+
+
+def shortened(value: object) -> str:
+    """The `repr` of a value from a stranger's file, of at most some hundred characters, however large the value is."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 80, 80

@@ -1,6 +1,7 @@
 """The page about a run: what it shows, and that damaged files of the run cannot break it."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -72,3 +73,36 @@ def test_wide_pictures_are_made_to_fit(folder: Path) -> None:
         Image.fromarray(np.zeros((2200, 2200), np.uint8)).save(folder / "previews" / f"{name}.png")
     widths = [int(width) for width in re.findall(r'<img [^>]*width="(\d+)"', text_of(folder))]
     assert widths == [1100, 480, 250]
+
+
+@pytest.mark.parametrize("content", [
+    "", "\n", "null\n", "[" * 100_000, '{"step": 1e999}\n',
+    '{"step": %s, "phase": "vae", "elbo_nats": 1}\n' % ("9" * 4000),
+    '{"step": 1, "phase": ["vae"], "elbo_nats": {}}\n',
+    '{"step": 90, "phase": "end", "weights_step": 90, "psnr_db": {}, "ssim": "<x>", "rate_nats": %s}\n' % ("9" * 4000),
+    *("".join(f'{{"step": {step}, "phase": "vae", "elbo_nats": {value}}}\n' for step, value in enumerate(values))
+      for values in (("1e-320", "2e-320"), ("5e-324", "0"), ("9e99", "-9e99"), ("9" * 4000, "1"), ("true", "false"))),
+])  # fmt: skip
+def test_no_metrics_stop_the_page(folder: Path, content: str) -> None:
+    (folder / "metrics.jsonl").write_text(content)
+    assert "vae 9.9" in text_of(folder)
+
+
+@pytest.mark.parametrize("content", [
+    "", "[]", "[" * 100_000,
+    '{"path": {}, "training_images": [], "notes": [{}, 1, null], "skipped": [{"id": []}, 1, null]}',
+    '{"training_images": %s}' % ("9" * 4000), '{"path": "\\ud800", "validation_images": NaN}',
+])  # fmt: skip
+def test_no_description_of_the_data_stops_the_page(folder: Path, content: str) -> None:
+    (folder / "data.json").write_text(content)
+    assert "vae 9.9" in text_of(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_devices_and_bombs_are_left_out(folder: Path) -> None:
+    for name in ("metrics.jsonl", "data.json", "previews/samples.png"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    Image.new("1", (14_000, 14_000)).save(folder / "previews" / "map.png")
+    (folder / "previews" / "labels.png").symlink_to("/dev/zero")
+    assert text_of(folder).count("data:image/png;base64,") == 1, "the progress is sound"

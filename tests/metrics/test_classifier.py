@@ -101,7 +101,12 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     save_file({"0.weight": torch.zeros(8, 1, 3, 3), "3.weight": torch.zeros(4, 9)}, tmp_path / "half.safetensors")
     wrong = build_classifier(1, (8, 8), 2).state_dict() | {"8.bias": torch.zeros(7)}
     save_file(wrong, tmp_path / "shapes.safetensors")
-    for name in ("text", "model", "half", "shapes"):
+    sound = build_classifier(1, (8, 8), 2).state_dict()
+    save_file(sound | {"8.bias": torch.full_like(sound["8.bias"], torch.nan)}, tmp_path / "nan.safetensors")
+    save_file(sound | {"9" * 5000 + ".weight": torch.zeros(1)}, tmp_path / "number.safetensors")
+    # no bytes in the file, and four terabytes of biases where a network is made of that size
+    save_file(sound | {"3.weight": torch.zeros(10**12, 0, 3, 3)}, tmp_path / "sizes.safetensors")
+    for name in ("text", "model", "half", "shapes", "nan", "number", "sizes"):
         with pytest.raises(CheckpointError, match=name):
             load_classifier(tmp_path / f"{name}.safetensors")
 

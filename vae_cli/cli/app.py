@@ -81,6 +81,16 @@ class Command(TyperCommand):
             ctx.fail(f"Missing argument '{missing.metavar}'.")
         return super().parse_args(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
+        for param in self.params:
+            words = given.get(param.name)
+            if "" in (words if isinstance(words, list | tuple) else [words]):
+                name = param.opts[0] if param.param_type_name == "option" else str(param.metavar).strip("[]")
+                raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         for param in self.params:  # not a number lies within any bounds
             value = ctx.params.get(param.name)
@@ -229,7 +239,8 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
             return error.exit_code, []
         message = " ".join(error.format_message().split()).replace("Value error, ", "")
         context = getattr(error, "ctx", None)
-        return ConfigError.exit_code, [message, f"help: {context.command_path if context else 'vae'} --help"]
+        hint = f"help: {context.command_path if context else 'vae'} --help"
+        return ConfigError.exit_code, [str(ConfigError(message)), hint]
     if known := _as_vae_error(error):
         return known.exit_code, [printable(line) for line in str(known).splitlines()][:3] or ["failed"]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"

@@ -19,7 +19,8 @@ def denoise(
     sigma: Annotated[str, typer.Option(
         "--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")] = "auto",
     samples: Annotated[int | None, typer.Option(
-        "--samples", min=1, metavar="K", help="Different pictures that may have been, not their mean.")] = None,
+        "--samples", min=1, max=1000, metavar="K",
+        help="Different pictures that may have been, not their mean.")] = None,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
     skip_existing: options.SkipExisting = False, out: options.Out = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,

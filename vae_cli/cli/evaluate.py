@@ -24,9 +24,9 @@ def evaluate(
         metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
         callback=options.existing)] = None,
     importance_samples: Annotated[int, typer.Option(
-        "--importance-samples", min=0, metavar="K", help="Samples an image for the NLL; 0 = off.")] = 0,
+        "--importance-samples", min=0, max=100_000, metavar="K", help="Samples an image for the NLL; 0 = off.")] = 0,
     limit: Annotated[int | None, typer.Option(
-        "--limit", min=1, metavar="N", help="Use N images, always the same ones.")] = None,
+        "--limit", min=1, max=10**9, metavar="N", help="Use N images, always the same ones.")] = None,
     holes: Annotated[Family | None, typer.Option(
         "--holes", help="Also cut such holes into the images and measure their fills.")] = None,
     sheet: Annotated[Path | None, typer.Option(

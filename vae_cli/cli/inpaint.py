@@ -35,10 +35,12 @@ def inpaint(
     mask_value: Annotated[int | None, typer.Option(
         "--mask-value", min=0, max=65535, metavar="N", help="This value marks the hole, not white.")] = None,
     mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
-    mask_dilate: Annotated[int, typer.Option("--mask-dilate", min=0, metavar="PX", help="Grow the hole.")] = 0,
+    mask_dilate: Annotated[int, typer.Option(
+        "--mask-dilate", min=0, max=10_000, metavar="PX", help="Grow the hole.")] = 0,
     feather: Annotated[float, typer.Option(
-        "--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
-    samples: Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Different fills of each image.")] = 1,
+        "--feather", min=0.0, max=10_000.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
+    samples: Annotated[int, typer.Option(
+        "--samples", min=1, max=1000, metavar="K", help="Different fills of each image.")] = 1,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
     method: Annotated[Literal["auto", "model", "classical"], typer.Option(
         "--method", help="The model's fill, a smooth one, or what measured better at each pixel.")] = "auto",

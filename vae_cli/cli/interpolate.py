@@ -19,7 +19,7 @@ def interpolate(
     from_samples: Annotated[str | None, typer.Option(
         metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
     steps: Annotated[int | None, typer.Option(
-        min=2, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30.")] = None,
+        min=2, max=10_000, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30.")] = None,
     mode: Annotated[Literal["slerp", "lerp"], typer.Option(
         help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through the latents, "
         "smooth even between unlike things.")] = "slerp",

@@ -38,7 +38,8 @@ Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
     help="With an image suffix one file, else a folder.")]  # fmt: skip
 SolverSteps = Annotated[int | None, typer.Option(
-    "--solver-steps", min=1, metavar="N", help="Steps of the flow's solver; default from the model.")]  # fmt: skip
+    "--solver-steps", min=1, max=1000, metavar="N",
+    help="Steps of the flow's solver; default from the model.")]  # fmt: skip
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
@@ -46,7 +47,7 @@ SkipExisting = Annotated[bool, typer.Option(
 Device = Annotated[str, _common(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", callback=_existing_device)]  # fmt: skip
 BatchSize = Annotated[int, _common(
-    "--batch-size", min=1, metavar="N",
+    "--batch-size", min=1, max=65536, metavar="N",
     help="Images read or drawn at a time; changes memory and speed, never a result.")]  # fmt: skip
 Seed = Annotated[int, _common("--seed", min=0, max=2**63 - 1, metavar="N", help="Same seed, same result.")]
 Overwrite = Annotated[bool, _common("--overwrite", help="Replace files that exist.")]

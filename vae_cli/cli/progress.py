@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from vae_cli.jobs.events import Remark
-from vae_cli.printable import printable
+from vae_cli.printable import printable, printable_lines
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two lines of progress where stderr is no terminal."""
@@ -48,7 +48,7 @@ class Messages:
         if self.quiet:
             return
         if _is_terminal():
-            _print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+            _print(f"\r\x1b[K{printable(text)[: shutil.get_terminal_size().columns - 1]}")
             _Cursor.in_line = True
         elif time.monotonic() - self._status_printed >= SECONDS_BETWEEN_LINES:
             self._status_printed = time.monotonic()
@@ -75,7 +75,7 @@ def print_line(text: str) -> None:
     """On stderr."""
     start = "\n" if _Cursor.in_line else ""
     _Cursor.in_line = False
-    _print(f"{start}{text}\n")
+    _print(f"{start}{printable_lines(text)}\n")
 
 
 def _print(text: str) -> None:

@@ -13,7 +13,7 @@ import typer
 from vae_cli.cli.progress import Bar, Messages, silence
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
-from vae_cli.printable import printable
+from vae_cli.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
@@ -30,7 +30,7 @@ def print_json(command: str | None, status: str, **facts: Any) -> None:
 def say(text: str) -> None:
     """A line of results on stdout; that its reader has gone (`| head -1`) ends no work."""
     try:
-        print(text, flush=True)
+        print(printable_lines(text), flush=True)
     except BrokenPipeError:
         silence(sys.stdout)
 

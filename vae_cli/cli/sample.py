@@ -20,17 +20,18 @@ _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", 
 def sample(
     context: typer.Context, run: options.Run,
     num: Annotated[int | None, typer.Option(
-        "--num", "-n", min=1, metavar="N",
+        "--num", "-n", min=1, max=1_000_000, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
-    temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="Below 1: more typical, less varied.")] = 1.0,
+    temperature: Annotated[float, typer.Option(
+        metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
     prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
         help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,
     label: Annotated[list[str] | None, typer.Option(
         metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
     guidance: Annotated[float | None, typer.Option(
-        min=0.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
+        min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
     latents: Annotated[Path | None, typer.Option(
         "--latents", metavar="FILE", help="Decode these instead: an .npz or .csv of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,

@@ -32,7 +32,7 @@ def line_chart(title: str, name: str, points: Sequence[tuple[float, float]]) -> 
     margin = 0.05 * (max(later) - min(later)) or 0.05 * abs(max(later)) or 1.0  # an axis is never of length zero
     y_axis = _Axis(min(later) - margin, max(later) + margin, _BOTTOM, _TOP)
     # At most about one point for each pixel: means of neighbours.
-    means = (part.mean(axis=0) for part in np.array_split(np.array(points), min(len(points), WIDTH)))
+    means = (part.mean(axis=0) for part in np.array_split(np.array(points, float), min(len(points), WIDTH)))
     line = " ".join(f"{x_axis.at(step):.1f},{y_axis.at(value):.1f}" for step, value in means)
     tip = f"{name}: {points[-1][1]:.5g} at step {points[-1][0]:g}"
     edges = {"left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM, "width": WIDTH, "height": HEIGHT}
@@ -56,7 +56,8 @@ class _Axis:
 
     def ticks(self) -> list[tuple[str, str]]:
         """Positions and round numbers in range, which are 1, 2 or 5 times a power of ten apart."""
-        rough = (self.high - self.low) / _NUM_TICKS or 1.0
+        rough = (self.high - self.low) / _NUM_TICKS
+        rough = rough if rough > 1 / _LARGEST_VALUE else 1.0
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
         numbers = [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]

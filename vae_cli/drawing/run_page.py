@@ -12,14 +12,19 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from vae_cli.atomic import read_bounded
 from vae_cli.drawing.curves import line_chart
 from vae_cli.drawing.page import page
+from vae_cli.errors import DataError
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.training.run_folder import METRICS
 
 MEASURED = "end"
 """The `phase` of the line in metrics.jsonl with the final figures; `weights_step` says which weights were measured."""
 MIN_WIDTH, MAX_WIDTH = 480, 1100
 """Small pictures are enlarged by a whole number to about the former; none is shown wider than the latter."""
+MAX_BYTES = 2**26
+"""Of each file that is read: metrics of millions of updates, or a large picture."""
 PROGRESS_WIDTH, MAX_PROGRESS = 250, 8
 PROGRESS_NAME = re.compile(r"step-(\d+)-samples\.png")
 
@@ -31,7 +36,8 @@ def run_page(run: Path, facts: Mapping[str, Any], config_yaml: str, version: str
     Damaged lines of metrics.jsonl and damaged pictures are left out.
     """
     data, previews = next(iter(_objects(run / "data.json")), {}), run / "previews"
-    lines = [line for line in _objects(run / METRICS) if isinstance(line.get("step"), int)]
+    lines = [line for line in _objects(run / METRICS)
+             if isinstance(line.get("step"), int) and 0 <= line["step"] < 2**63]  # fmt: skip
     measured = [line for line in lines if line.get("phase") == MEASURED and line.get("weights_step") == facts["step"]]
     notes, skipped = (found if isinstance(found := data.get(name), list) else [] for name in ("notes", "skipped"))
 
@@ -61,9 +67,9 @@ def _objects(path: Path) -> list[dict[str, Any]]:
     """The JSON objects in a file, one for each line of a .jsonl; damaged ones are left out."""
     found = []
     with suppress(OSError):
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_bounded(path, MAX_BYTES).decode("utf-8", "replace")
         for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 found.append(json.loads(part))
     return [value for value in found if isinstance(value, dict)]
 
@@ -79,11 +85,12 @@ def _progress(folder: Path) -> Iterator[tuple[int, tuple[bytes, tuple[int, int]]
 def _picture(path: Path, min_width: int, max_width: int) -> tuple[bytes, tuple[int, int]] | None:
     """A PNG file as it is and the size to show it at; None when it is not there or damaged."""
     try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.verify()
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError):
+        with bad_bytes_are_data_errors():
+            content = read_bounded(path, MAX_BYTES)
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                image.verify()
+                width, height = image.size
+    except DataError:
         return None
     scale = min(max(1, round(min_width / width)), max_width / width)
     return content, (round(scale * width), round(scale * height))

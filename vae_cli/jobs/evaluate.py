@@ -16,7 +16,7 @@ from vae_cli.errors import ConfigError, VaeError
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
-from vae_cli.jobs.inputs import scan_as_trained
+from vae_cli.jobs.inputs import announce_stored_data, scan_as_trained
 from vae_cli.jobs.model_warnings import few_active_line
 from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, open_extractor
@@ -84,6 +84,7 @@ class Evaluation:
         if config.data.labels == "none":  # the model has no use for labels, but a classifier has
             config = config.updated({"data": {"labels": "auto"}})
         try:
+            announce_stored_data(config, self.report)
             return prepare(config, workers=self.workers, on_progress=self._read)
         except VaeError as error:
             if is_needed:

@@ -12,15 +12,16 @@ from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.jobs.events import FileDone, Report
+from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.pretrained import is_photo, located
-from vae_cli.printable import shell_quoted
+from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vae_cli.checkpoint import Model
+    from vae_cli.config import RunConfig
     from vae_cli.images.recipe import ImageRecipe
 
 Item = TypeVar("Item")
@@ -70,6 +71,22 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
         steps = max(model.facts.step + 1, round(model.facts.step / (1 - share)))
         command += f" --set training.flow_share={share} --steps {steps}"
     raise ConfigError(f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}")
+
+
+def announce_stored_data(config: "RunConfig", report: Report) -> None:
+    """Says which images a model or run names as its own, before they are read: a stranger's may name anything.
+
+    Raises ConfigError for what is no image data, such as a pipe, and for the root of a disk.
+    """
+    if config.data.path is None:
+        return
+    path = Path(config.data.path)
+    report(Remark(f"reading the images that the run itself names: {printable(path)}"))
+    require(path)
+    if not (path.is_file() or path.is_dir()):
+        raise ConfigError(f"{path}: neither a folder nor a regular file, so no images are there")
+    if path.resolve() == Path(path.resolve().anchor):
+        raise ConfigError(f"{path}: the root of a disk is not read because a file says so; give the images themselves")
 
 
 def find_inputs(

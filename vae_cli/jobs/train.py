@@ -14,6 +14,7 @@ from vae_cli.checkpoint import Resumable, checkpoints_in, load_model, load_resum
 from vae_cli.drawing import previews
 from vae_cli.errors import ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
+from vae_cli.jobs.inputs import announce_stored_data
 from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
 from vae_cli.jobs.train_request import TrainingRequest
@@ -125,6 +126,8 @@ class TrainingJob:
         def advance(what: str, done: int, total: int) -> None:
             report(Advanced(what, done, total))
 
+        if self.request.resume and self.request.data is None and self.runtime.is_main:
+            announce_stored_data(self.config, report)
         exclude = [self.request.out] if self.request.out else []
         with main_rank_first():
             inputs = prepare(self.config, self.runtime, workers=self.request.workers, exclude=exclude,

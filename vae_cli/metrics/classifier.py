@@ -82,15 +82,19 @@ def train_classifier(
 def load_classifier(path: Path) -> nn.Sequential:
     """The classifier in a safetensors file, in eval mode on the CPU. Raises CheckpointError for anything else."""
     try:
-        tensors = load_file(path)
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no readable safetensors file ({error})") from error
-    weights = {int(name[:-7]): tensor.shape for name, tensor in tensors.items() if re.fullmatch(r"\d+\.weight", name)}
-    convolutions, linear = ([weights[n] for n in sorted(weights) if len(weights[n]) == ndim] for ndim in (4, 2))
     try:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        weights = {int(name[:-7]): shape for name, shape in shapes.items() if re.fullmatch(r"\d+\.weight", name)}
+        convolutions, linear = ([weights[n] for n in sorted(weights) if len(weights[n]) == ndim] for ndim in (4, 2))
         hidden, last = linear
-        net = _chain([convolutions[0][1], *(shape[0] for shape in convolutions)], hidden[1], hidden[0], last[0])
-        net.load_state_dict(tensors)
+        with torch.device("meta"):  # which needs no memory, whatever the sizes
+            net = _chain([convolutions[0][1], *(shape[0] for shape in convolutions)], hidden[1], hidden[0], last[0])
+        net.load_state_dict(tensors, assign=True)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError
     except (RuntimeError, ValueError, IndexError) as error:
         reason = "not a classifier that pictures can be compared by; give the file of one, or auto"
         raise CheckpointError(f"{path}: {reason}") from error

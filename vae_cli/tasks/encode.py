@@ -115,7 +115,7 @@ def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
         if array.dtype.kind not in "fiu":
             raise DataError(f"an array of type {array.dtype}; latents are real numbers")
         with np.errstate(over="ignore"):  # what does not fit into 32 bits becomes infinite and is refused below
-            values = np.ascontiguousarray(array, dtype=np.float32)
+            values = np.array(array, np.float32, order="C")  # a copy, as torch takes no read-only arrays
         is_broken = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if is_broken.any():
             row = int(is_broken.argmax())

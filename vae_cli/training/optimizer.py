@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_cli.errors import CheckpointError
 from vae_cli.training.muon import Muon
 from vae_cli.training.phase import Phase
 
@@ -76,11 +77,19 @@ class PhaseOptimizer:
         }
 
     def load(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
-        """Inverse of `state`, with the averaged weights. An adversary that was not there before starts anew."""
-        self.phase.module.load_state_dict(state["module"])
-        self.average.load_state_dict(average)
-        self.ema.num_updates = state["ema_updates"]
-        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
-        if self.phase.adversary is not None and state["adversary"] is not None:
-            self.phase.adversary.load(state["adversary"])
+        """Inverse of `state`, with the averaged weights. An adversary that was not there before starts anew.
+
+        Raises CheckpointError for the state of another run.
+        """
+        try:
+            self.phase.module.load_state_dict(state["module"])
+            for weights in filter(None, (state.get("best"), average)):  # the best ones only to see whether they fit
+                self.average.load_state_dict(weights)
+            self.ema.num_updates = int(state["ema_updates"])
+            for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(stored)
+            if self.phase.adversary is not None and state["adversary"] is not None:
+                self.phase.adversary.load(state["adversary"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            what = f"not the state of this run's training ({type(error).__name__}); start a new run"
+            raise CheckpointError(f"trainer.pt: {what}") from error

@@ -135,5 +135,5 @@ def _step_of(line: bytes) -> float:
     """The step of a line; infinite for one that a kill or a power cut has damaged."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vae_cli.errors import CheckpointError
 from vae_cli.training.objective import UpdateGuard
 
 LEAST = 1e-3  # of a budget: a phase makes one update even when reading the data took all the time
@@ -86,5 +87,15 @@ class RunState:
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> "RunState":
-        own = {item.name: stored[item.name] for item in fields(RunState)}
-        return RunState(**{**own, "guard": UpdateGuard(**stored["guard"])})
+        """Inverse of `as_dict`. Raises CheckpointError for anything else."""
+        try:
+            own = {item.name: stored[item.name] for item in fields(RunState)}
+            state = RunState(**{**own, "guard": UpdateGuard(**stored["guard"])})
+            counts = (state.step, state.first_step, state.best_step, state.num_stale, state.total or 0)
+            shares = (state.left, state.used, state.planned, state.best_score)
+            if not (state.phase in ("vae", "flow") and all(isinstance(count, int) for count in counts)
+                    and all(isinstance(share, int | float) for share in shares) and state.planned > 0):  # fmt: skip
+                raise TypeError("values of other kinds")
+            return state
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"trainer.pt: not the state of a training ({error}); start a new run") from error

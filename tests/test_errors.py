@@ -1,0 +1,37 @@
+"""What errors repeat of a stranger's file is short, and safe to print."""
+
+import pytest
+
+from vae_cli.errors import MAX_LINE, ConfigError
+from vae_cli.printable import printable, printable_lines, shortened
+
+
+def test_both_ends_of_a_long_line_stay() -> None:
+    message = str(ConfigError("photos: " + "x" * 10**6 + ": name too long\nuse another"))
+    first, second = message.split("\n")
+    assert first.startswith("photos: ") and first.endswith(": name too long") and len(first) < MAX_LINE + 10
+    assert second == "use another" and str(ConfigError("x" * MAX_LINE)) == "x" * MAX_LINE
+
+
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\0", "\n", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\u2028", "\udcff"]
+)
+def test_what_moves_the_cursor_or_turns_text_round_is_escaped(character: str) -> None:
+    text = printable(f"a{character}b")
+    assert character not in text and text.startswith("a\\") and text.endswith("b")
+
+
+@pytest.mark.parametrize(
+    "name", ["käse", "日本", "שלום", "مرحبا", "a b", "می\u200cخواهم", "\U0001f468\u200d\U0001f469"]
+)
+def test_every_script_is_left_as_it_is(name: str) -> None:
+    assert printable(name) == name and printable_lines(f"{name}\n{name}") == f"{name}\n{name}"
+
+
+def test_a_value_of_any_size_is_told_in_short() -> None:
+    big: list[object] = [1] * 9
+    for _ in range(30):
+        big = [big] * 9
+    for value in (big, "x" * 10**7, {"k" * 10**6: "v" * 10**6}, 10**4000, b"x" * 10**6):
+        assert len(shortened(value)) < 5000
+    assert shortened("wide") == "'wide'" and shortened([1, 2]) == "[1, 2]"
