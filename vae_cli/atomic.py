@@ -48,10 +48,19 @@ def is_partial(path: Path) -> bool:
     return re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name) is not None
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """A file for reading. Raises OSError, also for what is none: a device or a pipe may wait or go on for ever, and
+    opening alone can have an effect."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return path.open("rb")
+
+
 def opened(path: Path) -> BinaryIO:
-    """A file for reading. Raises DataError that names it."""
+    """As `open_regular`. Raises DataError that names the file."""
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -61,9 +70,7 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
     Raises OSError, also for a larger one, and for what is no regular file: a pipe may never end, a device never does.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes / 2**20:g} MiB")

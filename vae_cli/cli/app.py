@@ -74,21 +74,19 @@ class Command(TyperCommand):
         super().__init__(params=[*params, *self._shared], **settings)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Also names what is missing before Typer loads pydantic to check what is there."""
-        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
-        missing = next((param for param in self.params if param.required and not given.get(param.name)), None)
-        if missing and "help" not in given and not ctx.resilient_parsing:
-            ctx.fail(f"Missing argument '{missing.metavar}'.")
-        return super().parse_args(ctx, args)
+        """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder.
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder."""
+        And it names what is missing before Typer loads pydantic to check what is there.
+        """
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for param in self.params:
             words = given.get(param.name)
             if "" in (words if isinstance(words, list | tuple) else [words]):
                 name = param.opts[0] if param.param_type_name == "option" else str(param.metavar).strip("[]")
                 raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
+        missing = next((param for param in self.params if param.required and not given.get(param.name)), None)
+        if missing and "help" not in given and not ctx.resilient_parsing:
+            ctx.fail(f"Missing argument '{missing.metavar}'.")
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

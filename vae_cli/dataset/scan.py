@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from vae_cli.atomic import open_regular
 from vae_cli.dataset.image_lists import LIST_SUFFIXES, METADATA_NAMES, Listed, read_list, read_metadata, spellings
 from vae_cli.dataset.split import SPLIT_NAMES, split_folders, split_note
 from vae_cli.errors import ConfigError, DataError
@@ -153,7 +154,7 @@ def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
             elif _is(entry.is_file):
                 found.add(ImageRef(prefix + name, Path(entry.path)))
             elif suffix_of(name) in IMAGE_SUFFIXES:
-                reason = "link that leads nowhere" if entry.is_symlink() else "not a regular file"
+                reason = "not a regular file" if os.path.exists(entry.path) else "link that leads nowhere"
                 found.skip(prefix + name, reason)
 
 
@@ -179,7 +180,8 @@ def _holds_results(folder: str, beside: Set[str]) -> bool:
 
 def _scan_list(path: Path, found: _Found) -> None:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(f"{path}: list cannot be read: {error.strerror}") from error
     listed: set[str] = set()
@@ -226,16 +228,18 @@ def _read_metadata(found: _Found) -> None:
 
 def _scan_zip(path: Path, found: _Found) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {info.filename for info in archive.infolist() if not info.is_dir()}
-    # RuntimeError is zipfile's for zips that are newer than it knows.
-    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: no readable zip file ({error}); copy or download it again") from error
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
+    except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: no readable zip file ({reason}); copy or download it again") from error
     for name in sorted(names):
         parts = name.split("/")
         if any(_is_ignored(part) for part in parts if part not in ("", ".", "..")):
             continue
-        if ".." in parts or name.startswith("/"):
+        if not name:
+            found.skip("(no name)", "a member of the zip without a name")
+        elif ".." in parts or name.startswith("/"):
             found.skip(name, "unsafe name: it points out of the zip")
         else:
             found.add(ImageRef(name, path, member=name))
