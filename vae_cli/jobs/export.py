@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vae_cli.atomic import write_atomically
-from vae_cli.checkpoint import load_model, read_weights, resolve_run, weights_file
+from vae_cli.checkpoint import load_model, read_model, weights_file
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.runtime import make_runtime, pick_device
@@ -29,9 +29,9 @@ def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
 
 def export_whole(run: Path, path: Path) -> Path:
     """Copies the weights that RUN stands for, proved whole; returns where they lay. Raises VaeError."""
-    source = resolve_run(run)
-    write_atomically(path, weights_file(*read_weights(source)))
-    return source
+    choice, facts, weights = read_model(run)
+    write_atomically(path, weights_file(facts, weights))
+    return choice.path
 
 
 def export_part(run: Path, path: Path, part: Part) -> Path:
