@@ -1,8 +1,8 @@
 """Models on disk and in memory: the one place that writes, reads and assembles them.
 
 A checkpoint is a folder of `model.safetensors` (averaged weights of VAE and flow, the configuration in its header),
-`config.json` (the same facts, and checksums of the files) and, where training can go on from it, `trainer.pt`. Nothing in
-it can run code, and it is written whole or not at all.
+`config.json` (the same facts, and checksums of the files) and, where training can go on from it, `trainer.pt`.
+Nothing in it can run code, and it is written whole or not at all.
 """
 
 import hashlib

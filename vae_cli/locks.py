@@ -121,3 +121,9 @@ def claim(paths: Iterable[Path]) -> Path | None:
             return Path(folder)
     taken = ((folder, name) for folder, name in files if counts[folder] <= _MOST_FILES)
     return next((Path(folder, name) for folder, name in taken if not _Claims.take(f"{folder}/{name}")), None)
+
+
+def release_claims() -> None:
+    if _Claims.descriptor is not None:
+        os.close(_Claims.descriptor)
+        _Claims.descriptor = None

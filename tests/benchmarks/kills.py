@@ -8,10 +8,12 @@ those of both phases, half of them in each, and a delay of up to 0.15 s after th
 kills also hit validation and saving. --full does the same with `--preset small --steps 120` and checkpoints every 20
 updates. Compared: model.safetensors of `best` and of every step checkpoint that is kept, and each trainer.pt, tensors
 bit for bit and all other values. Files that hold the same in other bytes (the order of a header's entries, say) are
-listed but count as equal. CPU only: other devices do not promise equal bits.
+listed but count as equal. CPU only: other devices do not promise equal bits. What a kill has left half-written (hidden
+files and folders, the lock) must be gone after the next start.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -25,7 +27,7 @@ import common
 import torch
 from safetensors import safe_open
 
-TARGETS = (common.Target("differing_files", 0), common.Target("missed_kills", 0))
+TARGETS = (common.Target("differing_files", 0), common.Target("missed_kills", 0), common.Target("remains", 0))
 MAX_DELAY_SECONDS = 0.15
 VAE_SHARE = 0.4
 PATIENCE_SECONDS = 1800
@@ -77,12 +79,19 @@ def _await_step(moment: Moment, process: "subprocess.Popen[bytes]", run: Path) -
             sys.exit(f"{run}: has not reached update {moment.step} in {PATIENCE_SECONDS} s")
 
 
+def remains(run: Path) -> set[tuple[str, int, int]]:
+    """What is half-written in a run: path, number and time of each hidden file or folder, and of the lock."""
+    found = [*run.glob(".*"), *run.glob("*/.*"), *run.glob("training.lock")]
+    return {(str(path), path.lstat().st_ino, path.lstat().st_mtime_ns) for path in found if os.path.lexists(path)}
+
+
 def kill_at(moment: Moment, command: list[str], run: Path, work: Path) -> dict[str, Any]:
     """Start the program and kill it at the moment; says when, in which phase, and whether it still lived."""
-    log = (work / "kills.log").open("ab")
+    log, left = (work / "kills.log").open("ab"), remains(run)
     with log, subprocess.Popen(command, stdout=log, stderr=log, env=common.environment(work)) as process:
         try:
             _await_step(moment, process, run)
+            left = {each for each in left & remains(run) if not each[0].endswith("training.lock")}  # taken over
             time.sleep(moment.delay)
             was_alive = process.poll() is None
         finally:
@@ -93,7 +102,7 @@ def kill_at(moment: Moment, command: list[str], run: Path, work: Path) -> dict[s
     return {"wanted_step": moment.step, "delay_seconds": moment.delay, "last_logged_step": line["step"],
             "phase": line["phase"], "killed": was_alive,
             "newest_checkpoint": max((path.name for path in (run / "checkpoints").glob("step-*")), default=None),
-            "half_written": len(list((run / "checkpoints").glob(".*")))}  # fmt: skip
+            "half_written": len(list((run / "checkpoints").glob(".*"))), "still_left": len(left)}  # fmt: skip
 
 
 def compare_files(one: Path, other: Path) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def disturbed_and_alone(case: Case, args: Namespace) -> dict[str, Any]:
         kills.append(kill_at(moment, command, run, args.work))
         command = common.vae_command("train", "--out", run, "--resume", "--device", "cpu")
     common.vae_json(args.work, "train", "--out", run, "--resume", "--device", "cpu")
-    found = compare_files(alone, run)
+    found = compare_files(alone, run) | {"left_at_end": len(remains(run))}
     common.table([list(kills[0]), *(list(kill.values()) for kill in kills)])
     print(f"{case.preset}, {case.steps} updates, {found['files_compared']} files compared")
     print(f"content differs: {', '.join(found['differing']) or 'none'}")
@@ -163,6 +172,7 @@ def main() -> None:
     common.finish(
         "kills",
         {"differing_files": sum(len(case["differing"]) for case in found),
+         "remains": sum(case["left_at_end"] + sum(kill["still_left"] for kill in case["kills"]) for case in found),
          "missed_kills": sum(not kill["killed"] for case in found for kill in case["kills"]), "runs": found},
         targets=TARGETS,
         protocol={"kills": args.kills, "max_delay_seconds": MAX_DELAY_SECONDS, "seed": args.seed, "data": "built-in"},

@@ -102,17 +102,18 @@ def test_every_exit_code(monkeypatch, tmp_path: Path, error: BaseException, code
         assert "Traceback" in CliRunner().invoke(app, ["check", str(tmp_path), "--debug"]).stderr
 
 
-def test_sigterm(tmp_path: Path) -> None:
-    code = (
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGHUP, 129)])
+def test_signals_stop_every_command(tmp_path: Path, number: int, code: int) -> None:
+    script = (
         "import time, vae_cli.dataset.scan as s\n"
         "s.scan = lambda *a, **k: print('ready', flush=True) or time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", code + "from vae_cli.cli.app import main; main()", "check", str(tmp_path)]
+    command = [sys.executable, "-c", script + "from vae_cli.cli.app import main; main()", "check", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 143 and "Traceback" not in stderr
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])

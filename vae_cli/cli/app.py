@@ -117,6 +117,9 @@ class Program(TyperGroup):
             if Results.latest:
                 Results.latest.close_bar(error)
             code = _explain(error, words)
+        finally:
+            if locks := sys.modules.get("vae_cli.locks"):  # only if the command has written anything
+                locks.release_claims()
         sys.exit(code or 0)
 
 

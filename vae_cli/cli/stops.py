@@ -1,8 +1,13 @@
 """How a signal ends the program: as a KeyboardInterrupt, of which all but Ctrl-C have a kind of their own."""
 
+import errno
+import os
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
+
+from vae_cli.cli.progress import silence
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 if hasattr(signal, "SIGHUP"):  # not on Windows
@@ -26,4 +31,10 @@ def stop(number: int, frame: FrameType | None = None) -> NoReturn:
     """A handler of signals: raises KeyboardInterrupt, or Terminated for all but SIGINT."""
     if number == getattr(signal, "SIGHUP", None):
         signal.signal(number, signal.SIG_IGN)  # shell and kernel both send it when a terminal closes
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                os.get_terminal_size(stream.fileno())
+            except OSError as error:
+                if error.errno == errno.EIO:  # nobody can see any more that work was stopped
+                    silence(stream)
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)

@@ -113,7 +113,9 @@ class TrainingJob:
             if self.runtime.is_main:
                 yield from _warnings(inputs)
             if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
-                raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
+                differing = sorted({*self.resumable.facts.label_names} ^ {*inputs.label_names})[:5]
+                raise ConfigError("the labels of DATA differ from those the run was trained with "
+                                  f"({', '.join(map(printable, differing))}); start a new run")  # fmt: skip
             # as chosen here they become part of the configuration: a run never chooses them again
             chosen = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
             inputs = replace(inputs, config=inputs.config.updated({"training": chosen}))
