@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import re
 import secrets
@@ -43,11 +44,16 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """What was made, renamed or removed in a folder stays so after a power cut."""
-    if os.name == "posix":  # elsewhere folders cannot be opened, nor need they be
+    """What was made, renamed or removed in a folder stays so after a power cut, if its drive can promise that."""
+    if os.name != "posix":  # folders cannot be opened, nor need they be
+        return
+    with suppress(PermissionError):  # it may be written, but not listed
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
         finally:
             os.close(descriptor)
 

@@ -38,7 +38,7 @@ def locked(folder: Path) -> Iterator[str | None]:
         former = _owner(path)
         with suppress(OSError):  # on a full disk the owner has no name
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {host}\n".encode(), 0)
+            os.write(descriptor, f"process {os.getpid()} on {host}\n".encode())
         if doubt is None and former and not former.endswith(f" on {host}"):
             doubt = (
                 f"{path}: left by {former}; if that still runs, this drive keeps no locks between machines: stop one"

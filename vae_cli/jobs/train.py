@@ -84,7 +84,7 @@ class TrainingJob:
             shared = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
             raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {shared}; "
                               f"give a multiple of {num_ranks * num_draws}")  # fmt: skip
-        self._meeting = meet(ranks, ranks.address())
+        self._ranks, self._address = ranks, ranks.address()
         self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
         self._shortened: set[str] = set()
 
@@ -142,7 +142,7 @@ class TrainingJob:
 
     def _claim(self, stack: contextlib.ExitStack) -> Iterator[Remark]:
         """Meet the other ranks, make the run folder rank 0's own, and look again at what is in it."""
-        store = yield from _warned(self._meeting)
+        store = yield from _warned(meet(self._ranks, self._address))
         stack.enter_context(distributed(self.runtime, store))
         with main_rank_first():
             if self.runtime.is_main:

@@ -112,34 +112,38 @@ def create(folder: Path, inputs: TrainingInputs) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
-        _move_entries(folder, aside)
         try:
-            describe(folder, inputs)
-            for name in ("previews", "checkpoints"):
-                (folder / name).mkdir()
-            for place in (folder, *itertools.islice(folder.absolute().parents, 2)):
-                sync_folder(place)
+            _move_entries(folder, aside)
+            try:
+                describe(folder, inputs)
+                for name in ("previews", "checkpoints"):
+                    (folder / name).mkdir()
+                for place in (folder, *folder.absolute().parents):
+                    sync_folder(place)
+            except BaseException:
+                for name in OUR_ENTRIES:
+                    remove_tree(folder / name)
+                _move_entries(aside, folder)
+                raise
         except BaseException:
-            for name in OUR_ENTRIES:
-                remove_tree(folder / name)
-            _move_entries(aside, folder)
+            aside.rmdir()  # which nothing is left in
             raise
     except OSError as error:
         raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
-    finally:
-        remove_tree(aside)
+    remove_tree(aside)
 
 
 def _move_entries(source: Path, target: Path) -> None:
     """All of a run or nothing."""
     names = [name for name in OUR_ENTRIES if os.path.lexists(source / name)]
-    for number, name in enumerate(names):
-        try:
+    try:
+        for name in names:
             (source / name).rename(target / name)
-        except OSError:
-            for moved in names[:number]:
-                (target / moved).rename(source / moved)
-            raise
+    except BaseException:
+        for name in names:
+            if os.path.lexists(target / name):
+                (target / name).rename(source / name)
+        raise
 
 
 def tidy(folder: Path) -> None:
