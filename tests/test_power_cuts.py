@@ -82,12 +82,12 @@ class Disk:
         self.marks.append((self.num_operations, what))
 
     def after_cuts(self) -> Iterator[tuple[int, Tree]]:
-        """Everything that the disk may hold after a cut, and after how many operations it comes; nothing twice, hidden
-        files aside."""
+        """All that the disk may hold after a cut, and after how many operations it comes; nothing twice, files in hidden
+        folders aside."""
         seen = set()
         for count in range(self.num_operations + 1):
             for tree in _states(self.tree, count):
-                visible = {name: content for name, content in tree.items() if "/." not in f"/{name}"}
+                visible = {name: content for name, content in tree.items() if "/." not in f"/{name}" or content is None}
                 key = (frozenset(visible.items()), len([0 for at, _ in self.marks if at <= count]))
                 if key not in seen:
                     seen.add(key)
@@ -195,6 +195,11 @@ def problems_after_cuts(disk: Disk, whole: dict[str, Tree], scratch: Path) -> tu
             problems.append(f"after {count}: {error}")
         if not (resumed == newest >= promised):
             problems.append(f"after {count}: promised {promised}, whole {newest}, resumed {resumed}")
+        had_best = any(f"run/checkpoints/{name}" in tree for name in ("best", ".best.old"))
+        run_folder.tidy(run)  # as the next start does it
+        left = [path.name for path in (run / "checkpoints").glob(".*")]
+        if left or (run / "checkpoints" / "best").exists() != had_best:
+            problems.append(f"after {count}: the next start leaves {left}, best {had_best}")
         shutil.rmtree(scratch / str(number), ignore_errors=True)
     return number + 1, problems
 

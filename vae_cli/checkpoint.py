@@ -227,10 +227,10 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
     facts, tensors = read_weights(choice.path)
     if choice.remarks and (choice.path.parent / TRAINER).exists():
         trainer = _read_trainer(choice.path.parent)
-        best = {f"{facts.phase}.{name}": value for name, value in trainer.get("best", {}).items()}
-        if best and all(isinstance(value, Tensor) for value in best.values()):
-            tensors |= best
-            facts = replace(facts, step=int(trainer["best_step"]), weights_sha256=digest(tensors))
+        best, step = trainer.get("best"), trainer.get("best_step")
+        if best and isinstance(best, dict) and all(isinstance(value, Tensor) for value in best.values()):
+            tensors |= {f"{facts.phase}.{name}": value for name, value in best.items()}
+            facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
     return choice, facts, tensors
 
