@@ -82,8 +82,10 @@ class Disk:
         self.marks.append((self.num_operations, what))
 
     def after_cuts(self) -> Iterator[tuple[int, Tree]]:
-        """All that the disk may hold after a cut, and after how many operations it comes; nothing twice, files in hidden
-        folders aside."""
+        """All that the disk may hold after a cut, and after how many operations it comes; nothing twice.
+
+        Files in hidden folders make no difference.
+        """
         seen = set()
         for count in range(self.num_operations + 1):
             for tree in _states(self.tree, count):

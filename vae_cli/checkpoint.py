@@ -170,7 +170,7 @@ def choose_weights(run: Path) -> Choice:
     Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
     if str(run) == "photo" and not run.exists() and PHOTO.exists():
-        return PHOTO
+        return Choice(PHOTO)
     if not run.exists():
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():

@@ -17,6 +17,11 @@ def printable(path: Path | str) -> str:
     return "".join(map(escaped, str(path)))
 
 
+def printable_lines(text: str) -> str:
+    """A text of several lines safe to print."""
+    return "\n".join(map(printable, text.splitlines()))
+
+
 def shell_quoted(word: Path | str) -> str:
     """A file name, or any other text, as a word of a command that can be copied into a shell.
 

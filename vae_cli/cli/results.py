@@ -14,7 +14,7 @@ import typer
 from vae_cli.cli.progress import Bar, Messages, silence
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
-from vae_cli.printable import printable
+from vae_cli.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
@@ -80,7 +80,7 @@ class Results:
 
         model = open_model(run, self.device)
         for text in model.remarks:
-            self.messages.warn(printable(text))
+            self.messages.warn(printable_lines(text))
         where = f"{model.runtime.device} ({model.runtime.precision})"
         self.messages.note(f"{printable(model.path)} at step {model.facts.step} on {where}")
         return model

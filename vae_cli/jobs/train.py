@@ -17,7 +17,7 @@ from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
 from vae_cli.jobs.train_request import TrainingRequest, known_config
-from vae_cli.printable import printable, shell_quoted
+from vae_cli.printable import printable, printable_lines, shell_quoted
 from vae_cli.ranks import Ranks, meet
 from vae_cli.runtime import (
     distributed,
@@ -150,13 +150,12 @@ class TrainingJob:
                 claim = run_folder.claimed(wanted, self.config.data.path)
                 self.folder, doubt = stack.enter_context(claim)
                 if doubt:
-                    yield Remark(doubt, "warning")
+                    yield _warning(doubt)
                 if not self.request.resume:
                     run_folder.require_free(self.folder, overwrite=self.request.overwrite)
                 run_folder.tidy(self.folder)
             if self.request.resume:
-                for text in self._read_run():
-                    yield Remark(text, "warning")
+                yield from map(_warning, self._read_run())
 
     def _read_run(self) -> list[str]:
         """Where the run stands that is to go on, and what to say about that. Raises ConfigError, CheckpointError."""
@@ -171,14 +170,14 @@ class TrainingJob:
         if not self.request.resume or not self.runtime.is_main:
             return
         if changes := run_folder.changes_of_data(self.folder, run.inputs):
-            yield Remark(changes, "warning")
+            yield _warning(changes)
         best = self.folder / "checkpoints" / "best"
         try:
             if run.state.best:
                 require_whole(best)
         except CheckpointError as error:
             run.write_best()
-            yield Remark(f"{error};\nwritten again from the checkpoint of step {run.state.step}", "warning")
+            yield _warning(f"{error};\nwritten again from the checkpoint of step {run.state.step}")
 
     def _prepare(self, report: Report) -> TrainingInputs:
         """Read the data; rank 0 first, so that the others find its cache."""
@@ -274,11 +273,15 @@ class TrainingJob:
         }  # fmt: skip
 
 
+def _warning(text: str) -> Remark:
+    return Remark(printable_lines(text), "warning")
+
+
 def _warned(texts: Generator[str, None, Answer]) -> Generator[Remark, None, Answer]:
     """Each text as a warning, which every rank may give."""
     while True:
         try:
-            yield Remark(next(texts), "warning")
+            yield _warning(next(texts))
         except StopIteration as end:
             return end.value
 
