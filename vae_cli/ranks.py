@@ -69,7 +69,8 @@ def meet(ranks: Ranks, address: tuple[str, int]) -> Generator[str, None, "Store 
     if ranks.world_size == 1:
         return None
     names = [str(rank) for rank in range(ranks.world_size)]
-    store, begun, has_told, problem = None, time.monotonic(), False, ""
+    store: Store | None = None
+    begun, has_told, problem = time.monotonic(), False, ""
     while True:
         missing = [0] if ranks.rank else [rank for rank in range(ranks.world_size) if rank != ranks.rank]
         try:
