@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, honest about damage, pruned, and readable for ever."""
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model, weights_of
 
-from vae_cli import checkpoint
+from vae_cli import checkpoint, checkpoint_folders
 from vae_cli.checkpoint import (
     NUM_KEPT,
     Facts,
@@ -28,6 +29,7 @@ from vae_cli.checkpoint import (
     write_checkpoint,
 )
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.jobs.export import export_whole
 from vae_cli.model.priors import noise_of_images
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.sample import sample
@@ -308,6 +310,71 @@ def test_a_trainer_state_with_code_in_it_is_refused(run: Path) -> None:
     assert not (run / "harm").exists()
 
 
+POSITIONS = (0.02, 0.3, 0.5, 0.77, 0.999)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "trainer.pt"])
+@pytest.mark.parametrize("position", POSITIONS)
+def test_resuming_notices_one_flipped_bit_anywhere(run: Path, name: str, position: float) -> None:
+    write(run / "checkpoints" / "step-00000008", tiny_model(), 8, trainer={"step": 8, "more": torch.ones(100)})
+    assert load_resumable(run).facts.step == 8 and load_resumable(run).problems == ()
+    path = run / "checkpoints" / "step-00000008" / name
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 4
+    path.write_bytes(content)
+    found = load_resumable(run)
+    assert found.facts.step == 6 and str(path.parent) in found.problems[0] and "damaged" in found.problems[0]
+    path.unlink()
+    assert load_resumable(run).facts.step == 6, "nor without the file"
+
+
+def test_a_weights_file_alone_notices_a_flipped_bit_in_its_header(run: Path, tmp_path: Path) -> None:
+    whole = (run / "checkpoints" / "best" / "model.safetensors").read_bytes()
+    for word in (b"learning_rate", b"label_names", b'step\\": 6'):
+        content = bytearray(whole)
+        content[whole.index(word) + len(word) - 1] ^= 1
+        (tmp_path / "alone.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"alone\.safetensors"):
+            load_model(tmp_path / "alone.safetensors", CPU)
+
+
+def shifted(model: Model) -> dict[str, torch.Tensor]:
+    assert model.flow is not None
+    return {name: value + 1 for name, value in model.flow.state_dict().items()}
+
+
+def test_without_best_the_weights_that_scored_best_are_taken_and_that_is_said(run: Path, tmp_path: Path) -> None:
+    model = tiny_model(num_labels=2)
+    best = shifted(model)
+    write(run / "checkpoints" / "step-00000008", model, 8, trainer={"best": best, "best_step": 7})
+    assert load_model(run, CPU).remarks == ()
+    shutil.rmtree(run / "checkpoints" / "best")
+    found = load_model(run, CPU)
+    assert found.flow is not None and found.facts.step == 7
+    assert same_tensors(found.flow.state_dict(), best) and same_tensors(found.vae.state_dict(), model.vae.state_dict())
+    (remark,) = found.remarks
+    assert "best: is missing" in remark and "step-00000008 that scored best" in remark
+    path = export_whole(run, tmp_path / "whole.safetensors")
+    assert path.parent.name == "step-00000008"
+    exported = load_model(tmp_path / "whole.safetensors", CPU)
+    assert exported.flow is not None and same_tensors(exported.flow.state_dict(), best)
+    write(run / "checkpoints" / "step-00000009", model, 9)  # without a state of training, and so without a best
+    assert load_model(run, CPU).facts.step == 9 and "step-00000009" in load_model(run, CPU).remarks[0]
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_without_best_the_newest_whole_one_is_taken_and_that_is_said(run: Path, kind: str) -> None:
+    shutil.rmtree(run / "checkpoints" / "best")
+    newest = write(run / "checkpoints" / "step-00000008", tiny_model(num_labels=2), 8, trainer={"step": 8})
+    DAMAGE[kind](newest / "model.safetensors")
+    found = load_model(run, CPU)
+    assert found.facts.step == 6 and str(newest / "model.safetensors") in found.remarks[0] and len(found.remarks) == 2
+    DAMAGE[kind](run / "checkpoints" / "step-00000006" / "model.safetensors")
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        load_model(run, CPU)
+    assert str(newest) in str(caught.value)
+
+
 def test_places_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         load_model(tmp_path / "nowhere", CPU)
@@ -371,6 +438,42 @@ def test_killed_between_two_renames_something_stays_loadable(
     load_model(run, CPU)
 
 
+def test_a_rename_that_fails_brings_the_old_one_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, honest = run / "checkpoints" / "best", Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == ".best.tmp":
+            raise OSError(5, "Input/output error")
+        return honest(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(WriteError, match="Input/output error"):
+        write(best, tiny_model())
+    assert sorted(path.name for path in best.parent.iterdir()) == ["best", "step-00000006"]
+    assert load_model(run, CPU).remarks == ()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "config.json"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_disk_that_refuses_is_told_with_the_way_on(run: Path, monkeypatch, name: str, number: int) -> None:
+    honest = checkpoint_folders._write_synced
+
+    def refuse(path: Path, content: bytes | memoryview) -> None:
+        if path.name == name:
+            raise OSError(number, os.strerror(number))
+        honest(path, content)
+
+    monkeypatch.setattr(checkpoint_folders, "_write_synced", refuse)
+    with pytest.raises(WriteError) as caught:
+        write(run / "checkpoints" / "step-00000009", tiny_model(), 9, trainer={"step": 9})
+    said = str(caught.value)
+    assert said.startswith(f"{run / 'checkpoints' / 'step-00000009' / name}: cannot be written (")
+    is_full = number != errno.EACCES
+    for part in (f"vae train --out {run} --resume", "MiB are left on the disk at /"):
+        assert (part in said) == is_full
+    assert len(said.splitlines()) <= 3 and not (run / "checkpoints" / ".step-00000009.tmp").exists()
+
+
 def test_no_half_written_folder_is_ever_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = torch.save
 
@@ -414,6 +517,16 @@ def test_pruning_keeps_the_newest_and_the_best(run: Path) -> None:
     prune(run)
     assert NUM_KEPT == 3
     assert sorted(path.name for path in folder.iterdir()) == ["best", *(f"step-{step:08d}" for step in (9, 10, 11))]
+
+
+def test_damaged_newer_ones_push_out_no_whole_one(run: Path) -> None:
+    folder = run / "checkpoints"
+    for step in (7, 20, 21, 22):
+        write(folder / f"step-{step:08d}", tiny_model(), step)
+    (folder / "step-00000023").mkdir()
+    prune(run, newest=7)
+    assert [path.name for path in checkpoints_in(run)] == ["step-00000006", "step-00000007"]
+    assert not (folder / "step-00000023").exists()
 
 
 # For ever

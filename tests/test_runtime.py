@@ -37,8 +37,9 @@ def test_auto_takes_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) ->
     assert runtime.pick_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert runtime.pick_device("auto") == torch.device("cuda:3")
+    monkeypatch.setenv("LOCAL_RANK", "nonsense")  # only a training looks at it
+    assert runtime.pick_device("auto") == torch.device("cuda:0")
+    assert runtime.pick_device("auto", local_rank=3) == torch.device("cuda:3")
 
 
 def test_the_trial_counts_processor_time_and_gives_the_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:

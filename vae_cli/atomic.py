@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,30 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(f"{path}: cannot be written ({reason}); make room there or choose another --out") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """What was made, renamed or removed in a folder stays so after a power cut, if its drive can promise that."""
+    if os.name != "posix":  # folders cannot be opened, nor need they be
+        return
+    with suppress(PermissionError):  # it may be written, but not listed
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a folder or a link, never what a link leads to; what cannot be removed stays."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def is_partial(path: Path) -> bool:

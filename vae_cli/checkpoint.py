@@ -1,29 +1,30 @@
 """Models on disk and in memory: the one place that writes, reads and assembles them.
 
 A checkpoint is a folder of `model.safetensors` (averaged weights of VAE and flow, the configuration in its header),
-`config.json` (the same facts, for people) and, where training can go on from it, `trainer.pt`. Nothing in it can run
-code, and it is written whole or not at all.
+`config.json` (the same facts, and checksums of the files) and, where training can go on from it, `trainer.pt`.
+Nothing in it can run code, and it is written whole or not at all.
 """
 
 import hashlib
+import io
 import json
-import os
-import re
-import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from vae_cli.checkpoint_folders import INSTEAD, TRAINER, WEIGHTS, require_whole, seal, step_folders, write_folder
+from vae_cli.checkpoint_folders import NUM_KEPT as NUM_KEPT
+from vae_cli.checkpoint_folders import checkpoints_in as checkpoints_in
+from vae_cli.checkpoint_folders import prune as prune
 from vae_cli.config import CompleteConfig, from_dict
-from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.pretrained import located
@@ -32,11 +33,7 @@ from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
-NUM_KEPT = 3
-WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
-STEP_NAME = re.compile(r"step-(\d{8,})")
-_INSTEAD = "give a run folder, or another of its checkpoints/"
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,12 @@ class Facts:
     phase: str  # `vae` or `flow`: what was being trained
     weights_sha256: str = ""  # `digest` of the weights beside it; `write_checkpoint` sets it
 
-    def as_json(self) -> str:
+    def as_json(self, **more: Any) -> str:
         names = ("step", "phase", "label_names", "label_images", "weights_sha256")
-        facts = {"format_version": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}
+        facts = {"format_version": FORMAT_VERSION, **{name: getattr(self, name) for name in names},
+                 "config": self.config.as_dict(), **more}  # fmt: skip
         # all ASCII, because names of folders may hold bytes that are no UTF-8
-        return json.dumps(facts | {"config": self.config.as_dict()}, indent=1)
+        return json.dumps(facts | {"sha256": seal(facts)}, indent=1)
 
     @staticmethod
     def from_json(text: str, path: Path) -> "Facts":
@@ -65,6 +63,8 @@ class Facts:
                 raise CheckpointError(f"{path}: a model of format {shortened(version)}, this version reads "
                                       f"{FORMAT_VERSION};\n"
                                       "use the version of vae that made it, or train it again")  # fmt: skip
+            if facts.pop("sha256", None) not in (None, seal(facts)):
+                raise CheckpointError(f"{path}: damaged (its description is not as written); {INSTEAD}")
             config = from_dict(facts["config"], CompleteConfig)
             names, counts, step = facts["label_names"], facts["label_images"], facts["step"]
             if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -91,6 +91,7 @@ class Model:
     flow: LatentFlow | None
     path: Path
     runtime: Runtime
+    remarks: tuple[str, ...] = ()  # where not the weights were taken that were to be expected
 
     @property
     def config(self) -> CompleteConfig:
@@ -144,34 +145,16 @@ def write_checkpoint(
     folder: Path, facts: Facts, weights: Mapping[str, Tensor], trainer: Mapping[str, Any] | None
 ) -> None:
     """Write a checkpoint folder, or replace one, whole or not at all. Raises WriteError."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        facts = replace(facts, weights_sha256=digest(weights))
-        for name, content in ((FACTS, facts.as_json().encode()), (WEIGHTS, weights_file(facts, weights))):
-            with _synced(temporary / name) as file:
-                file.write(content)
+    facts = replace(facts, weights_sha256=digest(weights))
+
+    def contents() -> Iterator[tuple[str, bytes | memoryview]]:
+        yield WEIGHTS, weights_file(facts, weights)
         if trainer is not None:
-            with _synced(temporary / TRAINER) as file:
-                torch.save(dict(trainer), file)
-        # A folder cannot be replaced in one step, so an old one is renamed first.
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        if folder.exists():
-            folder.rename(aside)
-        temporary.rename(folder)
-        shutil.rmtree(aside, ignore_errors=True)
-        if os.name == "posix":  # elsewhere folders cannot be opened, nor need they be
-            descriptor = os.open(folder.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        shutil.rmtree(temporary, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise WriteError(f"{folder}: cannot be written ({reason}); free some space or choose --out") from error
+            content = io.BytesIO()  # written to the disk itself, torch would tell of a full one in its own words
+            torch.save(dict(trainer), content)
+            yield TRAINER, content.getbuffer()
+
+    write_folder(folder, contents(), lambda sums: facts.as_json(files=sums).encode())
 
 
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
@@ -179,32 +162,20 @@ def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
     return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
 
 
-@contextmanager
-def _synced(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+class Choice(NamedTuple):
+    """The weights file that RUN stands for, and why it is not the one that was to be expected."""
 
-
-def checkpoints_in(run: Path) -> list[Path]:
-    """Complete step checkpoints of a run folder, oldest first."""
-    found = [(int(match[1]), path) for path in (run / "checkpoints").glob("step-*")
-             if (match := STEP_NAME.fullmatch(path.name)) and (path / WEIGHTS).is_file()]  # fmt: skip
-    return [path for _, path in sorted(found)]
-
-
-def prune(run: Path) -> None:
-    """Keep the newest step checkpoints, and remove what killed writers left behind."""
-    for path in checkpoints_in(run)[:-NUM_KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (run / "checkpoints").glob(".*"):
-        if not path.name.endswith(f".{os.getpid()}.tmp") and time.time() - path.stat().st_mtime > 60:
-            shutil.rmtree(path, ignore_errors=True)
+    path: Path
+    remarks: tuple[str, ...] = ()
 
 
 def resolve_run(run: Path) -> Path:
-    """The weights file that a run folder (its best, else its newest), checkpoint folder, weights file or `photo` names.
+    """The weights file that RUN stands for. Raises as `choose_weights`."""
+    return choose_weights(run).path
+
+
+def choose_weights(run: Path) -> Choice:
+    """What a run folder (its best, else its newest whole one), checkpoint folder, weights file or `photo` names.
 
     Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
@@ -212,10 +183,19 @@ def resolve_run(run: Path) -> Path:
     if not run.exists():
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():
-        return run
-    for folder in (run, run / "checkpoints" / "best", *reversed(checkpoints_in(run))):
+        return Choice(run)
+    best, problems = run / "checkpoints" / "best", list[str]()
+    for folder in (run, best):
         if (folder / WEIGHTS).is_file():
-            return folder / WEIGHTS
+            return Choice(folder / WEIGHTS)
+    for folder in reversed(step_folders(run)):
+        try:
+            require_whole(folder)
+            return Choice(folder / WEIGHTS, (*problems, f"{best}: is missing; taking the weights of {folder.name}"))
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(problems[0])
     raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
 
 
@@ -229,7 +209,7 @@ def _opened(path: Path, problem: str = "not a readable weights file") -> Iterato
                 raise CheckpointError(f"{path}: a safetensors file, but not one that vae wrote")
             yield file, Facts.from_json(header[HEADER_KEY], path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {problem} ({error}); {_INSTEAD}") from error
+        raise CheckpointError(f"{path}: {problem} ({error}); {INSTEAD}") from error
 
 
 def read_facts(weights_path: Path) -> Facts:
@@ -244,14 +224,30 @@ def read_weights(path: Path) -> tuple[Facts, dict[str, Tensor]]:
         _outlined(file, facts, path)  # before anything is made of a size that a stranger has chosen
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     if facts.weights_sha256 != digest(tensors) or not all(bool(each.isfinite().all()) for each in tensors.values()):
-        raise CheckpointError(f"{path}: damaged (not the weights as written); {_INSTEAD}")
+        raise CheckpointError(f"{path}: damaged (not the weights as written); {INSTEAD}")
     return facts, tensors
+
+
+def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
+    """The weights that RUN stands for, those that scored best even where only `trainer.pt` still holds them.
+
+    Raises ConfigError, CheckpointError.
+    """
+    choice = choose_weights(run)
+    facts, tensors = read_weights(choice.path)
+    if choice.remarks and (choice.path.parent / TRAINER).exists():
+        trainer = _read_trainer(choice.path.parent)
+        best, step = trainer.get("best"), trainer.get("best_step")
+        if best and isinstance(best, dict) and all(isinstance(value, Tensor) for value in best.values()):
+            tensors |= {f"{facts.phase}.{name}": value for name, value in best.items()}
+            facts = replace(facts, step=step, weights_sha256=digest(tensors))
+            choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
+    return choice, facts, tensors
 
 
 def load_model(run: Path, runtime: Runtime) -> Model:
     """The model of a run folder, checkpoint folder or weights file. Raises ConfigError, CheckpointError."""
-    path = resolve_run(run)
-    facts, tensors = read_weights(path)
+    (path, remarks), facts, tensors = read_model(run)
     vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in tensors))
     vae.load_state_dict(weights_under("vae.", tensors))
     if flow is not None:
@@ -259,7 +255,7 @@ def load_model(run: Path, runtime: Runtime) -> Model:
     for module in (vae, flow):
         if module is not None:
             runtime.place(module.eval().requires_grad_(False))
-    return Model(facts, vae, flow, path, runtime)
+    return Model(facts, vae, flow, path, runtime, remarks)
 
 
 def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | None]:
@@ -307,22 +303,34 @@ def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | No
 
 @dataclass(frozen=True)
 class Resumable:
-    """The newest complete checkpoint of a run, with everything that training needs to go on."""
+    """The newest whole checkpoint of a run, with everything that training needs to go on."""
 
     facts: Facts
     weights: dict[str, Tensor]
     trainer: dict[str, Any]
+    problems: tuple[str, ...] = ()  # with newer ones
 
 
 def load_resumable(run: Path) -> Resumable:
-    """The newest step checkpoint that can be read; damaged ones are passed over. Raises CheckpointError."""
-    problem = "no complete checkpoint; start again with --overwrite"
-    for folder in reversed(checkpoints_in(run)):
+    """The newest step checkpoint that is whole; damaged ones are passed over. Raises CheckpointError."""
+    problems: list[str] = []
+    for folder in reversed(step_folders(run)):
         try:
+            require_whole(folder)
             facts, weights = read_weights(folder / WEIGHTS)
-            return Resumable(facts, weights, torch.load(folder / TRAINER, map_location="cpu", weights_only=True))
+            return Resumable(facts, weights, _read_trainer(folder), tuple(problems))
         except CheckpointError as error:
-            problem = str(error)
-        except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on damaged files
-            problem = f"{folder.name} is damaged ({type(error).__name__})"
+            problems.append(str(error))
+    problem = problems[0] if problems else "no complete checkpoint; start again with --overwrite"
     raise CheckpointError(f"{run}: cannot be resumed: {problem}")
+
+
+def _read_trainer(folder: Path) -> dict[str, Any]:
+    """Raises CheckpointError."""
+    try:
+        trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+        if not isinstance(trainer, dict):
+            raise TypeError("no dictionary")
+        return trainer
+    except Exception as error:  # torch.load raises pickle, zip, key, runtime … errors on files that are none of ours
+        raise CheckpointError(f"{folder / TRAINER}: damaged ({type(error).__name__}); {INSTEAD}") from error

@@ -27,6 +27,10 @@ class ConfigError(VaeError):
     exit_code = 2
 
 
+class RanksError(ConfigError):
+    """Another process of the same training has not come, or is gone."""
+
+
 class DataError(VaeError):
     """An image, mask or data set that cannot be used."""
 

@@ -20,7 +20,7 @@ def printable(path: Path | str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """A text that may have several lines, each made safe to print."""
+    """A text of several lines safe to print."""
     return "\n".join(map(printable, text.split("\n")))
 
 

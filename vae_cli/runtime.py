@@ -16,13 +16,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vae_cli.errors import ConfigError, OutOfMemoryError
+from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError
+from vae_cli.ranks import Ranks
 
 _HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
 _DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
 """Parts of messages of plain RuntimeErrors: not every allocator has a class of its own for them."""
 RANK_TIMEOUT = datetime.timedelta(hours=2)  # of waiting for rank 0, which scans, validates and draws pictures alone
 MIN_SPEED_UP = 1.2  # of bfloat16 over float32 in the trial
+ALONE = Ranks()
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -61,12 +63,15 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=self.dtype) if is_reduced else contextlib.nullcontext()
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU. Raises ConfigError for a device this machine lacks."""
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; each rank of a node has a CUDA device of its own.
+
+    Raises ConfigError for a device this machine lacks.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"  # each rank of torchrun has a device of its own
+        name = f"cuda:{local_rank}"  # each rank of torchrun has a device of its own
     match = re.fullmatch(r"cpu|mps|cuda:([0-9]{1,9})", name)  # torch takes more, and numbers modulo 256
     if match is None:
         raise ConfigError(f"--device {name}: unknown device; use auto, cpu, cuda, cuda:N or mps")
@@ -98,15 +103,14 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0) -> Runtime:
+def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0, ranks: Ranks = ALONE) -> Runtime:
     """Everything about this process. `threads` 0 keeps torch's own number."""
     if threads and device.type == "cpu":
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     dtype = pick_dtype(device, precision)
     channels_last = device.type == "cuda" or (device.type == "cpu" and dtype == torch.bfloat16)
-    return Runtime(device, dtype, channels_last, rank, world_size)
+    return Runtime(device, dtype, channels_last, ranks.rank, ranks.world_size)
 
 
 def _trial_speed_up() -> float:
@@ -151,30 +155,48 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def distributed(runtime: Runtime) -> Iterator[None]:
-    """Connects the ranks that torchrun started, for as long as the block lasts; nothing to do for a single one."""
-    if runtime.world_size == 1:
+def distributed(runtime: Runtime, store: "torch.distributed.Store | None") -> Iterator[None]:
+    """Connects the ranks, which have met in the store, for as long as the block lasts; nothing to do for a single one.
+
+    Raises RanksError when one of them goes.
+    """
+    if store is None:
         yield
         return
     is_cuda = runtime.device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(runtime.device)
-    torch.distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=RANK_TIMEOUT)
+    torch.distributed.init_process_group("nccl" if is_cuda else "gloo", store=store, rank=runtime.rank,
+                                         world_size=runtime.world_size, timeout=RANK_TIMEOUT)  # fmt: skip
     try:
         yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        reason = "another one has ended, and tells why" if "gloo" in str(error) else str(error).splitlines()[0]
+        raise RanksError(f"rank {runtime.rank}: cannot go on with the other ranks: {reason}") from error
     finally:
         torch.distributed.destroy_process_group()
+
+
+def wait_for_ranks() -> None:
+    """Returns when all ranks are here; signals are heeded meanwhile."""
+    if torch.distributed.is_initialized():
+        here = torch.distributed.barrier(async_op=True)
+        while not here.is_completed():
+            time.sleep(0.02)
+        here.wait()
 
 
 @contextlib.contextmanager
 def main_rank_first() -> Iterator[None]:
     """Rank 0 runs the block while the others wait, then they run it, finding what rank 0 has left on disk."""
-    ranks = torch.distributed.is_initialized()
-    if ranks and torch.distributed.get_rank() != 0:
-        torch.distributed.barrier()
+    is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if not is_main:
+        wait_for_ranks()
     yield
-    if ranks and torch.distributed.get_rank() == 0:
-        torch.distributed.barrier()
+    if is_main:
+        wait_for_ranks()
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:
@@ -193,3 +215,12 @@ def of_main_rank(value: float, device: torch.device) -> float:
     shared = torch.tensor([value], dtype=torch.float64, device=device)
     torch.distributed.broadcast(shared, 0)
     return shared.item()
+
+
+def is_any_rank(value: bool, device: torch.device) -> bool:
+    """Whether it is true on one of the ranks at least."""
+    if not torch.distributed.is_initialized():
+        return value
+    shared = torch.tensor([float(value)], device=device)
+    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+    return bool(shared.item())

@@ -1,7 +1,7 @@
 """Signals that ask a job to stop."""
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
@@ -12,13 +12,16 @@ class StopRequest:
 
     numbers: of the signals. at_once: handler of the second, which raises. on_request: called at the first.
     is_urgent: whether there is nothing to wait for, so that the first signal is like a second.
+    impatient: which signals count as a first and a second; schedulers and terminals send the others several times.
     """
 
     def __init__(
-        self, numbers: Iterable[int], at_once: Handler, on_request: Callable[[], None], is_urgent: Callable[[], bool]
-    ) -> None:
+        self, numbers: Iterable[int], at_once: Handler, on_request: Callable[[], None], is_urgent: Callable[[], bool],
+        impatient: Collection[int] = (signal.SIGINT, signal.SIGTERM),
+    ) -> None:  # fmt: skip
         self.numbers, self.at_once, self.on_request, self.is_urgent = numbers, at_once, on_request, is_urgent
-        self.number: int | None = None  # of the signal that arrived
+        self.impatient = impatient
+        self.number: int | None = None  # of the signal that arrived first
 
     def __enter__(self) -> "StopRequest":
         self._previous = {number: signal.signal(number, self._handle) for number in self.numbers}
@@ -29,7 +32,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        is_second, self.number = self.number is not None, number
-        if is_second or self.is_urgent():
+        first, self.number = self.number, self.number or number
+        if self.is_urgent() or {first, number} <= {*self.impatient}:
             self.at_once(number, frame)
-        self.on_request()
+        if first is None:
+            self.on_request()

@@ -1,31 +1,36 @@
 """SIGKILL at ten random moments of a run, resumed each time, against a run left alone: the same bytes.
 
-    python tests/benchmarks/kills.py --work FOLDER [--steps 400] [--kills 10] [--full]
+    python tests/benchmarks/kills.py --work FOLDER [--steps 400] [--kills 10] [--ranks 1] [--full]
 
 `vae train --preset tiny --steps 400 --set training.save_every=7` on the built-in images, once undisturbed and once
 killed with SIGKILL and resumed with `vae train --out RUN --resume`. A moment is an update, drawn with --seed among
 those of both phases, half of them in each, and a delay of up to 0.15 s after that update has been logged, so that
-kills also hit validation and saving. --full does the same with `--preset small --steps 120` and checkpoints every 20
-updates. Compared: model.safetensors of `best` and of every step checkpoint that is kept, and each trainer.pt, tensors
-bit for bit and all other values. Files that hold the same in other bytes (the order of a header's entries, say) are
-listed but count as equal. CPU only: other devices do not promise equal bits.
+kills also hit validation and saving. --ranks 2 trains, and kills, two processes together. --full does the same with
+`--preset small --steps 120` and checkpoints every 20 updates. Compared: model.safetensors of `best` and of every step
+checkpoint that is kept, and each trainer.pt, tensors bit for bit and all other values. Files that hold the same in
+other bytes (the order of a header's entries, say) are listed but count as equal. CPU only: other devices do not promise
+equal bits. What a kill has left half-written (hidden files and folders, the lock) must be gone after the next start.
 """
 
+import contextlib
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import common
 import torch
 from safetensors import safe_open
 
-TARGETS = (common.Target("differing_files", 0), common.Target("missed_kills", 0))
+from vae_cli.checkpoint import load_resumable
+
+TARGETS = (common.Target("differing_files", 0), common.Target("missed_kills", 0), common.Target("remains", 0))
 MAX_DELAY_SECONDS = 0.15
 VAE_SHARE = 0.4
 PATIENCE_SECONDS = 1800
@@ -68,6 +73,28 @@ def newest_line(metrics: Path) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {}
 
 
+def start(command: list[str], args: Namespace, log: BinaryIO) -> "list[subprocess.Popen[bytes]]":
+    """A process for each rank."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        places = {
+            "WORLD_SIZE": str(args.ranks),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(listener.getsockname()[1]),
+        }
+    surroundings = common.environment(args.work) | places
+    return [subprocess.Popen(command, stdout=log, stderr=log, env=surroundings | {"RANK": str(rank)})
+            for rank in range(args.ranks)]  # fmt: skip
+
+
+def complete(command: list[str], args: Namespace) -> None:
+    """Let the program come to its end."""
+    with (args.work / "kills.log").open("ab") as log:
+        codes = [process.wait() for process in start(command, args, log)]
+        if any(codes):
+            sys.exit(f"{' '.join(command)}: has failed; see {args.work / 'kills.log'}")
+
+
 def _await_step(moment: Moment, process: "subprocess.Popen[bytes]", run: Path) -> None:
     """Return when the moment's update has been logged, or the process has ended."""
     started = time.monotonic()
@@ -77,23 +104,37 @@ def _await_step(moment: Moment, process: "subprocess.Popen[bytes]", run: Path) -
             sys.exit(f"{run}: has not reached update {moment.step} in {PATIENCE_SECONDS} s")
 
 
-def kill_at(moment: Moment, command: list[str], run: Path, work: Path) -> dict[str, Any]:
+def remains(run: Path) -> set[tuple[str, int, int]]:
+    """What is half-written in a run: path, number and time of each hidden file or folder, and of the lock."""
+    found = set()
+    for path in (*run.glob(".*"), *run.glob("*/.*"), *run.glob("training.lock")):
+        with contextlib.suppress(FileNotFoundError):  # of a running program
+            stat = path.lstat()
+            found.add((str(path), stat.st_ino, stat.st_mtime_ns))
+    return found
+
+
+def kill_at(moment: Moment, command: list[str], run: Path, args: Namespace) -> dict[str, Any]:
     """Start the program and kill it at the moment; says when, in which phase, and whether it still lived."""
-    log = (work / "kills.log").open("ab")
-    with log, subprocess.Popen(command, stdout=log, stderr=log, env=common.environment(work)) as process:
+    left = remains(run)
+    with (args.work / "kills.log").open("ab") as log:
+        processes = start(command, args, log)
         try:
-            _await_step(moment, process, run)
+            _await_step(moment, processes[0], run)
+            left = {each for each in left & remains(run) if not each[0].endswith("training.lock")}  # taken over
             time.sleep(moment.delay)
-            was_alive = process.poll() is None
+            was_alive = processes[0].poll() is None
         finally:
-            process.kill()
-    if not was_alive and process.returncode != 0:
-        sys.exit(f"{' '.join(command)}: left with {process.returncode}; see {work / 'kills.log'}")
+            for process in processes:
+                process.kill()
+            codes = [process.wait() for process in processes]
+    if not was_alive and any(codes):
+        sys.exit(f"{' '.join(command)}: left with {codes}; see {args.work / 'kills.log'}")
     line = newest_line(run / "metrics.jsonl")
     return {"wanted_step": moment.step, "delay_seconds": moment.delay, "last_logged_step": line["step"],
             "phase": line["phase"], "killed": was_alive,
             "newest_checkpoint": max((path.name for path in (run / "checkpoints").glob("step-*")), default=None),
-            "half_written": len(list((run / "checkpoints").glob(".*")))}  # fmt: skip
+            "half_written": len(list((run / "checkpoints").glob(".*"))), "still_left": len(left)}  # fmt: skip
 
 
 def compare_files(one: Path, other: Path) -> dict[str, Any]:
@@ -134,28 +175,31 @@ def _equal(one: object, other: object) -> bool:
 
 def disturbed_and_alone(case: Case, args: Namespace) -> dict[str, Any]:
     """Make the run twice and compare; prints the moments."""
-    alone, trained = common.train(args.work, f"alone-{case.preset}", *case.options, "--seed", args.seed)
-    run = args.work / f"killed-{case.preset}"
-    command = common.vae_command("train", *case.options, "--seed", args.seed, "--out", run, "--overwrite")
+    alone, run = (args.work / f"{name}-{case.preset}" for name in ("alone", "killed"))
+    commands = [common.vae_command("train", *case.options, "--seed", args.seed, "--out", folder, "--overwrite")
+                for folder in (alone, run)]  # fmt: skip
+    complete(commands[0], args)
+    command, resume = commands[1], common.vae_command("train", "--out", run, "--resume", "--device", "cpu")
     (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier try: it would say that the moment has come
     kills = []
     for moment in draw_moments(case, args.kills, args.seed):
-        kills.append(kill_at(moment, command, run, args.work))
-        command = common.vae_command("train", "--out", run, "--resume", "--device", "cpu")
-    common.vae_json(args.work, "train", "--out", run, "--resume", "--device", "cpu")
-    found = compare_files(alone, run)
+        kills.append(kill_at(moment, command, run, args))
+        command = resume
+    complete(resume, args)
+    found = compare_files(alone, run) | {"left_at_end": len(remains(run))}
     common.table([list(kills[0]), *(list(kill.values()) for kill in kills)])
     print(f"{case.preset}, {case.steps} updates, {found['files_compared']} files compared")
     print(f"content differs: {', '.join(found['differing']) or 'none'}")
     print(f"same content in other bytes: {', '.join(found['reordered']) or 'none'}\n", flush=True)
     return {"preset": case.preset, "steps": case.steps, "save_every": case.save_every, "kills": kills, **found,
-            "precision": trained["precision"]}  # fmt: skip
+            "precision": load_resumable(run).facts.config.training.precision}  # fmt: skip
 
 
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--steps", type=int, default=400, help="of the tiny run, both phases (default 400)")
     parser.add_argument("--kills", type=int, default=10, help="of each run (default 10)")
+    parser.add_argument("--ranks", type=int, default=1, help="processes of each training (default 1)")
     parser.add_argument("--full", action="store_true", help="also with the preset small, 120 updates")
     args = parser.parse_args()
     cases = [Case("tiny", args.steps, 7)] + [Case("small", 120, 20)] * args.full
@@ -163,9 +207,11 @@ def main() -> None:
     common.finish(
         "kills",
         {"differing_files": sum(len(case["differing"]) for case in found),
+         "remains": sum(case["left_at_end"] + sum(kill["still_left"] for kill in case["kills"]) for case in found),
          "missed_kills": sum(not kill["killed"] for case in found for kill in case["kills"]), "runs": found},
         targets=TARGETS,
-        protocol={"kills": args.kills, "max_delay_seconds": MAX_DELAY_SECONDS, "seed": args.seed, "data": "built-in"},
+        protocol={"kills": args.kills, "ranks": args.ranks, "max_delay_seconds": MAX_DELAY_SECONDS, "seed": args.seed,
+                  "data": "built-in"},
         precision=found[0]["precision"],
     )  # fmt: skip
 

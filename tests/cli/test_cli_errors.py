@@ -102,17 +102,46 @@ def test_every_exit_code(monkeypatch, tmp_path: Path, error: BaseException, code
         assert "Traceback" in CliRunner().invoke(app, ["check", str(tmp_path), "--debug"]).stderr
 
 
-def test_sigterm(tmp_path: Path) -> None:
-    code = (
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGHUP, 129)])
+def test_signals_stop_every_command(tmp_path: Path, number: int, code: int) -> None:
+    script = (
         "import time, vae_cli.dataset.scan as s\n"
         "s.scan = lambda *a, **k: print('ready', flush=True) or time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", code + "from vae_cli.cli.app import main; main()", "check", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", script + "from vae_cli.cli.app import main; main()", "check", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:  # fmt: skip
         assert process.stdout and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 143 and "Traceback" not in stderr
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux closes it")
+def test_a_terminal_that_closes_under_a_progress_bar(tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and whatever is printed from then on fails."""
+    script = (
+        "import time, vae_cli.dataset.scan as s\nfrom vae_cli.cli.progress import Messages\n"
+        "def scan(*a, **k):\n"
+        "    with Messages().progress('looking', 10) as bar:\n"
+        f"        bar(1, 10); open({str(tmp_path / 'ready')!r}, 'w').close(); time.sleep(60)\n"
+        "s.scan = scan\nfrom vae_cli.cli.app import main; main()"
+    )
+    (tmp_path / "data").mkdir()
+    terminal, inside = os.openpty()
+
+    def enter() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.login_tty(inside)
+
+    command = [sys.executable, "-c", script, "check", str(tmp_path / "data"), "--json"]
+    with subprocess.Popen(command, env={**os.environ, "TERM": "xterm"}, preexec_fn=enter) as process:
+        os.close(inside)
+        while not (tmp_path / "ready").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.close(terminal)
+        assert process.wait(timeout=60) == 129
 
 
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])

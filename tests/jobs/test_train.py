@@ -27,7 +27,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
-def job_of(photos: Path | None, out: Path, steps: int = 4, **settings: object) -> TrainingJob:
+def job_of(photos: Path | None, out: Path | None, steps: int = 4, **settings: object) -> TrainingJob:
     options = {"training": {"steps": steps}}
     return TrainingJob(TrainingRequest(photos, out, "tiny" if photos else None, sets=SETS if photos else (),
                                        options=options, device="cpu", **settings))  # type: ignore[arg-type]  # fmt: skip
@@ -81,6 +81,53 @@ def test_a_run_that_is_there_stays_as_it_is(photos: Path, tmp_path: Path) -> Non
     inputs, cost = job_of(photos, tmp_path / "run", overwrite=True).estimate()
     assert (len(inputs.train.ids), cost.steps) == (6, 4) and cost.seconds > 0
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()} == before
+
+
+def test_a_run_that_appeared_meanwhile_is_not_removed(photos: Path, tmp_path: Path) -> None:
+    """Planned when the folder was free, begun when it no longer is."""
+    late = job_of(photos, tmp_path / "run", steps=2)
+    list(job_of(photos, tmp_path / "run").run())
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="--overwrite"):
+        list(late.run())
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_two_that_go_on_do_not_mix(photos: Path, tmp_path: Path) -> None:
+    seen: list[TrainingEvent] = []
+    for event in job_of(photos, tmp_path / "run").run(stop=lambda: any(isinstance(each, StepLogged) for each in seen)):
+        seen.append(event)
+    first, second = (job_of(None, tmp_path / "run", resume=True) for _ in range(2))
+    training = first.run()
+    while not isinstance(event := next(training), StepLogged):
+        pass
+    with pytest.raises(ConfigError, match="in use by process"):
+        list(second.run())
+    assert list(training)[-1].facts["status"] == "finished"
+    assert list(second.run())[-1].facts["status"] == "nothing_to_do", "it looks again at where the run stands"
+    assert not (tmp_path / "run" / "training.lock").exists()
+
+
+def test_two_without_a_name_get_one_each(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    both = [job_of(photos, None, steps=2) for _ in range(2)]
+    assert both[0].folder == both[1].folder
+    trainings = [job.run() for job in both]
+    for training in trainings:
+        while not isinstance(next(training), Started):
+            pass
+    assert [str(job.folder) for job in both] == ["runs/photos", "runs/photos-2"]
+    ends = [list(training)[-1] for training in trainings]
+    assert [(end.facts["status"], str(end.facts["run"])) for end in ends] == [
+        ("finished", "runs/photos"), ("finished", "runs/photos-2"),
+    ]  # fmt: skip
+
+
+def test_data_that_cannot_be_used_leaves_no_folder(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError):
+        list(job_of(tmp_path / "none", tmp_path / "runs" / "run").run())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_time_counts_from_when_the_caller_says(photos: Path, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tiny import pictures
+
+from vae_cli.checkpoint import checkpoints_in
 
 TOLERANCE, MEAN_TOLERANCE = 2e-4, 2e-6
 """Two halves of a gradient are added in another order than its whole. AdamW magnifies that where a gradient is almost
@@ -90,6 +96,33 @@ def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     for left, right in zip(*([found["adversary"]["network"], found["module"]] for found in trainers), strict=True):
         apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
         assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_a_signal_to_one_rank_saves_once_and_ends_both(photos: Path, tmp_path: Path) -> None:
+    """To the one that does not write."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("", 0))
+        port = str(listener.getsockname()[1])
+    run, log = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
+    words = [*words_of(photos, run), "--set", "training.save_every=100000", "--steps", "100000"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(tmp_path / "cache"), "RANK": rank,
+                 "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port},
+        ) for rank in "01"
+    ]  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not (log.exists() and b'"step": 3' in log.read_bytes()) and time.monotonic() < deadline:
+        assert all(process.poll() is None for process in processes), [each.communicate() for each in processes]
+        time.sleep(0.02)
+    processes[1].send_signal(signal.SIGTERM)
+    (out, errors), (nothing, _) = (process.communicate(timeout=180) for process in processes)
+    assert [process.returncode for process in processes] == [143, 143], errors
+    answer = json.loads(out)
+    assert answer["status"] == "interrupted" and nothing == ""
+    assert [path.name for path in checkpoints_in(run)] == [f"step-{answer['steps']:08d}"]
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path) -> None:

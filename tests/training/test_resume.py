@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
+from vae_cli.errors import CheckpointError
 from vae_cli.images.pixels import to_unit
 from vae_cli.model.flow import LatentFlow
 from vae_cli.runtime import Runtime
@@ -189,6 +190,27 @@ def test_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, whole: Whole) 
     (newest / "trainer.pt").write_bytes((newest / "trainer.pt").read_bytes()[:500])
     resume(tmp_path / "hurt", inputs)
     assert_same_run(whole(inputs), tmp_path / "hurt")
+
+
+def test_it_saves_by_the_clock_too_and_that_changes_nothing(tmp_path: Path, whole: Whole, monkeypatch) -> None:
+    """`save_every` is more than all steps; the clock says that a save is due at every other update."""
+    inputs, looks = tiny_inputs(tiny_config()), itertools.count()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 200.0 * next(looks)))
+    saved = [event.path.name for event in begin(tmp_path / "run", inputs) if isinstance(event, Saved)]
+    assert len(saved) > len({"end of the VAE", "end of the flow"}), saved
+    monkeypatch.undo()
+    assert_same_run(whole(inputs), tmp_path / "run")
+
+
+def test_a_state_of_training_that_is_none_of_ours(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tiny_config(SAVING))
+    begin(tmp_path / "run", inputs, stop_after=2)
+    resume = load_resumable(tmp_path / "run")
+    for missing in ("guard", "best_score", "optimizers", "ema_updates"):
+        trainer = {name: value for name, value in resume.trainer.items() if name != missing}
+        with pytest.raises(CheckpointError, match=f"cannot be resumed.*{missing}"):
+            other = replace(resume, trainer=trainer)
+            follow(open_run(inputs, tmp_path / "run", started=time.monotonic(), resume=other))
 
 
 def test_raised_budget_grows_only_the_flow_once_it_has_begun(tmp_path: Path) -> None:

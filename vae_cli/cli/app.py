@@ -18,7 +18,7 @@ from vae_cli import __version__
 from vae_cli.cli import options
 from vae_cli.cli.progress import print_line, silence
 from vae_cli.cli.results import Results, print_json
-from vae_cli.cli.stops import EXIT_CODES, Terminated, stop
+from vae_cli.cli.stops import EXIT_CODES, heeded, stop
 from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
 from vae_cli.printable import printable
 
@@ -54,12 +54,11 @@ class StoppedError(Exception):
 
 @contextlib.contextmanager
 def _stops_as_errors() -> Iterator[None]:
-    """Ctrl-C and SIGTERM become StoppedError."""
+    """Ctrl-C and the signals become StoppedError."""
     try:
         yield
     except KeyboardInterrupt as error:
-        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        raise StoppedError(EXIT_CODES[number]) from error
+        raise StoppedError(EXIT_CODES[getattr(error, "number", signal.SIGINT)]) from error
 
 
 class Command(TyperCommand):
@@ -151,6 +150,9 @@ class Program(TyperGroup):
             if Results.latest:
                 Results.latest.close_bar(error)
             code = _explain(error, words)
+        finally:
+            if locks := sys.modules.get("vae_cli.locks"):  # only if the command has written anything
+                locks.release_claims()
         sys.exit(code or 0)
 
 
@@ -172,7 +174,9 @@ def main() -> NoReturn:
             "é█".encode(stream.encoding)
         except (UnicodeEncodeError, LookupError):
             stream.reconfigure(encoding="utf-8")
-    signal.signal(signal.SIGTERM, stop)
+    for number in heeded():
+        if number != signal.SIGINT:  # which Python handles alike
+            signal.signal(number, stop)
     app(prog_name="vae")
     raise AssertionError("the program leaves through sys.exit")
 

@@ -1,6 +1,7 @@
 """What a command shows of its job: results on stdout, progress and remarks on stderr, and an exit code."""
 
 import contextlib
+import errno
 import json
 import math
 import sys
@@ -28,10 +29,12 @@ def print_json(command: str | None, status: str, **facts: Any) -> None:
 
 
 def say(text: str) -> None:
-    """A line of results on stdout; that its reader has gone (`| head -1`) ends no work."""
+    """A line of results on stdout; that its reader or its terminal has gone ends no work."""
     try:
         print(printable_lines(text), flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
         silence(sys.stdout)
 
 
@@ -84,6 +87,8 @@ class Results:
         from vae_cli.jobs.open_model import open_model
 
         model = open_model(run, self.device)
+        for text in model.remarks:
+            self.messages.warn(printable_lines(text))
         where = f"{model.runtime.device} ({model.runtime.precision})"
         self.messages.note(f"{printable(model.path)} at step {model.facts.step} on {where}")
         return model

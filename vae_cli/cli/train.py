@@ -10,7 +10,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results, print_json, say
-from vae_cli.cli.stops import EXIT_CODES, stop
+from vae_cli.cli.stops import EXIT_CODES, heeded, stop
 from vae_cli.cli.training_messages import cost_text, show_event
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import Finished
@@ -67,7 +67,7 @@ def train(
     """Learn a model from a folder of images.
 
     Trains a VAE and then a latent flow on it, keeps the best weights, and leaves pictures in RUN/previews/. Stop it
-    with Ctrl-C and go on later with --resume.
+    with Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1) and go on later with --resume. A run belongs to one process at a time.
 
     Example: vae train photos --time 10m
     """
@@ -107,12 +107,14 @@ def _follow(job: "TrainingJob", results: Results) -> None:
     from vae_cli.training.events import Calibrating
 
     messages, status, waited_for = results.messages, "", "this update"
+    # launchers of several ranks pass signals on that each rank has got already
+    impatient = (signal.SIGINT, signal.SIGTERM) if job.runtime.world_size == 1 else ()
 
     def announce_stop() -> None:
-        messages.note(f"stopping after {waited_for}; Ctrl-C again stops at once …")
+        messages.note(f"stopping after {waited_for}{'; Ctrl-C again stops at once' if impatient else ''} …")
 
     show = partial(show_event, messages=messages, patience=job.config.training.patience)
-    stopping = StopRequest(EXIT_CODES, stop, announce_stop, is_urgent=lambda: job.is_summarising)
+    stopping = StopRequest(heeded(), stop, announce_stop, lambda: job.is_summarising, impatient)
     with contextlib.ExitStack() as stack:
         for event in job.run(lambda: stopping.number is not None, show):
             show(event)
@@ -126,5 +128,5 @@ def _follow(job: "TrainingJob", results: Results) -> None:
                     print_json("train", **facts) if results.as_json else say(printable(facts["run"]))
                     if status == "finished":
                         messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")
-    if stopping.number is not None and status != "finished":
-        raise typer.Exit(EXIT_CODES[signal.Signals(stopping.number)])
+    if job.is_stopped or status == "interrupted":
+        raise typer.Exit(EXIT_CODES[signal.Signals(stopping.number or signal.SIGTERM)])  # or another rank was stopped

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae_cli.atomic import write_atomically
-from vae_cli.checkpoint import digest, load_model, read_weights, resolve_run, weights_file
+from vae_cli.checkpoint import digest, load_model, read_model, weights_file
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.pretrained import is_photo
@@ -34,14 +34,13 @@ def export_whole(run: Path, path: Path, *, bfloat16: bool = False) -> Path:
 
     bfloat16: matrices and kernels are rounded to it. What is no matrix, such as the statistics of latents, stays exact.
     """
-    source = resolve_run(run)
-    facts, weights = read_weights(source)
+    choice, facts, weights = read_model(run)
     if bfloat16:
         weights = {name: tensor.bfloat16() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
                    for name, tensor in weights.items()}  # fmt: skip
         facts = replace(facts, weights_sha256=digest(weights))
     write_atomically(path, weights_file(facts, weights))
-    return source
+    return choice.path
 
 
 def export_part(run: Path, path: Path, part: Part) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES
+from vae_cli.locks import claim
 from vae_cli.pretrained import is_photo, located
 
 NUM_IMAGES = 64
@@ -87,7 +88,8 @@ def picture_names(sources: Sequence[PurePosixPath], suffix: str = ".png") -> lis
 
 
 def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
-    """Raises ConfigError when a result exists (unless it may be replaced) or two results have one name."""
+    """Raises ConfigError when a result exists (unless it may be replaced), two results have one name, or another
+    command is writing one of them."""
     if twice := _repeated(paths):
         first = next(path for path in paths if key_of(path) in twice)
         raise ConfigError(f"{first}: two inputs would be written to this file; give each once, or run them one by one")
@@ -101,6 +103,8 @@ def refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
         blocking = next((folder for folder in (parent, *parent.parents) if os.path.lexists(folder)), None)
         if blocking is not None and not blocking.is_dir():
             raise ConfigError(f"{blocking}: is a file where a folder should be; choose another --out")
+    if taken := claim(paths):
+        raise ConfigError(f"{taken}: another vae command is writing there; wait until it ends, or choose another --out")
 
 
 def key_of(path: Path | PurePosixPath) -> str:

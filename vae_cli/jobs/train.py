@@ -1,25 +1,34 @@
 """A training from the settings to the last picture."""
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vae_cli.checkpoint import Resumable, checkpoints_in, load_model, load_resumable, read_facts, resolve_run
+from vae_cli.checkpoint_folders import require_whole, step_folders
 from vae_cli.drawing import previews
-from vae_cli.errors import ConfigError, DataError, DivergedError
+from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data
 from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
-from vae_cli.jobs.train_request import TrainingRequest
-from vae_cli.printable import printable, shell_quoted
-from vae_cli.runtime import distributed, main_rank_first, make_runtime, memory_errors_explained, pick_device
+from vae_cli.jobs.train_request import TrainingRequest, known_config
+from vae_cli.printable import printable, printable_lines, shell_quoted
+from vae_cli.ranks import Ranks, meet
+from vae_cli.runtime import (
+    distributed,
+    is_any_rank,
+    main_rank_first,
+    make_runtime,
+    memory_errors_explained,
+    pick_device,
+    wait_for_ranks,
+)
 from vae_cli.training import run_folder
 from vae_cli.training.estimate import Estimate, estimate
 from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, StepLogged, Validated
@@ -42,6 +51,7 @@ class Started:
 
 
 TrainingEvent = Event | JobEvent | Started
+Answer = TypeVar("Answer")
 
 
 class TrainingJob:
@@ -56,23 +66,26 @@ class TrainingJob:
         self.resumable: Resumable | None = None
         self.is_summarising = False
         """Whether all is learned and saved, so that a KeyboardInterrupt loses nothing."""
+        self.is_stopped = False
+        """Whether a rank was asked to stop while there was something left to do."""
+        ranks = Ranks.of_environment()
         if request.resume:
             self.folder = request.out or run_folder.default_base(request.data)
-            self.config = request.resumed_config(run_folder.stored_config(self.folder))
-            if checkpoints_in(self.folder):
-                self.resumable = load_resumable(self.folder)
+            self._read_run()
         else:
             self.config = request.new_config()
             self.folder = request.out or run_folder.default_folder(self.config.data.path)
-            if os.environ.get("RANK", "0") == "0":  # the other ranks may come when it has made the folder
+            if ranks.is_main:  # the other ranks may come when it has made the folder
                 run_folder.require_free(self.folder, overwrite=request.overwrite)
         training, num_draws = self.config.training, self.config.objective.importance_samples
-        self.runtime = make_runtime(pick_device(request.device), training.precision, training.threads)
-        num_ranks = self.runtime.world_size
+        device = pick_device(request.device, ranks.local_rank)
+        self.runtime = make_runtime(device, training.precision, training.threads, ranks)
+        num_ranks = ranks.world_size
         if num_ranks > 1 and training.batch_size % (num_ranks * num_draws):
-            ranks = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
-            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {ranks}; "
+            shared = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
+            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {shared}; "
                               f"give a multiple of {num_ranks * num_draws}")  # fmt: skip
+        self._ranks, self._address = ranks, ranks.address()
         self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
         self._shortened: set[str] = set()
 
@@ -93,18 +106,23 @@ class TrainingJob:
         the entries of the JSON object of `vae train`, with its `status`.
         """
         hint = f"try --batch-size {max(1, self.config.training.batch_size // 2)} or a smaller --image-size"
-        with distributed(self.runtime), memory_errors_explained(hint):
+        with memory_errors_explained(hint), contextlib.ExitStack() as stack:
+            yield from self._claim(stack)
             if self.request.resume and self.resumable is None:
                 yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")
             inputs = self._prepare(report)
-            yield from _warnings(inputs)
+            if self.runtime.is_main:
+                yield from _warnings(inputs)
             if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
-                raise ConfigError("the labels of DATA differ from those the run was trained with; start a new run")
+                differing = sorted({*self.resumable.facts.label_names} ^ {*inputs.label_names})[:5]
+                raise ConfigError("the labels of DATA differ from those the run was trained with "
+                                  f"({', '.join(map(printable, differing))}); start a new run")  # fmt: skip
             # as chosen here they become part of the configuration: a run never chooses them again
             chosen = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
             inputs = replace(inputs, config=inputs.config.updated({"training": chosen}))
             run = open_run(inputs, self.folder, started=self.started, resume=self.resumable,
                            extend=self.request.has_budget)  # fmt: skip
+            yield from self._repair(run)
             if run.is_done:
                 yield from self._nothing_to_do(run)
                 return
@@ -119,6 +137,48 @@ class TrainingJob:
             yield from self._train(run, stop)
             if self.runtime.is_main:
                 yield from self._finish(run, stop)
+            if self.is_stopped:  # together: a launcher kills the others when one has ended
+                with contextlib.suppress(RuntimeError):
+                    wait_for_ranks()
+
+    def _claim(self, stack: contextlib.ExitStack) -> Iterator[Remark]:
+        """Meet the other ranks, make the run folder rank 0's own, and look again at what is in it."""
+        store = yield from _warned(meet(self._ranks, self._address))
+        stack.enter_context(distributed(self.runtime, store))
+        with main_rank_first():
+            if self.runtime.is_main:
+                wanted = self.folder if self.request.resume else self.request.out
+                claim = run_folder.claimed(wanted, self.config.data.path)
+                self.folder, doubt = stack.enter_context(claim)
+                if doubt:
+                    yield _warning(doubt)
+                if not self.request.resume:
+                    run_folder.require_free(self.folder, overwrite=self.request.overwrite)
+                run_folder.tidy(self.folder)
+            if self.request.resume:
+                yield from map(_warning, self._read_run())
+
+    def _read_run(self) -> list[str]:
+        """Where the run stands that is to go on, and what to say about that. Raises ConfigError, CheckpointError."""
+        run_folder.require_own(self.folder)
+        self.resumable = load_resumable(self.folder) if step_folders(self.folder) else None
+        stored, remarks = known_config(self.folder, self.resumable.facts.config if self.resumable else None)
+        self.config = self.request.resumed_config(stored)
+        return [*(self.resumable.problems if self.resumable else ()), *remarks]
+
+    def _repair(self, run: TrainingRun) -> Iterator[Remark]:
+        """Say what has changed in the data of a run that goes on, and write its best weights again if they are lost."""
+        if not self.request.resume or not self.runtime.is_main:
+            return
+        if changes := run_folder.changes_of_data(self.folder, run.inputs):
+            yield _warning(changes)
+        best = self.folder / "checkpoints" / "best"
+        try:
+            if run.state.best:
+                require_whole(best)
+        except CheckpointError as error:
+            run.write_best()
+            yield _warning(f"{error};\nwritten again from the checkpoint of step {run.state.step}")
 
     def _prepare(self, report: Report) -> TrainingInputs:
         """Read the data; rank 0 first, so that the others find its cache."""
@@ -139,10 +199,15 @@ class TrainingJob:
 
     def _train(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[Event]:
         """The loop's events; on rank 0 figures are logged and pictures drawn on the way."""
+
+        def stops() -> bool:
+            self.is_stopped = self.is_stopped or is_any_rank(stop(), self.runtime.device)
+            return self.is_stopped
+
         log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None
         with closing(log) if log is not None else contextlib.nullcontext():
             try:
-                for event in train(run, stop):
+                for event in train(run, stops):
                     match event:
                         case StepLogged() if log is not None:
                             figures = event.figures | {"images_per_second": event.images_per_second}
@@ -157,7 +222,7 @@ class TrainingJob:
                             self._done[event.phase] = event
                     yield event
             except DivergedError:
-                if not stop():  # else the user has ended it, and what is ruined was to be saved
+                if not (self.is_stopped or stop()):  # else the user has ended it, and what is ruined was to be saved
                     raise
 
     def _finish(self, run: TrainingRun, stop: Callable[[], bool]) -> Iterator[JobEvent]:
@@ -165,7 +230,7 @@ class TrainingJob:
         facts = self._facts(run, time.monotonic() - self.started)
         self.is_summarising = True
         try:
-            if not stop():
+            if not (self.is_stopped or stop()):
                 model = load_model(self.folder, self.runtime)
                 facts["fill_share"] = None if model.flow is None else model.flow.fill_share
                 facts["validation"] = yield from summarise_run(run, model)
@@ -211,6 +276,19 @@ class TrainingJob:
                        for name, done in self._done.items()},
             "fill_share": None, "validation": None,
         }  # fmt: skip
+
+
+def _warning(text: str) -> Remark:
+    return Remark(printable_lines(text), "warning")
+
+
+def _warned(texts: Generator[str, None, Answer]) -> Generator[Remark, None, Answer]:
+    """Each text as a warning, which every rank may give."""
+    while True:
+        try:
+            yield _warning(next(texts))
+        except StopIteration as end:
+            return end.value
 
 
 def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:

@@ -6,15 +6,16 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge
+from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, from_dict, merge
 from vae_cli.config_layers import parse_assignment, read_layer, resolve_config
-from vae_cli.errors import ConfigError
+from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.vae import auto_latents
+from vae_cli.training import run_folder
 from vae_cli.training.prepare import rounded_size
 
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.splits", "data.binarize",
           "data.patches", "model", "training.batch_size", "training.init", "training.seed", "training.precision",
-          "training.threads")  # fmt: skip
+          "training.threads", "training.flow_optimizer", "training.vae_optimizer")  # fmt: skip
 """What a run keeps for life."""
 _SETTLED = tuple(tuple(key.split(".")) for key in (
     "data.image_size", "data.channels", "data.splits", "data.patches", "model.latents", "model.width",
@@ -65,13 +66,46 @@ class TrainingRequest:
         for further in (*map(parse_assignment, self.sets), self.named):
             layer = merge(layer, further)
         config = _with_settled(stored, layer)
-        old, new = (_leaves(each.as_dict()) for each in (stored, config))
-        for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".kind"), key)):
-            is_fixed = any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED)
-            if is_fixed and old.get(key) != new.get(key):
-                what = f"{new.get(key)} differs from the run's {old.get(key)}"
-                raise ConfigError(f"{key}: {what}, which cannot change; start a new run")
+        for key, (own, asked) in _differences(stored, config).items():
+            if _is_fixed(key):
+                raise ConfigError(f"{key}: {asked} differs from the run's {own}, which cannot change; start a new run")
         return config
+
+
+def known_config(folder: Path, saved: CompleteConfig | None) -> tuple[CompleteConfig, list[str]]:
+    """The configuration in a run's folder, and what to say where it is not that of its newest checkpoint, `saved`.
+
+    A checkpoint proves what the run keeps for life. The rest may have changed since. Raises ConfigError for a folder
+    that is no run, CheckpointError for a damaged one that has no checkpoint.
+    """
+    try:
+        written = run_folder.stored_config(folder)
+    except CheckpointError as error:
+        if saved is None:
+            raise
+        return saved, [f"{error};\ngoing on with the settings in the newest checkpoint"]
+    if saved is None:
+        return written, []
+    remarks, settings, kept = [], written.as_dict(), saved.as_dict()
+    for key, (own, found) in _differences(saved, written).items():
+        what = "which is kept for life" if _is_fixed(key) else f"which is now {found}"
+        remarks.append(f"{folder / 'config.yaml'}: {key} {found} was {own} in the newest checkpoint, {what}")
+    for key in _FIXED:
+        section, _, name = key.partition(".")
+        of_written, of_saved = (settings[section], kept[section]) if name else (settings, kept)
+        of_written[name or section] = of_saved[name or section]
+    return from_dict(settings, CompleteConfig), remarks
+
+
+def _is_fixed(key: str) -> bool:
+    return any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED)
+
+
+def _differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Both values of every setting that differs, kinds first."""
+    old, new = (_leaves(each.as_dict()) for each in (one, other))
+    keys = sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".kind"), key))
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
 def _with_settled(stored: RunConfig, layer: Layer) -> RunConfig:

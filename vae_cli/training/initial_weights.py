@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli import pretrained
-from vae_cli.checkpoint import read_facts, read_weights, resolve_run, weights_under
+from vae_cli.checkpoint import read_facts, read_model, resolve_run, weights_under
 from vae_cli.config import CompleteModel, ModelConfig, RunConfig
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, auto_flow, auto_latents
@@ -56,7 +56,7 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
     Only what is learned is taken over. Statistics, clusters and calibration belong to the images and are found again;
     every label begins as the earlier model's "no label". Raises CheckpointError for a damaged file.
     """
-    _, tensors = read_weights(resolve_run(Path(init)))
+    _, _, tensors = read_model(Path(init))
     found = [_copy(vae, "vae.", tensors)]
     if flow is not None:
         labels = tensors.get(f"flow.{LABELS}")

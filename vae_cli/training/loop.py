@@ -22,19 +22,18 @@ from vae_cli.training.run_state import RunState
 from vae_cli.training.training_run import TrainingRun
 from vae_cli.training.vae_phase import VaePhase
 
+SECONDS_BETWEEN_SAVES = 600.0
+"""At most, besides the steps of `training.save_every`, which may be hours apart."""
+
 
 def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterator[events.Event]:
     """Both phases, from wherever the run stands, until its budget is spent or `stop`, asked before updates, says so.
 
-    Raises DivergedError, and leaves the last good checkpoint.
+    stop: answers alike on all ranks. Raises DivergedError, and leaves the last good checkpoint.
     """
-
-    def stops() -> bool:
-        return bool(of_main_rank(float(stop()), run.inputs.runtime.device))
-
     if run.state.phase == "vae":
-        yield from _train_phase(run, VaePhase(run.inputs, run.vae), stops)
-        if run.state.spent < 1 or not run.has_flow_ahead or stops():
+        yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
+        if run.state.spent < 1 or not run.has_flow_ahead or stop():
             return
         done = run.state
         run.state = RunState("flow", done.step, first_step=done.step, total=done.total)
@@ -44,25 +43,28 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
     flow_phase = FlowPhase(run.inputs, run.flow, run.vae)
     if run.resume is None:
         flow_phase.prepare()
-    yield from _train_phase(run, flow_phase, stops)
+    yield from _train_phase(run, flow_phase, stop)
 
 
-def _train_phase(run: TrainingRun, phase: Phase, stops: Callable[[], bool]) -> Iterator[events.Event]:
+def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> Iterator[events.Event]:
     """Step, report, validate, save, until the phase's plan is used up or it is stopped."""
     state, training, runtime = run.state, run.inputs.config.training, run.inputs.runtime
     optimizer = PhaseOptimizer(phase)
     run.restore(optimizer)
     wrapped = DistributedDataParallel(phase.module) if runtime.world_size > 1 else phase.module
-    log = _Log(state.step)
+    log, saved_step, saved_at = _Log(state.step), state.step, time.monotonic()
 
     def is_due(every: int) -> bool:
         return state.step % every == 0 or state.spent >= 1
+
+    def is_save_due() -> bool:
+        return state.step % training.save_every == 0 or time.monotonic() - saved_at >= SECONDS_BETWEEN_SAVES
 
     state.stretch(run.budget_left())
     batches = Batches(run.inputs.train, training.batch_size, patches=run.inputs.patches, seed=training.seed,
                       start_step=state.step, rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
     with closing(batches):
-        while state.spent < 1 and not stops():
+        while state.spent < 1 and not stop():
             log.add(update_weights(run, optimizer, wrapped, next(batches)))
             state.step += 1
             state.use(run.budget_left())
@@ -82,13 +84,15 @@ def _train_phase(run: TrainingRun, phase: Phase, stops: Callable[[], bool]) -> I
                         state.best |= phase.finish(state.best)
                         run.write_best()
                 yield from _save(run, optimizer)
-            elif state.step % training.save_every == 0 and state.guard.num_in_a_row == 0 and optimizer.is_finite():
+            elif is_save_due() and state.guard.num_in_a_row == 0 and optimizer.is_finite():
                 yield from _save(run, optimizer)  # only sound weights, as they push out older ones
+                saved_step, saved_at = state.step, time.monotonic()
             if state.step % training.preview_every == 0 and state.spent < 1 and runtime.is_main:
                 yield events.PreviewDue(state.step, run.as_model(optimizer.average))
-    if state.spent < 1 and state.step % training.save_every:
+    if state.spent < 1 and state.step != saved_step:
         yield from _save(run, optimizer)
-    if state.spent < 1 and not state.best:  # nothing was validated yet: the newest weights stand in on disk
+    if state.spent < 1 and not state.best and state.step > log.first_step:
+        # nothing was validated yet: the newest weights stand in on disk
         run.write_best(optimizer.average.state_dict())
     yield events.PhaseDone(phase.name, state.step - log.first_step, log.seconds(), batches.seconds_waited,
                            state.best_score if state.best else None, state.guard.num_refused)  # fmt: skip

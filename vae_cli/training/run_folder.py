@@ -5,14 +5,20 @@ import itertools
 import json
 import math
 import os
-import shutil
+import re
+import secrets
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vae_cli.atomic import is_partial, write_atomically
+from vae_cli import checkpoint_folders, locks
+from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomically
+from vae_cli.checkpoint_folders import WEIGHTS
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.printable import printable
 from vae_cli.training.inputs import TrainingInputs
 
 METRICS = "metrics.jsonl"
@@ -21,8 +27,9 @@ OUR_ENTRIES = ("config.yaml", "data.json", METRICS, "previews", "report.html", "
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder was made by `vae train`."""
-    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
+    """Whether a folder was made by `vae train`; one that has lost its description still is a run."""
+    checkpoints = folder / "checkpoints"
+    return checkpoints.is_dir() and ((folder / "config.yaml").is_file() or any(checkpoints.glob(f"*/{WEIGHTS}")))
 
 
 def default_folder(data: Path | str | None) -> Path:
@@ -48,25 +55,108 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         if not overwrite:
             raise ConfigError(f"--out {folder}: holds a run already; go on with --resume, replace it with --overwrite")
         return
-    names = {path.name for path in folder.iterdir() if not is_partial(path)} if folder.exists() else set()
-    if not names <= set(OUR_ENTRIES):  # less is what a kill at the very start leaves
+    found = [path for path in folder.iterdir() if not _is_leftover(path)] if folder.exists() else []
+    of_a_start = {"config.yaml", "data.json", "previews", "checkpoints", locks.NAME}  # what a kill then leaves
+    if any(path.name not in of_a_start or (path.is_dir() and any(path.iterdir())) for path in found):
         raise ConfigError(f"--out {folder}: the folder is not empty and not a run; choose another")
 
 
+def require_own(folder: Path) -> None:
+    """Raises ConfigError where a part of a run is a link, as what it leads to would be written and removed."""
+    if link := next((folder / name for name in OUR_ENTRIES if (folder / name).is_symlink()), None):
+        raise ConfigError(f"{link}: is a link, and a run is written in its own folder only; put what it leads to there")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path | None, data: Path | str | None) -> Iterator[tuple[Path, str | None]]:
+    """A folder that belongs to this process while the block lasts, made where there is none, and whether to doubt it.
+
+    folder: None = the first free one of those that are named after DATA. One that was made and is still empty goes
+    again. Raises ConfigError naming the process that has it, WriteError.
+    """
+    made: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, made)  # after the lock has gone
+        try:
+            own = _made(folder, made) if folder else _first_free(data, made)
+            doubt = stack.enter_context(locks.locked(own))
+        except OSError as error:
+            raise WriteError(f"{error.filename}: cannot be written ({error.strerror}); choose another --out") from error
+        yield own, doubt
+
+
+def _first_free(data: Path | str | None, made: list[Path]) -> Path:
+    while True:
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            return _made(default_folder(data), made, exist_ok=False)
+
+
+def _made(folder: Path, made: list[Path], *, exist_ok: bool = True) -> Path:
+    made += [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    return folder
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def create(folder: Path, inputs: TrainingInputs) -> None:
-    """Make the run folder with its description; an older run there is removed. Raises WriteError."""
+    """Make the run folder with its description. Raises WriteError.
+
+    An older run there is moved aside first, comes back if anything fails, and is removed at the end.
+    """
+    aside = folder / f".{secrets.token_hex(8)}.replaced"
     try:
-        for entry in (folder / name for name in OUR_ENTRIES):
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        describe(folder, inputs)
-        (folder / "previews").mkdir()
-        (folder / "checkpoints").mkdir()
+        aside.mkdir()
+        try:
+            _move_entries(folder, aside)
+            try:
+                describe(folder, inputs)
+                for name in ("previews", "checkpoints"):
+                    (folder / name).mkdir()
+                for place in (folder, *folder.absolute().parents):
+                    sync_folder(place)
+            except BaseException:
+                for name in OUR_ENTRIES:
+                    remove_tree(folder / name)
+                _move_entries(aside, folder)
+                raise
+        except BaseException:
+            aside.rmdir()  # which nothing is left in
+            raise
     except OSError as error:
         raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
+    remove_tree(aside)
+
+
+def _move_entries(source: Path, target: Path) -> None:
+    """All of a run or nothing."""
+    names = [name for name in OUR_ENTRIES if os.path.lexists(source / name)]
+    try:
+        for name in names:
+            (source / name).rename(target / name)
+    except BaseException:
+        for name in names:
+            if os.path.lexists(target / name):
+                (target / name).rename(source / name)
+        raise
+
+
+def tidy(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote to the run have left."""
+    checkpoint_folders.tidy(folder)
+    for place in (folder, folder / "previews"):
+        for path in place.glob(".*") if place == folder or not place.is_symlink() else ():
+            if _is_leftover(path):
+                remove_tree(path)
+
+
+def _is_leftover(path: Path) -> bool:
+    return is_partial(path) or re.fullmatch(r"\.[0-9a-f]{16}\.replaced", path.name) is not None
 
 
 def describe(folder: Path, inputs: TrainingInputs) -> None:
@@ -75,9 +165,29 @@ def describe(folder: Path, inputs: TrainingInputs) -> None:
         "path": inputs.config.data.path, "training_images": len(inputs.train.ids),
         "validation_images": len(inputs.validation.ids), "label_names": inputs.label_names, "notes": inputs.notes,
         "skipped": [{"id": item.id, "reason": item.reason} for item in inputs.skipped],
+        "images": _checksums(inputs),
     }  # fmt: skip
     for name, text in (("config.yaml", dump_yaml(inputs.config)), ("data.json", json.dumps(facts, indent=1))):
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
+
+
+def _checksums(inputs: TrainingInputs) -> dict[str, int]:
+    """Of the pixels of every image as training sees them: a file that was only copied or renamed back is the same."""
+    parts = (inputs.train, inputs.validation)
+    return {name: zlib.crc32(image) for part in parts for name, image in zip(part.ids, part.pixels, strict=True)}
+
+
+def changes_of_data(folder: Path, inputs: TrainingInputs) -> str | None:
+    """What is different in DATA since the run last began or went on; None = nothing."""
+    try:
+        old, new = json.loads((folder / "data.json").read_bytes())["images"], _checksums(inputs)
+        kinds = {"added": new.keys() - old.keys(), "removed": old.keys() - new.keys(),
+                 "replaced": {name for name in new.keys() & old.keys() if new[name] != old[name]}}  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return f"{folder / 'data.json'}: missing or damaged, so that nothing can be said of changes in DATA"
+    told = [f"{len(names)} {kind} ({', '.join(sorted(map(printable, names))[:5])}{', …' if len(names) > 5 else ''})"
+            for kind, names in kinds.items() if names]  # fmt: skip
+    return f"DATA has changed since the run was last trained: {', '.join(told)}" if told else None
 
 
 def stored_config(folder: Path) -> CompleteConfig:
@@ -114,8 +224,11 @@ class MetricsLog:
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
         lost = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
-        self._file.write(json.dumps({"step": step, "phase": phase, **figures, **dict.fromkeys(lost)}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, "phase": phase, **figures, **dict.fromkeys(lost)}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise WriteError(f"{self._file.name}: cannot be written ({error.strerror}); make room there") from error
         if self._board is not None:
             for name, value in figures.items():
                 if isinstance(value, int | float):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli import checkpoint
 from vae_cli.checkpoint import Model, Resumable
-from vae_cli.errors import ConfigError
+from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
@@ -90,7 +90,11 @@ class TrainingRun:
     def restore(self, optimizer: PhaseOptimizer) -> None:
         """Load a phase that goes on from the checkpoint; `best` on disk may be ahead of it and is written again."""
         if self.resume is not None:
-            optimizer.load(self.resume.trainer, checkpoint.weights_under(f"{self.state.phase}.", self.resume.weights))
+            weights = checkpoint.weights_under(f"{self.state.phase}.", self.resume.weights)
+            try:
+                optimizer.load(self.resume.trainer, weights)
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise _does_not_fit(self.folder, error) from error
             self.resume = None
             if self.state.best:
                 self.write_best()
@@ -105,7 +109,7 @@ class TrainingRun:
         """Write a step checkpoint from which training goes on bit for bit, and remove the oldest. For rank 0 alone."""
         name, trainer = f"step-{self.state.step:08d}", {**self.state.as_dict(), **optimizer.state()}
         path = self._write(name, self.state.step, optimizer.average.state_dict(), trainer)
-        checkpoint.prune(self.folder)
+        checkpoint.prune(self.folder, self.state.step)
         return path
 
     def _write(self, name: str, step: int, own: Mapping[str, Tensor], trainer: Mapping[str, Any] | None) -> Path:
@@ -124,10 +128,14 @@ def open_run(
 
     started: when a budget of time begins to count (monotonic seconds). extend: the budget was given for this
     invocation, so that time counts anew and a run that had used all of an older one goes on.
-    Raises ConfigError for a budget in updates of which the run has made more.
+    Raises ConfigError for a budget in updates of which the run has made more, CheckpointError for a state of training
+    that is none of ours.
     """
     training, total = inputs.config.training, inputs.config.training.total_steps(inputs.images_an_epoch)
-    state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
+    try:
+        state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
+    except (KeyError, TypeError) as error:
+        raise _does_not_fit(folder, error) from error
     has_flow = training.flow_share > 0 or state.phase == "flow"
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
     # A run that was stopped in its first phase has saved nothing of the flow yet.
@@ -144,3 +152,8 @@ def open_run(
     if state.phase == "flow":
         vae.load_state_dict(checkpoint.weights_under("vae.", resume.weights))
     return run
+
+
+def _does_not_fit(folder: Path, error: Exception) -> CheckpointError:
+    what = f"the state of training does not fit this version of vae ({type(error).__name__}: {error})"
+    return CheckpointError(f"{folder}: cannot be resumed: {what}; start again with --overwrite")

@@ -1,0 +1,141 @@
+"""Checkpoints as folders of files: written whole or not at all, proved to be as written, and removed again.
+
+All of a run's checkpoints are `checkpoints/step-00001000` and `checkpoints/best` in its folder. Only the process that
+the run belongs to writes or removes them.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vae_cli.atomic import remove_tree, sync_folder
+from vae_cli.errors import CheckpointError, WriteError
+from vae_cli.printable import shell_quoted
+
+NUM_KEPT = 3
+WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+STEP_NAME = re.compile(r"step-(\d{8,})")
+INSTEAD = "give a run folder, or another of its checkpoints/"
+
+
+def seal(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of a description, so that a single flipped bit in it is noticed."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def write_folder(
+    folder: Path, contents: Iterable[tuple[str, bytes | memoryview]], describe: Callable[[dict[str, str]], bytes]
+) -> None:
+    """Write a folder of files, or replace one, whole or not at all. Raises WriteError.
+
+    describe: makes the last file, FACTS, from the SHA-256 of the others. A folder cannot be replaced in one step, so an
+    old one is renamed first.
+    """
+    temporary, aside, path = _hidden(folder, "tmp"), _hidden(folder, "old"), folder
+    sums: dict[str, str] = {}
+    try:
+        remove_tree(temporary)
+        temporary.mkdir(parents=True)
+        for name, content in contents:
+            path, sums[name] = folder / name, hashlib.sha256(content).hexdigest()
+            _write_synced(temporary / name, content)
+        path = folder / FACTS
+        _write_synced(temporary / FACTS, describe(sums))
+        path = folder
+        sync_folder(temporary)
+        _put_aside(folder)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+        remove_tree(aside)
+    except OSError as error:
+        remove_tree(temporary)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise WriteError(_write_problem(path, folder, error)) from error
+
+
+def _write_synced(path: Path, content: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_problem(path: Path, folder: Path, error: OSError) -> str:
+    problem = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return f"{problem}; make that possible, or choose another --out"
+    disk = next(place for place in folder.absolute().parents if place.is_mount())
+    free, resume = (
+        shutil.disk_usage(disk).free / 2**20,
+        f"vae train --out {shell_quoted(folder.parent.parent)} --resume",
+    )
+    return f"{problem}: {free:.0f} MiB are left on the disk at {disk};\nmake room there and go on with: {resume}"
+
+
+def _hidden(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}")
+
+
+def _put_aside(folder: Path) -> None:
+    remove_tree(_hidden(folder, "old"))
+    if os.path.lexists(folder):
+        folder.rename(_hidden(folder, "old"))
+
+
+def step_folders(run: Path) -> dict[Path, int]:
+    """Every step checkpoint of a run folder, oldest first, and its step; one of them may lack files."""
+    found = [(int(match[1]), path) for path in (run / "checkpoints").glob("step-*")
+             if (match := STEP_NAME.fullmatch(path.name))]  # fmt: skip
+    return {path: step for step, path in sorted(found)}
+
+
+def checkpoints_in(run: Path) -> list[Path]:
+    """Step checkpoints of a run folder that hold weights, oldest first."""
+    return [path for path in step_folders(run) if (path / WEIGHTS).exists()]
+
+
+def prune(run: Path, newest: int | None = None) -> None:
+    """Keep the newest step checkpoints up to a step; what is left of later ones was damaged, and is made anew."""
+    steps = step_folders(run)
+    kept = [path for path, step in steps.items() if newest is None or step <= newest][-NUM_KEPT:]
+    for path in steps.keys() - kept:
+        _put_aside(path)
+    tidy(run)
+
+
+def tidy(run: Path) -> None:
+    """Remove what is put aside, and what killed writers left; a `best` that one of them was replacing comes back."""
+    best = run / "checkpoints" / "best"
+    if best.parent.is_symlink():
+        return
+    if _hidden(best, "old").exists() and not best.exists():
+        _hidden(best, "old").rename(best)
+    for path in best.parent.glob(".*"):
+        if re.fullmatch(rf"\.({STEP_NAME.pattern}|best)(\.\d+)?\.(tmp|old)", path.name):
+            remove_tree(path)
+
+
+def require_whole(folder: Path) -> None:
+    """Raises CheckpointError unless every file of a checkpoint is as it was written."""
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_bytes())
+        if (sealed := facts.pop("sha256", None)) is None:
+            raise ValueError("no checksums in it")
+        if sealed != seal(facts):
+            raise ValueError("not as written")
+        for name in (WEIGHTS, TRAINER) if TRAINER in facts["files"] else (WEIGHTS,):
+            path = folder / name
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != facts["files"][name]:
+                    raise ValueError("not as written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path}: damaged ({reason}); {INSTEAD}") from error
