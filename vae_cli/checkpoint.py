@@ -285,7 +285,7 @@ def outline(path: Path) -> Model:
 def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | None]:
     """The modules that an open weights file describes, on the meta device, where they need no memory.
 
-    Raises CheckpointError unless the file's tensors are theirs by name, kind and shape.
+    Raises CheckpointError unless the file's tensors are theirs by name, kind (or bfloat16 for short) and shape.
     """
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     try:
@@ -294,9 +294,9 @@ def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | No
     except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path}: describes a model that cannot be built ({error})") from error
     states = {"vae": vae.state_dict(), "flow": flow.state_dict() if flow else {}}
-    wanted = {f"{part}.{name}": ("F32", list(value.shape))
-              for part, state in states.items() for name, value in state.items()}  # fmt: skip
-    if wanted != {name: (piece.get_dtype(), piece.get_shape()) for name, piece in slices.items()}:
+    wanted = {f"{part}.{name}": list(value.shape) for part, state in states.items() for name, value in state.items()}
+    is_float = all(piece.get_dtype() in ("F32", "BF16") for piece in slices.values())
+    if not is_float or wanted != {name: piece.get_shape() for name, piece in slices.items()}:
         raise CheckpointError(f"{path}: the weights do not fit the model described in the file")
     return vae, flow
 
