@@ -12,22 +12,32 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vae_cli.checkpoint_folders import INSTEAD, TRAINER, WEIGHTS, require_whole, seal, step_folders, write_folder
+from vae_cli.checkpoint_folders import (
+    INSTEAD,
+    TRAINER,
+    WEIGHTS,
+    Choice,
+    choose_weights,
+    require_whole,
+    seal,
+    step_folders,
+    write_folder,
+)
 from vae_cli.checkpoint_folders import NUM_KEPT as NUM_KEPT
 from vae_cli.checkpoint_folders import checkpoints_in as checkpoints_in
 from vae_cli.checkpoint_folders import prune as prune
+from vae_cli.checkpoint_folders import resolve_run as resolve_run
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.vae import VAE, build_vae
-from vae_cli.pretrained import located
 from vae_cli.printable import shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
@@ -162,43 +172,6 @@ def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
     return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
 
 
-class Choice(NamedTuple):
-    """The weights file that RUN stands for, and why it is not the one that was to be expected."""
-
-    path: Path
-    remarks: tuple[str, ...] = ()
-
-
-def resolve_run(run: Path) -> Path:
-    """The weights file that RUN stands for. Raises as `choose_weights`."""
-    return choose_weights(run).path
-
-
-def choose_weights(run: Path) -> Choice:
-    """What a run folder (its best, else its newest whole one), checkpoint folder, weights file or `photo` names.
-
-    Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
-    """
-    run = located(run)
-    if not run.exists():
-        raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
-    if run.is_file():
-        return Choice(run)
-    best, problems = run / "checkpoints" / "best", list[str]()
-    for folder in (run, best):
-        if (folder / WEIGHTS).is_file():
-            return Choice(folder / WEIGHTS)
-    for folder in reversed(step_folders(run)):
-        try:
-            require_whole(folder)
-            return Choice(folder / WEIGHTS, (*problems, f"{best}: is missing; taking the weights of {folder.name}"))
-        except CheckpointError as error:
-            problems.append(str(error))
-    if problems:
-        raise CheckpointError(problems[0])
-    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
-
-
 @contextmanager
 def _opened(path: Path, problem: str = "not a readable weights file") -> Iterator[tuple[Any, Facts]]:
     """A weights file and what it says about itself. Raises CheckpointError, naming the problem if it cannot be read."""
@@ -237,9 +210,11 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
     facts, tensors = read_weights(choice.path)
     if choice.remarks and (choice.path.parent / TRAINER).exists():
         trainer = _read_trainer(choice.path.parent)
-        best, step = trainer.get("best"), trainer.get("best_step")
-        if best and isinstance(best, dict) and all(isinstance(value, Tensor) for value in best.values()):
-            tensors |= {f"{facts.phase}.{name}": value for name, value in best.items()}
+        stored, step = trainer.get("best"), trainer.get("best_step")
+        best = {f"{facts.phase}.{name}": value for name, value in stored.items()} if isinstance(stored, dict) else {}
+        shapes = {name: getattr(value, "shape", None) for name, value in best.items()}
+        if best and _is_count(step) and shapes == {name: tensors[name].shape for name in best if name in tensors}:
+            tensors |= best
             facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
     return choice, facts, tensors

@@ -12,10 +12,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vae_cli.atomic import remove_tree, sync_folder
-from vae_cli.errors import CheckpointError, WriteError
+from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.pretrained import located
 from vae_cli.printable import shell_quoted
 
 NUM_KEPT = 3
@@ -139,3 +140,40 @@ def require_whole(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"{path}: damaged ({reason}); {INSTEAD}") from error
+
+
+class Choice(NamedTuple):
+    """The weights file that RUN stands for, and why it is not the one that was to be expected."""
+
+    path: Path
+    remarks: tuple[str, ...] = ()
+
+
+def resolve_run(run: Path) -> Path:
+    """The weights file that RUN stands for. Raises as `choose_weights`."""
+    return choose_weights(run).path
+
+
+def choose_weights(run: Path) -> Choice:
+    """What a run folder (its best, else its newest whole one), checkpoint folder, weights file or `photo` names.
+
+    Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
+    """
+    run = located(run)
+    if not run.exists():
+        raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
+    if run.is_file():
+        return Choice(run)
+    best, problems = run / "checkpoints" / "best", list[str]()
+    for folder in (run, best):
+        if (folder / WEIGHTS).is_file():
+            return Choice(folder / WEIGHTS)
+    for folder in reversed(step_folders(run)):
+        try:
+            require_whole(folder)
+            return Choice(folder / WEIGHTS, (*problems, f"{best}: is missing; taking the weights of {folder.name}"))
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(problems[0])
+    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")

@@ -94,7 +94,8 @@ class TrainingRun:
             try:
                 optimizer.load(self.resume.trainer, weights)
             except (KeyError, ValueError, TypeError, AttributeError) as error:
-                raise _does_not_fit(self.folder, error) from error
+                what = f"trainer.pt: not the state of this training ({type(error).__name__}: {error})"
+                raise CheckpointError(f"{self.folder}: {what}; start a new run") from error
             self.resume = None
             if self.state.best:
                 self.write_best()
@@ -132,10 +133,7 @@ def open_run(
     that is none of ours.
     """
     training, total = inputs.config.training, inputs.config.training.total_steps(inputs.images_an_epoch)
-    try:
-        state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
-    except (KeyError, TypeError) as error:
-        raise _does_not_fit(folder, error) from error
+    state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
     has_flow = training.flow_share > 0 or state.phase == "flow"
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
     # A run that was stopped in its first phase has saved nothing of the flow yet.
@@ -152,8 +150,3 @@ def open_run(
     if state.phase == "flow":
         vae.load_state_dict(checkpoint.weights_under("vae.", resume.weights))
     return run
-
-
-def _does_not_fit(folder: Path, error: Exception) -> CheckpointError:
-    what = f"the state of training does not fit this version of vae ({type(error).__name__}: {error})"
-    return CheckpointError(f"{folder}: cannot be resumed: {what}; start again with --overwrite")
