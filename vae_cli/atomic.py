@@ -1,8 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read only where they are files."""
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,10 +48,19 @@ def is_partial(path: Path) -> bool:
     return re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name) is not None
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """A file for reading. Raises OSError, also for what is none: a device or a pipe may wait or go on for ever, and
+    opening alone can have an effect."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return path.open("rb")
+
+
 def opened(path: Path) -> BinaryIO:
-    """A file for reading. Raises DataError that names it."""
+    """As `open_regular`. Raises DataError that names the file."""
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 

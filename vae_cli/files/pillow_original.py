@@ -23,7 +23,7 @@ from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import open_tiff, tiff_bits
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
-from vae_cli.images.modes import black_as_zero, to_array
+from vae_cli.images.modes import black_as_zero, refuse_lost_palette, to_array
 from vae_cli.images.orientation import (
     ORIENTATION_TAG,
     as_displayed,
@@ -153,6 +153,7 @@ def open_with_pillow(path: Path) -> PillowOriginal:
             stored = displayed_image(stored, inverse_of(orientation))
             if X_RESOLUTION not in facts["tags"]:
                 stored.info.pop("dpi", None)  # which Pillow has made up
+        refuse_lost_palette(stored)
         stored = black_as_zero(stored, image)
         num_frames = getattr(image, "n_frames", 1)
     if stored.mode not in _FILLABLE_MODES:

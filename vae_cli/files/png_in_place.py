@@ -1,5 +1,6 @@
 """PNG files of 16-bit colour, or grey with alpha: read at full depth, written with every chunk but the pixels."""
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from PIL import Image
 from vae_cli.errors import DataError
 from vae_cli.files.samples import Samples
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.bounds import refuse_hollow
 from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size, orientation_of
 
 HEAD_BYTES = 26
@@ -80,9 +82,12 @@ def read(path: Path) -> tuple[Samples, PngSource]:
     with bad_bytes_are_data_errors(), path.open("rb") as file:
         colour_type, source = _read_chunks(file)
         decoded = []
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
         for raw_mode in _RAW_MODES[colour_type]:
             file.seek(0)
             image = Image.open(file, formats=("PNG",))
+            refuse_hollow(image, head, os.fstat(file.fileno()).st_size)
             image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
             image.load()
             decoded.append(image)

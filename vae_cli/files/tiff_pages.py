@@ -27,6 +27,8 @@ def pages(tiff: TiffFile) -> Iterator[TiffPage]:
                 raise DataError("damaged TIFF (its pages form a loop)")
             positions.add(page.offset)
             yield cast(TiffPage, page)
+    except DataError:
+        raise
     except (TiffFileError, *BAD_BYTES) as error:
         raise DataError("damaged TIFF (one of its pages)") from error
 

@@ -1,70 +1,118 @@
-"""What a decoder raises or warns about becomes one DataError, or silence: a file is used or it is not."""
+"""The one place where what a decoder or an encoder does with a file is guarded: an odd file fails, and nothing else."""
 
-import lzma
-import struct
+import ctypes
+import functools
+import logging
 import threading
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from PIL import Image, UnidentifiedImageError
 
-from vae_cli.errors import DataError
+from vae_cli.errors import DataError, VaeError
 
-BAD_BYTES = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, EOFError,
-    RuntimeError, BufferError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow's plugins, tifffile, imagecodecs and zipfile raise on damaged files; fuzz tests keep the list honest.
-MemoryError and KeyboardInterrupt stay out of it, since they are not the file's fault."""
+BAD_BYTES = (Exception,)
+"""What Pillow's plugins, tifffile, imagecodecs and zipfile raise on odd files: no list of it was ever complete."""
+NO_MEMORY = "too large for the memory that is free; make it smaller"
+_MAX_SHOWN = 160  # characters of what a decoder says
 
 
 @contextmanager
-def bad_bytes_are_data_errors() -> Iterator[None]:
-    """Turns what decoders raise on damaged files, and any OSError, into a DataError without the file's name."""
-    with _quiet_decoders:
+def bad_bytes_are_data_errors() -> Iterator[list[str]]:
+    """Whatever is raised inside becomes a DataError, without the file's name; errors for the user stay as they are.
+
+    Gives the list of what decoders remark meanwhile in this thread: warnings, log entries and libtiff's lines.
+    """
+    with _listener as heard:
         try:
-            yield
+            yield heard
+        except VaeError:
+            raise
         except BAD_BYTES as error:
-            raise DataError(_reason(error)) from error
+            raise DataError(_reason(error, heard)) from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception, heard: list[str]) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
     if isinstance(error, UnidentifiedImageError):
         return "no image, or one that is damaged at its beginning"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller"
     if isinstance(error, RuntimeError) and "password" in text:
         return "encrypted in its zip; unpack it with its password"
+    if isinstance(error, NotImplementedError) and "compression" in text:
+        return f"packed in its zip in a way that cannot be read ({text}); unpack it, or zip it anew with deflate"
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "cut off (truncated file)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    return f"damaged or unsupported ({text or type(error).__name__})"
+    told = "; ".join(dict.fromkeys([text or type(error).__name__, *heard[-1:]]))
+    return f"damaged or unsupported ({told[:_MAX_SHOWN]})"
 
 
-class _QuietDecoders:
-    """Silences Pillow's warnings while any thread decodes. `warnings.catch_warnings` alone is not safe with threads:
-    leaving it in one would restore the filters that another one has just changed."""
+class _Listener(logging.Handler):
+    """Keeps what decoders would say on the terminal, naming no file, for whoever knows which file it is about.
+
+    `warnings.catch_warnings` alone is not safe with threads: leaving it in one would restore the filters that another
+    one has just changed.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._num_inside, self._filters = threading.Lock(), 0, ExitStack()
+        super().__init__(logging.WARNING)
+        self._guard, self._num_inside, self._filters = threading.Lock(), 0, ExitStack()
+        self._of_thread = threading.local()  # .heard: the lines, .depth: of nested blocks
+        for name in ("PIL", "tifffile"):
+            logging.getLogger(name).addHandler(self)
 
-    def __enter__(self) -> None:
-        with self._lock:
+    def __enter__(self) -> list[str]:
+        with self._guard:
             if self._num_inside == 0:
-                self._filters.enter_context(warnings.catch_warnings(action="ignore"))
+                self._filters.enter_context(warnings.catch_warnings(action="always"))
+                warnings.showwarning = self._warned
+                _hear_libtiff()
             self._num_inside += 1
+        self._of_thread.depth = depth = getattr(self._of_thread, "depth", 0) + 1
+        if depth == 1:
+            self._of_thread.heard = []
+        return self._of_thread.heard
 
     def __exit__(self, *exc: object) -> None:
-        with self._lock:
+        self._of_thread.depth -= 1
+        with self._guard:
             self._num_inside -= 1
             if self._num_inside == 0:
                 self._filters.close()
 
+    def hear(self, line: str) -> None:
+        if getattr(self._of_thread, "depth", 0):
+            self._of_thread.heard.append(" ".join(line.split())[:_MAX_SHOWN])
 
-_quiet_decoders = _QuietDecoders()
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hear(record.getMessage())
+
+    def _warned(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        is_of_file = issubclass(category, UserWarning) and not str(message).startswith("Palette images")
+        if is_of_file:  # and not about how Pillow is called, or about size
+            self.hear(str(message))
+
+
+_listener = _Listener()
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+def _heard_of_libtiff(function: bytes, form: bytes, values: int) -> None:
+    line = ctypes.create_string_buffer(_MAX_SHOWN)
+    ctypes.CDLL(None).vsnprintf(line, len(line), form, ctypes.c_void_p(values))
+    _listener.hear(f"{function.decode('latin-1')}: {line.value.decode('latin-1')}")
+
+
+@functools.cache
+def _hear_libtiff() -> None:
+    """Pillow leaves libtiff's errors on the terminal. Where libtiff is out of reach (Windows) they stay there."""
+    with suppress(OSError, AttributeError, TypeError):
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [type(_heard_of_libtiff)], ctypes.c_void_p
+        set_handler(_heard_of_libtiff)

@@ -1,22 +1,21 @@
 """Images with more bits than can be used, found by their headers and refused: Pillow would drop the lower bits."""
 
-import logging
 from typing import IO
 
 import tifffile
 from PIL import Image, ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
 
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
+SIGNED_REASON = "signed numbers, of which nothing says what is black; save it as unsigned 16-bit or 8-bit"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it remarks on files is not for the terminal
 
 
 def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
-    """Raises DataError for an opened image of floats, 32-bit numbers or 16-bit colour. head: 26 bytes of it or more."""
+    """Raises DataError for an opened image of floats, signed or 32-bit numbers or 16-bit colour. head: 26 bytes of it or more."""
     if image.mode == "F":
         raise DataError(FLOAT_REASON)
     bits, num_samples = 8, len(image.getbands())
@@ -25,6 +24,8 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
         num_samples = 2 if head[25] == 4 else num_samples  # grey with alpha, which may have become colour with alpha
     elif image.format == "TIFF":
         bits = max(tiff_bits(image))
+        if bits <= 16 and tifffile.SAMPLEFORMAT.INT in getattr(image, "tag_v2", {}).get(SAMPLEFORMAT, ()):
+            raise DataError(SIGNED_REASON)
     elif image.format == "PPM" and image.tile:
         args = image.tile[0].args
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
@@ -39,14 +40,19 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
     _refuse_deep_samples(bits, num_samples)
 
 
-def refuse_deep_tiff(stream: IO[bytes]) -> None:
-    """Raises DataError for a TIFF of floats or of 16 bits, of which Pillow says only that it cannot identify it."""
+def refuse_tiff(stream: IO[bytes]) -> None:
+    """Raises DataError that says what a TIFF is of which Pillow says only that it cannot identify it."""
     page = open_tiff(stream).pages.first
     if page.sampleformat == tifffile.SAMPLEFORMAT.IEEEFP:
         raise DataError(FLOAT_REASON)
-    if page.bitspersample == 16:
+    if page.sampleformat == tifffile.SAMPLEFORMAT.INT:
+        raise DataError(SIGNED_REASON)
+    if page.bitspersample == 16 and page.photometric in (0, 1, 2):
         _refuse_deep_samples(16, page.samplesperpixel)
         raise DataError("16-bit grey of a kind that cannot be read (big-endian with white as 0?); save it anew")
+    facts = (f"{page.samplesperpixel} samples of {page.bitspersample} bits", page.photometric, page.compression)
+    kind = ", ".join(str(getattr(fact, "name", fact)).lower() for fact in facts)
+    raise DataError(f"a TIFF of a kind that cannot be read ({kind}); save it as 8-bit grey or RGB")
 
 
 def open_tiff(stream: IO[bytes]) -> tifffile.TiffFile:

@@ -4,6 +4,7 @@ A DataError raised here says only what is wrong; callers put the file's name in 
 """
 
 import functools
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +13,24 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from vae_cli.atomic import open_regular
 from vae_cli.errors import DataError
+from vae_cli.images import bounds
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import TIFF_MAGIC, refuse_deep, refuse_deep_tiff, tiff_bits
+from vae_cli.images.bit_depth import TIFF_MAGIC, refuse_deep, refuse_tiff, tiff_bits
 from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
-from vae_cli.images.modes import black_as_zero
+from vae_cli.images.modes import black_as_zero, refuse_lost_palette
 from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
 
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
-_MAX_MEMBER_BYTES = 1 << 30
+_MAX_MEMBER_BYTES = 256 << 20  # held in memory while it is decoded
 _DRAFT_MARGIN = 2  # JPEGs are decoded at no less than twice the wanted size, so that our own resampling decides
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+"""Of texts and profiles unpacked; generators of images store far more than Pillow's bound for one, 1 MiB."""
 
 
 def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -39,12 +44,14 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
             longest = max(at_least) * _DRAFT_MARGIN  # which side is which is known only after the rotation
             image.draft(image.mode, (longest, longest))
         is_12_bit = image.format == "TIFF" and tiff_bits(image) == (12,)
-        image.load()
-        upright = displayed_image(image, orientation_of(image))
-        upright = upright.copy() if upright is image else upright  # without the file's handle
+        with bounds.decoding.taken(image.width * image.height * bounds.BYTES_A_PIXEL):
+            image.load()
+            upright = displayed_image(image, orientation_of(image))
+            upright = upright.copy() if upright is image else upright  # without the file's handle
         if is_12_bit:
             values = np.asarray(upright).astype(np.uint32)
             upright = Image.fromarray((values * 65535 // 4095).astype(np.uint16))
+        refuse_lost_palette(upright)
         return black_as_zero(upright, image)
 
 
@@ -68,7 +75,7 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
     """The image with its header read and its pixels not. Raises DataError for what Pillow would reduce or misread."""
     name = source.id if isinstance(source, ImageRef) else source.name
     with _stream(source) as stream:
-        head = stream.read(64)
+        head, num_bytes = stream.read(64), stream.seek(0, os.SEEK_END)
         stream.seek(0)
         if not head:
             raise DataError("empty file")
@@ -83,24 +90,44 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
             image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS)
         except UnidentifiedImageError:
             if head[:4] in TIFF_MAGIC:
-                refuse_deep_tiff(stream)
+                refuse_tiff(stream)
+            _refuse_known_format(stream, head)
             raise
         with image:
+            bounds.refuse_hollow(image, head, num_bytes)
             refuse_deep(image, head)
             yield image
 
 
-def _stream(source: ImageRef | Path) -> IO[bytes]:
+def _refuse_known_format(stream: IO[bytes], head: bytes) -> None:
+    """Raises DataError with what Pillow keeps to itself where it knows a file's format, and still cannot open it."""
+    for name in _FORMATS:
+        open_as, accept = Image.OPEN[name]
+        if accept is not None and accept(head) is True:
+            stream.seek(0)
+            try:
+                open_as(stream, "")
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+                raise DataError(f"{name} that is damaged at its beginning, or of an unusual kind ({reason})") from error
+
+
+@contextmanager
+def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
     if isinstance(source, Path) or source.member is None:
-        return (source if isinstance(source, Path) else source.path).open("rb")
+        with open_regular(source if isinstance(source, Path) else source.path) as stream:
+            yield stream
+        return
     facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
-    if archive.getinfo(source.member).file_size > _MAX_MEMBER_BYTES:
-        raise DataError("larger than 1 GiB inside its zip; unpack it")
-    return BytesIO(archive.read(source.member))
+    num_bytes = archive.getinfo(source.member).file_size
+    if num_bytes > _MAX_MEMBER_BYTES:
+        raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its zip; unpack it")
+    with bounds.unpacking.taken(num_bytes):
+        yield BytesIO(archive.read(source.member))
 
 
 @functools.lru_cache(maxsize=2)
 def _open_zip(path: Path, _size: int, _mtime_ns: int) -> zipfile.ZipFile:
     """Kept open, since reading the directory of a large zip takes as long as many images; reads are thread-safe."""
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(open_regular(path))

@@ -46,6 +46,12 @@ def to_array(image: Image.Image, *, channels: int, background: Colour = WHITE) -
         return pixels.reshape(*pixels.shape[:2], channels)
 
 
+def refuse_lost_palette(image: Image.Image) -> None:
+    """Raises DataError for an image of palette entries without a palette."""
+    if image.mode in ("P", "PA") and not image.getpalette():
+        raise DataError("the palette of its colours is missing or damaged")
+
+
 def is_grey(image: Image.Image, background: Colour = WHITE) -> bool:
     """Whether the image shows no colour once it lies on `background`."""
     if (image.mode in ("1", "L") or image.mode.startswith("I")) and not image.has_transparency_data:
