@@ -113,6 +113,26 @@ def test_damaged_entry_is_rebuilt(folder: Path, cache: Path, damage: str) -> Non
     assert "kept" in json.loads(facts.read_text())
 
 
+@pytest.mark.parametrize("damage", ["cut", "zeroed"])
+def test_an_entry_that_is_damaged_while_in_use(folder: Path, cache: Path, draw: Draw, damage: str) -> None:
+    """Each image is checked as it is taken out, decoded anew where it is not whole, and the entry is given up."""
+    images = load(folder)
+    expected = images.pixels[:].copy()
+    with next(cache.glob("*.u8")).open("r+b") as file:
+        if damage == "cut":
+            file.truncate(8 * 8 * 3 + 5)
+        else:
+            file.seek(3 * 8 * 8 * 3)
+            file.write(bytes(8 * 8 * 3))
+    for index in (3, slice(None), slice(4, 0, -2), np.array([4, 3, 3]), [1, 3], np.arange(5) > 2, (3, 0), (..., 0), -2):
+        np.testing.assert_array_equal(images.pixels[index], expected[index])
+    assert not list(cache.glob("*.json"))
+    draw(folder / "dog/1.png", (10, 12), seed=1234)
+    with pytest.raises(DataError, match=r"dog.1\.png has changed"):
+        images.pixels[3]
+    assert len(load(folder).ids) == 5
+
+
 def test_unusable_cache_folder_falls_back(folder: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     images = load(folder)

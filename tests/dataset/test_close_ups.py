@@ -103,6 +103,9 @@ def test_loaded_patches_know_their_image_and_come_from_the_cache(tmp_path: Path,
     again = load_patches(refs, sizes, 3, recipe(8, 1))
     np.testing.assert_array_equal(again.pixels, first.pixels)
     assert {path: path.stat().st_ino for path in cache.iterdir()} == stamps
+    expected = first.pixels[:].copy()
+    next(cache.glob("*.u8")).write_bytes(bytes(first.pixels.nbytes))
+    np.testing.assert_array_equal(first.pixels[[7, 0]], expected[[7, 0]], "decoded anew, as the entry is damaged")
     assert len(load_patches(refs, sizes, 2, recipe(8, 1)).pixels) == 6
 
 

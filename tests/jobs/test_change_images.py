@@ -1,5 +1,6 @@
 """Images changed and written back: in order, a batch at a time, and without losing what was written before an error."""
 
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,18 +121,50 @@ def test_no_more_images_are_open_than_asked_for(tmp_path: Path, monkeypatch: pyt
     assert change.batches == [[0], [1], [2], [3], [4]], "each is larger than the limit"
 
 
-def test_what_a_format_cannot_hold_fails_its_file_alone(tmp_path: Path) -> None:
-    change = Copying(raising(DataError("no such mode"), at=1))
-    events = list(change_images(change, planned(tmp_path, 3), Storage()))
+ODD_ERRORS = (DataError("no such mode"), struct.error("no such mode"), KeyError("no such mode"), SystemError("no such mode"))
+
+
+@pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
+def test_what_cannot_be_stored_fails_its_file_alone(tmp_path: Path, error: Exception) -> None:
+    """Whatever the encoder raises: those of Pillow and tifffile know no bounds."""
+    events = list(change_images(Copying(raising(error, at=1)), planned(tmp_path, 3), Storage()))
     assert states(events) == {"0": "ok", "1": "failed", "2": "ok"}
-    assert [event.reason for event in events if isinstance(event, FileDone)] == [None, "no such mode", None]
+    assert ["no such mode" in str(event.reason) for event in events if isinstance(event, FileDone)] == [0, 1, 0]
 
 
-@pytest.mark.parametrize("error", [WriteError("disk full"), KeyError("a bug")])
-def test_an_error_hides_no_other_file(tmp_path: Path, error: Exception) -> None:
+def test_an_image_for_which_memory_ends_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greedy(Copying):
+        def answers(self, images: list[Opened]) -> Iterator[Answer]:
+            if number_of(images[0]) == 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            yield from super().answers(images)
+
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 1)
+    assert states(list(change_images(Greedy(), planned(tmp_path, 3), Storage()))) == {"0": "ok", "1": "failed", "2": "ok"}
+    monkeypatch.setattr(module, "BYTES_A_PIXEL", 1 << 60)
+    events = list(change_images(Copying(), planned(tmp_path, 2), Storage(overwrite=True)))
+    assert states(events) == {"0": "failed", "1": "failed"}
+    assert all("GB of memory" in str(event.reason) for event in events if isinstance(event, FileDone))
+
+
+def test_what_decoders_remark_is_told_of_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = planned(tmp_path, 2)
+    Image.new("L", (SIDE, SIDE)).save(path := images[1].item.ref.path.with_suffix(".tif"))
+    content = path.read_bytes()
+    compression = content.index(struct.pack("<HHI", 259, 3, 1))  # becomes two values instead of one
+    path.write_bytes(content[: compression + 4] + struct.pack("<I", 2) + content[compression + 8 :])
+    ref = ImageRef("1.png", path)
+    images[1] = images[1]._replace(item=Input(ref, PurePosixPath("1.png"), "1.png"))
+    texts = [event.text for event in change_images(Copying(), images, Storage(format="png")) if isinstance(event, Remark)]
+    assert any(text.startswith("1.png: Metadata Warning, tag 259") for text in texts)
+    assert "note: read, with remarks of its decoder, which --verbose shows (1 of 2 images)" in texts
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_hides_no_other_file(tmp_path: Path) -> None:
     events: list[JobEvent] = []
-    with pytest.raises(type(error), match=str(error)):
-        for event in change_images(Copying(raising(error, at=1)), planned(tmp_path, 5), Storage()):
+    with pytest.raises(WriteError, match="disk full"):
+        for event in change_images(Copying(raising(WriteError("disk full"), at=1)), planned(tmp_path, 5), Storage()):
             events.append(event)
     assert states(events) == dict.fromkeys("0234", "ok")
 

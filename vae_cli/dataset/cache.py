@@ -1,6 +1,7 @@
 """Decoded images at model size in one memory map under the user's cache folder.
 
 An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it; it is written last and makes the entry valid).
+It is checked as it is opened, and each image again as it is taken out, when one that is damaged is decoded anew.
 """
 
 import functools
@@ -24,13 +25,13 @@ import numpy as np
 
 from vae_cli.atomic import is_partial, replacing
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
+from vae_cli.dataset.stored_pixels import StoredPixels
 from vae_cli.errors import DataError
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.recipe import ImageRecipe
 
-_FORMAT = 1  # raise it whenever decoding changes, so that older entries are not used
+_FORMAT = 2  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
-_CHECKED_BYTES = 64 << 20  # of an entry's pixels go into its checksum
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Request:
 
     refs: Sequence[ImageRef]
     decode: Callable[[ImageRef], np.ndarray]  # gives a uint8 array of `shape`, or raises DataError
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (H, W, C), or with a number before it of as many arrays for each image
     settings: str  # everything but the files that the arrays depend on
     workers: int = 2
     on_progress: OnProgress | None = None
@@ -61,7 +62,8 @@ Failure = tuple[int, str]  # position in the request, reason
 
 
 class Decoded(NamedTuple):
-    """uint8 [len(kept), ...] arrays of the images at the positions `kept` of a request, and why the others failed."""
+    """uint8 [len(kept) or a multiple of it, H, W, C] arrays of what is at the positions `kept` of a request, and why the
+    others failed."""
 
     pixels: np.ndarray
     kept: list[int]
@@ -121,35 +123,41 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _decode_into(stream: IO[bytes], request: Request) -> tuple[list[int], list[Failure]]:
-    """Append every decoded image to the stream; which were kept, and which failed. Raises DataError for none kept."""
-    kept, failed = [], []
+def _decode_into(stream: IO[bytes], request: Request) -> tuple[list[int], list[Failure], list[int]]:
+    """Append every decoded image to the stream; which were kept, which failed, and the checksum of each array.
+
+    Raises DataError for none kept.
+    """
+    kept, failed, checksums = list[int](), list[Failure](), list[int]()
     with closing(ordered_map(request.decode, request.refs, request.workers)) as results:
         for position, result in enumerate(results):
             if isinstance(result, DataError):
                 failed.append((position, str(result)))
             else:
                 kept.append(position)
-                stream.write(np.ascontiguousarray(result).data)
+                arrays = np.ascontiguousarray(result).reshape(-1, *request.shape[-3:])
+                checksums += [zlib.crc32(array.data) for array in arrays]
+                stream.write(arrays.data)
             if request.on_progress is not None:
                 request.on_progress(position + 1, len(request.refs))
     stream.flush()
     if not kept:
         first = f"the first, {request.refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
         raise DataError(f"none of {len(request.refs)} images can be decoded ({first}); `vae check` lists them")
-    return kept, failed
+    return kept, failed, checksums
 
 
 def _decode_uncached(request: Request) -> Decoded:
     """Into a nameless temporary file, or into memory where that has no room."""
+    shape = -1, *request.shape[-3:]
     with suppress(OSError):  # the disk may also fill up meanwhile
         _require_room(Path(tempfile.gettempdir()), request)
         with tempfile.TemporaryFile() as file:
-            kept, failed = _decode_into(file, request)
-            return Decoded(np.memmap(file, np.uint8, "r").reshape(-1, *request.shape), kept, failed)
+            kept, failed, _ = _decode_into(file, request)
+            return Decoded(np.memmap(file, np.uint8, "r").reshape(shape), kept, failed)
     memory = BytesIO()
-    kept, failed = _decode_into(memory, request)
-    return Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(-1, *request.shape), kept, failed)
+    kept, failed, _ = _decode_into(memory, request)
+    return Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(shape), kept, failed)
 
 
 def _require_room(folder: Path, request: Request) -> None:
@@ -190,11 +198,10 @@ def _write_entry(path: Path, request: Request) -> Decoded:
     _prune(path.parent)
     _require_room(path.parent, request)
     with replacing(path) as file:
-        kept, failed = _decode_into(file, request)
-    pixels = np.memmap(path, np.uint8, "r").reshape(-1, *request.shape)
+        kept, failed, checksums = _decode_into(file, request)
     with replacing(path.with_suffix(".json")) as file:
-        file.write(json.dumps({"kept": kept, "failed": failed, "checksum": _checksum(pixels)}).encode())
-    return Decoded(pixels, kept, failed)
+        file.write(json.dumps({"kept": kept, "failed": failed, "checksums": checksums}).encode())
+    return Decoded(_stored(path, request, kept, checksums), kept, failed)
 
 
 def _read_entry(path: Path, request: Request) -> Decoded | None:
@@ -203,9 +210,9 @@ def _read_entry(path: Path, request: Request) -> Decoded | None:
     try:
         facts = json.loads(description.read_bytes())
         kept, failed = facts["kept"], [(position, reason) for position, reason in facts["failed"]]
-        pixels = np.memmap(path, np.uint8, "r").reshape(len(kept), *request.shape)
+        pixels = _stored(path, request, kept, facts["checksums"])
         positions = sorted([*kept, *(position for position, _ in failed)])
-        if positions != list(range(len(request.refs))) or _checksum(pixels) != facts["checksum"]:
+        if positions != list(range(len(request.refs))) or not pixels.is_whole():
             return None
     except (OSError, ValueError, TypeError, LookupError):
         return None
@@ -215,12 +222,21 @@ def _read_entry(path: Path, request: Request) -> Decoded | None:
     return Decoded(pixels, kept, failed)
 
 
-def _checksum(pixels: np.ndarray) -> int:
-    """CRC of the images, of evenly spaced ones in a large set: enough to notice a torn or foreign file."""
-    checksum = 0
-    for image in pixels[:: -(-pixels.nbytes // _CHECKED_BYTES)]:
-        checksum = zlib.crc32(image.data, checksum)
-    return checksum
+def _stored(path: Path, request: Request, kept: list[int], checksums: list[int]) -> StoredPixels:
+    *several, height, width, channels = request.shape
+    num_each = math.prod(several)
+
+    def restore(number: int) -> np.ndarray:
+        with suppress(OSError):
+            path.with_suffix(".json").unlink(missing_ok=True)  # the next start writes another entry
+        ref = request.refs[kept[number // num_each]]
+        with suppress(DataError):  # of a file that has gone, or is another one by now
+            array = request.decode(ref).reshape(-1, height, width, channels)[number % num_each]
+            if zlib.crc32(np.ascontiguousarray(array).data) == checksums[number]:
+                return array
+        raise DataError(f"{path}: damaged while it was in use, and {ref.path} has changed; start the same command again")
+
+    return StoredPixels.of(path, (len(kept) * num_each, height, width, channels), checksums, restore)
 
 
 def _prune(folder: Path) -> None:

@@ -125,7 +125,7 @@ def load_patches(
     zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in kept]
     ids = tuple(refs[position].id for position in kept for _ in range(num_patches))
     labels, flat_zooms = np.full(len(ids), -1, np.int64), np.array(zooms, np.float32).reshape(-1)
-    return ImageSet(pixels.reshape(-1, *shape[1:]), ids, labels, (), notes, flat_zooms)
+    return ImageSet(pixels, ids, labels, (), notes, flat_zooms)
 
 
 # ---- which images, and where in them

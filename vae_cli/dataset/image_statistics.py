@@ -13,6 +13,8 @@ from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.modes import is_grey
 
+_COUNTED_BYTES = 16 << 20  # at once
+
 
 @dataclass(frozen=True)
 class ImageStatistics:
@@ -60,5 +62,6 @@ def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int,
 
 def binary_share(pixels: np.ndarray) -> float:
     """Share of the values of a uint8 array that are 0 or 255."""
-    chunks = np.array_split(pixels, max(1, pixels.nbytes >> 24))
+    size = max(1, _COUNTED_BYTES * len(pixels) // max(1, pixels.nbytes))
+    chunks = (pixels[start : start + size] for start in range(0, len(pixels), size))
     return sum(np.count_nonzero((chunk == 0) | (chunk == 255)) for chunk in chunks) / max(1, pixels.size)

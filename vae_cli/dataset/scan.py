@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from vae_cli.atomic import open_regular
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import (
     HEIF_REASON,
@@ -168,7 +169,8 @@ def _holds_results(folder: str, beside: Set[str]) -> bool:
 def _scan_list(path: Path, found: _Found) -> None:
     """`path[,label]` a line, relative to the file."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: list cannot be read: {error.strerror}") from error
     listed: set[str] = set()
@@ -204,16 +206,17 @@ def _parse_line(line: str) -> tuple[str, str | None]:
 
 def _scan_zip(path: Path, found: _Found) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {info.filename for info in archive.infolist() if not info.is_dir()}
-    # RuntimeError is zipfile's for zips that are newer than it knows.
-    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
+    except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
         raise DataError(f"{path}: no readable zip file ({error}); copy or download it again") from error
     for name in sorted(names):
         parts = name.split("/")
         if any(_is_ignored(part) for part in parts if part not in ("", ".", "..")):
             continue
-        if ".." in parts or name.startswith("/"):
+        if not name:
+            found.skip("(no name)", "a member of the zip without a name")
+        elif ".." in parts or name.startswith("/"):
             found.skip(name, "unsafe name: it points out of the zip")
         else:
             found.add(ImageRef(name, path, member=name))

@@ -19,10 +19,10 @@ _MAX_SHOWN = 160  # characters of what a decoder says
 
 
 @contextmanager
-def bad_bytes_are_data_errors() -> Iterator[list[str]]:
+def bad_bytes_are_data_errors(what: str = "damaged or unsupported") -> Iterator[list[str]]:
     """Whatever is raised inside becomes a DataError, without the file's name; errors for the user stay as they are.
 
-    Gives the list of what decoders remark meanwhile in this thread: warnings, log entries and libtiff's lines.
+    what: to be said of errors that nothing better is known of. Gives the list of what decoders remark meanwhile in this thread: warnings, log entries and libtiff's lines.
     """
     with _listener as heard:
         try:
@@ -30,11 +30,17 @@ def bad_bytes_are_data_errors() -> Iterator[list[str]]:
         except VaeError:
             raise
         except BAD_BYTES as error:
-            raise DataError(_reason(error, heard)) from error
+            raise DataError(_reason(error) or f"{what} ({_told(error, heard)})") from error
 
 
-def _reason(error: Exception, heard: list[str]) -> str:
-    text = " ".join(str(error).split())
+def _told(error: Exception, heard: list[str]) -> str:
+    """What the library says, and the last of what it has remarked before."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "; ".join(dict.fromkeys([text, *heard[-1:]]))[:_MAX_SHOWN]
+
+
+def _reason(error: Exception) -> str | None:
+    text = str(error)
     if isinstance(error, MemoryError):
         return NO_MEMORY
     if isinstance(error, UnidentifiedImageError):
@@ -49,8 +55,7 @@ def _reason(error: Exception, heard: list[str]) -> str:
         return "cut off (truncated file)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    told = "; ".join(dict.fromkeys([text or type(error).__name__, *heard[-1:]]))
-    return f"damaged or unsupported ({told[:_MAX_SHOWN]})"
+    return None
 
 
 class _Listener(logging.Handler):

@@ -130,4 +130,4 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
 @functools.lru_cache(maxsize=2)
 def _open_zip(path: Path, _size: int, _mtime_ns: int) -> zipfile.ZipFile:
     """Kept open, since reading the directory of a large zip takes as long as many images; reads are thread-safe."""
-    return zipfile.ZipFile(open_regular(path))
+    return zipfile.ZipFile(path)

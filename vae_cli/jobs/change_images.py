@@ -1,5 +1,6 @@
 """Images that are changed and written back in the form in which they came: what inpaint, denoise and style share."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,22 +11,27 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from vae_cli.errors import ConfigError, DataError
+from vae_cli.errors import ConfigError, DataError, OutOfMemoryError
 from vae_cli.files.formats import FORMATS
 from vae_cli.files.originals import Original, open_original
 from vae_cli.files.write_back import has_colour
 from vae_cli.files.write_queue import Outcome, WriteQueue
+from vae_cli.images.bad_files import NO_MEMORY, bad_bytes_are_data_errors
+from vae_cli.images.bounds import require_memory
 from vae_cli.images.colours import Colour, parse_color
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs import outputs
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input, batches, find_inputs
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
 
 PIXELS_AT_ONCE = 1 << 24
 """Most pixels of images that are in memory together; a larger image is there alone."""
+BYTES_A_PIXEL = 64
+"""Of memory, about, while an opened image is changed: as floats, before, between and after."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,7 @@ def plan_targets(
 def open_for(model: "Model", image: Planned) -> Opened:
     """The image in memory, in the model's channels. Raises DataError."""
     original, background = open_original(image.item.ref.path), parse_color(model.config.data.background)
+    require_memory(math.prod(original.display_size) * BYTES_A_PIXEL)
     return Opened(image, original, original.display_array(model.channels, background), background)
 
 
@@ -165,9 +172,10 @@ def change_images(
         num_results = 0
         with queue:
             for batch in _batches(change, images, storage, batch_size):
-                answers = change.answers([part for part in batch if isinstance(part, Opened)])
+                opened = [part for part in batch if isinstance(part, Opened)]
+                answers, is_alone = change.answers(opened), len(opened) == 1
                 for part in batch:
-                    for num_new in _queued(queue, part, answers, storage, change.seed):
+                    for num_new in _queued(queue, part, answers, storage, change.seed, is_alone=is_alone):
                         num_results += num_new or samples
                         yield from log.events(queue.outcomes())
                         yield Advanced(change.name, num_results // counted, total, change.unit)
@@ -229,37 +237,52 @@ def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part |
         yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
         return
     try:
-        for part in change.open(open_for(model, image)):
-            if isinstance(part, Opened) and model.channels == 1 and has_colour(part.original, part.hole):
-                yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
-            yield part
+        with bad_bytes_are_data_errors() as heard:
+            for part in change.open(open_for(model, image)):
+                if isinstance(part, Opened) and model.channels == 1 and has_colour(part.original, part.hole):
+                    yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
+                yield part
+        for line in dict.fromkeys(heard):
+            yield SharedRemark(name, "read, with remarks of its decoder, which --verbose shows")
+            yield Remark(f"{printable(name)}: {printable(line)}", "detail")
     except DataError as error:
         yield FileDone(name, "failed", reason=str(error))
 
 
 def _queued(
-    queue: WriteQueue[Part], part: Part | Opened, answers: Iterator[Answer], storage: Storage, seed: int
-) -> Iterator[int]:
+    queue: WriteQueue[Part], part: Part | Opened, answers: Iterator[Answer], storage: Storage, seed: int,
+    *, is_alone: bool,
+) -> Iterator[int]:  # fmt: skip
     """Has the answers of an opened image written, and what is reported without one in its turn.
 
-    Yields 1 for each result, and 0 for an image that has none.
+    is_alone: there are no answers but those of this image, which then fails where memory ends. Yields 1 for each result, and 0 for an image that has none.
     """
 
     def write(answer: Answer, target: Path) -> tuple[str, ...]:
-        changed = answer.change().with_text("seed", str(seed))
-        return changed.save(target, format=storage.format, overwrite=storage.overwrite)
+        with bad_bytes_are_data_errors("cannot be stored in its format; try --format png"):
+            changed = answer.change().with_text("seed", str(seed))
+            return changed.save(target, format=storage.format, overwrite=storage.overwrite)
 
     if not isinstance(part, Opened):
         queue.add_nothing(part)
         if isinstance(part, FileDone):
             yield 1 if part.output else 0
         return
-    for target, answer in zip(part.planned.targets, answers, strict=False):
-        if storage.skip_existing and os.path.exists(target):
-            queue.add_nothing(FileDone(part.name, "skipped", target, "exists"))
-        else:
-            for remark in answer.remarks:
-                queue.add_nothing(remark)
-            done = FileDone(part.name, "ok", target, sample=answer.sample, facts=answer.facts)
-            queue.add(done, part.pixels.size, partial(write, answer, target))
-        yield 1
+    from vae_cli.runtime import memory_errors_explained
+
+    try:
+        for target in part.planned.targets:
+            with memory_errors_explained(NO_MEMORY):
+                answer = next(answers)
+            if storage.skip_existing and os.path.exists(target):
+                queue.add_nothing(FileDone(part.name, "skipped", target, "exists"))
+            else:
+                for remark in answer.remarks:
+                    queue.add_nothing(remark)
+                done = FileDone(part.name, "ok", target, sample=answer.sample, facts=answer.facts)
+                queue.add(done, part.pixels.size, partial(write, answer, target))
+            yield 1
+    except OutOfMemoryError:
+        if not is_alone:  # it may be any one's fault, and nothing more can be computed of the others
+            raise
+        queue.add_nothing(FileDone(part.name, "failed", reason=NO_MEMORY))

@@ -15,6 +15,7 @@ from vae_cli.files.mask_pairs import NoMask, pair_masks
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.files.originals import open_original, shown_image, size_of
 from vae_cli.files.scratches import find_scratches
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.change_images import Planned, Storage, find_unzipped, plan_targets
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
@@ -49,6 +50,7 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
                 if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use)  # fmt: skip
 
 
+@bad_bytes_are_data_errors()
 def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
     """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
 
@@ -64,6 +66,7 @@ def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source:
     return masks.hole_from_alpha(shown_image(item.ref.path), **changes)
 
 
+@bad_bytes_are_data_errors()
 def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> np.ndarray:
     """bool [H, W]: scratches and dust on an image as displayed, at its full depth; empty where there are none.
 
