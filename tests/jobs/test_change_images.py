@@ -121,7 +121,12 @@ def test_no_more_images_are_open_than_asked_for(tmp_path: Path, monkeypatch: pyt
     assert change.batches == [[0], [1], [2], [3], [4]], "each is larger than the limit"
 
 
-ODD_ERRORS = (DataError("no such mode"), struct.error("no such mode"), KeyError("no such mode"), SystemError("no such mode"))
+ODD_ERRORS = (
+    DataError("no such mode"),
+    struct.error("no such mode"),
+    KeyError("no such mode"),
+    SystemError("no such mode"),
+)
 
 
 @pytest.mark.parametrize("error", ODD_ERRORS, ids=lambda error: type(error).__name__)
@@ -140,7 +145,11 @@ def test_an_image_for_which_memory_ends_fails_alone(tmp_path: Path, monkeypatch:
             yield from super().answers(images)
 
     monkeypatch.setattr(module, "PIXELS_AT_ONCE", 1)
-    assert states(list(change_images(Greedy(), planned(tmp_path, 3), Storage()))) == {"0": "ok", "1": "failed", "2": "ok"}
+    assert states(list(change_images(Greedy(), planned(tmp_path, 3), Storage()))) == {
+        "0": "ok",
+        "1": "failed",
+        "2": "ok",
+    }
     monkeypatch.setattr(module, "BYTES_A_PIXEL", 1 << 60)
     events = list(change_images(Copying(), planned(tmp_path, 2), Storage(overwrite=True)))
     assert states(events) == {"0": "failed", "1": "failed"}
@@ -155,7 +164,9 @@ def test_what_decoders_remark_is_told_of_the_file(tmp_path: Path, capfd: pytest.
     path.write_bytes(content[: compression + 4] + struct.pack("<I", 2) + content[compression + 8 :])
     ref = ImageRef("1.png", path)
     images[1] = images[1]._replace(item=Input(ref, PurePosixPath("1.png"), "1.png"))
-    texts = [event.text for event in change_images(Copying(), images, Storage(format="png")) if isinstance(event, Remark)]
+    texts = [
+        event.text for event in change_images(Copying(), images, Storage(format="png")) if isinstance(event, Remark)
+    ]
     assert any(text.startswith("1.png: Metadata Warning, tag 259") for text in texts)
     assert "note: read, with remarks of its decoder, which --verbose shows (1 of 2 images)" in texts
     assert capfd.readouterr() == ("", "")

@@ -62,8 +62,8 @@ Failure = tuple[int, str]  # position in the request, reason
 
 
 class Decoded(NamedTuple):
-    """uint8 [len(kept) or a multiple of it, H, W, C] arrays of what is at the positions `kept` of a request, and why the
-    others failed."""
+    """uint8 [N, H, W, C] of the images at the positions `kept` of a request, one array each or as many as its shape says,
+    and why the others failed."""
 
     pixels: np.ndarray
     kept: list[int]
@@ -234,7 +234,9 @@ def _stored(path: Path, request: Request, kept: list[int], checksums: list[int])
             array = request.decode(ref).reshape(-1, height, width, channels)[number % num_each]
             if zlib.crc32(np.ascontiguousarray(array).data) == checksums[number]:
                 return array
-        raise DataError(f"{path}: damaged while it was in use, and {ref.path} has changed; start the same command again")
+        raise DataError(
+            f"{path}: damaged while it was in use, and {ref.path} has changed; start the same command again"
+        )
 
     return StoredPixels.of(path, (len(kept) * num_each, height, width, channels), checksums, restore)
 

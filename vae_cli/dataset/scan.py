@@ -142,7 +142,7 @@ def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
             elif _is(entry.is_file):
                 found.add(ImageRef(prefix + name, Path(entry.path)))
             elif suffix_of(name) in IMAGE_SUFFIXES:
-                reason = "link that leads nowhere" if entry.is_symlink() else "not a regular file"
+                reason = "not a regular file" if os.path.exists(entry.path) else "link that leads nowhere"
                 found.skip(prefix + name, reason)
 
 
@@ -209,7 +209,8 @@ def _scan_zip(path: Path, found: _Found) -> None:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
     except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
-        raise DataError(f"{path}: no readable zip file ({error}); copy or download it again") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: no readable zip file ({reason}); copy or download it again") from error
     for name in sorted(names):
         parts = name.split("/")
         if any(_is_ignored(part) for part in parts if part not in ("", ".", "..")):

@@ -22,7 +22,8 @@ _MAX_SHOWN = 160  # characters of what a decoder says
 def bad_bytes_are_data_errors(what: str = "damaged or unsupported") -> Iterator[list[str]]:
     """Whatever is raised inside becomes a DataError, without the file's name; errors for the user stay as they are.
 
-    what: to be said of errors that nothing better is known of. Gives the list of what decoders remark meanwhile in this thread: warnings, log entries and libtiff's lines.
+    what: to be said of errors of which nothing better is known. Gives the list of what decoders remark meanwhile in this
+    thread: warnings, log entries and libtiff's lines.
     """
     with _listener as heard:
         try:
@@ -49,8 +50,6 @@ def _reason(error: Exception) -> str | None:
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller"
     if isinstance(error, RuntimeError) and "password" in text:
         return "encrypted in its zip; unpack it with its password"
-    if isinstance(error, NotImplementedError) and "compression" in text:
-        return f"packed in its zip in a way that cannot be read ({text}); unpack it, or zip it anew with deflate"
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "cut off (truncated file)"
     if isinstance(error, OSError) and error.strerror:

@@ -15,7 +15,10 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
-    """Raises DataError for an opened image of floats, signed or 32-bit numbers or 16-bit colour. head: 26 bytes of it or more."""
+    """Raises DataError for an opened image of floats, signed or 32-bit numbers or 16-bit colour.
+
+    head: 26 bytes of it or more.
+    """
     if image.mode == "F":
         raise DataError(FLOAT_REASON)
     bits, num_samples = 8, len(image.getbands())
@@ -50,7 +53,7 @@ def refuse_tiff(stream: IO[bytes]) -> None:
     if page.bitspersample == 16 and page.photometric in (0, 1, 2):
         _refuse_deep_samples(16, page.samplesperpixel)
         raise DataError("16-bit grey of a kind that cannot be read (big-endian with white as 0?); save it anew")
-    facts = (f"{page.samplesperpixel} samples of {page.bitspersample} bits", page.photometric, page.compression)
+    facts = (f"{page.samplesperpixel} × {page.bitspersample} bits", page.photometric, page.compression)
     kind = ", ".join(str(getattr(fact, "name", fact)).lower() for fact in facts)
     raise DataError(f"a TIFF of a kind that cannot be read ({kind}); save it as 8-bit grey or RGB")
 

@@ -120,11 +120,17 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
         return
     facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
-    num_bytes = archive.getinfo(source.member).file_size
-    if num_bytes > _MAX_MEMBER_BYTES:
+    member = archive.getinfo(source.member)
+    if member.file_size > _MAX_MEMBER_BYTES:
         raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its zip; unpack it")
-    with bounds.unpacking.taken(num_bytes):
-        yield BytesIO(archive.read(source.member))
+    with bounds.unpacking.taken(member.file_size):
+        try:
+            content = archive.read(member)
+        except NotImplementedError as error:
+            method = zipfile.compressor_names.get(member.compress_type, f"method {member.compress_type}")
+            hint = "unpack it, or zip it anew with deflate"
+            raise DataError(f"packed in its zip in a way that cannot be read ({method}: {error}); {hint}") from error
+        yield BytesIO(content)
 
 
 @functools.lru_cache(maxsize=2)

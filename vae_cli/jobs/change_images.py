@@ -255,13 +255,15 @@ def _queued(
 ) -> Iterator[int]:  # fmt: skip
     """Has the answers of an opened image written, and what is reported without one in its turn.
 
-    is_alone: there are no answers but those of this image, which then fails where memory ends. Yields 1 for each result, and 0 for an image that has none.
+    is_alone: there are no answers but those of this image, which then fails where memory ends. Yields 1 for each
+    result, and 0 for an image that has none.
     """
 
     def write(answer: Answer, target: Path) -> tuple[str, ...]:
-        with bad_bytes_are_data_errors("cannot be stored in its format; try --format png"):
+        with bad_bytes_are_data_errors("cannot be stored in its format; try --format png") as heard:
             changed = answer.change().with_text("seed", str(seed))
-            return changed.save(target, format=storage.format, overwrite=storage.overwrite)
+            remarks = changed.save(target, format=storage.format, overwrite=storage.overwrite)
+        return (*remarks, *dict.fromkeys(f"its encoder remarks: {line}" for line in heard))
 
     if not isinstance(part, Opened):
         queue.add_nothing(part)
