@@ -62,8 +62,8 @@ Failure = tuple[int, str]  # position in the request, reason
 
 
 class Decoded(NamedTuple):
-    """uint8 [N, H, W, C] of the images at the positions `kept` of a request, one array each or as many as its shape says,
-    and why the others failed."""
+    """uint8 [N, H, W, C] of the images at the positions `kept` of a request, as many of each as its shape says, and why
+    the others failed."""
 
     pixels: np.ndarray
     kept: list[int]

@@ -22,6 +22,7 @@ from vae_cli.dataset.cache import ImageSet, Request, load_decoded
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.errors import DataError
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.modes import to_array
@@ -181,6 +182,7 @@ def _three_uniform(image_id: str, number: int) -> list[float]:
     return [value / 2**64 for value in np.frombuffer(digest, "<u8").tolist()]
 
 
+@bad_bytes_are_data_errors()
 def decode_patches(ref: ImageRef, recipe: ImageRecipe, num: int) -> np.ndarray:
     """uint8 [num, H, W, C]: the patches of `patch_boxes` at the recipe's size. Raises DataError."""
     pixels = to_array(open_image(ref), channels=recipe.channels, background=recipe.background)

@@ -63,5 +63,5 @@ class _CheckedFile:
         """Into `image`; False where it is not as it was written."""
         with self._lock:
             self._stream.seek(number * image.nbytes)
-            num_read = self._stream.readinto(memoryview(image).cast("B"))
+            num_read = self._stream.readinto(image.data.cast("B"))
         return num_read == image.nbytes and zlib.crc32(image.data) == self._checksums[number]

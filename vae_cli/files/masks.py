@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vae_cli.errors import DataError
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.colours import parse_color
 from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
@@ -16,6 +17,7 @@ _WHITE_FROM = 128
 _MAX_ASPECT_DIFFERENCE = 0.01
 
 
+@bad_bytes_are_data_errors()
 def read_hole(
     mask: ImageRef | Path | Image.Image, size: tuple[int, int], *, invert: bool = False, dilate_pixels: int = 0
 ) -> np.ndarray:
@@ -40,6 +42,7 @@ def read_hole(
     return _finished(np.asarray(values >= _WHITE_FROM), invert, dilate_pixels, hint)
 
 
+@bad_bytes_are_data_errors()
 def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
     """bool [H, W]: the pixels of that colour, whatever their transparency."""
     has_alpha = image.has_transparency_data  # what a transparent pixel hides is its colour
@@ -49,6 +52,7 @@ def hole_from_color(image: Image.Image, color: str, *, invert: bool = False, dil
     return _finished(hole, invert, dilate_pixels, hint)
 
 
+@bad_bytes_are_data_errors()
 def hole_from_alpha(image: Image.Image, *, invert: bool = False, dilate_pixels: int = 0) -> np.ndarray:
     """bool [H, W]: the pixels that are more transparent than opaque (alpha below 128)."""
     if not image.has_transparency_data:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from vae_cli.errors import DataError, VaeError
 
@@ -22,8 +22,8 @@ _MAX_SHOWN = 160  # characters of what a decoder says
 def bad_bytes_are_data_errors(what: str = "damaged or unsupported") -> Iterator[list[str]]:
     """Whatever is raised inside becomes a DataError, without the file's name; errors for the user stay as they are.
 
-    what: to be said of errors of which nothing better is known. Gives the list of what decoders remark meanwhile in this
-    thread: warnings, log entries and libtiff's lines.
+    what: to be said of errors of which nothing better is known. Gives the list of what decoders remark meanwhile in
+    this thread: warnings, log entries and libtiff's lines.
     """
     with _listener as heard:
         try:
@@ -117,6 +117,6 @@ def _heard_of_libtiff(function: bytes, form: bytes, values: int) -> None:
 def _hear_libtiff() -> None:
     """Pillow leaves libtiff's errors on the terminal. Where libtiff is out of reach (Windows) they stay there."""
     with suppress(OSError, AttributeError, TypeError):
-        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
         set_handler.argtypes, set_handler.restype = [type(_heard_of_libtiff)], ctypes.c_void_p
         set_handler(_heard_of_libtiff)

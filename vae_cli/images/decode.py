@@ -127,7 +127,9 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
         try:
             content = archive.read(member)
         except NotImplementedError as error:
-            method = zipfile.compressor_names.get(member.compress_type, f"method {member.compress_type}")
+            method = getattr(zipfile, "compressor_names", {}).get(
+                member.compress_type, f"method {member.compress_type}"
+            )
             hint = "unpack it, or zip it anew with deflate"
             raise DataError(f"packed in its zip in a way that cannot be read ({method}: {error}); {hint}") from error
         yield BytesIO(content)

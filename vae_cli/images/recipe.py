@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.config import CompleteData
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.colours import WHITE, Colour, luma_of, parse_color
 from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
@@ -27,6 +28,7 @@ class ImageRecipe:
         """Raises ConfigError for a background that is no colour."""
         return ImageRecipe(data.image_size, data.channels, data.fit, parse_color(data.background))
 
+    @bad_bytes_are_data_errors()
     def decode(self, source: ImageRef | Path) -> np.ndarray:
         """uint8 [H, W, C]. Raises DataError, which does not name the file."""
         image = open_image(source, at_least=self.size)

@@ -9,10 +9,12 @@ from pathlib import Path
 from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.jobs.events import Advanced, Finished, JobEvent
+from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
+from vae_cli.printable import printable
 
 
 def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator[JobEvent]:
@@ -22,10 +24,11 @@ def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator
     and `bad`, the reason by id of what cannot be used. Raises ConfigError, DataError when there are no images.
     """
 
-    def decode(ref: ImageRef) -> tuple[str, tuple[int, int]]:
-        facts = probe(ref)
-        open_image(ref)
-        return facts
+    def decode(ref: ImageRef) -> tuple[str, tuple[int, int], list[str]]:
+        with bad_bytes_are_data_errors() as heard:
+            facts = probe(ref)
+            open_image(ref)
+        return *facts, heard
 
     found = scan(data, labels=labels)
     sizes, modes, by_label = Counter[str](), Counter[str](), Counter[str]()
@@ -38,7 +41,9 @@ def check(data: Path, *, labels: str = "auto", batch_size: int = 64) -> Iterator
         if isinstance(outcome, DataError):
             bad[ref.id] = str(outcome)
         else:
-            mode, (height, width) = outcome
+            mode, (height, width), heard = outcome
+            for line in dict.fromkeys(heard):
+                yield Remark(f"{printable(ref.id)}: read, with a remark of its decoder: {printable(line)}", "detail")
             sizes[f"{height}x{width}"] += 1
             modes[mode] += 1
             by_label.update([ref.label] if ref.label is not None else [])

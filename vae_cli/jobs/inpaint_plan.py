@@ -50,7 +50,6 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
                 if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use)  # fmt: skip
 
 
-@bad_bytes_are_data_errors()
 def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
     """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
 
