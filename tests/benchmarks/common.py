@@ -22,6 +22,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     damage_detection.py scratches, hairs and dust drawn on photographs and found again
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run
+    fuzz.py             mutated images, masks, zips, lists, settings and weights: only errors of the program's own
     formats.py          `vae inpaint` on 16-bit, CMYK, palette and rotated files
     startup.py          seconds of `vae --help`; examples in every command's help
 
