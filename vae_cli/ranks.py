@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vae_cli.errors import ConfigError, RanksError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch._C._distributed_c10d import Store  # where torch.distributed takes it from, unknown to mypy
 
 PATIENCE_MINUTES = 10
 """After which a rank no longer waits for the others."""
@@ -76,7 +76,7 @@ def meet(ranks: Ranks, address: tuple[str, int]) -> Generator[str, None, "Store 
         try:
             if store is None:
                 store = _open_store(ranks, address)
-                store.set(names[ranks.rank], b"")
+                store.set(names[ranks.rank], "")
             if store.check(names):
                 return store
             missing = [rank for rank, name in enumerate(names) if not store.check([name])]
@@ -96,7 +96,8 @@ def meet(ranks: Ranks, address: tuple[str, int]) -> Generator[str, None, "Store 
 
 def _open_store(ranks: Ranks, address: tuple[str, int]) -> "Store":
     """Rank 0's own store, or torchrun's. Raises ConfigError for a port that is taken, OSError while nobody listens."""
-    from torch.distributed import DistNetworkError, PrefixStore, TCPStore
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
+    from torch.distributed import DistNetworkError
 
     host, port = address
     prefix = f"vae/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"  # torchrun may keep its store when it restarts us

@@ -11,13 +11,16 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError
 from vae_cli.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 _HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
 _DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
@@ -155,7 +158,7 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def distributed(runtime: Runtime, store: "torch.distributed.Store | None") -> Iterator[None]:
+def distributed(runtime: Runtime, store: "Store | None") -> Iterator[None]:
     """Connects the ranks, which have met in the store, for as long as the block lasts; nothing to do for a single one.
 
     Raises RanksError when one of them goes.
