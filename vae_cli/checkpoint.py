@@ -213,7 +213,8 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
         stored, step = trainer.get("best"), trainer.get("best_step")
         best = {f"{facts.phase}.{name}": value for name, value in stored.items()} if isinstance(stored, dict) else {}
         shapes = {name: getattr(value, "shape", None) for name, value in best.items()}
-        if best and isinstance(step, int) and _is_count(step) and shapes == {name: tensors[name].shape for name in best if name in tensors}:
+        fitting = {name: tensors[name].shape for name in best if name in tensors}
+        if best and isinstance(step, int) and step >= 0 and shapes == fitting:
             tensors |= best
             facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))

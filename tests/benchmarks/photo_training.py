@@ -1,0 +1,110 @@
+"""What a training on photographs gives, from nothing and from `photo`: reconstructions, samples, fills.
+
+    python tests/benchmarks/photo_training.py --pictures FOLDER --features FILE.py --work FOLDER [--minutes 15]
+                                              [--init none photo] [--limit 300] [--samples 1500]
+
+FOLDER of --pictures holds photographs, perhaps in class folders. Every tenth of the sorted names (number 7, 17, …) is
+held out; `vae train --labels none --image-size 64` learns from the others (of --limit N, from N of them). Then the PSNR
+of the held-out photographs' reconstructions, their Fréchet distance to them, and the distance, coverage and recall of
+samples against as many of the photographs that were learned from, all by `compare` of FILE.py at 64 pixels.
+
+Distances depend on the number of pictures: compare rows of one run of this script only.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import common
+import numpy as np
+import torch
+from PIL import Image
+
+from vae_cli.drawing.grids import grid
+from vae_cli.files.new_pictures import save_picture
+from vae_cli.images.pixels import to_unit
+from vae_cli.metrics.pictures import psnr_db
+from vae_cli.tasks.reconstruct import reconstruct
+from vae_cli.tasks.sample import sample
+
+SIZE, HELD_OUT = 64, 7
+SUFFIXES = (".jpg", ".jpeg", ".png")
+COLUMNS = ("psnr", "recon_fd", "fd", "coverage", "recall", "precision", "fill_share", "steps")
+
+
+def split(pictures: Path, work: Path, limit: int | None) -> tuple[Path, Path]:
+    """Folders of links to the photographs that are learned from, and to the held-out ones."""
+    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
+    held_out = files[HELD_OUT::10]
+    learned = [path for number, path in enumerate(files) if number % 10 != HELD_OUT]
+    chosen = (
+        learned if limit is None else [learned[i] for i in np.random.default_rng(0).permutation(len(learned))[:limit]]
+    )
+    for folder, part in ((work / "learned", chosen), (work / "held-out", held_out)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in part:
+            link = folder / "-".join(path.relative_to(pictures).parts)
+            if not link.exists():
+                link.symlink_to(path.resolve())
+    return work / "learned", work / "held-out"
+
+
+def shown(folder: Path, num: int | None = None) -> np.ndarray:
+    """uint8 [N, 64, 64, 3]: centre crops, area-averaged; `num` of them in a fixed order."""
+    paths = sorted(folder.iterdir())
+    if num is not None:
+        paths = [paths[i] for i in np.random.default_rng(0).permutation(len(paths))[:num]]
+    found = []
+    for path in paths:
+        with Image.open(path) as image:
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            box = (left, top, left + side, top + side)
+            found.append(np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX, box=box)))
+    return np.stack(found)
+
+
+def as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [N, 3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
+def measured(init: str, learned: Path, held_out: Path, features: ModuleType, args: Namespace) -> dict[str, Any]:
+    run, trained = common.train(args.work, f"from-{init}", learned, "--labels", "none", "--image-size", SIZE, "--time",
+                                common.seconds_of(args.minutes), "--init", init, "--device", args.device, "--seed",
+                                args.seed)  # fmt: skip
+
+    def make() -> dict[str, Any]:
+        model, real = common.load(run, args.device), shown(held_out)
+        rebuilt = np.stack(list(reconstruct(model, real)))
+        drawn = np.stack(list(sample(model, args.samples, seed=args.seed)))
+        save_picture(grid(list(drawn[:96])), args.work / f"from-{init}-samples.png", seed=args.seed)
+        psnr = psnr_db(*((to_unit(part) + 1) / 2 for part in (real, rebuilt)))
+        figures = features.compare(as_tensor(shown(learned, args.samples)), as_tensor(drawn))
+        return {**figures, "psnr": float(psnr.mean()),
+                "recon_fd": features.compare(as_tensor(real), as_tensor(rebuilt))["fd"]}  # fmt: skip
+
+    figures = common.part(args.work, f"from-{init}-figures", [args.samples, str(args.features)], make)
+    return {**figures, "fill_share": trained["fill_share"], "steps": trained["steps"]}
+
+
+def main() -> None:
+    parser = common.parser(__doc__, features=True)
+    parser.add_argument("--pictures", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--init", nargs="+", default=["none", "photo"])
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--samples", type=int, default=1500)
+    args = parser.parse_args()
+    learned, held_out = split(args.pictures, args.work, args.limit)
+    features = common.load_features(args.features)
+    found = {init: measured(init, learned, held_out, features, args) for init in args.init}
+    common.table(
+        [("init", *COLUMNS), *((init, *(figures[name] for name in COLUMNS)) for init, figures in found.items())]
+    )
+    common.finish("photo_training", found, protocol=vars(args))
+
+
+if __name__ == "__main__":
+    main()
