@@ -233,15 +233,11 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 class CompleteData(DataConfig):
-    """How images become pixels, with nothing left open."""
-
     image_size: ImageSize
     channels: Literal[1, 3]
 
 
 class CompleteFlow(FlowConfig):
-    """The flow, with nothing left open."""
-
     net: Net
     width: Width
     blocks: Blocks
@@ -249,8 +245,6 @@ class CompleteFlow(FlowConfig):
 
 
 class CompleteModel(ModelConfig):
-    """The model, with nothing left open."""
-
     latents: Latents
     width: Width
     likelihood: KnownLikelihood
@@ -258,8 +252,6 @@ class CompleteModel(ModelConfig):
 
 
 class CompleteObjective(ObjectiveConfig):
-    """What is minimised, with nothing left open."""
-
     latent_noise: LatentNoise
 
 
