@@ -169,17 +169,19 @@ def distributed(runtime: Runtime, store: "Store | None") -> Iterator[None]:
     is_cuda = runtime.device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(runtime.device)
-    torch.distributed.init_process_group("nccl" if is_cuda else "gloo", store=store, rank=runtime.rank,
-                                         world_size=runtime.world_size, timeout=RANK_TIMEOUT)  # fmt: skip
     try:
+        torch.distributed.init_process_group("nccl" if is_cuda else "gloo", store=store, rank=runtime.rank,
+                                             world_size=runtime.world_size, timeout=RANK_TIMEOUT)  # fmt: skip
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
             raise
-        reason = "another one has ended, and tells why" if "gloo" in str(error) else str(error).splitlines()[0]
+        is_gone = "by peer" in str(error)  # the connection was closed or reset
+        reason = "another one has ended, and tells why" if is_gone else str(error).splitlines()[0][:300]
         raise RanksError(f"rank {runtime.rank}: cannot go on with the other ranks: {reason}") from error
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def wait_for_ranks() -> None:

@@ -1,5 +1,6 @@
 """A training as a job: nothing is touched before it runs, everything is an event, and not a word goes to a screen."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from PIL import Image
 from tiny import pictures
 
 from vae_cli.checkpoint import checkpoints_in
-from vae_cli.errors import ConfigError, DataError
+from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.jobs.events import Advanced, Finished, Remark
 from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
@@ -91,6 +92,31 @@ def test_a_run_that_appeared_meanwhile_is_not_removed(photos: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match="--overwrite"):
         list(late.run())
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_was_copied_there_meanwhile_is_not_removed(photos: Path, tmp_path: Path) -> None:
+    """By a program that heeds no lock, while the images are read."""
+    training = job_of(photos, tmp_path / "run").run()
+    while not isinstance(next(training), Started):
+        pass
+    (tmp_path / "run" / "checkpoints" / "best").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").write_text("precious")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        next(training)
+    assert (tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").read_text() == "precious"
+
+
+def test_best_alone_is_not_trained_over(photos: Path, tmp_path: Path) -> None:
+    """Step checkpoints take space, and somebody may have removed them when the run was finished."""
+    sets = (*SETS, "training.save_every=2")
+    request = TrainingRequest(photos, tmp_path / "run", "tiny", sets=sets, options={"training": {"steps": 4}},
+                              device="cpu")  # fmt: skip
+    list(TrainingJob(request).run())
+    for folder in checkpoints_in(tmp_path / "run"):
+        shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match="step checkpoints are gone"):
+        job_of(None, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").exists()
 
 
 def test_two_that_go_on_do_not_mix(photos: Path, tmp_path: Path) -> None:

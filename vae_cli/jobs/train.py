@@ -76,7 +76,7 @@ class TrainingJob:
             self.config = request.new_config()
             self.folder = request.out or run_folder.default_folder(self.config.data.path)
             if ranks.is_main:  # the other ranks may come when it has made the folder
-                run_folder.require_free(self.folder, overwrite=request.overwrite)
+                self._require_free()
         training, num_draws = self.config.training, self.config.objective.importance_samples
         device = pick_device(request.device, ranks.local_rank)
         self.runtime = make_runtime(device, training.precision, training.threads, ranks)
@@ -133,6 +133,7 @@ class TrainingJob:
                 seconds = estimate(run.inputs).seconds * (total - run.state.step) / total
             yield Started(run, seconds)
             if self.runtime.is_main:  # only now: until here an older run in the folder stays as it was
+                self._require_free()
                 (run_folder.create if self.resumable is None else run_folder.describe)(self.folder, run.inputs)
             yield from self._train(run, stop)
             if self.runtime.is_main:
@@ -152,11 +153,15 @@ class TrainingJob:
                 self.folder, doubt = stack.enter_context(claim)
                 if doubt:
                     yield _warning(doubt)
-                if not self.request.resume:
-                    run_folder.require_free(self.folder, overwrite=self.request.overwrite)
+                self._require_free()
                 run_folder.tidy(self.folder)
             if self.request.resume:
                 yield from map(_warning, self._read_run())
+
+    def _require_free(self) -> None:
+        """Raises ConfigError where a new run would take the place of something that it must not."""
+        if not self.request.resume:
+            run_folder.require_free(self.folder, overwrite=self.request.overwrite)
 
     def _read_run(self) -> list[str]:
         """Where the run stands that is to go on, and what to say about that. Raises ConfigError, CheckpointError."""
@@ -164,6 +169,10 @@ class TrainingJob:
         self.resumable = load_resumable(self.folder) if step_folders(self.folder) else None
         stored, remarks = known_config(self.folder, self.resumable.facts.config if self.resumable else None)
         self.config = self.request.resumed_config(stored)
+        num_logged = float(run_folder.last_metrics(self.folder).get("step", 0))
+        if self.resumable is None and num_logged >= stored.training.save_every:
+            raise CheckpointError(f"{self.folder}: its step checkpoints are gone, and training cannot go on without; "
+                                  "start again with --overwrite")  # fmt: skip
         return [*(self.resumable.problems if self.resumable else ()), *remarks]
 
     def _repair(self, run: TrainingRun) -> Iterator[Remark]:
