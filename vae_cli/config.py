@@ -281,8 +281,7 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        some = error.errors(include_url=False)[:50]  # of perhaps thousands, of which three are named
-        raise ConfigError("\n".join(_explain(some)[:3])) from error
+        raise ConfigError("\n".join(_explain(error.errors()[:50])[:3])) from error  # of perhaps thousands
 
 
 def _explain(details: Sequence[Any]) -> list[str]:
