@@ -13,6 +13,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     fashion_nll.py      likelihood of Fashion-MNIST, binarised or with 8 bits
     emoji.py            a default run on colour icons: PSNR of unseen ones, coverage of samples, pictures to look at
     fills.py            fills against Telea, Navier-Stokes, biharmonic and published figures; their sharpness and spread
+    photo_fills.py      holes in photographs at their own size: PSNR, FD, real dust, models stopped early
     large_photographs.py  holes in pictures far larger than the model, with and without close-ups in training
     folder_speed.py     `vae inpaint` from folder to folder: images a second, everything counted
     denoise.py          noise removed, against four classical methods

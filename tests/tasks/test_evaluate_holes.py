@@ -16,8 +16,9 @@ from vae_cli.dataset.random_masks import FAMILIES
 from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_unit
 from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB
-from vae_cli.tasks import evaluate_holes as module
-from vae_cli.tasks.evaluate_holes import CHUNK, Filled, draw_holes, figures_of, fill_holes
+from vae_cli.tasks import inpaint as module
+from vae_cli.tasks.conditional_draws import CHUNK
+from vae_cli.tasks.evaluate_holes import Filled, draw_holes, figures_of, fill_holes
 
 Fake = Callable[..., Tensor]
 
@@ -36,7 +37,7 @@ def figures(model: Model, images: np.ndarray, family: str = "half", **settings: 
 
 def answers_with(answer: Callable[[Tensor], Tensor]) -> Fake:
     """Stands for fill_pictures: `answer` gets one number for each picture that is wanted, its noise's first."""
-    return lambda model, x, observed, noise, **_: answer(noise.noise[0].flatten(1)[:, 0])
+    return lambda model, x, observed, noise, **_: {"mixed": answer(noise.noise[0].flatten(1)[:, 0])}
 
 
 # Holes
@@ -95,7 +96,7 @@ def test_what_was_in_the_hole_is_not_told(model: Model) -> None:
 def test_memory_is_a_chunk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are asked for as they are needed, and every chunk has one size."""
     sizes, asked = [], 0
-    monkeypatch.setattr(module, "fill_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or x)
+    monkeypatch.setattr(module, "fill_pictures", lambda model, x, *_, **__: sizes.append(len(x)) or {"mixed": x})
 
     def images():  # type: ignore[no-untyped-def]
         nonlocal asked

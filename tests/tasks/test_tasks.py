@@ -16,7 +16,7 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.flow import FILL_TEMPERATURE
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import conditional_draws
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
+from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, fill_pictures, paired_noise
 from vae_cli.tasks.encode import expected_images
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.inpaint import Fill, Picture, inpaint
@@ -233,8 +233,10 @@ def test_a_fill_keeps_what_is_known_as_it_is(model: Model, method: Method) -> No
     x, observed = torch.rand(CHUNK, 1, 8, 8) * 2 - 1, (torch.rand(CHUNK, 1, 8, 8) > 0.5).float()
     noise = Latents.joined([paired_noise(model.vae, number, 1) for number in range(CHUNK)])
     filled = fill_pictures(model, x, observed, noise, method=method)
-    torch.testing.assert_close(filled * observed, x * observed, atol=1e-6, rtol=0)
-    assert not torch.equal(filled, x)
+    assert SOURCE[method] in filled
+    for pictures_of_source in filled.values():
+        torch.testing.assert_close(pictures_of_source * observed, x * observed, atol=1e-6, rtol=0)
+        assert not torch.equal(pictures_of_source, x)
 
 
 def test_classical_fills_need_no_flow(model: Model) -> None:

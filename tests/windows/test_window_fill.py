@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_cli.model.continuation import membrane
 from vae_cli.windows import around_holes as windows_module
-from vae_cli.windows.around_holes import Box, Window, windows_around
+from vae_cli.windows.around_holes import Box, Window, thickness_classes, windows_around
 from vae_cli.windows.window_fill import Filling, blend, from_window, to_window
 
 SIDES = st.integers(1, 70)
@@ -40,7 +40,7 @@ def fill_picture(
     feather: float = 0.0,
 ) -> np.ndarray:
     """The pixels of a filling whose every window is answered by a function of x, observed and its number."""
-    filling = Filling(image, hole, windows_around(hole, model_size), model_size, feather=feather)
+    filling = Filling(image, hole.astype(np.uint8), windows_around(hole, model_size), model_size, feather=feather)
     for index in range(len(filling.windows)):
         x, observed, _ = filling.inputs(index)
         filling.answer(index, fill_window(x[None], observed[None], index)[0])
@@ -62,6 +62,43 @@ def test_windows_cover_every_hole_pixel(hole: np.ndarray, model_size: tuple[int,
             assert window.left <= target.left and target.left + target.width <= window.left + window.width
             covered[target.slices] += 1
     assert (covered[hole] == 1).all()
+
+
+@settings(max_examples=100)
+@given(holes(), MODEL_SIZES)
+def test_every_hole_pixel_has_one_window_of_its_thickness(hole: np.ndarray, model_size: tuple[int, int]) -> None:
+    classes = thickness_classes(hole, model_size)
+    assert ((classes > 0) == hole).all()
+    covered = np.zeros(hole.shape, int)
+    for window in windows_around(classes, model_size):
+        for target in window.targets:
+            covered[target.slices] += classes[target.slices] == window.thickness
+    assert (covered[hole] == 1).all()
+
+
+def test_a_torn_corner_does_not_blur_the_scratches_that_meet_it() -> None:
+    hole = np.zeros((1000, 1200), bool)
+    scratch = (np.arange(1000), np.arange(1000))
+    hole[scratch] = hole[scratch[0], scratch[1] + 1] = True  # from the corner right across
+    hole[:400, :300] = True
+    hole[500:530, 700:720] = True  # a spot of medium thickness
+    classes = thickness_classes(hole, (64, 64))
+    assert set(np.unique(classes)) == {0, 1, 2, 4}
+    assert (classes[420:, :][hole[420:, :] & (classes[420:, :] < 2)] == 1).all()
+    assert (classes[500:530, 700:720] == 2).all() and (classes[:400, :300] == 4).all()
+    scales: dict[int, set[float]] = {}
+    for window in windows_around(classes, (64, 64)):
+        scales.setdefault(window.thickness, set()).add(window.height / 64)
+    assert scales[1] == {1} and scales[2] == {1} and min(scales[4]) > 8
+
+
+@pytest.mark.parametrize(("thickness", "wanted"), [(1, 1), (12, 1), (13, 2), (48, 2), (49, 3)])
+def test_thickness_is_measured_by_the_model(thickness: int, wanted: int) -> None:
+    hole = np.zeros((200, 300), bool)
+    hole[60 : 60 + thickness, 40:250] = True
+    assert set(np.unique(thickness_classes(hole, (64, 80)))) == {0, wanted}
+    assert not thickness_classes(np.zeros((9, 9), bool), (64, 80)).any()
+    assert (thickness_classes(np.ones((9, 9), bool), (64, 80)) == 1).all()
 
 
 @settings(max_examples=150)
@@ -335,7 +372,9 @@ def test_an_enlarged_fill_has_the_noise_of_its_surroundings_and_another_none() -
     hole[20:44, 20:44] = True
 
     def filled(model_size: tuple[int, int], noise_seed: tuple[int, ...] | None = (1, 2)) -> np.ndarray:
-        filling = Filling(noisy, hole, windows_around(hole, model_size), model_size, noise_seed=noise_seed)
+        filling = Filling(
+            noisy, hole.astype(np.uint8), windows_around(hole, model_size), model_size, noise_seed=noise_seed
+        )
         for index in range(len(filling.windows)):
             filling.answer(index, torch.zeros(3, *model_size))
         return filling.pixels[26:38, 26:38]

@@ -43,7 +43,7 @@ def inpaint(
         "--samples", min=1, max=1000, metavar="K", help="Different fills of each image.")] = 1,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
     method: Annotated[Literal["auto", "model", "classical"], typer.Option(
-        "--method", help="The model's fill, a smooth one, or what measured better at each pixel.")] = "auto",
+        "--method", help="The model's fill, one without it, or what best foresees pixels beside the hole.")] = "auto",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
     skip_existing: options.SkipExisting = False,
     sheet: Annotated[Path | None, typer.Option(

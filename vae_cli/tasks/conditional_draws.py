@@ -13,8 +13,11 @@ from vae_cli.model.continuation import plate
 from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, REFINEMENT_TIME
 from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.randomness import image_generator
+from vae_cli.windows.evidence import Source
 
 Method = Literal["auto", "model", "classical"]
+SOURCE: dict[Method, Source] = {"auto": "mixed", "model": "model", "classical": "smooth"}
+"""Of fills where the hole is thin."""
 CHUNK = 16  # pictures that are computed together
 
 
@@ -56,27 +59,33 @@ def fill_pictures(
     zoom: Tensor | None = None,
     method: Method = "auto",
     solver_steps: int | None = None,
-) -> Tensor:
-    """[B, C, h, w] in [-1, 1]: x [B, C, h, w] where observed [B, 1, h, w] is 1, a fill elsewhere.
+) -> dict[Source, Tensor]:
+    """Pictures [B, C, h, w] in [-1, 1] by source: x [B, C, h, w] where observed [B, 1, h, w] is 1, a fill elsewhere.
 
-    `model` asks the flow, `classical` continues what is known as a thin plate, `auto` blends the two by the weights
-    measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
+    `model` asks the flow, `classical` continues what is known as a thin plate, `auto` does both and blends them by the
+    weights measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
     `known_pixels`, None = whole pictures. Raises ConfigError without a model and its flow, except for `classical`.
     """
-    if method == "classical":
-        return plate(x * observed, observed)
-    if model is None:
-        raise ConfigError(f"{method} fills need a model; `classical` ones do without")
-    steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
-    zoom = torch.zeros(len(x)) if zoom is None else zoom
-    cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
-    pictures = draw_pictures(model, known_pixels(model, x, observed, zoom), cooler, steps=steps)
-    assert model.flow is not None, "draw_pictures has raised an error without one"
-    weight = model.flow.trust(zoom).cpu()
-    if method == "auto" and bool((weight < 1).any()):
-        pictures = blended(pictures, plate(x * observed, observed), observed, weight)
+    found: dict[Source, Tensor] = {}
+    if method != "model":
+        found["smooth"] = plate(x * observed, observed)
+    if method != "classical":
+        if model is None:
+            raise ConfigError(f"{method} fills need a model; `classical` ones do without")
+        steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
+        zoom = torch.zeros(len(x)) if zoom is None else zoom
+        cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
+        found["model"] = draw_pictures(model, known_pixels(model, x, observed, zoom), cooler, steps=steps)
+        assert model.flow is not None, "draw_pictures has raised an error without one"
+        if method == "auto":
+            found["mixed"] = blended(found["model"], found["smooth"], observed, model.flow.trust(zoom).cpu())
     # Known pixels are put back because an enlarged fill mixes with those beside it.
-    return torch.where(observed > 0, x, pictures)
+    return {source: torch.where(observed > 0, x, pictures) for source, pictures in found.items()}
+
+
+def deep_trust(model: Model, zoom: Tensor) -> float:
+    """How far fills of a view at this zoom [] are trusted deep inside a hole, 0 to 1; 0 without a flow."""
+    return 0.0 if model.flow is None else float(model.flow.trust(zoom[None].to(model.runtime.device))[..., -1].mean())
 
 
 def paired_noise(vae: VAE, number: int, *place: int) -> Latents:

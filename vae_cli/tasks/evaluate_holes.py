@@ -1,21 +1,19 @@
 """Cut holes into known images, fill them, and measure how near the fills come to what was there."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import tee
+from itertools import islice, tee
 
 import numpy as np
 import torch
 
 from vae_cli.checkpoint import Model
 from vae_cli.dataset.random_masks import draw_observed
-from vae_cli.images.pixels import to_pixels, to_unit
 from vae_cli.metrics.pictures import hole_psnr_db, ssim
-from vae_cli.model.vae import Latents
 from vae_cli.randomness import image_generator
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
-from vae_cli.windows.chunks import in_chunks
-from vae_cli.windows.window_fill import hole_of, observed_of
+from vae_cli.tasks.conditional_draws import Method
+from vae_cli.tasks.inpaint import Picture, inpaint
+from vae_cli.windows.window_fill import hole_of
 
 NUM_FILLS = 10  # fills of a hole; their mean is measured beside a single one
 
@@ -48,23 +46,17 @@ def fill_holes(
     solver_steps: int | None = None,
     method: Method = "auto",
 ) -> Iterator[Filled]:
-    """Each image, uint8 [H, W, C] at the model's size, with `fills` fills of its hole, bool [H, W], as by `inpaint`.
+    """Each image, uint8 [H, W, C] of any size, with `fills` fills of its hole, bool [H, W], as by `inpaint`.
 
     Fill k of the i-th image depends on (seed, i, k), its known pixels and the model alone. Holds a chunk at a time.
     Raises ConfigError for a model without a flow.
     """
-
-    def filled(chunk: Sequence[tuple[np.ndarray, np.ndarray, int, int]]) -> np.ndarray:
-        x = torch.cat([to_unit(image[None]) for image, *_ in chunk])
-        observed = torch.cat([observed_of(hole) for _, hole, *_ in chunk])
-        noise = Latents.joined([paired_noise(model.vae, fill, seed, number) for *_, number, fill in chunk])
-        return to_pixels(fill_pictures(model, x, observed, noise, method=method, solver_steps=solver_steps))
-
     for_fills, for_results = tee(zip(images, holes, strict=True))
-    rows = ((image, hole, number, fill) for number, (image, hole) in enumerate(for_fills) for fill in range(fills))
-    answers = in_chunks(filled, rows, CHUNK)
+    pictures = (Picture(str(number), image, hole) for number, (image, hole) in enumerate(for_fills))
+    drawn = inpaint(model, pictures, seed=seed, samples=fills, solver_steps=solver_steps, method=method)
     for image, hole in for_results:
-        yield Filled(image, hole, np.stack([np.where(hole[:, :, None], next(answers), image) for _ in range(fills)]))
+        found = np.stack([fill.pixels for fill in islice(drawn, fills)])
+        yield Filled(image, hole, np.where(hole[:, :, None], np.rint(found).astype(np.uint8), image))
 
 
 def figures_of(filled: Filled) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Fill holes: the latent flow is given what is known and proposes latents; the decoder turns them into pixels."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,15 +13,17 @@ from torch import Tensor
 from vae_cli.checkpoint import Model
 from vae_cli.model.vae import Latents
 from vae_cli.randomness import place_of
-from vae_cli.tasks.conditional_draws import CHUNK, Method, fill_pictures, paired_noise
-from vae_cli.windows.around_holes import windows_around
+from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, deep_trust, fill_pictures, paired_noise
+from vae_cli.windows.around_holes import thickness_classes, windows_around
 from vae_cli.windows.chunks import in_chunks
+from vae_cli.windows.evidence import Source, Trial, choices
 from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
 """Pictures wait for others until a chunk of windows is whole, but never with more pixels than these among them."""
 CLASSICAL_SIDE = 128  # of windows without a model, in pixels; smaller pictures are not enlarged
 NOISE = 1  # behind the number of a fill: the noise added to its pixels, not that of its latents
+TRIAL = 1  # behind the number of a window: noise of its trial
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Fill:
 
 
 class _Window(NamedTuple):
-    """One window of a fill, and what the model is given for it."""
+    """One window of a fill, or a trial of one, and what the model is given for it."""
 
     fill: Fill
     filling: Filling  # which puts the answer into the fill's pixels
@@ -51,6 +54,20 @@ class _Window(NamedTuple):
     inputs: tuple[Tensor, Tensor, Tensor]
     noise: Latents  # of no layers without a model
     group: int  # of windows that may be computed together; see PIXELS_AT_ONCE
+    trial: Trial | None  # of a deep hole: it decides how the answer is used
+    is_trial: bool = False
+
+    def take(self, pictures: dict[Source, Tensor], method: Method) -> None:
+        """Put the answer, [C, h, w] by source, where it belongs."""
+        if self.trial is None:
+            self.filling.answer(self.number, pictures[SOURCE[method]])
+        elif self.is_trial:
+            self.trial.draws.append(pictures)
+        else:
+            # Where a picture is enlarged, its finest detail can only be copied.
+            scale, choice = self.filling.windows[self.number].height / self.filling.model_size[0], self.trial.choice
+            halvings = math.ceil(math.log2(scale)) + choice.halvings
+            self.filling.answer(self.number, pictures[choice.source], halvings)
 
 
 def inpaint(
@@ -70,35 +87,48 @@ def inpaint(
     needs no model, and looks closer without one; the others raise ConfigError without a model and its flow.
     """
 
-    def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, Tensor]]:
+    def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, dict[Source, Tensor]]]:
         x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
         noise = Latents.joined([window.noise for window in chunk])
         answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
-        return zip(chunk, answers, strict=True)
+        return ((window, {source: pictures[row] for source, pictures in answers.items()})
+                for row, window in enumerate(chunk))  # fmt: skip
 
-    windows = _windows(model, pictures, samples, feather, seed)
+    windows = _windows(model, pictures, samples, feather, seed, method)
     for _, group in groupby(windows, key=lambda window: (window.group, window.filling.model_size)):
         for window, answer in in_chunks(answered, group, CHUNK):
-            window.filling.answer(window.number, answer)
-            if window.number == len(window.filling.windows) - 1:
+            window.take(answer, method)
+            if window.number == len(window.filling.windows) - 1 and not window.is_trial:
                 yield window.fill
 
 
 def _windows(
-    model: Model | None, pictures: Iterable[Picture], samples: int, feather: float, seed: int
+    model: Model | None, pictures: Iterable[Picture], samples: int, feather: float, seed: int, method: Method
 ) -> Iterator[_Window]:
     group, num_pixels = 0, 0
     for picture in pictures:
         height, width = (min(side, CLASSICAL_SIDE) for side in picture.hole.shape)
         size = (height, width) if model is None else model.image_size
-        windows, place = windows_around(picture.hole, size), place_of(picture.id)
+        classes, place = thickness_classes(picture.hole, size), place_of(picture.id)
+        windows, trials = windows_around(classes, size), dict[int, Trial]()
+
+        def noise(number: int, *window: int, place: int = place) -> Latents:
+            return paired_noise(model.vae, number, seed, place, *window) if model else Latents(())
+
         for number in range(samples):
             if num_pixels and num_pixels + picture.hole.size > PIXELS_AT_ONCE:
                 group, num_pixels = group + 1, 0
             num_pixels += picture.hole.size
-            noise_seed = (seed, place, number, NOISE)
-            filling = Filling(picture.image, picture.hole, windows, size, feather, noise_seed)
+            filling = Filling(picture.image, classes, windows, size, feather, (seed, place, number, NOISE))
             fill = Fill(picture, number, filling.pixels, filling.scale)
-            for index in range(len(windows)):
-                noise = paired_noise(model.vae, number, seed, place, index) if model else Latents(())
-                yield _Window(fill, filling, index, filling.inputs(index), noise, group)
+            for index, window in enumerate(windows):
+                x, observed, zoom = filling.inputs(index)
+                if number == 0 and window.thickness > 1 and method != "model":
+                    trust = None if model is None or method == "classical" else deep_trust(model, zoom)
+                    trials[index] = trial = Trial(x, observed, choices(trust))
+                    for draw in range(2 * bool(trial.hidden.any())):
+                        # noise of two pairs, as that of one is no more than mirrored
+                        view, of_trial = (x * trial.observed, trial.observed, zoom), noise(2 * draw, index, TRIAL)
+                        yield _Window(fill, filling, index, view, of_trial, group, trial, is_trial=True)
+                of_fill = noise(number, index)
+                yield _Window(fill, filling, index, (x, observed, zoom), of_fill, group, trials.get(index))

@@ -2,7 +2,8 @@
 
 For each hole (or group of near ones) there is a window of the model's aspect ratio, large enough to show the hole in
 its surroundings. A hole that is long but thin, or many small ones, get several closer windows, so that a scratch across
-a scan is filled at the scan's own resolution. A picture of exactly the model's size is one window.
+a scan is filled at the scan's own resolution. Thin and thick parts of a hole have windows of their own, so that a torn
+corner does not blur the scratches that meet it. A picture of exactly the model's size is one window.
 """
 
 import math
@@ -16,6 +17,8 @@ _LARGEST_HOLE_SHARE = 0.35  # share of a window that its hole may take up; the w
 _THIN_SHARE = 0.2  # share of a close window: a hole that takes up no more of any of them is thin
 _MOST_PIECES = 4096
 """Close windows of one hole at most, since each costs as much as a small picture; where more are needed, all widen."""
+_THIN = 3 / 16  # of the model's shorter side: how thick the hole may be that is filled close up
+_THICKER = 4  # how much thicker than that the parts of the next class may be, and so on
 _SHARE_STEP = 1.1  # factor by which windows grow
 _GRID_SIDE = 1024  # holes are searched for on a grid of at most this many cells a side
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
@@ -56,21 +59,41 @@ class Box:
 
 @dataclass(frozen=True, order=True)
 class Window(Box):
-    """What the model sees at once. It answers for the hole pixels in `targets`."""
+    """What the model sees at once. It answers for the hole pixels of one class in `targets`."""
 
     targets: tuple[Box, ...] = ()
+    thickness: int = 1
 
 
-def windows_around(hole: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
-    """Windows of the model's aspect ratio around the hole, bool [H, W], ordered by place.
+def thickness_classes(hole: np.ndarray, model_size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W] of a hole, bool [H, W]: 0 = known, 1 = where it is thin for a model of this size, 2 = thicker, ….
 
-    Each hole pixel lies in a target of at least one window. Windows stay inside the picture where it is large enough,
-    and leave room around the hole.
+    Parts whose thickness is alike are worked on together, at a scale of their own. What lies beyond the picture counts
+    as unknown, and a hole that is all of the picture as thin.
+    """
+    classes, reach = hole.astype(np.uint8), max(1, round(min(model_size) * _THIN / 2))
+    depth = ndimage.distance_transform_cdt(hole, "chessboard")
+    is_thick = ndimage.maximum_filter(depth > reach, 4 * reach + 1) & hole
+    labels, count = ndimage.label(is_thick, _EIGHT_NEIGHBOURS)
+    if count:
+        peaks = ndimage.maximum(depth, labels, np.arange(1, count + 1))
+        found = 1 + np.ceil(np.log(peaks / reach) / math.log(_THICKER) - 1e-6)
+        classes[is_thick] = found.astype(np.uint8)[labels[is_thick] - 1]
+    return classes
+
+
+def windows_around(classes: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
+    """Windows of the model's aspect ratio around a hole, ordered by place.
+
+    classes: `thickness_classes`; or a hole, bool [H, W], all of which is one class. Each hole pixel lies in a target of
+    one window of its class. Windows stay inside the picture where it is large enough, and leave room around the hole.
     """
     targets: dict[Window, list[Box]] = {}
-    for box in _hole_boxes(hole, model_size):
-        for piece, window in _pieces(hole, box, model_size):
-            targets.setdefault(window, []).append(piece)
+    for thickness in range(1, int(classes.max(initial=0)) + 1):
+        hole = classes == thickness
+        for box in _hole_boxes(hole, model_size):
+            for piece, window in _pieces(hole, box, model_size):
+                targets.setdefault(replace(window, thickness=thickness), []).append(piece)
     return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in targets.items())
 
 

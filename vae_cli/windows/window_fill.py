@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_cli.dataset.close_ups import zoom_of
 from vae_cli.images.pixels import grey_levels, to_unit
 from vae_cli.model.continuation import membrane
+from vae_cli.model.texture import textured
 from vae_cli.randomness import image_generator
 from vae_cli.windows.around_holes import Box, Window
 from vae_cli.windows.picture_noise import estimate_sigma
@@ -39,7 +40,7 @@ class Filling:
     """One fill of one picture in the making: an input of the model and an answer for each of its windows."""
 
     image: np.ndarray  # uint8 or uint16 [H, W, C]
-    hole: np.ndarray  # bool [H, W]
+    classes: np.ndarray  # uint8 [H, W], 0 = known; see `thickness_classes`
     windows: Sequence[Window]
     model_size: tuple[int, int]
     feather: float = 0.0  # pixels inside the hole's edge that blend into its surroundings
@@ -48,6 +49,7 @@ class Filling:
     def __post_init__(self) -> None:
         self.pixels = np.zeros(self.image.shape, np.float32)
         """[H, W, C] in 0..255 in the targets of answered windows; 0 elsewhere."""
+        self.hole = self.classes > 0
 
     @property
     def scale(self) -> float:
@@ -61,23 +63,53 @@ class Filling:
         zoom = zoom_of(window.height / self.model_size[0], self.hole.shape, self.model_size)
         return x[0], observed[0], torch.tensor(zoom)
 
-    def answer(self, index: int, picture: Tensor) -> None:
-        """Put the model's picture [C, h, w] of a window into the hole pixels that the window answers for."""
+    def answer(self, index: int, picture: Tensor, halvings: int = 0) -> None:
+        """Put a picture [C, h, w] of a window into the hole pixels that the window answers for.
+
+        halvings: of the resolution down to which texture from beside the hole is copied into the picture.
+        """
         window = self.windows[index]
-        is_resampled = (window.height, window.width) != self.model_size
+        copied = self._textured(index, picture, halvings) if halvings else None
         for target in window.targets:
             region = target.grown(2).overlap(window).inside(self.hole.shape)  # with known pixels around the target
-            patch = from_window(picture, window, region)
-            patch = blend(self.image[region.slices], patch, self.hole[region.slices], feather=self.feather,
-                          is_resampled=is_resampled)  # fmt: skip
-            if is_resampled and self.noise_seed is not None:
-                # Enlarged pixels of the model are too clean. The noise is alike in all channels, as film grain is.
-                around = target.grown(_NOISE_MARGIN).inside(self.hole.shape).slices
-                generator = image_generator(*self.noise_seed, index, target.top, target.left)
-                noise = torch.randn((*patch.shape[:2], 1), generator=generator).numpy()
-                patch = (patch + estimate_sigma(self.image[around], ~self.hole[around]) * noise).clip(0, 255)
-            chosen = self.hole[target.slices]
+            if copied is not None:
+                patch = copied[region.from_corner(window.inside(self.hole.shape)).slices]
+            else:
+                patch = self._fitted(window, picture, region)
+                if (window.height, window.width) != self.model_size and self.noise_seed is not None:
+                    patch = self._grainy(patch, target, index)
+            chosen = self.classes[target.slices] == window.thickness
             self.pixels[target.slices][chosen] = patch[target.from_corner(region).slices][chosen]
+
+    def _grainy(self, patch: np.ndarray, target: Box, index: int) -> np.ndarray:
+        """The patch with its surroundings' noise, since enlarged pixels of the model are too clean.
+
+        The noise is alike in all channels, as film grain is.
+        """
+        around = target.grown(_NOISE_MARGIN).inside(self.hole.shape).slices
+        generator = image_generator(*(self.noise_seed or ()), index, target.top, target.left)
+        noise = torch.randn((*patch.shape[:2], 1), generator=generator).numpy()
+        return (patch + estimate_sigma(self.image[around], ~self.hole[around]) * noise).clip(0, 255)
+
+    def _fitted(self, window: Window, picture: Tensor, region: Box) -> np.ndarray:
+        """[H, W, C] in 0..255: the picture in a region of its window, fitted to what is known there."""
+        is_resampled = (window.height, window.width) != self.model_size
+        patch, part = from_window(picture, window, region), region.slices
+        return blend(self.image[part], patch, self.hole[part], feather=self.feather, is_resampled=is_resampled)
+
+    def _textured(self, index: int, picture: Tensor, halvings: int) -> np.ndarray | None:
+        """[H, W, C] in 0..255: the part of a window that lies in the picture, or None without any texture to copy."""
+        window = self.windows[index]
+        region = window.inside(self.hole.shape)
+        hole = self.hole[region.slices]
+        patch = np.where(hole[..., None], self._fitted(window, picture, region), grey_levels(self.image[region.slices]))
+        start = _batch_of(patch)[0] / 127.5 - 1
+        generator = image_generator(*(self.noise_seed or ()), index)
+        found = textured(start, torch.from_numpy(hole), generator, halvings)
+        if found is None:
+            return None
+        patch = ((found + 1) * 127.5).permute(1, 2, 0).contiguous().numpy()
+        return blend(self.image[region.slices], patch, hole, feather=self.feather, is_resampled=False)
 
 
 def to_window(image: np.ndarray, hole: np.ndarray, window: Box, model_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
