@@ -19,7 +19,7 @@ from vae_cli.images.bounds import refuse_hollow
 from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size, orientation_of
 
 HEAD_BYTES = 26
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _GREY_ALPHA, _RGB_ALPHA = 2, 4, 6  # colour types
 _COLOUR_TYPES = {3: _RGB, 2: _GREY_ALPHA, 4: _RGB_ALPHA}  # by samples
 _RAW_MODES = {_RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"), _GREY_ALPHA: ("RGBA",)}
@@ -47,7 +47,7 @@ class PngSource:
 
     def write(self, file: IO[bytes], samples: Samples, text: Mapping[str, str]) -> None:
         """Writes a picture with these chunks. `text` is added, replacing what has its keys."""
-        file.write(_SIGNATURE)
+        file.write(SIGNATURE)
         for name, data in self._chunks_with(samples, text):
             checksum = zlib.crc32(data, zlib.crc32(name))
             file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum))
@@ -68,7 +68,7 @@ class PngSource:
 
 def is_in_place(head: bytes) -> bool:
     """Whether a file that begins with these bytes is changed in place."""
-    return head[:8] == _SIGNATURE and len(head) >= HEAD_BYTES and head[24] == 16 and head[25] in _RAW_MODES
+    return head[:8] == SIGNATURE and len(head) >= HEAD_BYTES and head[24] == 16 and head[25] in _RAW_MODES
 
 
 def display_size(path: Path) -> tuple[int, int]:
