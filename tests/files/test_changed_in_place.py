@@ -9,7 +9,7 @@ from PIL import Image
 from sixteen_bit_files import opened, stored
 
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files import png_in_place, tiff_in_place
+from vae_cli.files import tiff_in_place
 from vae_cli.files.originals import InPlaceOriginal, shown_image
 from vae_cli.files.samples import Samples
 
@@ -44,15 +44,10 @@ def test_one_format_becomes_the_other(tmp_path: Path, suffix: str, other: str, n
         (picture(3), "webp", "16-bit colour cannot be stored as WEBP"),
         (picture(4, alpha="premultiplied"), "png", "premultiplied"),
         (picture(4, alpha=None), "png", "unnamed samples"),
-        (picture(3, key_colour=(1, 2, 3)), "tiff", "transparent"),
     ],
 )
 def test_what_a_format_cannot_hold(tmp_path: Path, shown: Samples, wanted: str, reason: str) -> None:
-    source = (
-        png_in_place.PngSource()
-        if wanted == "tiff"
-        else tiff_in_place.TiffSource(tmp_path / "a", shown.pixels, (0, 0), 1)
-    )
+    source = tiff_in_place.TiffSource(tmp_path / "a", shown.pixels, (0, 0), 1)
     with pytest.raises(DataError, match=rf"a: .*{reason}.*--format"):
         InPlaceOriginal(**vars(shown), path=tmp_path / "a", source=source).save(tmp_path / "b", format=wanted)
     assert not (tmp_path / "b").exists()
@@ -86,7 +81,6 @@ def test_fills_keep_sixteen_bits() -> None:
 
 
 def test_samples_of_eight_bits() -> None:
-    """No file has them so far, but every depth is to go this way."""
     deep = picture(4)
     shown = Samples((deep.pixels >> 8).astype(np.uint8), 3, alpha="premultiplied")
     assert shown.display_array(1).dtype == np.uint8

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
 from vae_cli.atomic import write_atomically
 from vae_cli.errors import DataError
 from vae_cli.files.formats import refuse_existing, wanted_format
-from vae_cli.files.stored_values import SIXTEEN_BIT_MODES, stored_values
+from vae_cli.files.samples import SIXTEEN_BIT_MODES, samples_of
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
@@ -23,17 +23,16 @@ from vae_cli.images.modes import refuse_lost_palette, to_array
 from vae_cli.images.orientation import (
     ORIENTATION_TAG,
     as_displayed,
-    as_stored,
     displayed_image,
     displayed_size,
     orientation_of,
 )
 
-_FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
+_FILLABLE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *SIXTEEN_BIT_MODES)
 _MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "JPEG": ("L", "RGB", "CMYK"),
-    "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
     "WEBP": ("RGB", "RGBA"),
     "BMP": ("1", "L", "P", "RGB"),
     "GIF": ("L", "P"),
@@ -44,8 +43,7 @@ _MODES = {
 _OTHER_MODES = {
     **{"1": ("L", "RGB"), "I": ("I;16",), "I;16": ("I",)},
     **dict.fromkeys(("L", "P", "RGBX", "YCbCr"), ("RGB",)),
-    **dict.fromkeys(("LA", "PA"), ("RGBA",)),
-    **dict.fromkeys(("I;16B", "I;16L", "I;16N"), ("I;16", "I")),
+    "LA": ("RGBA",),
 }
 """Modes that hold the same pixels, nearest first."""
 _HOLDS_KEY_COLOUR = ("PNG", "GIF")
@@ -87,13 +85,9 @@ class PillowOriginal:
         fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
         hole; palette images take the nearest entry of the same alpha. Raises ValueError when sizes differ.
         """
-        if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
-            raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
-        stored_hole = as_stored(hole, self.orientation)
-        colours = as_stored(fill, self.orientation)[stored_hole].astype(np.float32)  # [N, 1 or 3]
-        pixels = np.array(self.image)
-        pixels[stored_hole] = stored_values(self.image, colours, pixels[stored_hole], opaque_hole)
+        filled = samples_of(self.image, self.orientation).with_fill(fill, hole, opaque_hole=opaque_hole)
         image = self.image.copy()  # keeps palette and info
+        pixels = filled.pixels.astype(np.asarray(image).dtype)
         image.frombytes(pixels.tobytes(), "raw", "1;8" if image.mode == "1" else image.mode)
         return replace(self, image=image)
 
