@@ -11,7 +11,7 @@ from sixteen_bit_files import opened, stored
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files import tiff_in_place
 from vae_cli.files.originals import InPlaceOriginal, shown_image
-from vae_cli.files.samples import Samples
+from vae_cli.files.samples import Samples, to_image
 
 SIZE = (37, 53)
 
@@ -94,7 +94,7 @@ def test_samples_of_eight_bits() -> None:
     filled = shown.with_fill(fill, everywhere, opaque_hole=True).pixels
     np.testing.assert_array_equal(filled[..., :3], np.rint(fill))
     assert (filled[..., 3] == 255).all()
-    np.testing.assert_array_equal(np.asarray(opaque.reduced()), opaque.pixels)
+    np.testing.assert_array_equal(np.asarray(to_image(opaque)), opaque.pixels)
 
 
 def test_what_a_model_sees() -> None:
@@ -124,5 +124,5 @@ def test_masks_see_eight_bits(tmp_path: Path, num_samples: int, mode: str) -> No
 def test_a_transparent_colour_is_transparent_to_masks() -> None:
     shown = picture(3)
     keyed = picture(3, key_colour=tuple(int(value) for value in shown.pixels[0, 0]))
-    alpha = np.asarray(keyed.reduced())[..., 3]
+    alpha = np.asarray(to_image(keyed))[..., 3]
     assert alpha[0, 0] == 0 and np.count_nonzero(alpha == 255) == alpha.size - 1

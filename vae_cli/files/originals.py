@@ -21,6 +21,7 @@ from vae_cli.files.tiff_in_place import TiffSource
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import TIFF_MAGIC, open_tiff
 from vae_cli.images.decode import open_image, probe
+from vae_cli.images.orientation import displayed_image
 
 _IN_PLACE = {"PNG": png_in_place, "TIFF": tiff_in_place}
 
@@ -128,11 +129,12 @@ def size_of(path: Path, page: int = 0) -> tuple[int, int]:
 
 
 def shown_image(path: Path, page: int = 0) -> Image.Image:
-    """What `open_original` opens, as displayed and with at most 8 bits of each colour. Raises DataError."""
+    """What `open_original` opens, as displayed, with at most 8 bits of each colour or 16 of grey. Raises DataError."""
     if (module := _in_place_module(path)) is None:
         return open_image(path)
     with bad_bytes_are_data_errors(), open_regular(path) as file:
-        return module.read(file, path, page)[0].reduced()
+        samples = module.read(file, path, page)[0]
+        return displayed_image(to_image(samples), samples.orientation)
 
 
 def _checksum(pixels: np.ndarray) -> int:

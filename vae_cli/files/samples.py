@@ -19,7 +19,6 @@ from vae_cli.files.stored_values import (
     keep_key_colour,
 )
 from vae_cli.images.colours import WHITE, Colour
-from vae_cli.images.modes import eight_bits
 from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
 
 SIXTEEN_BIT_MODES = ("I;16", "I")
@@ -89,10 +88,11 @@ class Samples:
             result[rows] = colours.reshape(*part.shape[:2], channels)
         return result
 
-    def plain(self) -> "Samples":
-        """The same picture, as stored, in levels of 8 or 16 bits from black as 0, with straight alpha if any."""
-        full, num_colours = np.iinfo(self.pixels.dtype).max, self.space.num_shown
-        pixels = np.empty((*self.pixels.shape[:2], num_colours + self.has_transparency), self.pixels.dtype)
+    def plain(self, dtype: type[np.unsignedinteger] | None = None) -> "Samples":
+        """The same picture, as stored, in levels from black as 0, with straight alpha if any. dtype: None = its own."""
+        full, num_colours = np.iinfo(dtype or self.pixels.dtype).max, self.space.num_shown
+        shape = *self.pixels.shape[:2], num_colours + self.has_transparency
+        pixels = np.empty(shape, dtype or self.pixels.dtype)
         for rows in _blocks(len(pixels)):
             part = self.pixels[rows]
             values = self._shown(part)
@@ -104,14 +104,6 @@ class Samples:
             pixels[rows] = np.rint(values * np.float32(full / 255)).clip(0, full).reshape(*part.shape[:2], -1)
         alpha: Alpha = "straight" if self.has_transparency else None
         return Samples(pixels, num_colours, self.orientation, alpha, None, self.icc_profile, self.dots_per_inch)
-
-    def reduced(self) -> Image.Image:
-        """The picture as displayed with 8 bits a sample, in mode L, LA, RGB or RGBA."""
-        pixels: np.ndarray = as_displayed(self.plain().pixels, self.orientation)
-        result = np.empty(pixels.shape, np.uint8)
-        for rows in _blocks(len(pixels)):
-            result[rows] = eight_bits(pixels[rows])
-        return Image.fromarray(result[..., 0] if result.shape[-1] == 1 else result)
 
     def with_fill(self, fill: np.ndarray, hole: np.ndarray, *, opaque_hole: bool = False) -> Self:
         """A copy whose hole pixels show `fill`; every other pixel keeps its stored value.
@@ -180,7 +172,7 @@ def fitted(
 
 
 def to_image(samples: Samples) -> Image.Image:
-    """An image, as stored, in the nearest mode of Pillow's that holds the colours and the alpha of such samples."""
+    """An image, as stored, in the nearest mode of Pillow's: of 8 bits, or 16 where it is grey."""
     space, described = samples.space, {"icc_profile": samples.icc_profile, "dpi": samples.dots_per_inch}
     pixels: np.ndarray = samples.pixels[..., 0 if samples.num_colours == 1 else slice(samples.num_colours)]
     if isinstance(space, Palette) and samples.alpha is None:
@@ -190,7 +182,8 @@ def to_image(samples: Samples) -> Image.Image:
     elif space == Inks(255) and samples.alpha is None:
         image = Image.fromarray(np.ascontiguousarray(pixels), "CMYK")
     else:
-        pixels = samples.plain().pixels
+        is_grey = samples.space.num_shown == 1 and not samples.has_transparency
+        pixels = samples.plain(None if is_grey else np.uint8).pixels
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         image = image.convert("1", dither=Image.Dither.NONE) if samples.white == 1 and image.mode == "L" else image
     image.info = {key: value for key, value in described.items() if value is not None}
