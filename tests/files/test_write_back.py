@@ -23,7 +23,7 @@ def test_half_transparent_pixels_stay_and_opaque_ones_change(tmp_path: Path) -> 
     pixels = np.full((6, 8, 4), (200, 40, 40, 255), np.uint8)
     pixels[:, :3, 3] = 128
     original, shown = opened(tmp_path / "a.png", Image.fromarray(pixels))
-    after = np.asarray(with_changes(original, shown, shown + np.float32(10), WHITE).image)
+    after = with_changes(original, shown, shown + np.float32(10), WHITE).pixels
     assert np.array_equal(after[:, :3], pixels[:, :3])
     assert (after[:, 3:, :3] == pixels[:, 3:, :3] + 10).all() and (after[:, 3:, 3] == 255).all()
 
@@ -34,7 +34,7 @@ def test_without_a_change_nothing_is_touched(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(noise, "CMYK") if mode == "CMYK" else Image.fromarray(noise, "RGBA").convert(mode)
     original, shown = opened(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"), image)
     same = with_changes(original, shown, shown.astype(np.float32), WHITE)
-    assert np.array_equal(np.asarray(same.image), np.asarray(original.image))
+    assert np.array_equal(same.pixels, original.pixels)
 
 
 @pytest.mark.parametrize(("mode", "alpha"), [("RGBA", 128), ("RGBA", 30), ("LA", 128), ("RGBA", 255), ("RGBA", 0)])
@@ -59,5 +59,5 @@ def test_colours_take_over_the_brightness_of_a_grey_models_change(tmp_path: Path
     pixels = np.full((6, 8, 3), (200, 40, 90), np.uint8)
     original, _ = opened(tmp_path / "a.png", Image.fromarray(pixels))
     grey = original.display_array(1, WHITE)
-    after = np.asarray(with_changes(original, grey, grey + np.float32(10), WHITE).image)
+    after = with_changes(original, grey, grey + np.float32(10), WHITE).pixels
     assert (after == pixels + 10).all()

@@ -37,6 +37,8 @@ def inpaint(
     mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
     mask_dilate: Annotated[int, typer.Option(
         "--mask-dilate", min=0, max=10_000, metavar="PX", help="Grow the hole.")] = 0,
+    pages: Annotated[str, typer.Option(
+        "--pages", metavar="first|all|1,3-5", help="Which pages of a TIFF; the others stay as they are.")] = "first",
     feather: Annotated[float, typer.Option(
         "--feather", min=0.0, max=10_000.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
     samples: Annotated[int, typer.Option(
@@ -85,7 +87,8 @@ def inpaint(
     if dry_run and mask_auto:
         _write_masks(results, inputs, masks, storage, again)
         return
-    plan = plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing)
+    plan = plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing,
+                        pages=pages)  # fmt: skip
     if dry_run:
         facts = results.show(describe(plan, masks))
         if not results.as_json:

@@ -1,9 +1,7 @@
 """Images that Pillow reads and writes, with nothing changed but the pixels of a hole, and with their metadata."""
 
 import os
-import shutil
 import struct
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -14,31 +12,27 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL.TiffImagePlugin import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION
 
-from vae_cli.atomic import opened, write_atomically, writing
+from vae_cli.atomic import write_atomically
 from vae_cli.errors import DataError
 from vae_cli.files.formats import refuse_existing, wanted_format
-from vae_cli.files.stored_values import SIXTEEN_BIT_MODES, stored_values
-from vae_cli.files.tiff_pages import replace_first_page
+from vae_cli.files.samples import SIXTEEN_BIT_MODES, samples_of
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import open_tiff, tiff_bits
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import probe
-from vae_cli.images.modes import black_as_zero, refuse_lost_palette, to_array
+from vae_cli.images.modes import refuse_lost_palette, to_array
 from vae_cli.images.orientation import (
     ORIENTATION_TAG,
     as_displayed,
-    as_stored,
     displayed_image,
     displayed_size,
-    inverse_of,
     orientation_of,
 )
 
-_FILLABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", *SIXTEEN_BIT_MODES)
+_FILLABLE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *SIXTEEN_BIT_MODES)
 _MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "JPEG": ("L", "RGB", "CMYK"),
-    "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
     "WEBP": ("RGB", "RGBA"),
     "BMP": ("1", "L", "P", "RGB"),
     "GIF": ("L", "P"),
@@ -49,16 +43,11 @@ _MODES = {
 _OTHER_MODES = {
     **{"1": ("L", "RGB"), "I": ("I;16",), "I;16": ("I",)},
     **dict.fromkeys(("L", "P", "RGBX", "YCbCr"), ("RGB",)),
-    **dict.fromkeys(("LA", "PA"), ("RGBA",)),
-    **dict.fromkeys(("I;16B", "I;16L", "I;16N"), ("I;16", "I")),
+    "LA": ("RGBA",),
 }
 """Modes that hold the same pixels, nearest first."""
 _HOLDS_KEY_COLOUR = ("PNG", "GIF")
 _HOLDS_EXIF = ("PNG", "JPEG", "WEBP", "AVIF")
-_TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma", "group3", "group4")
-_TIFF_ALIASES = {"tiff_deflate": "tiff_adobe_deflate", "tiff_ccitt": "group3", "raw_16": "raw"}
-_TIFF_TAGS = (269, 270, 271, 272, 274, 282, 283, 285, 296, 297, 305, 306, 315, 316, 700, 33432, 33723, 34377)
-"""Those that describe the picture and not how its bytes lie: names, dates, resolution, XMP, IPTC, Photoshop, page."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +85,9 @@ class PillowOriginal:
         fill: float32 [H, W, 1 or 3] in 0..255, hole: bool [H, W], both as displayed. Alpha is kept, or opaque in the
         hole; palette images take the nearest entry of the same alpha. Raises ValueError when sizes differ.
         """
-        if hole.shape != self.display_size or fill.shape[:2] != hole.shape:
-            raise ValueError(f"fill {fill.shape} and hole {hole.shape} do not fit an image of {self.display_size}")
-        stored_hole = as_stored(hole, self.orientation)
-        colours = as_stored(fill, self.orientation)[stored_hole].astype(np.float32)  # [N, 1 or 3]
-        pixels = np.array(self.image)
-        pixels[stored_hole] = stored_values(self.image, colours, pixels[stored_hole], opaque_hole)
+        filled = samples_of(self.image, self.orientation).with_fill(fill, hole, opaque_hole=opaque_hole)
         image = self.image.copy()  # keeps palette and info
+        pixels = filled.pixels.astype(np.asarray(image).dtype)
         image.frombytes(pixels.tobytes(), "raw", "1;8" if image.mode == "1" else image.mode)
         return replace(self, image=image)
 
@@ -119,23 +104,13 @@ class PillowOriginal:
         file_format = wanted_format(format, self.format)
         refuse_existing(path, overwrite=overwrite)
         image, orientation, remarks = _fit_to_format(self, file_format)
-        if keeps_pages := self.format == file_format == "TIFF" and self.num_frames > 1:
-            with opened(self.path) as file:
-                is_swapped = open_tiff(file).byteorder != ("<" if sys.byteorder == "little" else ">")
-            if is_swapped and image.mode.startswith("I"):  # Pillow writes its own byte order, whatever the file's
-                image = _as_integers(image, "I" if image.mode == "I" else "I;16", swapped=True)
         options = _options(self, image, file_format, orientation, remarks)
         buffer = BytesIO()
         try:
             image.save(buffer, file_format, **options)
         except (OSError, ValueError, SystemError) as error:  # the encoder's, nothing has touched the disk
             raise DataError(f"{path}: cannot be stored as {file_format} ({error}); try --format png") from error
-        if keeps_pages:
-            with opened(self.path) as source, writing(path) as file:
-                shutil.copyfileobj(source, file)
-                replace_first_page(file, buffer.getbuffer())
-        else:
-            write_atomically(path, buffer.getbuffer())
+        write_atomically(path, buffer.getbuffer())
         return tuple(remarks)
 
 
@@ -143,18 +118,10 @@ def open_with_pillow(path: Path) -> PillowOriginal:
     """Raises DataError, without the file's name, for what cannot be kept bit for bit."""
     probe(path)  # refuses what Pillow would silently reduce
     with bad_bytes_are_data_errors(), Image.open(path) as image:
-        if image.format != "TIFF":  # of which the orientation is known only before
-            image.load()  # or else PNG's metadata would swallow that its pixels are damaged
-        orientation, image_format = orientation_of(image), image.format or ""
-        facts = _facts_of(image, path)
         image.load()
-        stored = image.copy()
-        if isinstance(image, TiffImagePlugin.TiffImageFile):  # which Pillow has rotated
-            stored = displayed_image(stored, inverse_of(orientation))
-            if X_RESOLUTION not in facts["tags"]:
-                stored.info.pop("dpi", None)  # which Pillow has made up
+        orientation, image_format = orientation_of(image), image.format or ""
+        stored, facts = image.copy(), _facts_of(image, path)
         refuse_lost_palette(stored)
-        stored = black_as_zero(stored, image)
         num_frames = getattr(image, "n_frames", 1)
     if stored.mode not in _FILLABLE_MODES:
         raise DataError(f"images of mode {stored.mode} cannot be filled; convert it to PNG or TIFF first")
@@ -162,18 +129,10 @@ def open_with_pillow(path: Path) -> PillowOriginal:
 
 
 def _facts_of(image: Image.Image, path: Path) -> dict[str, Any]:
-    """To be called before the pixels are loaded. Raises DataError for a depth that Pillow cannot write."""
     facts: dict[str, Any] = {}
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         facts["qtables"] = {key: list(table) for key, table in image.quantization.items()}
         facts["subsampling"] = JpegImagePlugin.get_sampling(image)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        facts["tags"] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
-        facts["tag_types"] = dict(image.tag_v2.tagtype)
-        if tiff_bits(image) == (12,):
-            raise DataError("12-bit grey, which can be read but not written; save it with 16 bits")
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        facts["text"] = dict(image.text)
     if image.format == "WEBP":
         facts["is_lossless"] = _first_webp_frame(path) == b"VP8L"
     return facts
@@ -201,8 +160,7 @@ def is_lossless(original: PillowOriginal, format: str) -> bool:
 
 def _fit_to_format(original: PillowOriginal, file_format: str) -> tuple[Image.Image, int, list[str]]:
     """The image in a mode that the format holds, the orientation tag to write, and remarks."""
-    loses_frames = original.num_frames > 1 and not original.format == file_format == "TIFF"
-    remarks = ["only the first frame is kept"] if loses_frames else []
+    remarks = ["only the first frame is kept"] if original.num_frames > 1 else []
     image, orientation = original.image, original.orientation
     if orientation != 1 and file_format not in (*_HOLDS_EXIF, "TIFF"):
         image, orientation = displayed_image(image, orientation), 1
@@ -222,10 +180,9 @@ def _fit_to_format(original: PillowOriginal, file_format: str) -> tuple[Image.Im
     raise DataError(f"{found} cannot be stored as {file_format or 'it was'}; use --format png or tiff")
 
 
-def _as_integers(image: Image.Image, mode: str, *, swapped: bool = False) -> Image.Image:
-    """An image of whole numbers in mode I or I;16, on demand with the bytes of each number in reverse."""
-    values = np.asarray(image).astype(np.int32 if mode == "I" else np.uint16)
-    converted = Image.fromarray(values.byteswap() if swapped else values)
+def _as_integers(image: Image.Image, mode: str) -> Image.Image:
+    """An image of whole numbers in mode I or I;16."""
+    converted = Image.fromarray(np.asarray(image).astype(np.int32 if mode == "I" else np.uint16))
     converted.info = dict(image.info)
     return converted
 
@@ -259,7 +216,7 @@ def _options(
             options |= _jpeg_options(original)
             remarks.append("re-encoded (JPEG is lossy)")
         case "TIFF":
-            options |= _tiff_options(original, image, orientation, remarks)
+            options |= _tiff_options(info, orientation)
         case "WEBP" if is_lossless(original, "webp"):
             options |= {"lossless": True, "exact": True}
         case "WEBP" | "AVIF":
@@ -273,13 +230,7 @@ def _options(
 
 
 def _png_chunks(original: PillowOriginal) -> PngImagePlugin.PngInfo:
-    chunks, info = PngImagePlugin.PngInfo(), original.image.info
-    if "gamma" in info:
-        chunks.add(b"gAMA", struct.pack(">I", round(info["gamma"] * 100_000)))
-    if "chromaticity" in info:
-        chunks.add(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"])))
-    if "srgb" in info:
-        chunks.add(b"sRGB", bytes([info["srgb"]]))
+    chunks = PngImagePlugin.PngInfo()
     for key, value in original.facts.get("text", {}).items():
         chunks.add_text(key, value)
     return chunks
@@ -295,23 +246,10 @@ def _jpeg_options(original: PillowOriginal) -> dict[str, Any]:
     return options | ({"comment": info["comment"]} if "comment" in info else {})
 
 
-def _tiff_options(original: PillowOriginal, image: Image.Image, orientation: int, remarks: list[str]) -> dict[str, Any]:
+def _tiff_options(info: Mapping[Any, Any], orientation: int) -> dict[str, Any]:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in original.facts.get("tags", {}).items():
-        tags.tagtype[tag] = original.facts["tag_types"][tag]
-        tags[tag] = value
-    if orientation != 1:
-        tags[ORIENTATION_TAG] = orientation
-    if original.format != "TIFF":
-        if "dpi" in original.image.info:
-            tags[X_RESOLUTION], tags[Y_RESOLUTION] = map(float, original.image.info["dpi"])
-            tags[RESOLUTION_UNIT] = 2
-        return {"tiffinfo": tags, "compression": "tiff_adobe_deflate"}
-    found = str(original.image.info.get("compression", "raw"))
-    compression = _TIFF_ALIASES.get(found, found)
-    if compression not in _TIFF_COMPRESSIONS or (compression.startswith("group") and image.mode != "1"):
-        compression = "tiff_adobe_deflate"
-        remarks.append(f"compression {found} became lossless deflate")
-    if image.mode == "YCbCr":  # libtiff would turn it into RGB
-        compression = "raw"
-    return {"tiffinfo": tags, "compression": compression}
+    tags[ORIENTATION_TAG] = orientation
+    if "dpi" in info:
+        tags[X_RESOLUTION], tags[Y_RESOLUTION] = map(float, info["dpi"])
+        tags[RESOLUTION_UNIT] = 2
+    return {"tiffinfo": tags, "compression": "tiff_adobe_deflate"}

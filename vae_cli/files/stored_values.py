@@ -1,4 +1,7 @@
-"""A fill's colours as the values that an image of any mode stores."""
+"""What the numbers in an image file mean as colours, and which numbers a fill's colours become."""
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -6,78 +9,140 @@ from PIL import Image
 from vae_cli.images.modes import in_colour_space
 
 _COLOURS_AT_ONCE = 65536
-SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def stored_values(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-    """Values of `image`'s mode for colours float32 [N, 1 or 3] that replace `stored` [N] or [N, bands]."""
-    mode, key = image.mode, image.info.get("transparency")
-    if mode == "P":
-        return _palette_indices(image, colours, stored, opaque_hole)
-    if mode in ("PA", "LA", "RGBA", "RGBX"):
-        values = stored.copy()
-        if mode == "PA":
-            values[:, 0] = _nearest(_palette(image), as_rgb(colours))
-        else:
-            values[:, :-1] = _round(as_grey(colours)[:, None] if mode == "LA" else as_rgb(colours))
-        if opaque_hole and mode != "RGBX":
-            values[:, -1] = 255
-        return values
-    if mode == "1":
-        return as_grey(colours) >= 128
-    if mode == "L":
-        values = _round(as_grey(colours))
-    elif mode in SIXTEEN_BIT_MODES:
-        values = np.rint(as_grey(colours) * 257).clip(0, 65535).astype(np.int32)
-    else:
-        values = _round(as_rgb(colours))
-    if mode in ("CMYK", "YCbCr", "LAB"):
-        strip = Image.fromarray(values[None])
-        return np.asarray(in_colour_space(strip, "LAB") if mode == "LAB" else strip.convert(mode))[0]
-    if key is not None and mode in ("L", "RGB", "I;16"):
-        values = values.astype(stored.dtype)
-        keep_key_colour(values, stored, key, opaque_hole)
-    return values
+class ColourSpace(Protocol):
+    """How N pixels of `num_samples` stored numbers are seen in `num_shown` channels, grey or RGB."""
+
+    @property
+    def num_samples(self) -> int: ...
+
+    @property
+    def num_shown(self) -> int: ...
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """float32 [N, num_shown] in 0..255 of stored values [N, num_samples]."""
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        """The values [N, num_samples], not rounded, of colours [N, 1 or 3] in 0..255 that replace `before`."""
 
 
-def keep_key_colour(values: np.ndarray, stored: np.ndarray, key: int | tuple[int, ...], opaque_hole: bool) -> None:
+@dataclass(frozen=True)
+class Levels:
+    """Grey, or red, green and blue: the numbers of the darkest and of the lightest."""
+
+    num_samples: int
+    white: int
+    black: int = 0
+
+    @property
+    def num_shown(self) -> int:
+        return self.num_samples
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        return (values.astype(np.float32) - self.black) * np.float32(255 / (self.white - self.black))
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        own = as_rgb(colours) if self.num_samples == 3 else as_grey(colours)[:, None]
+        return self.black + own.clip(0, 255) * np.float32((self.white - self.black) / 255)
+
+
+@dataclass(frozen=True)
+class Inks:
+    """Cyan, magenta, yellow and black as Pillow shows them: without a profile. Fills are mixed without black."""
+
+    white: int
+    num_samples, num_shown = 4, 3
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        paper = 1 - values / np.float32(self.white)
+        return paper[:, :3] * paper[:, 3:] * 255
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        inks = (1 - as_rgb(colours).clip(0, 255) / np.float32(255)) * self.white
+        return np.concatenate([inks, np.zeros_like(inks[:, :1])], axis=1)
+
+
+@dataclass(frozen=True)
+class YCbCr:
+    """Brightness and two differences of colour, of 8 bits (TIFF 6.0, section 21)."""
+
+    luma: tuple[float, ...] = (0.299, 0.587, 0.114)
+    reference: tuple[float, ...] = (0, 255, 128, 255, 128, 255)  # black and white, or grey and full colour, of each
+    num_samples, num_shown = 3, 3
+
+    @property
+    def _scales(self) -> np.ndarray:
+        return (np.array(self.reference[1::2], np.float32) - self._zeros) / np.array([255, 127, 127], np.float32)
+
+    @property
+    def _zeros(self) -> np.ndarray:
+        return np.array(self.reference[::2], np.float32)
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        y, cb, cr = ((values - self._zeros) / self._scales).T
+        red, blue = y + cr * (2 - 2 * self.luma[0]), y + cb * (2 - 2 * self.luma[2])
+        green = (y - self.luma[0] * red - self.luma[2] * blue) / self.luma[1]
+        return np.stack([red, green, blue], axis=1).clip(0, 255).astype(np.float32)
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        rgb = as_rgb(colours).clip(0, 255)
+        y = rgb @ np.array(self.luma, np.float32)
+        cb, cr = (rgb[:, 2] - y) / (2 - 2 * self.luma[2]), (rgb[:, 0] - y) / (2 - 2 * self.luma[0])
+        return np.stack([y, cb, cr], axis=1) * self._scales + self._zeros
+
+
+@dataclass(frozen=True)
+class Lab:
+    """CIE L*a*b* of 8 bits, a* and b* signed."""
+
+    num_samples, num_shown = 3, 3
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        image = Image.frombytes("LAB", (1, len(values)), values.tobytes())
+        return np.asarray(in_colour_space(image, "RGB"), np.float32)[:, 0]
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        rgb = np.rint(as_rgb(colours)).clip(0, 255).astype(np.uint8)
+        return np.asarray(in_colour_space(Image.fromarray(rgb[:, None]), "LAB"))[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """Numbers of colours. entries: uint8 [E, 3], RGB; alphas: uint8 [E]."""
+
+    entries: np.ndarray
+    alphas: np.ndarray
+    num_samples, num_shown = 1, 3
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        return self.entries[self.within(values[:, 0])].astype(np.float32)
+
+    def stored(self, colours: np.ndarray, before: np.ndarray, opaque: bool) -> np.ndarray:
+        """The nearest entries among those that have each pixel's alpha, or the most opaque there is."""
+        alphas = self.alphas[self.within(before[:, 0])]
+        wanted = np.full_like(alphas, self.alphas.max()) if opaque else alphas
+        indices = before.astype(np.int64)
+        for level in np.unique(wanted[wanted > 0]):  # without `opaque` invisible pixels stay as they are
+            entries, chosen = np.flatnonzero(self.alphas == level), wanted == level
+            indices[chosen, 0] = entries[_nearest(self.entries[entries], as_rgb(colours[chosen]))]
+        return indices
+
+    def within(self, indices: np.ndarray) -> np.ndarray:
+        """The same, but the last entry for those that the palette does not have."""
+        return indices.clip(max=len(self.entries) - 1)
+
+
+def keep_key_colour(values: np.ndarray, stored: np.ndarray, key: tuple[int, ...], opaque_hole: bool) -> None:
     """PNGs may declare one colour transparent: what had it keeps it (that is its alpha), no other pixel gets it.
 
-    values, stored: [N] or [N, bands] of one dtype; `values` is changed in place.
+    values, stored: [N, bands] of one dtype; `values` is changed in place.
     """
-    has_key = _equals(values, key)
-    last = values[..., -1] if values.ndim == 2 else values
-    last[has_key] = np.where(last[has_key] > 0, last[has_key] - 1, 1)
+    has_key = (values == key).all(axis=1)
+    values[has_key, -1] = np.where(values[has_key, -1] > 0, values[has_key, -1] - 1, 1)
     if not opaque_hole:
-        values[_equals(stored, key)] = key
-
-
-def _equals(values: np.ndarray, key: int | tuple[int, ...]) -> np.ndarray:
-    """bool [N]; there may be no value at all."""
-    return (values == key) if values.ndim == 1 else (values == key).all(axis=1)
-
-
-def _palette_indices(image: Image.Image, colours: np.ndarray, stored: np.ndarray, opaque_hole: bool) -> np.ndarray:
-    """[N] nearest entries among those that have each pixel's alpha, or the most opaque there is."""
-    palette = _palette(image)
-    alpha, transparency = np.full(len(palette), 255, np.uint8), image.info.get("transparency")
-    if isinstance(transparency, int):
-        alpha[transparency : transparency + 1] = 0
-    elif isinstance(transparency, bytes):
-        listed = np.frombuffer(transparency, np.uint8)[: len(alpha)]
-        alpha[: len(listed)] = listed
-    wanted = np.full(len(stored), alpha.max()) if opaque_hole else alpha[stored.clip(max=len(alpha) - 1)]
-    indices = stored.copy()
-    for level in np.unique(wanted[wanted > 0]):  # without opaque_hole invisible pixels stay as they are
-        entries, chosen = np.flatnonzero(alpha == level), wanted == level
-        indices[chosen] = entries[_nearest(palette[entries], as_rgb(colours[chosen]))]
-    return indices
-
-
-def _palette(image: Image.Image) -> np.ndarray:
-    """uint8 [entries, 3], RGB."""
-    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        values[(stored == key).all(axis=1)] = key
 
 
 def _nearest(entries: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -97,7 +162,3 @@ def as_grey(colours: np.ndarray) -> np.ndarray:
 def as_rgb(colours: np.ndarray) -> np.ndarray:
     """[N, 3] of colours [N, 1 or 3]."""
     return np.repeat(colours, 3, axis=1) if colours.shape[1] == 1 else colours
-
-
-def _round(values: np.ndarray) -> np.ndarray:
-    return np.rint(values).clip(0, 255).astype(np.uint8)

@@ -1,20 +1,19 @@
-"""TIFF files of which only the changed pixels are written: the first page is read at full depth, and its changed strips
-or tiles go into a copy of the file, compressed as they were, while every other byte stays.
+"""TIFF files of which only the changed pixels are written: a page is read at full depth, and its changed strips or
+tiles go into a copy of the file, compressed as they were, while every other byte stays.
 
-So far this is for 16-bit colour, and grey with alpha. tifffile finds the pages, tags, strips and tiles.
+tifffile finds the pages, tags, strips and tiles. A page in a form that cannot be written, like JPEG, is read by Pillow
+and stored anew without loss.
 """
 
-import importlib.util
-import itertools
-import lzma
 import math
 import os
 import shutil
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import tifffile
@@ -23,182 +22,191 @@ from tifffile import TiffPage
 
 from vae_cli.atomic import opened
 from vae_cli.errors import DataError
-from vae_cli.files import tiff_pages
-from vae_cli.files.samples import Samples
-from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import open_tiff
-from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size
+from vae_cli.files import tiff_pages, tiff_segments
+from vae_cli.files.samples import Alpha, PageChange, Samples, fitted, samples_of
+from vae_cli.files.stored_values import ColourSpace, Inks, Lab, Levels, Palette, YCbCr
+from vae_cli.images.bad_files import BAD_BYTES
+from vae_cli.images.bit_depth import open_tiff, refuse_numbers, refuse_unread
+from vae_cli.images.orientation import ORIENTATION_TAG, displayed_image, displayed_size, inverse_of
 
-_COLOURS = {1: 1, 2: 3}  # by photometric interpretation: grey with black as 0, RGB
-_ALPHAS: dict[int, Literal["straight", "premultiplied"]] = {1: "premultiplied", 2: "straight"}  # by extra sample
-_UNSIGNED, _DIFFERENCING, _PLANAR = 1, 2, 2  # a sample format, a predictor, a planar configuration
-_MAX_SAMPLES = 8
-_NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTANDARD = 1, 5, 8, 32946, 32773, 34925, 50000
-_NEED_IMAGECODECS = {_LZW: "LZW", _PACKBITS: "PackBits", _ZSTANDARD: "Zstandard"}
-_COMPRESSIONS = (_NONE, _DEFLATE, _OLD_DEFLATE, _LZMA, *_NEED_IMAGECODECS)
-_MOST_TIMES = 1 << 16  # no compression makes data shorter by more
+_ALPHAS: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}  # by extra sample
+_MAX_SAMPLES = 64
 _NEW_STRIP_BYTES = 1 << 20
 
-Place = tuple[slice, slice, slice]
-"""The rows, columns and samples of a strip or tile; tiles may reach over the edges of the picture."""
+Content = Mapping[int, bytes] | bytes
+"""New strips or tiles of a page by their number, or a TIFF file whose only page has its new pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class TiffSource:
-    """The file that a picture came from, as it was then."""
+    """The page that a picture came from, and its file as it was then."""
 
     format: ClassVar = "TIFF"
     path: Path
     pixels: np.ndarray
     stamp: tuple[int, int]
     num_frames: int
+    number: int = 0
+    lost_form: str = ""  # what its pixels are stored as, where that cannot be written
 
-    def write(self, file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
-        """Copies the file and puts those strips or tiles into the copy that hold a changed pixel. Raises DataError."""
+    def change_to(self, samples: Samples) -> Content:
+        """What has to be written so that the page shows these samples. Raises DataError, and what BAD_BYTES lists."""
+        if self.lost_form:
+            write_new(new := BytesIO(), samples, {})
+            return new.getvalue()
+        with opened(self.path) as file:
+            page = tiff_pages.page_at(open_tiff(file), self.number)
+            places = tiff_segments.places(page)
+            if (page.imagelength, page.imagewidth, page.samplesperpixel) != samples.pixels.shape:
+                raise DataError("has changed since it was read; try again")
+            everything = _stamp(file) != self.stamp  # an --overwrite has put another result there
+            return {
+                number: tiff_segments.encoded(page, place, samples.pixels[place])
+                for number, place in enumerate(places)
+                # row by row, as a strip may hold a whole scan
+                if everything or not all(map(np.array_equal, samples.pixels[place], self.pixels[place]))
+            }
+
+    def write(self, file: BinaryIO, changes: Sequence[PageChange], _text: Mapping[str, str]) -> tuple[str, ...]:
+        """Copies the file and puts the changes of its pages into the copy. Raises DataError."""
         with opened(self.path) as original:
             shutil.copyfileobj(original, file, 1 << 20)
-            is_as_read = _stamp(original) == self.stamp  # else an --overwrite has put another result there
-        tiff = open_tiff(file)
-        page = tiff.pages.first
-        with bad_bytes_are_data_errors():
-            places = _places(page)
-        if (page.imagelength, page.imagewidth, page.samplesperpixel) != samples.pixels.shape:
-            raise DataError(f"{self.path}: has changed since it was read; try again")
-        positions, sizes = list(page.dataoffsets), list(page.databytecounts)
-        for number, (place, num_free) in enumerate(zip(places, tiff_pages.free_bytes(tiff), strict=True)):
-            new, old = samples.pixels[place], self.pixels[place]
-            if not is_as_read or not all(map(np.array_equal, new, old)):  # row by row, as a strip may hold a whole scan
-                data = _encoded(page, place, new)
-                positions[number], sizes[number] = tiff_pages.put(file, data, positions[number], num_free), len(data)
-        if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
-            tiff_pages.set_segments(file, positions, sizes)
+        for number, content, _ in changes:
+            if isinstance(content, bytes):
+                tiff_pages.store_anew(file, number, content)
+            else:
+                _put_segments(file, number, content)
+        remarks = [f"pixels stored as {self.lost_form} became lossless deflate"] if self.lost_form else []
+        if self.num_frames > 1 and len(changes) == 1:
+            remarks.append("only one page is changed, the others are as they were (inpaint has --pages)")
+        return tuple(remarks)
 
 
-def is_in_place(page: TiffPage) -> bool:
-    """Whether a file with this first page is changed in place."""
-    num_samples, num_colours = page.samplesperpixel, _COLOURS.get(page.photometric, 0)
-    is_colour = num_colours > 0 and max(num_colours, 2) <= num_samples <= _MAX_SAMPLES
-    return is_colour and page.bitspersample == 16 and page.sampleformat == _UNSIGNED
+def display_size(file: BinaryIO, number: int = 0) -> tuple[int, int]:
+    """(height, width) of a page as displayed, without reading the pixels. Raises DataError, without the file's name."""
+    page = tiff_pages.page_at(open_tiff(file), number)
+    _check_size(page)
+    return displayed_size((page.imagelength, page.imagewidth), _orientation(page))
 
 
-def display_size(path: Path) -> tuple[int, int]:
-    """(height, width) as displayed, without reading the pixels. Raises DataError, without the file's name."""
-    with bad_bytes_are_data_errors(), path.open("rb") as file:
-        page = open_tiff(file).pages.first
-        _places(page)
-        return displayed_size((page.imagelength, page.imagewidth), _orientation(page))
-
-
-def read(path: Path) -> tuple[Samples, TiffSource]:
-    """Raises DataError, without the file's name."""
-    with bad_bytes_are_data_errors(), path.open("rb") as file:
-        tiff = open_tiff(file)
-        page = tiff.pages.first
-        segments = [*zip(_places(page), page.dataoffsets, page.databytecounts, strict=True)]
-        for place, position, num_bytes in segments:  # before any memory is taken for what the page claims to hold
-            if position + num_bytes > tiff.filehandle.size:
-                raise DataError("cut off (truncated file)")
-            if _num_bytes(page, place) > num_bytes * (1 if page.compression == _NONE else _MOST_TIMES):
-                raise DataError("cut off (a strip or tile of it)")
-        shape = page.imagelength, page.imagewidth, page.samplesperpixel
-        pixels = np.empty(shape, _dtype(page).newbyteorder("="))
-        for place, position, num_bytes in segments:
-            file.seek(position)
-            _decode(page, file.read(num_bytes), place, pixels)
-        num_colours, alpha, dots_per_inch = _COLOURS[page.photometric], None, None
-        if page.samplesperpixel > num_colours:
-            alpha = _ALPHAS.get(page.extrasamples[0] if page.extrasamples else 2)  # most take an unnamed one for alpha
-        has_unit = page.tags.valueof("ResolutionUnit", 2) in (2, 3)  # inches, centimetres
-        if has_unit and "XResolution" in page.tags and "YResolution" in page.tags:
+def read(file: BinaryIO, path: Path, number: int = 0) -> tuple[Samples, TiffSource]:
+    """Raises DataError, without the file's name, or what BAD_BYTES lists."""
+    tiff = open_tiff(file)
+    page = tiff_pages.page_at(tiff, number)
+    _check_size(page)
+    refuse_numbers(page)
+    meaning, lost_form = _meaning(page), ""
+    if meaning is None or not tiff_segments.can_be_written(page):
+        samples = _read_by_pillow(file, page, number)
+        form = page.photometric if tiff_segments.can_be_written(page) else page.compression
+        lost_form = getattr(form, "name", "other")
+    else:
+        described = {"bits": page.bitspersample, "meaning": meaning, **_alpha(page, meaning)}
+        samples = Samples(tiff_segments.read(file, page), meaning.num_samples, **described)
+    samples = replace(samples, orientation=_orientation(page), icc_profile=page.iccprofile)
+    has_unit = page.tags.valueof("ResolutionUnit", 2) in (2, 3)  # inches, centimetres
+    if has_unit and "XResolution" in page.tags and "YResolution" in page.tags:
+        with suppress(*BAD_BYTES):  # odd types and zeros are no fault of the pixels
             resolution = page.get_resolution("INCH")
-            dots_per_inch = resolution if min(resolution) > 0 else None
-        samples = Samples(pixels, num_colours, _orientation(page), alpha, None, page.iccprofile, dots_per_inch)
-        return samples, TiffSource(path, pixels, _stamp(file), tiff_pages.count(tiff))
+            samples = replace(samples, dots_per_inch=resolution if min(resolution) > 0 else None)
+    return samples, TiffSource(path, samples.pixels, _stamp(file), tiff_pages.count(tiff), number, lost_form)
 
 
-def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> None:
-    """Writes a picture that came from another format: strips, deflate with differencing."""
-    options: dict[str, Any] = {"compression": "zlib", "predictor": True, "planarconfig": "contig", "software": False}
-    options["rowsperstrip"] = max(1, _NEW_STRIP_BYTES // samples.pixels[0].nbytes)
-    options["photometric"] = "rgb" if samples.num_colours == 3 else "minisblack"
-    options["extrasamples"] = ["unassalpha"] if samples.alpha else None
-    if samples.dots_per_inch:
-        options |= {"resolution": samples.dots_per_inch, "resolutionunit": "inch"}
-    tags = [(ORIENTATION_TAG, "H", 1, samples.orientation, True)]
-    tifffile.imwrite(file, samples.pixels, iccprofile=samples.icc_profile, extratags=tags, metadata=None, **options)
+def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> tuple[str, ...]:
+    """Writes a picture that came from another format: strips, deflate with differencing. Returns remarks."""
+    held, remarks = fitted(samples, (1, 8, 16), inks=True)
+    pixels = held.pixels if held.white > 1 else held.pixels.astype(bool)
+    options: dict[str, Any] = {"compression": "zlib", "predictor": held.white > 1, "planarconfig": "contig"}
+    options["rowsperstrip"] = max(1, _NEW_STRIP_BYTES // pixels[0].nbytes)
+    options["photometric"] = {1: "minisblack", 3: "rgb", 4: "separated"}[held.num_colours]
+    options["extrasamples"] = ["unassalpha"] if held.alpha else None
+    if held.dots_per_inch:
+        options |= {"resolution": held.dots_per_inch, "resolutionunit": "inch"}
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    tags = [(ORIENTATION_TAG, "H", 1, held.orientation, True)]
+    options |= {"iccprofile": held.icc_profile, "extratags": tags, "metadata": None, "software": False}
+    tifffile.imwrite(file, pixels, **options)
+    return remarks
 
 
-def _places(page: TiffPage) -> list[Place]:
-    """Of all strips or tiles, in the file's order. Raises DataError if not supported, many things on damaged pages."""
-    height, width, num_samples = page.imagelength, page.imagewidth, page.samplesperpixel
-    if not is_in_place(page) or height < 1 or width < 1 or page.fillorder != 1:
+def _check_size(page: TiffPage) -> None:
+    if page.imagelength < 1 or page.imagewidth < 1:
         raise DataError("damaged TIFF (its directory)")
-    if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+    if page.imagedepth != 1:
+        raise DataError(f"a volume of {page.imagedepth} slices, which cannot be read; save them as pages")
+    if page.imagelength * page.imagewidth > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
-    if page.predictor not in (1, _DIFFERENCING) or page.compression not in _COMPRESSIONS:
-        found = f"16-bit colour in a TIFF of compression {int(page.compression)} with predictor {int(page.predictor)}"
-        raise DataError(f"{found}, which cannot be read; save it uncompressed, with LZW or with ZIP")
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
-    depth = 1 if page.planarconfig == _PLANAR else num_samples
-    grid = range(0, num_samples, depth), range(0, height, max(rows, 1)), range(0, width, max(columns, 1))
-    has_tables = all(tag in page.tags for tag in tiff_pages.segment_tags(page))
-    if not has_tables or not math.prod(map(len, grid)) == len(page.dataoffsets) == len(page.databytecounts):
-        raise DataError("damaged TIFF (its strips or tiles)")
-    lowest = math.inf if page.is_tiled else height
-    return [
-        np.s_[top : min(top + rows, lowest), left : left + columns, sample : sample + depth]
-        for sample, top, left in itertools.product(*grid)
-    ]
 
 
-def _decode(page: TiffPage, data: bytes, place: Place, pixels: np.ndarray) -> None:
-    """Puts the samples of a strip or tile where they belong in `pixels` [H, W, S]; damaged data raise many things."""
-    num_bytes = _num_bytes(page, place)
-    if page.compression in (_DEFLATE, _OLD_DEFLATE):  # no more than what is needed, which might fill the memory
-        data = zlib.decompressobj().decompress(data, num_bytes)
-    elif page.compression == _LZMA:
-        data = lzma.LZMADecompressor().decompress(data, num_bytes)
-    elif page.compression in _NEED_IMAGECODECS and importlib.util.find_spec("imagecodecs") is None:
-        title = _NEED_IMAGECODECS[page.compression]
-        raise DataError(f"16-bit colour with {title} needs one more package: pip install imagecodecs")
-    else:
-        data = tifffile.TIFF.DECOMPRESSORS[page.compression](data, out=num_bytes)
-    if len(data) < num_bytes:
-        raise DataError("cut off (a strip or tile of it)")
-    target = pixels[place]
-    samples = np.frombuffer(data[:num_bytes], _dtype(page)).reshape(_extent(place))
-    samples = samples[: target.shape[0], : target.shape[1]]
-    if page.predictor == _DIFFERENCING:
-        np.cumsum(samples, axis=1, dtype=target.dtype, out=target)
-    else:
-        target[:] = samples
+def _meaning(page: TiffPage) -> ColourSpace | None:
+    """What the samples of a page mean as colours; None where they are not read here."""
+    bits, tags = page.bitspersample, page.tags
+    meaning: ColourSpace | None
+    if not isinstance(bits, int) or not 1 <= page.samplesperpixel <= _MAX_SAMPLES:
+        return None
+    white, meaning = (1 << bits) - 1, None
+    match int(page.photometric):
+        case 0:
+            meaning = Levels(1, 0, white)
+        case 1:
+            meaning = Levels(1, white)
+        case 2:
+            meaning = Levels(3, white)
+        case 3 if bits <= 8 and page.colormap is not None and page.colormap.shape == (3, 1 << bits):
+            entries = page.colormap.T  # old writers store 8 bits of each
+            entries = (entries >> 8 if entries.max() > 255 else entries).astype(np.uint8)
+            meaning = Palette(entries, np.full(len(entries), 255, np.uint8))
+        case 5 if tags.valueof("InkSet", 1) == 1:
+            meaning = Inks(white)
+        case 6 if bits == 8 and tuple(tags.valueof("YCbCrSubSampling", (2, 2))) == (1, 1):
+            luma, reference = tags.valueof("YCbCrCoefficients"), tags.valueof("ReferenceBlackWhite")
+            given = {"luma": _ratios(luma), "reference": _ratios(reference)}
+            meaning = YCbCr(**{name: values for name, values in given.items() if values})
+        case 8 if bits == 8:
+            meaning = Lab()
+    return meaning if meaning and meaning.num_samples <= page.samplesperpixel else None
 
 
-def _encoded(page: TiffPage, place: Place, samples: np.ndarray) -> bytes:
-    """The bytes of a strip or tile that holds these samples, uint8 or uint16 [H, W, S]."""
-    missing = [(0, wanted - have) for wanted, have in zip(_extent(place), samples.shape, strict=True)]
-    samples = np.pad(samples, missing, mode="edge")
-    if page.predictor == _DIFFERENCING:
-        samples = np.concatenate([samples[:, :1], np.diff(samples, axis=1)], axis=1)
-    samples = np.ascontiguousarray(samples, _dtype(page))
-    encode = tifffile.TIFF.COMPRESSORS[page.compression]
-    if page.compression == _PACKBITS:  # whose runs never go on over the end of a row
-        return b"".join(encode(row.tobytes()) for row in samples)
-    return encode(samples.tobytes())
+def _ratios(values: Sequence[int] | None) -> tuple[float, ...]:
+    """Of numerators and denominators in turn."""
+    return tuple(above / below for above, below in zip(values[::2], values[1::2], strict=True)) if values else ()
 
 
-def _dtype(page: TiffPage) -> np.dtype:
-    """Of a sample in the file."""
-    return np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}")
+def _alpha(page: TiffPage, meaning: ColourSpace) -> dict[str, Any]:
+    """What the samples of a page have as alpha."""
+    extra = page.extrasamples or ((2,) if meaning.num_samples < 4 else ())  # most take an unnamed one for alpha
+    for number, kind in enumerate(extra[: page.samplesperpixel - meaning.num_samples]):
+        if kind in _ALPHAS:
+            return {"alpha": _ALPHAS[kind], "alpha_sample": number}
+    return {}
 
 
-def _extent(place: Place) -> tuple[int, ...]:
-    return tuple(part.stop - part.start for part in place)
+def _put_segments(file: BinaryIO, number: int, segments: Mapping[int, bytes]) -> None:
+    """Writes strips or tiles of a page where they fit, and says in its directory where they are."""
+    tiff = open_tiff(file)
+    page = tiff_pages.page_at(tiff, number)
+    positions, sizes, free = list(page.dataoffsets), list(page.databytecounts), tiff_pages.free_bytes(tiff, page)
+    for segment, data in segments.items():
+        position = tiff_pages.put(file, data, positions[segment], free[segment])
+        if position != positions[segment] or tiff_segments.is_packed(page):
+            positions[segment], sizes[segment] = position, len(data)
+    if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
+        tiff_pages.set_segments(file, number, positions, sizes)
 
 
-def _num_bytes(page: TiffPage, place: Place) -> int:
-    """Of a strip or tile without compression."""
-    return math.prod(_extent(place)) * _dtype(page).itemsize
+def _read_by_pillow(file: BinaryIO, page: TiffPage, number: int) -> Samples:
+    """What another library has to read, with all its samples. Raises DataError."""
+    try:
+        file.seek(0)
+        image = Image.open(file, formats=("TIFF",))
+        image.seek(number)
+    except (OSError, SyntaxError, EOFError):
+        refuse_unread(page)
+        raise
+    image.load()
+    if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "CMYK") or len(image.getbands()) != page.samplesperpixel:
+        refuse_unread(page)
+    return samples_of(displayed_image(image, inverse_of(_orientation(page))))  # which Pillow has turned
 
 
 def _orientation(page: TiffPage) -> int:

@@ -12,6 +12,7 @@ from vae_cli.errors import DataError, WriteError
 _MOST_WAITING_PIXELS = 1 << 22
 
 Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class WriteQueue(Generic[Key]):
     def add(self, key: Key, num_pixels: int, write: Callable[[], tuple[str, ...]]) -> None:
         """`write` runs in a thread and returns remarks. `key` is handed back with what became of it."""
         self._waiting.append((key, num_pixels, self._pool.submit(write)))
+
+    def prepare(self, compute: Callable[[], Result]) -> Future[Result]:
+        """`compute` runs in a thread before what is added later."""
+        return self._pool.submit(compute)
 
     def add_nothing(self, key: Key) -> None:
         """An entry that only waits for its turn, since there is nothing to write for it."""

@@ -1,10 +1,11 @@
 """Images with more bits than can be used, found by their headers and refused: Pillow would drop the lower bits."""
 
-from typing import IO
+from typing import IO, NoReturn
 
+import numpy as np
 import tifffile
 from PIL import Image, ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, SAMPLEFORMAT
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
@@ -29,6 +30,8 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
         bits = max(tiff_bits(image))
         if bits <= 16 and tifffile.SAMPLEFORMAT.INT in getattr(image, "tag_v2", {}).get(SAMPLEFORMAT, ()):
             raise DataError(SIGNED_REASON)
+        if image.mode == "LA" and getattr(image, "tag_v2", {}).get(PLANAR_CONFIGURATION) == 2:  # of which Pillow
+            raise DataError("grey with alpha in separate planes; save it interleaved")  # shows something else
     elif image.format == "PPM" and image.tile:
         args = image.tile[0].args
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
@@ -43,19 +46,31 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
     _refuse_deep_samples(bits, num_samples)
 
 
-def refuse_tiff(stream: IO[bytes]) -> None:
+def refuse_tiff(stream: IO[bytes]) -> NoReturn:
     """Raises DataError that says what a TIFF is of which Pillow says only that it cannot identify it."""
     page = open_tiff(stream).pages.first
-    if page.sampleformat == tifffile.SAMPLEFORMAT.IEEEFP:
-        raise DataError(FLOAT_REASON)
-    if page.sampleformat == tifffile.SAMPLEFORMAT.INT:
-        raise DataError(SIGNED_REASON)
+    refuse_numbers(page)
     if page.bitspersample == 16 and page.photometric in (0, 1, 2):
         _refuse_deep_samples(16, page.samplesperpixel)
-        raise DataError("16-bit grey of a kind that cannot be read (big-endian with white as 0?); save it anew")
+    refuse_unread(page)
+
+
+def refuse_unread(page: tifffile.TiffPage) -> NoReturn:
+    """Raises DataError that says of what kind a TIFF is that nothing here can read."""
+    refuse_numbers(page)
     facts = (f"{page.samplesperpixel} × {page.bitspersample} bits", page.photometric, page.compression)
     kind = ", ".join(str(getattr(fact, "name", fact)).lower() for fact in facts)
     raise DataError(f"a TIFF of a kind that cannot be read ({kind}); save it as 8-bit grey or RGB")
+
+
+def refuse_numbers(page: tifffile.TiffPage) -> None:
+    """Raises DataError for a TIFF of numbers whose range is unknown."""
+    formats, bits = np.ravel(page.sampleformat).tolist(), max(np.ravel(page.bitspersample).tolist())
+    if tifffile.SAMPLEFORMAT.IEEEFP in formats:
+        raise DataError(FLOAT_REASON)
+    _refuse_deep_samples(bits, 1)
+    if not set(formats) <= {tifffile.SAMPLEFORMAT.UINT, tifffile.SAMPLEFORMAT.VOID}:
+        raise DataError(SIGNED_REASON)
 
 
 def open_tiff(stream: IO[bytes]) -> tifffile.TiffFile:

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from vae_cli.errors import ConfigError, DataError, OutOfMemoryError
 from vae_cli.files.formats import FORMATS
-from vae_cli.files.originals import Original, open_original
+from vae_cli.files.originals import InPlaceOriginal, Original, open_original
+from vae_cli.files.samples import PageChange
 from vae_cli.files.write_back import has_colour
 from vae_cli.files.write_queue import Outcome, WriteQueue
 from vae_cli.images.bad_files import NO_MEMORY, bad_bytes_are_data_errors
@@ -45,11 +47,13 @@ class Storage:
 
 
 class Planned(NamedTuple):
-    """An image that is to be changed, the files of its results, and its mask where that is a file."""
+    """An image that is to be changed, the files of its results, its mask where that is a file, and the numbers of its
+    pages."""
 
     item: Input
     targets: tuple[Path, ...]
     mask: ImageRef | None = None
+    pages: tuple[int, ...] = (0,)
 
 
 class Opened(NamedTuple):
@@ -61,6 +65,8 @@ class Opened(NamedTuple):
     pixels: np.ndarray
     background: Colour
     hole: np.ndarray | None = None
+    page: int = 0
+    is_last: bool = True  # of the pages that are changed
 
     @property
     def name(self) -> str:
@@ -84,6 +90,8 @@ class Answer(NamedTuple):
 
 
 Part = FileDone | Remark | SharedRemark
+_EarlierPages = defaultdict[Path, list[Future[PageChange]]]
+"""By the file to be written, what changes in the pages before its last one."""
 
 
 class Change(Protocol):
@@ -150,15 +158,15 @@ def plan_targets(
     return [Planned(item, tuple(targets)) for item, targets in zip(items, batches(paths, samples), strict=True)]
 
 
-def open_for(model: "Model | None", image: Planned) -> Opened:
-    """The image in memory, in the model's channels on the model's background; else in colour on white.
+def open_for(model: "Model | None", image: Planned, page: int = 0) -> Opened:
+    """A page of the image in memory, in the model's channels on the model's background; else in colour on white.
 
     Raises DataError.
     """
-    original = open_original(image.item.ref.path)
+    original = open_original(image.item.ref.path, page)
     require_memory(math.prod(original.display_size) * BYTES_A_PIXEL)
     channels, background = (model.channels, parse_color(model.config.data.background)) if model else (3, WHITE)
-    return Opened(image, original, original.display_array(channels, background), background)
+    return Opened(image, original, original.display_array(channels, background), background, page=page)
 
 
 def change_images(
@@ -173,6 +181,7 @@ def change_images(
     samples = len(images[0].targets) if images else 1
     counted, total = (samples, len(images)) if change.unit == "images" else (1, len(images) * samples)
     log, queue = _Log([*left_out]), WriteQueue[Part]()
+    earlier: _EarlierPages = defaultdict(list)
     yield Advanced(change.name, 0, total, change.unit)
     try:
         num_results = 0
@@ -181,7 +190,7 @@ def change_images(
                 opened = [part for part in batch if isinstance(part, Opened)]
                 answers, is_alone = change.answers(opened), len(opened) == 1
                 for part in batch:
-                    for num_new in _queued(queue, part, answers, storage, change.seed, is_alone=is_alone):
+                    for num_new in _queued(queue, part, answers, storage, earlier, change.seed, is_alone=is_alone):
                         num_results += num_new or samples
                         yield from log.events(queue.outcomes())
                         yield Advanced(change.name, num_results // counted, total, change.unit)
@@ -226,49 +235,64 @@ def _batches(
     for together in batches(images, batch_size):
         batch, num_pixels = list[Part | Opened](), 0
         for image in together:
-            parts = list(_opened(change, image, storage))
-            own_pixels = sum(part.pixels[..., 0].size for part in parts if isinstance(part, Opened))
-            if num_pixels and num_pixels + own_pixels > PIXELS_AT_ONCE:
-                yield batch
-                batch, num_pixels = [], 0
-            batch += parts
-            num_pixels += own_pixels
+            for part in _opened(change, image, storage):
+                own_pixels = part.pixels[..., 0].size if isinstance(part, Opened) else 0
+                if num_pixels and num_pixels + own_pixels > PIXELS_AT_ONCE:
+                    yield batch
+                    batch, num_pixels = [], 0
+                batch.append(part)
+                num_pixels += own_pixels
         yield batch
 
 
 def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part | Opened]:
-    """The opened image or, where that fails or its results exist, what became of it; before it any remarks."""
+    """The opened pages of an image, each held back until it is known whether it is the last one; or, where that fails
+    or its results exist, what became of it. Before them any remarks."""
     name = image.item.name
     if storage.skip_existing and all(map(os.path.exists, image.targets)):
         yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
         return
+    held: Opened | FileDone | None = None
     try:
-        with bad_bytes_are_data_errors() as heard:
-            for part in change.open(open_for(change.model, image)):
-                if isinstance(part, Opened) and part.pixels.shape[2] == 1 and has_colour(part.original, part.hole):
-                    yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
-                yield part
-        for line in dict.fromkeys(heard):
-            yield SharedRemark(name, "read, with remarks of its decoder, which --verbose shows")
-            yield Remark(f"{printable(name)}: {printable(line)}", "detail")
+        for page in image.pages:
+            with bad_bytes_are_data_errors() as heard:
+                parts = list(change.open(open_for(change.model, image, page)))
+            for part in parts:
+                if isinstance(part, Opened):
+                    if part.pixels.shape[2] == 1 and has_colour(part.original, part.hole):
+                        yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
+                    if isinstance(held, Opened):
+                        yield held._replace(is_last=False)
+                    held = part
+                elif isinstance(part, FileDone):
+                    held = held or part
+                else:
+                    yield part
+            for line in dict.fromkeys(heard):
+                yield SharedRemark(name, "read, with remarks of its decoder, which --verbose shows")
+                yield Remark(f"{printable(name)}: {printable(line)}", "detail")
+        if held is not None:
+            yield held
     except DataError as error:
         yield FileDone(name, "failed", reason=str(error))
 
 
 def _queued(
-    queue: WriteQueue[Part], part: Part | Opened, answers: Iterator[Answer], storage: Storage, seed: int,
-    *, is_alone: bool,
+    queue: WriteQueue[Part], part: Part | Opened, answers: Iterator[Answer], storage: Storage,
+    earlier: _EarlierPages, seed: int, *, is_alone: bool,
 ) -> Iterator[int]:  # fmt: skip
     """Has the answers of an opened image written, and what is reported without one in its turn.
 
-    is_alone: there are no answers but those of this image, which then fails where memory ends. Yields 1 for each
-    result, and 0 for an image that has none.
+    A file is written with its last page; of the others only what changes in them is kept. is_alone: there are no
+    answers but those of this image, which then fails where memory ends. Yields 1 for each result, and 0 for an image
+    that has none.
     """
 
     def write(answer: Answer, target: Path) -> tuple[str, ...]:
         with bad_bytes_are_data_errors("cannot be stored in its format; try --format png") as heard:
-            changed = answer.change().with_text("seed", str(seed))
-            remarks = changed.save(target, format=storage.format, overwrite=storage.overwrite)
+            pages = [page.result() for page in earlier.pop(target, ())]
+            changed, options = answer.change().with_text("seed", str(seed)), {"pages": pages} if pages else {}
+            remarks = changed.save(target, format=storage.format, overwrite=storage.overwrite, **options)
         return (*remarks, *dict.fromkeys(f"its encoder remarks: {line}" for line in heard))
 
     if not isinstance(part, Opened):
@@ -282,6 +306,9 @@ def _queued(
         for target in part.planned.targets:
             with memory_errors_explained(NO_MEMORY):
                 answer = next(answers)
+            if not part.is_last:
+                earlier[target].append(queue.prepare(partial(_page_change, answer)))
+                continue
             if storage.skip_existing and os.path.exists(target):
                 queue.add_nothing(FileDone(part.name, "skipped", target, "exists"))
             else:
@@ -294,3 +321,9 @@ def _queued(
         if not is_alone:  # it may be any one's fault, and nothing more can be computed of the others
             raise
         queue.add_nothing(FileDone(part.name, "failed", reason=NO_MEMORY))
+
+
+def _page_change(answer: Answer) -> PageChange:
+    changed = answer.change()
+    assert isinstance(changed, InPlaceOriginal), "no other has several pages"
+    return changed.page_change()

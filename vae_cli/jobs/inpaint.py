@@ -40,7 +40,7 @@ class Filling:
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
         planned, size = image.planned, image.original.display_size
-        hole = inpaint_plan.read_hole(planned.item, planned.mask, size, self.masks)
+        hole = inpaint_plan.read_hole(planned.item, planned.mask, size, self.masks, image.page)
         if hole.any():
             self.covers.append(float(hole.mean()))
             yield from inpaint_plan.warn_if_inverted(self.covers, image.name)
@@ -49,7 +49,7 @@ class Filling:
             yield FileDone(image.name, "skipped", reason=NOTHING_FOUND)
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
-        pictures = (task.Picture(image.planned.item.ref.id, image.pixels, _hole(image)) for image in images)
+        pictures = (task.Picture(_id(image), image.pixels, _hole(image)) for image in images)
         fills = task.inpaint(self.model, pictures, seed=self.seed, samples=self.samples, solver_steps=self.solver_steps,
                      feather=self.feather, method=self.method)  # fmt: skip
         for image in images:
@@ -68,6 +68,11 @@ class Filling:
             write_sheet(self.sheet, images, self.masks, files)
             yield Remark(f"contact sheet: {printable(self.sheet)}")
         yield Finished({"seed": self.seed, "method": self.method, "sheet": self.sheet})
+
+
+def _id(image: Opened) -> str:
+    """What the fills depend on beside the seed and the hole."""
+    return image.planned.item.ref.id + (f"#{image.page + 1}" if image.page else "")
 
 
 def _hole(image: Opened) -> np.ndarray:

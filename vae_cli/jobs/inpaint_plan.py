@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_cli.dataset.scan import scan
-from vae_cli.errors import DataError, WriteError
+from vae_cli.errors import ConfigError, DataError, WriteError
 from vae_cli.files import masks
 from vae_cli.files.mask_pairs import NoMask, mask_names, pair_masks
 from vae_cli.files.new_pictures import save_picture
-from vae_cli.files.originals import open_original, shown_image, size_of
+from vae_cli.files.originals import num_pages, open_original, shown_image, size_of
 from vae_cli.files.scratches import find_scratches
 from vae_cli.files.write_queue import is_of_name
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
@@ -27,6 +27,7 @@ from vae_cli.printable import printable
 
 SUSPICIOUS_COVER = 0.6
 """Share of an image from which on its mask looks inverted."""
+_MOST_PAGES = 65536
 MUCH_DAMAGE = 0.15
 """Share of an image from which on what was found is likely a part of it: the joints of a wall, writing, stars."""
 
@@ -52,28 +53,33 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
                 if isinstance(mask, ImageRef) or item.ref.path.resolve() not in in_use)  # fmt: skip
 
 
-def read_hole(item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource) -> np.ndarray:
-    """bool [H, W], True = to fill, for an image of `size` (H, W) as displayed. Raises DataError.
+def read_hole(
+    item: Input, mask: ImageRef | None, size: tuple[int, int], source: MaskSource, page: int = 0
+) -> np.ndarray:
+    """bool [H, W], True = to fill, for a page of an image, of `size` (H, W) as displayed. Raises DataError.
 
-    Empty where no damage was found; masks of other sources are never empty.
+    A mask file may have as many pages, or one for all of them. Empty where no damage was found; masks of other sources
+    are never empty.
     """
     changes: dict[str, Any] = {"invert": source.invert, "dilate_pixels": source.dilate_pixels}
     if source.auto:
-        return find_hole(item, source.dilate_pixels, most=MUCH_DAMAGE)
+        return find_hole(item, source.dilate_pixels, most=MUCH_DAMAGE, page=page)
     if mask is not None:
-        return masks.read_hole(mask, size, value=source.value, **changes)
+        has_page = page > 0 and mask.member is None and page < num_pages(mask.path)
+        own_mask = shown_image(mask.path, page) if has_page else mask
+        return masks.read_hole(own_mask, size, value=source.value, **changes)
     if source.color is not None:
-        return masks.hole_from_color(shown_image(item.ref.path), source.color, **changes)
-    return masks.hole_from_alpha(shown_image(item.ref.path), **changes)
+        return masks.hole_from_color(shown_image(item.ref.path, page), source.color, **changes)
+    return masks.hole_from_alpha(shown_image(item.ref.path, page), **changes)
 
 
 @bad_bytes_are_data_errors()
-def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0) -> np.ndarray:
-    """bool [H, W]: scratches and dust on an image as displayed, at its full depth; empty where there are none.
+def find_hole(item: Input, dilate_pixels: int, *, most: float = 1.0, page: int = 0) -> np.ndarray:
+    """bool [H, W]: scratches and dust on a page of an image as displayed, at its full depth; empty where are none.
 
     Raises DataError, also where they cover more than the share `most` of it.
     """
-    hole = find_scratches(open_original(item.ref.path).display_array(3))
+    hole = find_scratches(open_original(item.ref.path, page).display_array(3))
     if hole.mean() > most:
         much = f"{hole.mean():.0%} of it looks like damage, so much that it may well be the picture"
         raise DataError(f"{much}; --dry-run writes the mask, to be corrected")
@@ -114,9 +120,10 @@ class Plan(NamedTuple):
 
 def plan_inpaint(
     inputs: Sequence[Path], source: MaskSource, storage: Storage, report: Report,
-    *, samples: int = 1, skip_missing: bool = False,
+    *, samples: int = 1, skip_missing: bool = False, pages: str = "first",
 ) -> Plan:  # fmt: skip
     """Pairs images with masks. Raises ConfigError. skip_missing: images without a mask are no failure."""
+    page_numbers(pages)
     left_out: list[FileDone] = []
 
     def leave_out(event: JobEvent) -> None:
@@ -136,8 +143,25 @@ def plan_inpaint(
         else:
             pairs.append((item, mask))
     planned = plan_targets([item for item, _ in pairs], folder, storage, samples)
-    images = [image._replace(mask=mask) for image, (_, mask) in zip(planned, pairs, strict=True)]
+    images = [
+        image._replace(mask=mask, pages=page_numbers(pages, image.item.ref.path))
+        for image, (_, mask) in zip(planned, pairs, strict=True)
+    ]
     return Plan(images, left_out)
+
+
+def page_numbers(wanted: str, path: Path | None = None) -> tuple[int, ...]:
+    """From 0 on, of `first`, `all` those of a file, or a list like `1,3-5` of numbers from 1 on. Raises ConfigError."""
+    if wanted in ("first", "all"):
+        return tuple(range(num_pages(path) if path and wanted == "all" else 1))
+    numbers = set[int]()
+    for part in wanted.split(","):
+        first, dash, last = part.partition("-")
+        is_number = first.isdecimal() and (last.isdecimal() if dash else True) and len(part) < 12
+        if not is_number or not 1 <= int(first) <= int(last or first):
+            raise ConfigError(f"--pages {wanted}: write first, all, or numbers from 1 on like 1,3-5")
+        numbers.update(range(int(first) - 1, min(int(last or first), _MOST_PAGES)))
+    return tuple(sorted(numbers))
 
 
 def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
@@ -146,11 +170,12 @@ def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
     for image in plan.images:
         name = image.item.name
         try:
-            hole = read_hole(image.item, image.mask, size_of(image.item.ref.path), source)
+            path = image.item.ref.path
+            holes = [read_hole(image.item, image.mask, size_of(path, page), source, page) for page in image.pages]
         except DataError as error:
             yield FileDone(name, "failed", reason=str(error))
             continue
-        covers.append(float(hole.mean()))
+        covers.append(float(np.mean([hole.mean() for hole in holes])))
         yield from warn_if_inverted(covers, name)
         yield FileDone(name, "skipped", image.targets[0], "dry run")
         mask = printable(image.mask.path) if image.mask else source.options()
