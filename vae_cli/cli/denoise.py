@@ -22,7 +22,7 @@ def denoise(
         "--samples", min=1, max=1000, metavar="K",
         help="Different pictures that may have been, not their mean.")] = None,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
-    skip_existing: options.SkipExisting = False, out: options.Out = None,
+    strip_metadata: options.StripMetadata = False, skip_existing: options.SkipExisting = False, out: options.Out = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Remove noise from images of any size.
@@ -44,7 +44,7 @@ def denoise(
         raise ConfigError("--solver-steps: works only with --samples; the mean has a way of its own")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
 
-    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
+    storage = Storage(out, file_format(format, out), overwrite, skip_existing, strip_metadata)
     require_run(run)
     folder = out or default_folder(inputs[0], "denoise")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, storage, samples or 1)

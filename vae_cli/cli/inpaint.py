@@ -47,7 +47,7 @@ def inpaint(
     method: Annotated[Literal["auto", "model", "classical"], typer.Option(
         "--method", help="The model's fill, one without it, or what best foresees pixels beside the hole.")] = "auto",
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
-    skip_existing: options.SkipExisting = False,
+    strip_metadata: options.StripMetadata = False, skip_existing: options.SkipExisting = False,
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -76,7 +76,7 @@ def inpaint(
     from vae_cli.jobs import change_images as change
     from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
 
-    storage = change.Storage(out, change.file_format(format, out), overwrite, skip_existing)
+    storage = change.Storage(out, change.file_format(format, out), overwrite, skip_existing, strip_metadata)
     if sheet is not None:
         from vae_cli.jobs.inpaint_sheet import check_sheet
 

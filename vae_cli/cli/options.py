@@ -41,6 +41,8 @@ SolverSteps = Annotated[int | None, typer.Option(
     "--solver-steps", min=1, max=1000, metavar="N",
     help="Steps of the flow's solver; default from the model.")]  # fmt: skip
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
+StripMetadata = Annotated[bool, typer.Option(
+    "--strip-metadata", help="For sharing: keep only profile, orientation and resolution.")]  # fmt: skip
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
 

@@ -26,7 +26,7 @@ def style(
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE", help="Also one picture: content, style, result in rows.")] = None,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
-    skip_existing: options.SkipExisting = False, out: options.Out = None,
+    strip_metadata: options.StripMetadata = False, skip_existing: options.SkipExisting = False, out: options.Out = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Carry a look over to other images.
@@ -46,7 +46,7 @@ def style(
         raise ConfigError("--solver-steps: works only with --to; --like does not solve anything")
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
 
-    storage = Storage(out, file_format(format, out), overwrite, skip_existing)
+    storage = Storage(out, file_format(format, out), overwrite, skip_existing, strip_metadata)
     require_run(run)
     folder = out or default_folder(inputs[0], "style")
     items = find_unzipped(inputs, results.take, [path for path in (folder, like, unlike, sheet) if path is not None])

@@ -42,22 +42,29 @@ class InPlaceOriginal(Samples):
         return replace(self, text={**self.text, key: value})
 
     def save(
-        self, path: Path, *, format: str = "keep", overwrite: bool = False, pages: Sequence[PageChange] = ()
-    ) -> tuple[str, ...]:
+        self, path: Path, *, format: str = "keep", overwrite: bool = False, strip: bool = False,
+        pages: Sequence[PageChange] = (),
+    ) -> tuple[str, ...]:  # fmt: skip
         """As `PillowOriginal.save`. pages: what changes in other pages of the same file.
 
         Raises DataError also where what was written does not come back as it was meant.
         """
         file_format = wanted_format(format, self.format)
         refuse_existing(path, overwrite=overwrite)
-        if file_format != self.format:
+        if strip:
+            self = replace(self, text={})
+        source = self.source
+        if isinstance(source, PngSource):
+            source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
+        if file_format != self.format or (strip and self.format == "TIFF"):
             if pages:
-                raise DataError(f"{self.path}: {file_format} holds one page; leave out --format or --pages")
-            return self._save_as(format, path, overwrite=overwrite)
+                options = "--format, --strip-metadata"
+                raise DataError(f"{self.path}: only one page can be written anew; leave out {options} or --pages")
+            return self._save_as(format, path, overwrite=overwrite, strip=strip)
         try:
             changes = [*pages, self.page_change()]
             with writing(path) as file:
-                remarks = self.source.write(file, changes, self.text)
+                remarks = source.write(file, changes, self.text)
                 file.flush()
                 with bad_bytes_are_data_errors():
                     for change in changes:
@@ -73,11 +80,11 @@ class InPlaceOriginal(Samples):
         with bad_bytes_are_data_errors():
             return PageChange(self.source.number, self.source.change_to(self), _checksum(self.pixels))
 
-    def _save_as(self, format: str, path: Path, *, overwrite: bool) -> tuple[str, ...]:
+    def _save_as(self, format: str, path: Path, *, overwrite: bool, strip: bool) -> tuple[str, ...]:
         file_format = wanted_format(format, self.format)
         if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + bool(self.alpha):
             reason = f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
-            raise DataError(f"{self.path}: {reason}; leave out --format")
+            raise DataError(f"{self.path}: {reason}; leave out --format and --strip-metadata")
         if file_format in _IN_PLACE:
             with writing(path) as file:
                 remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
@@ -88,7 +95,7 @@ class InPlaceOriginal(Samples):
         if isinstance(self.source, PngSource) and self.source.exif:
             image.info["exif"] = self.source.exif
         described = self.orientation, self.format, self.source.num_frames, {"text": self.text}
-        return PillowOriginal(self.path, image, *described).save(path, format=format, overwrite=overwrite)
+        return PillowOriginal(self.path, image, *described).save(path, format=format, overwrite=overwrite, strip=strip)
 
 
 Original = InPlaceOriginal | PillowOriginal

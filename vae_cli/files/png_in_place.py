@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -15,6 +15,7 @@ from PIL import Image
 from vae_cli.errors import DataError
 from vae_cli.files.samples import Alpha, PageChange, Samples, fitted, pack
 from vae_cli.files.stored_values import Palette
+from vae_cli.files.thumbnails import with_redrawn_thumbnail, without_xmp_thumbnails
 from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.images.bounds import refuse_claim, require_memory
 from vae_cli.images.orientation import ORIENTATION_TAG, displayed_size, orientation_of
@@ -28,6 +29,9 @@ one, then the lower one. Two samples of two bytes it takes for four of one."""
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """The first row and column, and the steps, of the seven pictures that an interlaced one consists of."""
 _SAY_ORIENTATION = b"XML:com.adobe.xmp", b"Raw profile type"  # texts in which Pillow looks for it
+_SHOW = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV",
+         b"cLLI", b"sBIT", b"bKGD", b"pHYs")  # fmt: skip
+"""Chunks that say how to show the picture, and nothing of where it comes from."""
 _MAX_CHUNK_BYTES = 1 << 30
 _MAX_PROFILE_BYTES = 1 << 26
 _IDAT_BYTES = 1 << 20
@@ -56,6 +60,20 @@ class PngSource:
     @property
     def exif(self) -> bytes | None:
         return next((b"Exif\0\0" + data for name, data in self.chunks if name == b"eXIf"), None)
+
+    def showing(self, picture: Image.Image) -> "PngSource":
+        """With thumbnails of this picture in its metadata instead of those that it has."""
+        redraw = {b"eXIf": lambda data: with_redrawn_thumbnail(data, picture), b"iTXt": without_xmp_thumbnails}
+        return replace(self, chunks=tuple((name, redraw.get(name, bytes)(data)) for name, data in self.chunks))
+
+    def without_metadata(self, orientation: int) -> "PngSource":
+        """With nothing but what says how to show the pixels."""
+        kept = [chunk for chunk in self.chunks if chunk[0] in _SHOW]
+        if orientation != 1:
+            tags = Image.Exif()
+            tags[ORIENTATION_TAG] = orientation
+            kept.insert(0, (b"eXIf", tags.tobytes().removeprefix(b"Exif\0\0")))
+        return PngSource(self.header, tuple(kept))
 
     def change_to(self, samples: Samples) -> np.ndarray:
         return samples.pixels

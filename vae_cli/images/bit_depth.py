@@ -9,6 +9,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, SAMPLEFORMA
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
+from vae_cli.images.jpeg2000 import CODE_STREAM
 
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 SIGNED_REASON = "signed numbers, of which nothing says what is black; save it as unsigned 16-bit or 8-bit"
@@ -35,14 +36,9 @@ def refuse_deep(image: ImageFile.ImageFile, head: bytes) -> None:
     elif image.format == "PPM" and image.tile:
         args = image.tile[0].args
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
-    elif image.format == "JPEG2000" and image.fp is not None:
-        position = image.fp.tell()
-        image.fp.seek(0)
-        _, marker, size = image.fp.read(1 << 16).partition(b"\xff\x4f\xff\x51")  # start of code stream, sizes
-        image.fp.seek(position)
-        if marker:
-            num_components = int.from_bytes(size[36:38], "big")
-            bits = max((depth & 0x7F) + 1 for depth in size[38 : 38 + 3 * num_components : 3])
+    elif image.format in ("JPEG2000", "AVIF"):
+        bits = coded_bits(head_of(image))
+        num_samples = max(num_samples, 3 * (image.format == "AVIF"))  # of which Pillow reduces grey, too
     _refuse_deep_samples(bits, num_samples)
 
 
@@ -73,6 +69,26 @@ def refuse_numbers(page: tifffile.TiffPage) -> None:
         raise DataError(SIGNED_REASON)
 
 
+def head_of(image: ImageFile.ImageFile) -> bytes:
+    """The first 64 KiB of the file of an image whose pixels are not loaded yet."""
+    assert image.fp is not None, "closed when they are loaded"
+    position = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(1 << 16)
+    image.fp.seek(position)
+    return head
+
+
+def coded_bits(head: bytes) -> int:
+    """The most bits of a sample of a JPEG 2000 or AVIF file by its first bytes; 8 where they do not say it."""
+    _, marker, size = head.partition(CODE_STREAM)
+    if marker:
+        num_components = int.from_bytes(size[36:38], "big")
+        return max((depth & 0x7F) + 1 for depth in size[38 : 38 + 3 * num_components : 3])
+    flags = [part[2] for part in head.split(b"av1C")[1:] if len(part) > 2]  # of the picture and of its alpha
+    return max((12 if flag & 0x20 else 10 for flag in flags if flag & 0x40), default=8)
+
+
 def open_tiff(stream: IO[bytes]) -> tifffile.TiffFile:
     """The pages and tags of a TIFF file. Raises DataError when its first page cannot be found."""
     stream.seek(0)
@@ -95,4 +111,4 @@ def _refuse_deep_samples(bits: int, num_samples: int) -> None:
     if bits > 8 and num_samples > 1:
         kind = "grey with alpha" if num_samples == 2 else "colour"
         hint = "save it with 8 bits a channel (inpaint and denoise keep 16, in PNG and TIFF)"
-        raise DataError(f"16-bit {kind}, which would lose its lower bits; {hint}")
+        raise DataError(f"{bits}-bit {kind}, which would lose its lower bits; {hint}")

@@ -7,6 +7,7 @@ from vae_cli.errors import ConfigError
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
 
 
 def parse_color(text: str) -> Colour:

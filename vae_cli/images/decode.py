@@ -19,10 +19,11 @@ from vae_cli.atomic import open_regular
 from vae_cli.errors import DataError
 from vae_cli.images import bounds
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import TIFF_MAGIC, refuse_deep, refuse_tiff, tiff_bits
+from vae_cli.images.bit_depth import TIFF_MAGIC, head_of, refuse_deep, refuse_tiff, tiff_bits
 from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
-from vae_cli.images.modes import black_as_zero, refuse_lost_palette
-from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
+from vae_cli.images.jpeg2000 import channel_order, in_order
+from vae_cli.images.modes import black_as_zero, refuse_lost_palette, with_clear_surroundings
+from vae_cli.images.orientation import XMP_KEYS, displayed_image, displayed_size, orientation_of
 
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -40,13 +41,16 @@ def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = No
     Raises DataError for anything that is not a whole image of at most 8 bits colour or 16 bits grey.
     """
     with bad_bytes_are_data_errors(), _opened(source) as image:
-        if at_least is not None:
+        if at_least is not None and getattr(image, "quantization", None):  # none in lossless JPEGs: only whole
             longest = max(at_least) * _DRAFT_MARGIN  # which side is which is known only after the rotation
             image.draft(image.mode, (longest, longest))
         is_12_bit = image.format == "TIFF" and tiff_bits(image) == (12,)
+        frame = image.tile[0].extents if image.format == "GIF" and image.tile else None
+        order = channel_order(head_of(image)) if image.format == "JPEG2000" else ()
         with bounds.decoding.taken(image.width * image.height * bounds.BYTES_A_PIXEL):
             image.load()
-            upright = displayed_image(image, orientation_of(image))
+            shown = in_order(with_clear_surroundings(image, frame), order)
+            upright = displayed_image(shown, orientation_of(image))
             upright = upright.copy() if upright is image else upright  # without the file's handle
         if is_12_bit:
             values = np.asarray(upright).astype(np.uint32)
@@ -95,6 +99,8 @@ def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
             raise
         with image:
             bounds.refuse_hollow(image, head, num_bytes)
+            for key in XMP_KEYS:  # Pillow would turn a TIFF by what its XMP says
+                image.info.pop(key, None)
             refuse_deep(image, head)
             yield image
 

@@ -71,6 +71,28 @@ def black_as_zero(image: Image.Image, opened: Image.Image) -> Image.Image:
     return copy
 
 
+def with_clear_surroundings(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+    """A GIF as browsers show it: what lies around a first frame that is smaller than the canvas is transparent.
+
+    box: left, top, right and bottom of the frame, as Pillow's `tile` has it before the pixels are loaded. Where no
+    colour of the file is transparent, a number becomes so that no pixel uses.
+    """
+    if box in (None, (0, 0, *image.size)) or image.mode not in ("L", "P") or "transparency" in image.info:
+        return image
+    pixels, entries = np.array(image), image.getpalette("RGB") or np.repeat(np.arange(256), 3).tolist()
+    uses = np.bincount(pixels.ravel(), minlength=256)
+    clear = len(entries) // 3 if len(entries) < 768 else int(uses.argmin())
+    if uses[clear]:
+        return image
+    is_outside = np.ones(pixels.shape, bool)
+    is_outside[box[1] : box[3], box[0] : box[2]] = False
+    pixels[is_outside] = clear
+    result = Image.frombytes("P", image.size, pixels.tobytes())
+    result.putpalette(entries + [0, 0, 0] * (len(entries) < 768))
+    result.info = {**image.info, "transparency": clear}
+    return result
+
+
 def in_colour_space(image: Image.Image, mode: Literal["RGB", "LAB"]) -> Image.Image:
     """An image of mode LAB in RGB, or the other way round."""
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")

@@ -6,6 +6,7 @@ from PIL import Image
 from vae_cli.images.bad_files import BAD_BYTES
 
 ORIENTATION_TAG = 274
+XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # where Pillow looks for the tag, too, which no other program does
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -14,10 +15,15 @@ _TRANSPOSES = {
 
 
 def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
-    """EXIF orientation 1..8 of an opened image; 1 where its metadata cannot be read."""
+    """EXIF orientation 1..8 of an opened image; 1 where its metadata cannot be read, and where only XMP has one."""
     try:
-        exif = Image.Image.getexif(image) if header_only else image.getexif()
-        value = int(exif.get(ORIENTATION_TAG, 1))
+        if image.format not in (None, "TIFF"):  # those have no other place for it than `info`
+            if not header_only:
+                image.load()  # a PNG may say it behind its pixels
+            described = Image.Image()
+            described.info = {key: value for key, value in image.info.items() if key not in XMP_KEYS}
+            image = described
+        value = int(image.getexif().get(ORIENTATION_TAG, 1))
     except BAD_BYTES:
         return 1
     return value if value in range(1, 9) else 1

@@ -44,6 +44,7 @@ class Storage:
     format: str = "keep"
     overwrite: bool = False
     skip_existing: bool = False
+    strip_metadata: bool = False
 
 
 class Planned(NamedTuple):
@@ -292,7 +293,9 @@ def _queued(
         with bad_bytes_are_data_errors("cannot be stored in its format; try --format png") as heard:
             pages = [page.result() for page in earlier.pop(target, ())]
             changed, options = answer.change().with_text("seed", str(seed)), {"pages": pages} if pages else {}
-            remarks = changed.save(target, format=storage.format, overwrite=storage.overwrite, **options)
+            remarks = changed.save(
+                target, format=storage.format, overwrite=storage.overwrite, strip=storage.strip_metadata, **options
+            )
         return (*remarks, *dict.fromkeys(f"its encoder remarks: {line}" for line in heard))
 
     if not isinstance(part, Opened):
