@@ -48,8 +48,7 @@ class Storage:
 
 
 class Planned(NamedTuple):
-    """An image that is to be changed, the files of its results, its mask where that is a file, and the numbers of its
-    pages."""
+    """An image that is to be changed, the files of its results, its mask where that is a file, and its pages' numbers."""
 
     item: Input
     targets: tuple[Path, ...]
@@ -108,8 +107,7 @@ class Change(Protocol):
     def model(self) -> "Model | None": ...
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
-        """Yields any remarks, then the image to be computed or what becomes of it without computing. A DataError makes
-        it a failed image."""
+        """Yields remarks, then the image to be computed, or what becomes of it without. Raises DataError if it fails."""
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
         """Yields as many answers as each image has targets, in order."""
