@@ -48,7 +48,7 @@ class Storage:
 
 
 class Planned(NamedTuple):
-    """An image that is to be changed, the files of its results, its mask where that is a file, and its pages' numbers."""
+    """An image to be changed, the files of its results, its mask where that is a file, and its pages' numbers."""
 
     item: Input
     targets: tuple[Path, ...]
@@ -107,7 +107,7 @@ class Change(Protocol):
     def model(self) -> "Model | None": ...
 
     def open(self, image: Opened) -> Iterator[Part | Opened]:
-        """Yields remarks, then the image to be computed, or what becomes of it without. Raises DataError if it fails."""
+        """Yields remarks, then the image to compute, or what becomes of it without. Raises DataError if it fails."""
 
     def answers(self, images: list[Opened]) -> Iterator[Answer]:
         """Yields as many answers as each image has targets, in order."""
