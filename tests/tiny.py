@@ -1,5 +1,8 @@
 """Models, settings and pictures small enough for tests; every number that matters is given, no default taken."""
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vae_cli.checkpoint import Facts, Model, named_weights
+from vae_cli.checkpoint import Facts, Model, named_weights, read_weights, weights_file
+from vae_cli.checkpoint_folders import FACTS, seal
 from vae_cli.config import CompleteConfig, Layer, from_dict, merge
 from vae_cli.config_layers import resolve_config
 from vae_cli.dataset.cache import ImageSet
@@ -141,6 +145,20 @@ def filled(model: Model) -> np.ndarray:
 def same_tensors(a: Any, b: Any) -> bool:
     """Whether two dictionaries of tensors agree bit for bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rewritten(weights: Path, layer: Layer) -> None:
+    """A weights file gets another configuration, soundly: only an edit that breaks its checksum is damage."""
+    facts, tensors = read_weights(weights)
+    weights.write_bytes(weights_file(replace(facts, config=facts.config.updated(layer)), tensors))
+
+
+def resealed(folder: Path) -> None:
+    """The description of a checkpoint folder gets the checksums of the files that are there now."""
+    facts = json.loads((folder / FACTS).read_text())
+    facts["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in facts["files"]}
+    facts.pop("sha256")
+    (folder / FACTS).write_text(json.dumps(facts | {"sha256": seal(facts)}))
 
 
 def weights_of(vae: VAE, flow: LatentFlow | None) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import rewritten
 
 from .conftest import SIDE, draw, pixels
 
@@ -210,9 +211,7 @@ def test_evaluate_other_images(vae, run: Path, photos: Path, tmp_path: Path) -> 
 def test_evaluate_when_the_training_images_are_gone(vae, run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run / "checkpoints" / "best", copy)
-    weights = copy / "model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content.replace(b"/photos", b"/absent"))
+    rewritten(copy / "model.safetensors", {"data": {"path": str(tmp_path / "absent")}})
     outcome = vae("evaluate", copy)
     assert outcome.code == 2 and "vae evaluate RUN DATA" in outcome.stderr and len(outcome.errors) <= 3
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
+from tiny import rewritten
 
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
@@ -149,8 +150,7 @@ def test_grey_images_have_no_probability_under_a_model_of_black_and_white(vae, t
 def without_data(run: Path, copy: Path) -> Path:
     """A copy of a run's best checkpoint whose images have moved."""
     shutil.copytree(run / "checkpoints" / "best", copy)
-    weights = copy / "model.safetensors"
-    weights.write_bytes(weights.read_bytes().replace(b"/photos", b"/absent"))
+    rewritten(copy / "model.safetensors", {"data": {"path": str(copy / "absent")}})
     return copy
 
 

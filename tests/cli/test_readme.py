@@ -89,7 +89,7 @@ def test_every_command_of_the_readme_runs(vae, folder: Path) -> None:
 
 def help_of(vae, command: str) -> set[str]:
     """The options in the help of a command."""
-    return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", vae(command, "--help").stdout))
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", vae(command, "--help").stdout))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -106,9 +106,9 @@ def test_every_option_in_the_readme_exists(vae) -> None:
     used = re.findall(r"\bvae ([a-z]+)([^`\n]*)", README)
     assert {command for command, _ in used} == set(COMMANDS), "a command that is not shown, or none of ours"
     for command, words in used:
-        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", words)) <= known[command], f"vae {command}{words}"
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", words)) <= known[command], f"vae {command}{words}"
     foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "-m"}
-    anywhere = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) - foreign
+    anywhere = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README)) - foreign
     assert anywhere <= {"--version"}.union(*known.values())
 
 

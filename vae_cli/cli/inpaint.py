@@ -40,7 +40,7 @@ def inpaint(
     pages: Annotated[str, typer.Option(
         "--pages", metavar="first|all|1,3-5", help="Which pages of a TIFF; the others stay as they are.")] = "first",
     feather: Annotated[float, typer.Option(
-        "--feather", min=0.0, max=10_000.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
+        "--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
     samples: Annotated[int, typer.Option(
         "--samples", min=1, max=1000, metavar="K", help="Different fills of each image.")] = 1,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,

@@ -7,7 +7,6 @@ import zipfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -86,7 +85,9 @@ def _read_arrays(path: Path) -> list[np.ndarray]:
                     with archive.open(info) as member:
                         found.append(_array(member, info.file_size))
                 return found
-    except (*BAD_BYTES, TokenError) as error:
+    except DataError:
+        raise
+    except BAD_BYTES as error:
         what = "damaged, or no file of plain arrays (pickled objects are never read)"
         raise DataError(f"{path}: {what}; {_MAKE_ONE}") from error
 

@@ -91,5 +91,5 @@ class PhaseOptimizer:
             if self.phase.adversary is not None and state["adversary"] is not None:
                 self.phase.adversary.load(state["adversary"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            what = f"not the state of this run's training ({type(error).__name__}); start a new run"
+            what = f"not the state of this run's training ({type(error).__name__}: {error}); start a new run"
             raise CheckpointError(f"trainer.pt: {what}") from error

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli import checkpoint
 from vae_cli.checkpoint import Model, Resumable
-from vae_cli.errors import CheckpointError, ConfigError
+from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
@@ -91,11 +91,7 @@ class TrainingRun:
         """Load a phase that goes on from the checkpoint; `best` on disk may be ahead of it and is written again."""
         if self.resume is not None:
             weights = checkpoint.weights_under(f"{self.state.phase}.", self.resume.weights)
-            try:
-                optimizer.load(self.resume.trainer, weights)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                what = f"trainer.pt: not the state of this training ({type(error).__name__}: {error})"
-                raise CheckpointError(f"{self.folder}: {what}; start a new run") from error
+            optimizer.load(self.resume.trainer, weights)
             self.resume = None
             if self.state.best:
                 self.write_best()
