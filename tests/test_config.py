@@ -193,7 +193,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "link.yaml").symlink_to("/dev/zero")
     for path in (tmp_path / "pipe.yaml", tmp_path / "link.yaml", tmp_path):
-        with pytest.raises(ConfigError, match="not a regular file|[Ii]s a directory"):
+        with pytest.raises(ConfigError, match=r"not a regular file|[Ii]s a directory"):
             resolve_config(file=path)
 
 
