@@ -62,12 +62,13 @@ def read_metadata(content: bytes, suffix: str) -> Iterator[Listed | Skipped]:
 def spellings(path: str) -> Iterator[str]:
     """A path as it is listed, then as this system may have stored it: with slashes, in either Unicode form, and as it
     reads in the encoding of Windows in Western Europe."""
+    yield path.removeprefix("./")
     slashed = path.replace("\\", "/")
     western = re.sub(
         "[\udc80-\udcff]", lambda byte: bytes([ord(byte[0]) - 0xDC00]).decode("cp1252", "replace"), slashed
     )
     forms = (unicodedata.normalize(form, text) for text in (slashed, western) for form in ("NFC", "NFD"))
-    yield from dict.fromkeys(text.removeprefix("./") for text in (path, slashed, *forms))
+    yield from (text.removeprefix("./") for text in (slashed, *forms))
 
 
 def _lines(content: bytes) -> list[str]:

@@ -50,7 +50,7 @@ def split_note(images: Sequence[ImageRef], folders: Set[str], used: Mapping[str,
 
 def _listed(folders: Set[str] | Mapping[str, str]) -> str:
     names = [f"{printable(name)}/" for name in sorted(folders)]
-    return ", ".join(names[:3] + ["…"] * (len(names) > 3))
+    return ", ".join(names[:8] + ["…"] * (len(names) > 8))
 
 
 def id_hash(image_id: str) -> float:
