@@ -168,7 +168,8 @@ def test_a_fill_depends_on_seed_id_and_number_only(model: Model) -> None:
 def test_a_fill_does_not_depend_on_what_else_is_filled(model: Model) -> None:
     """Nor on how many windows there are before it, nor on what may be read at once."""
     images = [*pictures(5), *pictures(3, (20, 30))]
-    jobs = [Picture(f"{number}.png", image, scratches_of(image)) for number, image in enumerate(images)]
+    deep = Picture("deep.png", pictures(1, (24, 32))[0], torn(24, 32))
+    jobs = [deep, *(Picture(f"{number}.png", image, scratches_of(image)) for number, image in enumerate(images))]
     together = list(inpaint(model, jobs, samples=3))
     assert [(fill.picture.id, fill.number) for fill in together] == [(job.id, k) for job in jobs for k in range(3)]
     assert len(windows_around(jobs[-1].hole, model.image_size)) > 1
@@ -181,6 +182,26 @@ def scratches_of(image: np.ndarray) -> np.ndarray:
     hole = np.zeros(image.shape[:2], bool)
     hole[1, 1:4] = hole[-2, -3:] = True
     return hole
+
+
+def torn(height: int, width: int) -> np.ndarray:
+    hole = np.zeros((height, width), bool)
+    hole[: height // 2, : width // 2] = True
+    return hole
+
+
+def test_a_deep_hole_is_filled_as_without_a_model_by_one_that_is_not_trusted(model: Model) -> None:
+    assert model.flow is not None
+    stripes = np.tile(np.arange(40) % 4 < 2, (40, 1))[..., None] * np.uint8(200)
+    picture = Picture("a.png", stripes, torn(40, 40))
+    model.flow.fill_weight.zero_()
+    try:
+        (auto,), (classical,) = (list(inpaint(model, [picture], method=method)) for method in ("auto", "classical"))
+    finally:
+        model.flow.fill_weight.fill_(1.0)
+    np.testing.assert_allclose(auto.pixels, classical.pixels, atol=0.01)
+    (of_model,) = inpaint(model, [picture], method="model")
+    assert np.abs(auto.pixels - of_model.pixels).max() > 1
 
 
 def test_large_pictures_do_not_wait_for_others(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

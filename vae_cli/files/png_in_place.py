@@ -1,5 +1,6 @@
 """PNG files of any depth: read as they store it, written with every chunk but the pixels as it was."""
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ _SAY_ORIENTATION = b"XML:com.adobe.xmp", b"Raw profile type"  # texts in which P
 _SHOW = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV",
          b"cLLI", b"sBIT", b"bKGD", b"pHYs")  # fmt: skip
 """Chunks that say how to show the picture, and nothing of where it comes from."""
-_MAX_CHUNK_BYTES = 1 << 30
 _MAX_PROFILE_BYTES = 1 << 26
 _IDAT_BYTES = 1 << 20
 _MOST_TIMES = 1032  # deflate makes data shorter by no more
@@ -154,6 +154,7 @@ def write_new(file: BinaryIO, samples: Samples, text: Mapping[str, str]) -> tupl
 
 def _read_chunks(file: BinaryIO) -> tuple[PngSource, list[tuple[int, int]]]:
     """What a PNG file holds, and (position, number of bytes) of the chunks with its pixels. Raises DataError."""
+    size = file.seek(0, os.SEEK_END)
     file.seek(len(SIGNATURE))
     chunks: list[Chunk] = []
     places = list[tuple[int, int]]()
@@ -164,15 +165,15 @@ def _read_chunks(file: BinaryIO) -> tuple[PngSource, list[tuple[int, int]]]:
             header = chunks[0][1] if chunks and chunks[0][0] == b"IHDR" else b""
             if len(header) != 13 or not places or (header[9] not in _NUM_COLOURS):
                 raise DataError("damaged PNG (its header or its pixels are missing)")
-            return PngSource(header, tuple(chunks[1:]), file.read(_MAX_CHUNK_BYTES)), places
+            return PngSource(header, tuple(chunks[1:]), file.read()), places
+        if file.tell() + num_bytes + 4 > size:
+            break
         if name == b"IDAT":
             chunks += [] if places else [(name, b"")]
             places.append((file.tell() - 8, num_bytes + 12))
             file.seek(num_bytes + 4, 1)
-        elif num_bytes > _MAX_CHUNK_BYTES or len(data := file.read(num_bytes + 4)) < num_bytes + 4:
-            break
         else:
-            chunks.append((name, data[:-4]))
+            chunks.append((name, file.read(num_bytes + 4)[:-4]))
     raise DataError("cut off (truncated file)")
 
 

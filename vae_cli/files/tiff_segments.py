@@ -70,8 +70,7 @@ def read(file: BinaryIO, page: TiffPage) -> np.ndarray:
         if position == num_bytes == 0:
             continue  # sparse files leave out black tiles
         num_bytes = num_bytes if is_packed(page) else wanted  # of which some writers say too few or too many
-        if position + num_bytes > size:
-            raise DataError("cut off (truncated file)")
+        refuse_claim(position + num_bytes, size)
         refuse_claim(wanted, num_bytes * _MOST_TIMES.get(page.compression, _MOST_TIMES_OF_OTHERS))
         segments.append((place, position, num_bytes))
     shape = page.imagelength, page.imagewidth, page.samplesperpixel
