@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1, help="processes of each training (default 1)")
     parser.add_argument("--full", action="store_true", help="also with the preset small, 120 updates")
     args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
     cases = [Case("tiny", args.steps, 7)] + [Case("small", 120, 20)] * args.full
     found = [disturbed_and_alone(case, args) for case in cases]
     common.finish(
