@@ -282,6 +282,16 @@ def test_nothing_is_allocated_before_the_shapes_are_compared(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer.pt"])
+def test_a_pipe_in_a_step_checkpoint_is_not_waited_for(run: Path, name: str) -> None:
+    path = run / "checkpoints" / "step-00000006" / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        load_resumable(run)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_in_the_place_of_weights_is_not_waited_for(run: Path) -> None:
     best = run / "checkpoints" / "best" / "model.safetensors"
     best.unlink()

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_cli.atomic import remove_tree, sync_folder
+from vae_cli.atomic import open_regular, read_bounded, remove_tree, sync_folder
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.pretrained import located
 from vae_cli.printable import shell_quoted
 
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+MAX_FACTS_BYTES = 2**27  # a weights file takes no longer description either
 STEP_NAME = re.compile(r"step-(\d{8,})")
 INSTEAD = "give a run folder, or another of its checkpoints/"
 
@@ -127,14 +128,14 @@ def require_whole(folder: Path) -> None:
     """Raises CheckpointError unless every file of a checkpoint is as it was written."""
     path = folder / FACTS
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(read_bounded(path, MAX_FACTS_BYTES))
         if (sealed := facts.pop("sha256", None)) is None:
             raise ValueError("no checksums in it")
         if sealed != seal(facts):
             raise ValueError("not as written")
         for name in (WEIGHTS, TRAINER) if TRAINER in facts["files"] else (WEIGHTS,):
             path = folder / name
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["files"][name]:
                     raise ValueError("not as written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

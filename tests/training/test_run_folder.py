@@ -101,6 +101,15 @@ def test_more_than_a_start_leaves_is_never_taken_for_free(tmp_path: Path, name: 
 # What is removed
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["data.json", "metrics.jsonl", "previews"])
+def test_pipes_are_not_waited_for(run: Path, name: str) -> None:
+    shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    with pytest.raises(ConfigError, match=f"{name}: neither"):
+        run_folder.require_own(run)
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "previews", "metrics.jsonl", "report.html", "config.yaml"])
 def test_links_are_replaced_and_not_followed(run: Path, tmp_path: Path, name: str) -> None:
     shutil.move(run / name, tmp_path / "target") if (run / name).exists() else (tmp_path / "target").write_text("")

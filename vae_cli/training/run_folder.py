@@ -62,9 +62,13 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def require_own(folder: Path) -> None:
-    """Raises ConfigError where a part of a run is a link, as what it leads to would be written and removed."""
-    if link := next((folder / name for name in OUR_ENTRIES if (folder / name).is_symlink()), None):
+    """Raises ConfigError where a part of a run is a link, as what it leads to would be written and removed, or a pipe,
+    which would be waited for."""
+    parts = [folder / name for name in OUR_ENTRIES if os.path.lexists(folder / name)]
+    if link := next((part for part in parts if part.is_symlink()), None):
         raise ConfigError(f"{link}: is a link, and a run is written in its own folder only; put what it leads to there")
+    if pipe := next((part for part in parts if not part.is_file() and not part.is_dir()), None):
+        raise ConfigError(f"{pipe}: neither a file nor a folder; remove it")
 
 
 @contextlib.contextmanager
