@@ -43,7 +43,7 @@ def test_help_is_quick_and_has_an_example(words: tuple[str, ...]) -> None:
     assert outcome.stdout.startswith(f"Usage: {' '.join(('vae', *words))} [OPTIONS]")
 
 
-@pytest.mark.parametrize("line", ["nonsense", "--bogus", "sample --bogus", "sample", "train --out",
+@pytest.mark.parametrize("line", ["nonsense", "--bogus", "sample --bogus", "sample", "denoise runs/a", "train --out",
                                   "style a b --quiet --strengh 1"])  # fmt: skip
 def test_a_usage_error_is_told_at_once(line: str) -> None:
     """Before Typer loads pydantic, which takes as long as everything else together."""
