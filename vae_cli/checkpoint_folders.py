@@ -161,7 +161,7 @@ def choose_weights(run: Path) -> Choice:
     Raises ConfigError when the path does not exist, CheckpointError when nothing there can be loaded.
     """
     run = located(run)
-    if not run.exists():
+    if not os.path.exists(run):  # which takes a name that is too long for one of nothing
         raise ConfigError(f"{run}: no such run; `vae train --out {run}` makes one")
     if run.is_file():
         return Choice(run)
