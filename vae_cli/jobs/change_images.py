@@ -187,7 +187,7 @@ def change_images(
         with queue:
             for batch in _batches(change, images, storage, batch_size):
                 opened = [part for part in batch if isinstance(part, Opened)]
-                answers, is_alone = change.answers(opened), len(opened) == 1
+                answers, is_alone = change.answers(opened), len(opened) == 1 == len(opened[0].planned.pages)
                 for part in batch:
                     for num_new in _queued(queue, part, answers, storage, earlier, change.seed, is_alone=is_alone):
                         num_results += num_new or samples
