@@ -24,6 +24,7 @@ from vae_cli.images.decode import open_image, probe
 from vae_cli.images.orientation import displayed_image
 
 _IN_PLACE = {"PNG": png_in_place, "TIFF": tiff_in_place}
+_CHANGED = "the result does not come back as it was written; please report this"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,7 +71,7 @@ class InPlaceOriginal(Samples):
                     for change in changes:
                         again, _ = _IN_PLACE[file_format].read(file, path, change.number)
                         if _checksum(again.pixels) != change.checksum:
-                            raise DataError("the result does not come back as it was written; please report this")
+                            raise DataError(_CHANGED)
             return remarks
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
@@ -88,6 +89,11 @@ class InPlaceOriginal(Samples):
         if file_format in _IN_PLACE:
             with writing(path) as file:
                 remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
+                file.flush()
+                with bad_bytes_are_data_errors():
+                    again, _ = _IN_PLACE[file_format].read(file, path)
+                    if not np.array_equal(again.display_array(3), self.display_array(3)):
+                        raise DataError(f"{self.path}: {_CHANGED}")
             return (*remarks, *(["only the first frame is kept"] if self.source.num_frames > 1 else []))
         if self.pixels.itemsize > 1 and self.pixels.shape[2] > 1:
             raise DataError(f"{self.path}: 16-bit colour cannot be stored as {file_format}; use --format png or tiff")
