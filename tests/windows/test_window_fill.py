@@ -16,6 +16,7 @@ from vae_cli.windows.around_holes import Box, Window, thickness_classes, windows
 from vae_cli.windows.window_fill import Filling, blend, from_window, to_window
 
 SIDES = st.integers(1, 70)
+THICK = np.uint8(2)  # the class of a hole that is thick
 MODEL_SIZES = st.tuples(st.integers(4, 24), st.integers(4, 24))
 
 
@@ -40,7 +41,8 @@ def fill_picture(
     feather: float = 0.0,
 ) -> np.ndarray:
     """The pixels of a filling whose every window is answered by a function of x, observed and its number."""
-    filling = Filling(image, hole.astype(np.uint8), windows_around(hole, model_size), model_size, feather=feather)
+    classes = THICK * hole
+    filling = Filling(image, classes, windows_around(classes, model_size), model_size, feather=feather)
     for index in range(len(filling.windows)):
         x, observed, _ = filling.inputs(index)
         filling.answer(index, fill_window(x[None], observed[None], index)[0])
@@ -174,9 +176,9 @@ def test_a_scratch_across_a_picture_is_seen_at_its_own_resolution() -> None:
 def test_a_thick_stroke_is_seen_less_closely_and_a_blot_as_a_whole() -> None:
     hole = np.zeros((300, 400), bool)
     hole[140:152, 20:380] = True
-    assert {window.height for window in windows_around(hole, (32, 32))} == {64}
+    assert {window.height for window in windows_around(THICK * hole, (32, 32))} == {64}
     hole[90:200, 100:200] = True
-    assert len(windows_around(hole, (32, 32))) == 1
+    assert len(windows_around(THICK * hole, (32, 32))) == 1
 
 
 def test_known_colour_does_not_mix_with_the_hole() -> None:
@@ -247,7 +249,7 @@ def test_large_picture_with_small_holes_is_seen_at_full_scale() -> None:
 def test_window_leaves_room_around_a_large_hole() -> None:
     hole = np.zeros((1000, 1000), bool)
     hole[300:500, 400:700] = True
-    (window,) = windows_around(hole, (64, 64))
+    (window,) = windows_around(THICK * hole, (64, 64))
     assert (window.height, window.width) == (600, 600)
     assert window.top <= 200 and window.top + window.height >= 600
     assert window.left == 250
@@ -256,17 +258,17 @@ def test_window_leaves_room_around_a_large_hole() -> None:
 def test_half_of_a_picture_of_the_models_shape_is_one_whole_window() -> None:
     hole = np.zeros((300, 450), bool)
     hole[:, :225] = True
-    (window,) = windows_around(hole, (32, 48))
+    (window,) = windows_around(THICK * hole, (32, 48))
     assert (window.top, window.left, window.height, window.width) == (0, 0, 300, 450)
 
 
 def test_scattered_pixels_are_seen_closely_where_there_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    def heights(share: float) -> set[int]:
+    def heights(share: float, thickness: int = 1) -> set[int]:
         hole = np.random.default_rng(0).random((500, 700)) < share
-        return {window.height for window in windows_around(hole, (64, 64))}
+        return {window.height for window in windows_around(np.uint8(thickness) * hole, (64, 64))}
 
-    assert heights(0.01) == heights(0.1) == {64}
-    assert min(heights(0.75)) >= 500, "nearly all is missing: the picture is seen whole"
+    assert heights(0.01) == heights(0.1) == heights(0.75) == heights(0.1, 2) == {64}
+    assert min(heights(0.75, 2)) >= 500, "nearly all is missing, in large parts: the picture is seen whole"
     monkeypatch.setattr(windows_module, "_MOST_PIECES", 200)
     assert heights(0.01) == {128}, "many pieces are looked at less closely"
 
@@ -284,7 +286,7 @@ def test_many_megapixels_are_quick() -> None:
     hole = np.zeros((5000, 7000), bool)
     hole[10:40, 10:40] = hole[4000:4100, 6000:6100] = True
     start = time.process_time()
-    assert len(windows_around(hole, (64, 64))) == 2
+    assert len(windows_around(THICK * hole, (64, 64))) == 2
     assert time.process_time() - start < 3
 
 
@@ -372,9 +374,8 @@ def test_an_enlarged_fill_has_the_noise_of_its_surroundings_and_another_none() -
     hole[20:44, 20:44] = True
 
     def filled(model_size: tuple[int, int], noise_seed: tuple[int, ...] | None = (1, 2)) -> np.ndarray:
-        filling = Filling(
-            noisy, hole.astype(np.uint8), windows_around(hole, model_size), model_size, noise_seed=noise_seed
-        )
+        classes = THICK * hole
+        filling = Filling(noisy, classes, windows_around(classes, model_size), model_size, noise_seed=noise_seed)
         for index in range(len(filling.windows)):
             filling.answer(index, torch.zeros(3, *model_size))
         return filling.pixels[26:38, 26:38]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 _LARGEST_HOLE_SHARE = 0.35  # share of a window that its hole may take up; the window grows until it does
-_THIN_SHARE = 0.2  # share of a close window: a hole that takes up no more of any of them is thin
+_THIN_SHARE = 0.2  # share of a close window: a thick hole is seen close up where it takes up no more of any
 _MOST_PIECES = 4096
 """Close windows of one hole at most, since each costs as much as a small picture; where more are needed, all widen."""
 _THIN = 3 / 16  # of the model's shorter side: how thick the hole may be that is filled close up
@@ -85,23 +85,26 @@ def thickness_classes(hole: np.ndarray, model_size: tuple[int, int]) -> np.ndarr
 def windows_around(classes: np.ndarray, model_size: tuple[int, int]) -> list[Window]:
     """Windows of the model's aspect ratio around a hole, ordered by place.
 
-    classes: `thickness_classes`; or a hole, bool [H, W], all of which is one class. Each hole pixel lies in a target of
+    classes: `thickness_classes`; or a hole, bool [H, W], all of which is thin. Each hole pixel lies in a target of
     one window of its class. Windows stay inside the picture where it is large enough, and leave room around the hole.
     """
     targets: dict[Window, list[Box]] = {}
     for thickness in range(1, int(classes.max(initial=0)) + 1):
         hole = classes == thickness
         for box in _hole_boxes(hole, model_size):
-            for piece, window in _pieces(hole, box, model_size):
+            for piece, window in _pieces(hole, box, model_size, is_thin=thickness == 1):
                 targets.setdefault(replace(window, thickness=thickness), []).append(piece)
     return sorted(replace(window, targets=tuple(sorted(boxes))) for window, boxes in targets.items())
 
 
-def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tuple[Box, Window]]:
-    """The hole in a box as a whole, or in pieces where it is thin, each with its window."""
+def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int], *, is_thin: bool) -> list[tuple[Box, Window]]:
+    """The hole in a box as a whole, or in pieces that are seen close up, each with its window.
+
+    A thin hole always is, whatever its share of a window: there are known pixels next to all of it.
+    """
     whole = _window_for(box, int(np.count_nonzero(hole[box.slices])), hole.shape, model_size)
-    scale = 1.0
-    while 2 * scale <= whole.height / model_size[0]:
+    scale, most_share, step = (1.0, 1.0, 1) if is_thin else (1.0, _THIN_SHARE, 2)
+    while step * scale <= whole.height / model_size[0] and scale < whole.height / model_size[0]:
         cut: list[tuple[Box, Window]] = []
         height, width = (max(1, round(scale * side / 2)) for side in model_size)
         corners = product(range(box.top, box.top + box.height, height), range(box.left, box.left + box.width, width))
@@ -109,7 +112,7 @@ def _pieces(hole: np.ndarray, box: Box, model_size: tuple[int, int]) -> list[tup
         for piece in (_tight(hole, cell) for cell in cells if hole[cell.slices].any()):
             window = _window_of(piece, scale, hole.shape, model_size)
             visible = hole[window.inside(hole.shape).slices]
-            if np.count_nonzero(visible) > _THIN_SHARE * visible.size or len(cut) == _MOST_PIECES:
+            if np.count_nonzero(visible) > most_share * visible.size or len(cut) == _MOST_PIECES:
                 break
             cut.append((piece, window))
         else:
