@@ -217,8 +217,8 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     for number, (pixels, options, reason) in enumerate([
         (half, {}, "floating-point"), (wide, {}, "32-bit image"), (signed, {}, "signed numbers"),
         (signed.astype("i1"), {}, "signed numbers"),
-        (half[..., 0].astype("u2"), palette, r"cannot be read \(palette, 1 samples of 16 bits"),
-        (samples(3), {"compression": "jpeg2000"}, r"cannot be read \(rgb, 3 samples of 16 bits, compression jpeg2000"),
+        (half[..., 0].astype("u2"), palette, r"cannot be read \(1 × 16 bits, palette"),
+        (samples(3), {"compression": "jpeg2000"}, r"cannot be read \(3 × 16 bits, rgb, jpeg2000"),
     ]):  # fmt: skip
         path = tmp_path / f"{number}.tif"
         tifffile.imwrite(path, pixels, **{"photometric": "rgb"} | options)

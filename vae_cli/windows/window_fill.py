@@ -105,7 +105,7 @@ class Filling:
         patch = np.where(hole[..., None], self._fitted(window, picture, region), grey_levels(self.image[region.slices]))
         start = _batch_of(patch)[0] / 127.5 - 1
         generator = image_generator(*(self.noise_seed or ()), index)
-        found = textured(start, torch.from_numpy(hole), generator, halvings)
+        found = textured(start, observed_of(hole)[0, 0] == 0, generator, halvings)
         if found is None:
             return None
         patch = ((found + 1) * 127.5).permute(1, 2, 0).contiguous().numpy()
