@@ -439,7 +439,7 @@ def test_several_pages_at_once(tmp_path: Path, compression: str | None) -> None:
     np.testing.assert_array_equal(after[1].pixels, before[1].pixels)
     with pytest.raises(DataError, match=r"a\.tif: has no page 4, only 3"):
         open_original(path, 3)
-    with pytest.raises(DataError, match="PNG holds one page; leave out --format or --pages"):
+    with pytest.raises(DataError, match="only one page can be written anew; leave out --format"):
         filled[2].save(tmp_path / "b.png", format="png", pages=[filled[0].page_change()])
 
 
