@@ -109,7 +109,8 @@ def _windows(
     for picture in pictures:
         height, width = (min(side, CLASSICAL_SIDE) for side in picture.hole.shape)
         size = (height, width) if model is None else model.image_size
-        classes, place = thickness_classes(picture.hole, size), place_of(picture.id)
+        classes = thickness_classes(picture.hole, size)
+        place = place_of("" if method == "classical" else picture.id)  # which is the same whatever a file is called
         windows, trials = windows_around(classes, size), dict[int, Trial]()
 
         def noise(number: int, *window: int, place: int = place) -> Latents:
