@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,7 +74,7 @@ def is_partial(path: Path) -> bool:
     return re.fullmatch(r"\.[0-9a-f]{16}\.part", path.name) is not None
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file for reading. Raises OSError, also for what is none: a device or a pipe may wait or go on for ever, and
     opening alone can have an effect."""
     mode = path.stat().st_mode
