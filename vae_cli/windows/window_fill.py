@@ -177,4 +177,4 @@ def blend(
 
 def _batch_of(array: np.ndarray) -> Tensor:
     """[H, W, C] -> float32 [1, C, H, W]."""
-    return torch.from_numpy(array.astype(np.float32, copy=False)).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32)).permute(2, 0, 1)[None]
