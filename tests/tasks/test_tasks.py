@@ -113,6 +113,16 @@ def test_walks_between_samples_end_at_the_samples(model: Model, has_flow: bool) 
     assert differ(frames[0], drawn[7]) <= 1 and differ(frames[-1], drawn[3]) <= 1
 
 
+@pytest.mark.parametrize("method", ["auto", "model", "classical"])
+def test_a_picture_that_is_turned_in_memory_is_filled_like_its_copy(model: Model, method: Method) -> None:
+    """Orientations are views of what is stored, whose strides may be negative."""
+    picture, hole = pictures(1, (24, 20), model.channels)[0][::-1, ::-1], np.zeros((24, 20), bool)
+    hole[3:15, 2:12] = hole[20] = True
+    turned, copied = (next(inpaint(model, [Picture("a", *arrays)], method=method)).pixels
+                      for arrays in ((picture, hole[::-1]), (picture.copy(), hole[::-1].copy())))  # fmt: skip
+    assert np.array_equal(turned, copied)
+
+
 @pytest.mark.parametrize("mode", ["slerp", "lerp"])
 def test_steps_are_even(model: Model, mode: str) -> None:
     """Between latents far apart, where equal shares are far from equal steps, but for one model's lines."""

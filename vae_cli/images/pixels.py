@@ -9,7 +9,7 @@ def to_unit(pixels: np.ndarray | Tensor) -> Tensor:
     """uint8 or uint16 [N, H, W, C] -> float32 [N, C, H, W] in [-1, 1]. Of uint8 to_pixels is the exact inverse."""
     if isinstance(pixels, np.ndarray):
         # torch refuses to share memory that is read-only, as the cached data set is
-        pixels = torch.from_numpy(np.require(pixels, requirements="CW"))  # not turned by its orientation any more
+        pixels = torch.from_numpy(np.require(pixels, requirements=("C", "W")))  # not turned by its orientation any more
     if pixels.dtype not in (torch.uint8, torch.uint16) or pixels.ndim != 4:
         raise ValueError(f"expected uint8 or uint16 [N, H, W, C], got {pixels.dtype} {tuple(pixels.shape)}")
     return pixels.permute(0, 3, 1, 2).contiguous().float() / (torch.iinfo(pixels.dtype).max / 2) - 1
