@@ -13,7 +13,8 @@ from vae_cli import ranks
 from vae_cli.errors import ConfigError, RanksError
 from vae_cli.ranks import Ranks, meet
 
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+FOURTH = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "h", "MASTER_PORT": "1"}
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +29,22 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@pytest.mark.parametrize(("usable", "local_size", "share"), [(8, 1, 8), (8, 2, 4), (7, 2, 3), (1, 4, 1)])
+def test_ranks_of_a_node_share_its_cores(
+    monkeypatch: pytest.MonkeyPatch, usable: int, local_size: int, share: int
+) -> None:
+    monkeypatch.setattr(ranks.os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
+    assert Ranks(local_size=local_size).cores() == share
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({}, Ranks()),
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, Ranks()),
         ({"WORLD_SIZE": "1"}, Ranks()),
-        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "h", "MASTER_PORT": "1"}, Ranks(3, 4, 1)),
+        (FOURTH, Ranks(3, 4, 1, 4)),
+        (FOURTH | {"LOCAL_WORLD_SIZE": "2"}, Ranks(3, 4, 1, 2)),
     ],
 )
 def test_what_launchers_set(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], expected: Ranks) -> None:

@@ -27,6 +27,7 @@ class Ranks:
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -39,7 +40,12 @@ class Ranks:
         rank = _number("RANK", 0 if world_size == 1 else None)
         if world_size < 1 or rank >= world_size:
             raise ConfigError(f"RANK: {rank} is no rank of WORLD_SIZE {world_size}; {_HINT}")
-        return Ranks(rank, world_size, _number("LOCAL_RANK", 0))
+        return Ranks(rank, world_size, _number("LOCAL_RANK", 0), max(1, _number("LOCAL_WORLD_SIZE", world_size)))
+
+    def cores(self) -> int:
+        """This rank's share of the cores that the processes on its node may use."""
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, usable // self.local_size)
 
     def address(self) -> tuple[str, int]:
         """Host and port of rank 0, for more than one rank. Raises ConfigError as `of_environment`."""

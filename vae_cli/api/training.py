@@ -85,7 +85,7 @@ def train(
     fit: Literal["crop", "pad", "stretch"] | None = None, background: str | None = None, steps: int | None = None,
     epochs: float | None = None, time: str | float | None = None, batch_size: int | None = None,
     seed: int | None = None, init: str | Path | None = None, resume: bool = False, overwrite: bool = False,
-    workers: int = 2, strict: bool = False, device: str = "auto",
+    workers: int | None = None, strict: bool = False, device: str = "auto",
 ) -> Training:  # fmt: skip
     """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
 

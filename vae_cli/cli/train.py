@@ -54,7 +54,8 @@ def train(
         metavar="auto|none|photo|RUN", help="Model to start from; auto = photo for colour images of 48 px and more.",
     )] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, metavar="N", help="Threads that decode images.")] = 2,
+    workers: Annotated[int | None, typer.Option(
+        min=1, max=1024, metavar="N", help="Threads that decode images; default one a core, shared by ranks.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A file that cannot be read ends the run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and cost; train nothing.")] = False,
     batch_size: Annotated[int | None, typer.Option(

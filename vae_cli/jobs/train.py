@@ -199,8 +199,9 @@ class TrainingJob:
             announce_stored_data(self.config, report)
         exclude = [self.request.out] if self.request.out else []
         with main_rank_first():
-            inputs = prepare(self.config, self.runtime, workers=self.request.workers, exclude=exclude,
-                             on_progress=advance, with_patches=True)  # fmt: skip
+            workers = self.request.workers or self._ranks.cores()
+            inputs = prepare(self.config, self.runtime, workers=workers, exclude=exclude, on_progress=advance,
+                             with_patches=True)  # fmt: skip
         if self.request.strict and inputs.skipped:
             first = inputs.skipped[0]
             raise DataError(f"{first.id}: {first.reason} ({len(inputs.skipped)} such files; --strict)")

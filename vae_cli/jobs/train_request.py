@@ -41,7 +41,7 @@ class TrainingRequest:
     options: Layer = field(default_factory=dict)
     resume: bool = False
     overwrite: bool = False
-    workers: int = 2
+    workers: int | None = None  # None = this rank's share of the cores
     strict: bool = False
     device: str = "auto"
 
