@@ -103,6 +103,16 @@ def test_thickness_is_measured_by_the_model(thickness: int, wanted: int) -> None
     assert (thickness_classes(np.ones((9, 9), bool), (64, 80)) == 1).all()
 
 
+@pytest.mark.parametrize("model_size", [(64, 64), (128, 128), (128, 96)])
+def test_a_speck_beside_a_torn_corner_is_a_hole_like_others(model_size: tuple[int, int]) -> None:
+    """It lies where the corner's surroundings count as thick, and is thinner than anything thick."""
+    rows, columns = np.mgrid[:144, :216]
+    hole = (rows / 43 + columns / 75 < 1) | ((rows - 38) ** 2 + (columns - 44) ** 2 <= 4)
+    classes = thickness_classes(hole, model_size)
+    assert ((classes > 0) == hole).all() and classes[38, 44] == 1 < classes.max()
+
+
+
 @settings(max_examples=150)
 @given(holes(), MODEL_SIZES)
 def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_size: tuple[int, int]) -> None:

@@ -78,6 +78,7 @@ def thickness_classes(hole: np.ndarray, model_size: tuple[int, int]) -> np.ndarr
     if count:
         peaks = ndimage.maximum(depth, labels, np.arange(1, count + 1))
         found = 1 + np.ceil(np.log(peaks / reach) / math.log(_THICKER) - 1e-6)
+        found = found.clip(min=1)  # specks beside a thick part are thin
         classes[is_thick] = found.astype(np.uint8)[labels[is_thick] - 1]
     return classes
 
