@@ -60,8 +60,8 @@ class InPlaceOriginal(Samples):
             source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
         if file_format != self.format or (strip and self.format == "TIFF"):
             if pages:
-                options = "--format, --strip-metadata"
-                raise DataError(f"{self.path}: only one page can be written anew; leave out {options} or --pages")
+                hint = "leave out --format, --strip-metadata or --pages"
+                raise DataError(f"{self.path}: another format, or a file without metadata, holds one page; {hint}")
             return self._save_as(format, path, overwrite=overwrite, strip=strip)
         try:
             changes = [*pages, self.page_change()]

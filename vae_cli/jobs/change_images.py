@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -327,6 +327,4 @@ def _queued(
 
 
 def _page_change(answer: Answer) -> PageChange:
-    changed = answer.change()
-    assert isinstance(changed, InPlaceOriginal), "no other has several pages"
-    return changed.page_change()
+    return cast(InPlaceOriginal, answer.change()).page_change()  # no other has several pages
