@@ -185,3 +185,8 @@ def test_a_mask_whose_name_grows_too_long_fails_alone(vae, run: Path, tmp_path: 
     outcome = vae("inpaint", run, tmp_path / "scans", "--mask-auto", "--dry-run", "--json")
     assert outcome.code == 1 and outcome.stderr.count("name too long") == 2, outcome.stderr
     assert [entry["status"] for entry in outcome.json["files"]] == ["failed", "failed", "ok"]
+
+
+def test_masks_of_further_pages_are_not_written_and_that_is_said(vae, run: Path, scans: Path) -> None:
+    dry = vae("inpaint", run, scans / "a.tif", "--mask-auto", "--dry-run", "--pages", "all")
+    assert dry.code == 2 and "--pages all: --mask-auto --dry-run writes masks of first pages" in dry.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from vae_cli.errors import ConfigError, DataError, WriteError
 from vae_cli.files.originals import open_original
@@ -323,3 +323,24 @@ def test_wrong_sizes_are_a_callers_mistake() -> None:
     original = PillowOriginal(Path("a.png"), picture("L"), 1, "PNG", 1, {})
     with pytest.raises(ValueError, match="do not fit"):
         original.with_fill(fill_of(original), hole_of((WIDTH, HEIGHT)))
+
+
+@pytest.mark.parametrize("wanted", ["jpg", "png", "tiff", "webp", "bmp"])
+def test_another_format_says_what_it_has_lost_of_png_and_tiff(tmp_path: Path, wanted: str) -> None:
+    text, exif = PngImagePlugin.PngInfo(), Image.Exif()
+    text.add_text("Title", "a title")
+    text.add_itxt("XML:com.adobe.xmp", "<x/>")
+    exif[270] = "a description"
+    picture("RGB").save(tmp_path / "a.png", pnginfo=text, exif=exif)
+    picture("RGB").save(tmp_path / "b.tif", tiffinfo={270: "a description", 700: b"<x/>", 33723: b"\x1c\x02\x05\0\0"})
+    picture("RGB").save(tmp_path / "bare.png")
+    of_png = {"text", "XMP", "EXIF"} if wanted in ("tiff", "bmp") else {"text", "XMP"}  # the others take EXIF data
+    lost = {"a.png": of_png, "b.tif": {"text", "XMP", "IPTC and Photoshop data"}, "bare.png": set()}
+    for name, names in lost.items():
+        if name.endswith(wanted[:3]):
+            continue
+        for strip in (False, True):
+            out = tmp_path / f"{strip} {name}.{wanted}"
+            remarks = open_original(tmp_path / name).save(out, format=wanted, strip=strip)
+            said = {remark.split(":")[0] for remark in remarks if "not kept" in remark}
+            assert said == (set() if strip else names)

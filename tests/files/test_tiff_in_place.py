@@ -6,6 +6,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sixteen_bit_files import opened
 
 from vae_cli.errors import DataError
@@ -334,3 +336,39 @@ def refill(path: Path) -> None:
     hole = np.zeros(original.display_size, bool)
     hole[0, 0] = True
     original.with_fill(np.zeros((*hole.shape, 3), np.float32), hole).save(path.with_name("out.tif"), overwrite=True)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "jpeg"])
+@pytest.mark.parametrize("is_longer", [True, False])
+def test_nothing_of_a_filled_strip_stays_in_the_file(tmp_path: Path, compression: str, is_longer: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    flat = np.full_like(noise, 77)
+    before, after = (flat, noise) if is_longer else (noise, flat)
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    tifffile.imwrite(path, before, photometric="rgb", compression=compression, rowsperstrip=8)
+    original = open_original(path)
+    original.with_fill(after.astype(np.float32), np.ones((32, 48), bool)).save(out)
+    old, new, kept = path.read_bytes(), bytearray(out.read_bytes()), segments(out)
+    assert (tifffile.imread(out) == after).all()
+    for position, num_bytes in kept:
+        new[position : position + num_bytes] = bytes(num_bytes)
+    for position, num_bytes in segments(path):
+        assert any(old[position : position + num_bytes])
+        assert not any(new[position : position + num_bytes])
+
+
+def test_thumbnails_show_the_fill(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    Image.new("RGB", (16, 16), "red").save(thumbnail := BytesIO(), "JPEG", quality=100)
+    photoshop = b"8BIM\x04\x0c" + thumbnail.getvalue() + bytes(500)
+    xmp = b"<x><xmp:Thumbnails>c2VjcmV0</xmp:Thumbnails></x>"
+    tags = [(34377, 7, len(photoshop), photoshop, True), (700, 7, len(xmp), xmp, True)]
+    pixels = np.full((64, 64, 3), (255, 0, 0), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", extratags=tags)
+    hole = np.ones((64, 64), bool)
+    open_original(path).with_fill(np.full(pixels.shape, (0, 0, 255), np.float32), hole).save(out)
+    with tifffile.TiffFile(out) as file:
+        new_photoshop, new_xmp = (file.pages[0].tags[code].value for code in (34377, 700))
+    shown = Image.open(BytesIO(new_photoshop[6:])).getpixel((8, 8))
+    assert len(new_photoshop) == len(photoshop) and shown[2] > 200 and shown[0] < 50
+    assert len(new_xmp) == len(xmp) and b"c2VjcmV0" not in new_xmp

@@ -209,6 +209,22 @@ def test_a_grey_model_says_so_of_images_in_colour(tmp_path: Path) -> None:
     assert "note: in colour, and the model is grey: copied all the same (1 of 2 images)" in texts
 
 
+def test_an_image_whose_colours_cannot_be_asked_for_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = planned(tmp_path, 3)
+    answers = iter([False, MemoryError(), False])
+
+    def has_colour(*_: object) -> bool:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("vae_cli.jobs.change_images.has_colour", has_colour)
+    assert states(change_images(Copying(), images, Storage())) == {"0": "ok", "1": "failed", "2": "ok"}
+
+
 @pytest.mark.parametrize(("unit", "total"), [("images", 3), ("fills", 6)])
 def test_progress_counts_images_or_results(tmp_path: Path, unit: str, total: int) -> None:
     images = planned(tmp_path, 3, samples=2, broken=(1,))

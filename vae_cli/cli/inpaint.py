@@ -73,6 +73,8 @@ def inpaint(
         raise ConfigError("--method classical: has one answer and no solver; leave out --samples and --solver-steps")
     masks = MaskSource(mask, mask_color, mask_alpha, mask_auto, mask_invert, mask_dilate, mask_pattern, mask_value)
     masks.check()
+    if dry_run and mask_auto and pages != "first":
+        raise ConfigError(f"--pages {pages}: --mask-auto --dry-run writes masks of first pages; leave out --pages")
     from vae_cli.jobs import change_images as change
     from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
 

@@ -14,6 +14,7 @@ from vae_cli.atomic import open_regular, writing
 from vae_cli.errors import DataError
 from vae_cli.files import png_in_place, tiff_in_place, tiff_pages
 from vae_cli.files.formats import refuse_existing, wanted_format
+from vae_cli.files.pillow_encoding import says_more_than_orientation
 from vae_cli.files.pillow_original import PillowOriginal, open_with_pillow
 from vae_cli.files.png_in_place import PngSource
 from vae_cli.files.samples import PageChange, Samples, to_image
@@ -59,8 +60,8 @@ class InPlaceOriginal(Samples):
             source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
         if file_format != self.format or (strip and self.format == "TIFF"):
             if pages:
-                options = "--format, --strip-metadata"
-                raise DataError(f"{self.path}: only one page can be written anew; leave out {options} or --pages")
+                hint = "leave out --format, --strip-metadata or --pages"
+                raise DataError(f"{self.path}: another format, or a file without metadata, holds one page; {hint}")
             return self._save_as(format, path, overwrite=overwrite, strip=strip)
         try:
             changes = [*pages, self.page_change()]
@@ -86,6 +87,7 @@ class InPlaceOriginal(Samples):
         if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + bool(self.alpha):
             reason = f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
             raise DataError(f"{self.path}: {reason}; leave out --format and --strip-metadata")
+        lost = self.source.metadata
         if file_format in _IN_PLACE:
             with writing(path) as file:
                 remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
@@ -94,13 +96,16 @@ class InPlaceOriginal(Samples):
                     again, _ = _IN_PLACE[file_format].read(file, path)
                     if not np.array_equal(again.display_array(3), self.display_array(3)):
                         raise DataError(f"{self.path}: {_CHANGED}")
+            if self.source.exif and says_more_than_orientation(self.source.exif):
+                lost = (*lost, "EXIF")
+            remarks = (*remarks, *(f"{name}: not kept in {file_format}" for name in lost if not strip))
             return (*remarks, *(["only the first frame is kept"] if self.source.num_frames > 1 else []))
         if self.pixels.itemsize > 1 and self.pixels.shape[2] > 1:
             raise DataError(f"{self.path}: 16-bit colour cannot be stored as {file_format}; use --format png or tiff")
         image = to_image(self)
-        if isinstance(self.source, PngSource) and self.source.exif:
+        if self.source.exif:
             image.info["exif"] = self.source.exif
-        described = self.orientation, self.format, self.source.num_frames, {"text": self.text}
+        described = self.orientation, self.format, self.source.num_frames, {"extras": lost}
         return PillowOriginal(self.path, image, *described).save(path, format=format, overwrite=overwrite, strip=strip)
 
 

@@ -220,7 +220,7 @@ def _metadata(original: Picture, fitted: Picture, file_format: str) -> tuple[dic
     info, image, orientation = original.image.info, fitted.image, fitted.orientation
     found: dict[str, Any] = {key: info[key] for key in _NAMES if info.get(key)}
     exif = found.pop("exif", None)
-    if isinstance(exif, bytes) and _says_more_than_orientation(exif):
+    if isinstance(exif, bytes) and says_more_than_orientation(exif):
         found["exif"] = with_redrawn_thumbnail(_EXIF + exif.removeprefix(_EXIF), image)
     elif orientation != 1:
         found["exif"] = _exif_of(orientation)
@@ -255,7 +255,8 @@ def _metadata(original: Picture, fitted: Picture, file_format: str) -> tuple[dic
     return kept, [f"{name}: not kept in {file_format}" for name in lost]
 
 
-def _says_more_than_orientation(exif: bytes) -> bool:
+def says_more_than_orientation(exif: bytes) -> bool:
+    """Whether EXIF data hold any other tag."""
     tags = Image.Exif()
     with suppress(*BAD_BYTES):
         tags.load(exif)

@@ -29,6 +29,7 @@ _DEEP_MODES = {_RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"
 one, then the lower one. Two samples of two bytes it takes for four of one."""
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """The first row and column, and the steps, of the seven pictures that an interlaced one consists of."""
+_TEXTS = b"tEXt", b"zTXt", b"iTXt"
 _SAY_ORIENTATION = b"XML:com.adobe.xmp", b"Raw profile type"  # texts in which Pillow looks for it
 _SHOW = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV",
          b"cLLI", b"sBIT", b"bKGD", b"pHYs")  # fmt: skip
@@ -60,6 +61,12 @@ class PngSource:
     @property
     def exif(self) -> bytes | None:
         return next((b"Exif\0\0" + data for name, data in self.chunks if name == b"eXIf"), None)
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Names of what the file holds besides EXIF and no file of another format is given."""
+        is_xmp = [data.startswith(_SAY_ORIENTATION[0]) for name, data in self.chunks if name in _TEXTS]
+        return ("text",) * (False in is_xmp) + ("XMP",) * (True in is_xmp)
 
     def showing(self, picture: Image.Image) -> "PngSource":
         """With thumbnails of this picture in its metadata instead of those that it has."""

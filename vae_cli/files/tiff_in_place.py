@@ -23,8 +23,9 @@ from tifffile import TiffPage
 from vae_cli.atomic import opened
 from vae_cli.errors import DataError
 from vae_cli.files import tiff_pages, tiff_segments
-from vae_cli.files.samples import Alpha, PageChange, Samples, fitted, samples_of
+from vae_cli.files.samples import Alpha, PageChange, Samples, fitted, samples_of, to_image
 from vae_cli.files.stored_values import ColourSpace, Inks, Lab, Levels, Palette, YCbCr
+from vae_cli.files.thumbnails import with_redrawn_jpegs, without_xmp_thumbnails
 from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.images.bit_depth import open_tiff, refuse_numbers, refuse_unread
 from vae_cli.images.orientation import ORIENTATION_TAG, displayed_image, displayed_size, inverse_of
@@ -32,6 +33,11 @@ from vae_cli.images.orientation import ORIENTATION_TAG, displayed_image, display
 _ALPHAS: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}  # by extra sample
 _MAX_SAMPLES = 64
 _NEW_STRIP_BYTES = 1 << 20
+_XMP, _PHOTOSHOP = 700, 34377
+_METADATA = {
+    **dict.fromkeys((269, 270, 271, 272, 306, 315, 316, 33432), "text"), _XMP: "XMP",
+    **dict.fromkeys((33723, _PHOTOSHOP), "IPTC and Photoshop data"), **dict.fromkeys((34665, 34853), "EXIF"),
+}  # fmt: skip
 
 Content = Mapping[int, bytes] | bytes
 """New strips or tiles of a page by their number, or a TIFF file whose only page has its new pixels."""
@@ -48,6 +54,8 @@ class TiffSource:
     num_frames: int
     number: int = 0
     lost_form: str = ""  # what its pixels are stored as, where that cannot be written
+    metadata: tuple[str, ...] = ()  # names of what the page holds and no other file is given
+    exif: ClassVar = None
 
     def change_to(self, samples: Samples) -> Content:
         """What has to be written so that the page shows these samples. Raises DataError, and what BAD_BYTES lists."""
@@ -76,6 +84,7 @@ class TiffSource:
                 tiff_pages.store_anew(file, number, content)
             else:
                 _put_segments(file, number, content)
+            _redraw_thumbnails(file, number)
         remarks = [f"pixels stored as {self.lost_form} became lossless deflate"] if self.lost_form else []
         if self.num_frames > 1 and len(changes) == 1:
             remarks.append("only one page is changed, the others are as they were (inpaint has --pages)")
@@ -109,7 +118,8 @@ def read(file: BinaryIO, path: Path, number: int = 0) -> tuple[Samples, TiffSour
         with suppress(*BAD_BYTES):  # odd types and zeros are no fault of the pixels
             resolution = page.get_resolution("INCH")
             samples = replace(samples, dots_per_inch=resolution if min(resolution) > 0 else None)
-    return samples, TiffSource(path, samples.pixels, _stamp(file), tiff_pages.count(tiff), number, lost_form)
+    metadata = tuple(dict.fromkeys(_METADATA[code] for code in _METADATA if code in page.tags))
+    return samples, TiffSource(path, samples.pixels, _stamp(file), tiff_pages.count(tiff), number, lost_form, metadata)
 
 
 def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> tuple[str, ...]:
@@ -187,11 +197,27 @@ def _put_segments(file: BinaryIO, number: int, segments: Mapping[int, bytes]) ->
     page = tiff_pages.page_at(tiff, number)
     positions, sizes, free = list(page.dataoffsets), list(page.databytecounts), tiff_pages.free_bytes(tiff, page)
     for segment, data in segments.items():
-        position = tiff_pages.put(file, data, positions[segment], free[segment])
-        if position != positions[segment] or tiff_segments.is_packed(page):
+        is_packed = tiff_segments.is_packed(page)
+        num_free = free[segment] if is_packed else min(free[segment], len(data))  # some writers say too many
+        position = tiff_pages.put(file, data, positions[segment], num_free)
+        if position != positions[segment] or is_packed:
             positions[segment], sizes[segment] = position, len(data)
     if (*positions, *sizes) != (*page.dataoffsets, *page.databytecounts):
         tiff_pages.set_segments(file, number, positions, sizes)
+
+
+def _redraw_thumbnails(file: BinaryIO, number: int) -> None:
+    """Makes those in the XMP and Photoshop data of a page show it as it is now; the data keep their length."""
+    tags = tiff_pages.page_at(open_tiff(file), number).tags
+    for tag in (tags[code] for code in (_XMP, _PHOTOSHOP) if code in tags):
+        file.seek(tag.valueoffset)
+        old = file.read(tag.valuebytecount)
+        new = without_xmp_thumbnails(old)
+        if tag.code == _PHOTOSHOP:
+            new = with_redrawn_jpegs(old, to_image(read(file, Path(), number)[0]))
+        if new != old:
+            file.seek(tag.valueoffset)
+            file.write(new)
 
 
 def _read_by_pillow(file: BinaryIO, page: TiffPage, number: int) -> Samples:

@@ -73,7 +73,12 @@ def free_bytes(tiff: TiffFile, own: TiffPage) -> list[int]:
 
 
 def put(file: IO[bytes], data: bytes | memoryview, position: int = 0, num_free: int = 0) -> int:
-    """Writes data at `position` where so many bytes are free, or else at the end of the file; returns where."""
+    """Writes data at `position` where so many bytes are free, or else at the end of the file; returns where.
+
+    The rest of the free bytes become zeros, as what they hold may show what the data replaces.
+    """
+    file.seek(position)
+    file.write(bytes(num_free))
     if len(data) > num_free:
         position = file.seek(0, os.SEEK_END)
         position += file.write(bytes(position % 2))  # values have to begin on even bytes
@@ -109,8 +114,10 @@ def store_anew(file: IO[bytes], number: int, page_file: bytes) -> None:
     directory says. Raises DataError."""
     target = open_tiff(file)
     old, new, form = page_at(target, number), open_tiff(BytesIO(page_file)).pages.first, target.tiff
-    free = itertools.chain(zip(old.dataoffsets, free_bytes(target, old), strict=False), itertools.repeat((0, 0)))
-    segments = zip(new.dataoffsets, new.databytecounts, free, strict=False)
+    free = [*zip(old.dataoffsets, free_bytes(target, old), strict=False)]
+    for position, num_free in free:
+        put(file, bytes(num_free), position, num_free)
+    segments = zip(new.dataoffsets, new.databytecounts, itertools.chain(free, itertools.repeat((0, 0))), strict=False)
     positions = [put(file, page_file[start : start + size], *place) for start, size, place in segments]
     entries = {}
     for tag in new.tags.values():

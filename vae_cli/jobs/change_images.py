@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -256,10 +256,12 @@ def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part |
         for page in image.pages:
             with bad_bytes_are_data_errors() as heard:
                 parts = list(change.open(open_for(change.model, image, page)))
+                opened = [part for part in parts if isinstance(part, Opened) and part.pixels.shape[2] == 1]
+                loses_colour = any(has_colour(part.original, part.hole) for part in opened)
+            if loses_colour:
+                yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
             for part in parts:
                 if isinstance(part, Opened):
-                    if part.pixels.shape[2] == 1 and has_colour(part.original, part.hole):
-                        yield SharedRemark(name, f"in colour, and the model is grey: {change.for_grey}")
                     if isinstance(held, Opened):
                         yield held._replace(is_last=False)
                     held = part
@@ -325,6 +327,4 @@ def _queued(
 
 
 def _page_change(answer: Answer) -> PageChange:
-    changed = answer.change()
-    assert isinstance(changed, InPlaceOriginal), "no other has several pages"
-    return changed.page_change()
+    return cast(InPlaceOriginal, answer.change()).page_change()  # no other has several pages
