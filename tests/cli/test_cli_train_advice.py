@@ -62,7 +62,7 @@ def test_the_part_of_the_model_in_fills_is_told_everywhere(vae, tmp_path: Path) 
     share = answer.json["fill_share"]
     assert 0 <= share <= 1 and fill_share_line(share) in answer.stderr
     assert vae("info", tmp_path / "run", "--json").json["fill_share"] == share
-    assert f"{share:.0%} the model's own" in vae("info", tmp_path / "run").stdout
+    assert f"part in them is {share:.0%}" in vae("info", tmp_path / "run").stdout
     assert "part in fills, 0 to 1" in (tmp_path / "run" / "report.html").read_text()
     bare = vae(
         "train", tmp_path / "photos", *SMALL, "--set", "training.flow_share=0", "--out", tmp_path / "bare", "--json"

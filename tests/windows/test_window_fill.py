@@ -112,7 +112,6 @@ def test_a_speck_beside_a_torn_corner_is_a_hole_like_others(model_size: tuple[in
     assert ((classes > 0) == hole).all() and classes[38, 44] == 1 < classes.max()
 
 
-
 @settings(max_examples=150)
 @given(holes(), MODEL_SIZES)
 def test_windows_have_the_models_shape_and_stay_inside(hole: np.ndarray, model_size: tuple[int, int]) -> None:

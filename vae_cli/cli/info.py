@@ -58,7 +58,11 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
 
 
 def _fill_line(share: float | None) -> str:
-    return "none: it has no flow" if share is None else f"{share:.0%} the model's own, the rest continued smoothly"
+    return (
+        "none: it has no flow"
+        if share is None
+        else f"the model's part in them is {share:.0%}; the rest continues what is around a hole"
+    )
 
 
 def _labels_line(facts: dict[str, Any], limit: int) -> str:
