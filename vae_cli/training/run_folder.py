@@ -73,10 +73,10 @@ def require_own(folder: Path) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: Path | None, data: Path | str | None) -> Iterator[tuple[Path, str | None]]:
-    """A folder that belongs to this process while the block lasts, made where there is none, and whether to doubt it.
+    """A folder that belongs to this process while the block lasts, made where there is none, and a warning, or None.
 
-    folder: None = the first free one of those that are named after DATA. One that was made and is still empty goes
-    again. Raises ConfigError naming the process that has it, WriteError.
+    folder: None = the first free one of those that are named after DATA. A folder that was made
+    and is still empty at the end is removed. Raises ConfigError naming the process that has it, WriteError.
     """
     made: list[Path] = []
     with contextlib.ExitStack() as stack:
