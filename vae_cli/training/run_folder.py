@@ -67,6 +67,8 @@ def require_own(folder: Path) -> None:
     parts = [folder / name for name in OUR_ENTRIES if os.path.lexists(folder / name)]
     if link := next((part for part in parts if part.is_symlink()), None):
         raise ConfigError(f"{link}: is a link, and a run is written in its own folder only; put what it leads to there")
+    if (folder / METRICS).is_dir():
+        raise ConfigError(f"{folder / METRICS}: a folder where a run has a file; move it away")
     if pipe := next((part for part in parts if not part.is_file() and not part.is_dir()), None):
         raise ConfigError(f"{pipe}: neither a file nor a folder; remove it")
 
