@@ -16,18 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model, weights_of
 
 from vae_cli import checkpoint, checkpoint_folders
-from vae_cli.checkpoint import (
-    NUM_KEPT,
-    Facts,
-    Model,
-    checkpoints_in,
-    load_model,
-    load_resumable,
-    prune,
-    read_facts,
-    resolve_run,
-    write_checkpoint,
-)
+from vae_cli.checkpoint import Facts, Model, load_model, load_resumable, read_facts, write_checkpoint
+from vae_cli.checkpoint_folders import NUM_KEPT, checkpoints_in, prune, resolve_run
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.jobs.export import export_whole
 from vae_cli.model.priors import noise_of_images

@@ -45,7 +45,10 @@ def test_the_second_process_is_told_the_first_and_a_kill_frees_the_folder(tmp_pa
         with pytest.raises(ConfigError, match=owner) as caught, locks.locked(tmp_path):
             pytest.fail("both have it")
         assert str(tmp_path) in str(caught.value) and caught.value.exit_code == 2
+        with pytest.raises(ConfigError, match=owner):
+            locks.require_unlocked(tmp_path)
     assert (tmp_path / locks.NAME).exists(), "a kill removes nothing"
+    locks.require_unlocked(tmp_path)
     with locks.locked(tmp_path) as doubt:
         assert doubt is None
         with pytest.raises(ConfigError, match=f"process {os.getpid()} "), locks.locked(tmp_path):

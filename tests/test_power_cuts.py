@@ -18,7 +18,8 @@ from tiny import CPU, tiny_config, tiny_inputs, tiny_model, weights_of
 
 from vae_cli import checkpoint_folders
 from vae_cli.atomic import is_partial, write_atomically
-from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable, prune, write_checkpoint
+from vae_cli.checkpoint import load_model, load_resumable, write_checkpoint
+from vae_cli.checkpoint_folders import checkpoints_in, prune
 from vae_cli.errors import CheckpointError
 from vae_cli.training import run_folder
 

@@ -30,10 +30,6 @@ from vae_cli.checkpoint_folders import (
     step_folders,
     write_folder,
 )
-from vae_cli.checkpoint_folders import NUM_KEPT as NUM_KEPT
-from vae_cli.checkpoint_folders import checkpoints_in as checkpoints_in
-from vae_cli.checkpoint_folders import prune as prune
-from vae_cli.checkpoint_folders import resolve_run as resolve_run
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow, build_flow

@@ -74,10 +74,8 @@ def _write_problem(path: Path, folder: Path, error: OSError) -> str:
     if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         return f"{problem}; make that possible, or choose another --out"
     disk = next(place for place in folder.absolute().parents if place.is_mount())
-    free, resume = (
-        shutil.disk_usage(disk).free / 2**20,
-        f"vae train --out {shell_quoted(folder.parent.parent)} --resume",
-    )
+    free = shutil.disk_usage(disk).free / 2**20
+    resume = f"vae train --out {shell_quoted(folder.parent.parent)} --resume"
     return f"{problem}: {free:.0f} MiB are left on the disk at {disk};\nmake room there and go on with: {resume}"
 
 

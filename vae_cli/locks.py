@@ -50,6 +50,14 @@ def locked(folder: Path) -> Iterator[str | None]:
         os.close(descriptor)
 
 
+def require_unlocked(folder: Path) -> None:
+    """Raises ConfigError naming the process that has the folder, which stays as free as it was."""
+    path = folder / NAME
+    if path.is_file():
+        with suppress(OSError), path.open("rb") as file:
+            _lock(file.fileno(), path)
+
+
 def _open_locked(path: Path) -> tuple[int, str | None]:
     """A locked file, and why it is not really locked where the system cannot do that."""
     while True:

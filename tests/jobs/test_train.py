@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from tiny import pictures
 
-from vae_cli.checkpoint import checkpoints_in
+from vae_cli import locks
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.jobs.events import Advanced, Finished, Remark
 from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob
@@ -69,6 +70,17 @@ def test_a_stop_leaves_a_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
     again = list(job_of(None, tmp_path / "run", resume=True).run())
     assert again[-1].facts["status"] == "finished" and again[-1].facts["phases"]["flow"]["steps"] == 1
     assert list(job_of(None, tmp_path / "run", resume=True).run())[-1].facts["status"] == "nothing_to_do"
+
+
+def test_a_run_that_another_process_trains_is_not_called_damaged(photos: Path, tmp_path: Path) -> None:
+    """Its checkpoints come and go while they are looked at."""
+    list(job_of(photos, tmp_path / "run").run())
+    for trainer in tmp_path.rglob("trainer.pt"):
+        trainer.unlink()
+    with locks.locked(tmp_path / "run"), pytest.raises(ConfigError, match="in use by process"):
+        job_of(None, tmp_path / "run", resume=True)
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        job_of(None, tmp_path / "run", resume=True)
 
 
 def test_a_run_that_is_there_stays_as_it_is(photos: Path, tmp_path: Path) -> None:

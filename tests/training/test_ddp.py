@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import pictures
 
-from vae_cli.checkpoint import checkpoints_in
+from vae_cli.checkpoint_folders import checkpoints_in
 
 TOLERANCE, MEAN_TOLERANCE = 2e-4, 2e-6
 """Two halves of a gradient are added in another order than its whole. AdamW magnifies that where a gradient is almost

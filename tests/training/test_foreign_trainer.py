@@ -16,12 +16,23 @@ from vae_cli.training.loop import train
 from vae_cli.training.training_run import open_run
 
 State = dict[str, Any]
+
+
+def with_flat_tensors(state: State) -> State:
+    """The optimiser's tensors of the right size in another shape."""
+    adam = state["optimizers"][0]
+    flat = {number: {name: value.reshape(-1, 1) if value.ndim else value for name, value in own.items()}
+            for number, own in adam["state"].items()}  # fmt: skip
+    return state | {"optimizers": [adam | {"state": flat}, *state["optimizers"][1:]]}
+
+
 FOREIGN: dict[str, Callable[[State], Any]] = {
     "a list": lambda state: [1],
     "nothing": lambda state: {},
     "no optimisers": lambda state: {name: value for name, value in state.items() if name != "optimizers"},
     "fewer optimisers": lambda state: state | {"optimizers": state["optimizers"][:0]},
     "optimisers of other weights": lambda state: state | {"optimizers": [{"state": {}, "param_groups": []}]},
+    "tensors of another shape": with_flat_tensors,
     "weights of another model": lambda state: state | {"module": {"x": torch.zeros(1)}},
     "best weights of another model": lambda state: state | {"best": {"x": torch.zeros(1)}},
     "a step that is a word": lambda state: state | {"step": "6"},

@@ -87,6 +87,18 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(earlier: Earlier, tmp_path: 
     assert same_tensors(whole.flow.state_dict(), stopped.flow.state_dict())
 
 
+def test_a_run_whose_start_is_gone_needs_it_for_the_flow_only(earlier: Earlier, tmp_path: Path) -> None:
+    inputs = tiny_inputs(tiny_config({"training": {"init": str(earlier.path)}}), num_labels=2)
+    run_folder.create(tmp_path / "run", inputs)
+    run = open_run(inputs, tmp_path / "run", started=time.monotonic())
+    list(train(run, lambda: run.state.step >= 2))
+    earlier.path.unlink()
+    settings = inputs.config.training.init, None
+    assert settled_init(inputs.config, (8, 8), 3) == settings, "a complete configuration asks nothing of it"
+    with pytest.raises(ConfigError, match="is gone, and the flow of this run is to start from it;\nput it back"):
+        open_run(inputs, tmp_path / "run", started=time.monotonic(), resume=load_resumable(tmp_path / "run"))
+
+
 def test_settings_left_open_are_the_earlier_models(earlier: Earlier) -> None:
     model = tiny_config().model
     asked = resolve_config(options={"model": {"width": 48}, "training": {"init": str(earlier.path)}})

@@ -15,7 +15,8 @@ from tiny import pictures, resealed, same_tensors, tiny_config, tiny_inputs
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable
+from vae_cli.checkpoint import load_model, load_resumable
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import DivergedError

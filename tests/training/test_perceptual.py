@@ -12,7 +12,8 @@ from tiny import CPU, image_set, same_tensors, tiny_config, tiny_inputs
 from torch import nn
 from torch.nn import functional as F
 
-from vae_cli.checkpoint import checkpoints_in, load_resumable
+from vae_cli.checkpoint import load_resumable
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.config import Layer, ObjectiveConfig
 from vae_cli.images.pixels import to_unit
 from vae_cli.runtime import Runtime

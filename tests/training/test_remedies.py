@@ -11,7 +11,8 @@ import torch
 from tiny import CPU, LADDER, image_set, tiny_config, tiny_inputs
 from torch import Tensor
 
-from vae_cli.checkpoint import checkpoints_in, load_resumable
+from vae_cli.checkpoint import load_resumable
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.config import Layer
 from vae_cli.dataset.batches import Batch
 from vae_cli.errors import DivergedError

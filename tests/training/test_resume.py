@@ -22,7 +22,8 @@ from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow,
 from torch import Tensor
 from typer.testing import CliRunner
 
-from vae_cli.checkpoint import checkpoints_in, load_model, load_resumable, read_facts
+from vae_cli.checkpoint import load_model, load_resumable, read_facts
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import CheckpointError

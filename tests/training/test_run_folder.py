@@ -256,3 +256,9 @@ def test_a_log_on_a_full_disk_is_named(tmp_path: Path) -> None:
     os.dup2(os.open("/dev/full", os.O_WRONLY), log._file.fileno())
     with pytest.raises(WriteError, match=r"metrics\.jsonl: cannot be written \(No space left"):
         log.write(1, "vae", {"loss": 1.0})
+
+
+def test_a_folder_in_place_of_the_log_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl: a folder where a run has a file; move it away"):
+        run_folder.require_own(tmp_path)

@@ -10,7 +10,8 @@ import torch
 from tiny import same_tensors, tiny_config, tiny_inputs
 from torch import nn
 
-from vae_cli.checkpoint import checkpoints_in, load_resumable
+from vae_cli.checkpoint import load_resumable
+from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.config import Layer
 from vae_cli.training import run_folder
 from vae_cli.training.events import Event, PhaseDone, Shortened, StepLogged, Validated

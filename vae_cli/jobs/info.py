@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from vae_cli import __version__
-from vae_cli.checkpoint import FORMAT_VERSION, outline, resolve_run
+from vae_cli.checkpoint import FORMAT_VERSION, outline
+from vae_cli.checkpoint_folders import resolve_run
 from vae_cli.runtime import pick_device, pick_dtype
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from vae_cli.checkpoint import Model, load_model, read_facts, resolve_run
+from vae_cli.checkpoint import Model, load_model, read_facts
+from vae_cli.checkpoint_folders import resolve_run
 from vae_cli.runtime import make_runtime, multiplies_bfloat16, pick_device
 
 

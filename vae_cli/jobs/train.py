@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from vae_cli.checkpoint import Resumable, checkpoints_in, load_model, load_resumable, read_facts, resolve_run
-from vae_cli.checkpoint_folders import require_whole, step_folders
+from vae_cli import locks
+from vae_cli.checkpoint import Resumable, load_model, load_resumable, read_facts
+from vae_cli.checkpoint_folders import checkpoints_in, require_whole, resolve_run, step_folders
 from vae_cli.drawing import previews
 from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
@@ -71,6 +72,8 @@ class TrainingJob:
         ranks = Ranks.of_environment()
         if request.resume:
             self.folder = request.out or run_folder.default_base(request.data)
+            if ranks.is_main:  # while another process trains, checkpoints come and go
+                locks.require_unlocked(self.folder)
             self._read_run()
         else:
             self.config = request.new_config()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from vae_cli.config import ObjectiveConfig
 from vae_cli.randomness import ADVERSARY, image_generator
 from vae_cli.runtime import Runtime, mean_over_ranks
+from vae_cli.training.optimizer_state import restore
 
 WIDTH = 32
 RATE_SHARE = 0.1  # the discriminator's learning rate as a share of the VAE's: 2e-4 at the default (Isola et al. 2017)
@@ -100,4 +101,4 @@ class Adversary:
     def load(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore(self.optimizer, state["optimizer"])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from vae_cli.checkpoint import NUM_KEPT, build_modules, count_parameters
+from vae_cli.checkpoint import build_modules, count_parameters
+from vae_cli.checkpoint_folders import NUM_KEPT
 from vae_cli.dataset.batches import Batches
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.inputs import TrainingInputs

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli import pretrained
-from vae_cli.checkpoint import read_facts, read_model, resolve_run, weights_under
-from vae_cli.config import CompleteModel, ModelConfig, RunConfig
+from vae_cli.checkpoint import read_facts, read_model, weights_under
+from vae_cli.checkpoint_folders import resolve_run
+from vae_cli.config import CompleteConfig, CompleteModel, ModelConfig, RunConfig
+from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, auto_flow, auto_latents
 
@@ -19,8 +21,13 @@ LABELS = "velocity_net.embed_label.weight"
 
 
 def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tuple[str, CompleteModel | None]:
-    """The completed `training.init` for images of this size, and the model that it names. Raises as `read_facts`."""
+    """The completed `training.init` for images of this size, and the model that it names. Raises as `read_facts`.
+
+    A complete configuration has taken from that model what it needs, so that the model may be gone.
+    """
     init = config.training.init
+    if isinstance(config, CompleteConfig):
+        return init, None
     if init == "auto":
         is_open = config.model.model_copy(update={"likelihood": ModelConfig().likelihood}) == ModelConfig()
         is_fit = is_open and channels == 3 and min(size) >= LEAST_SIDE and config.training.flow_share > 0
@@ -54,8 +61,12 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
     """Copy the weights that fit into modules whose weights were drawn anew; returns what starts anew, in words.
 
     Only what is learned is taken over. Statistics, clusters and calibration belong to the images and are found again;
-    every label begins as the earlier model's "no label". Raises CheckpointError for a damaged file.
+    every label begins as the earlier model's "no label". Raises CheckpointError for a damaged file, ConfigError for one
+    that is gone.
     """
+    if not pretrained.is_photo(Path(init)) and not Path(init).exists():
+        raise ConfigError(f"training.init: {init} is gone, and the flow of this run is to start from it;\n"
+                          "put it back, or start a new run")  # fmt: skip
     _, _, tensors = read_model(Path(init))
     found = [_copy(vae, "vae.", tensors)]
     if flow is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vae_cli.errors import CheckpointError
 from vae_cli.training.muon import Muon
+from vae_cli.training.optimizer_state import restore
 from vae_cli.training.phase import Phase
 
 
@@ -87,7 +88,7 @@ class PhaseOptimizer:
                 self.average.load_state_dict(weights)
             self.ema.num_updates = int(state["ema_updates"])
             for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(stored)
+                restore(optimizer, stored)
             if self.phase.adversary is not None and state["adversary"] is not None:
                 self.phase.adversary.load(state["adversary"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -67,16 +67,18 @@ def require_own(folder: Path) -> None:
     parts = [folder / name for name in OUR_ENTRIES if os.path.lexists(folder / name)]
     if link := next((part for part in parts if part.is_symlink()), None):
         raise ConfigError(f"{link}: is a link, and a run is written in its own folder only; put what it leads to there")
+    if (folder / METRICS).is_dir():
+        raise ConfigError(f"{folder / METRICS}: a folder where a run has a file; move it away")
     if pipe := next((part for part in parts if not part.is_file() and not part.is_dir()), None):
         raise ConfigError(f"{pipe}: neither a file nor a folder; remove it")
 
 
 @contextlib.contextmanager
 def claimed(folder: Path | None, data: Path | str | None) -> Iterator[tuple[Path, str | None]]:
-    """A folder that belongs to this process while the block lasts, made where there is none, and whether to doubt it.
+    """A folder that belongs to this process while the block lasts, made where there is none, and a warning, or None.
 
-    folder: None = the first free one of those that are named after DATA. One that was made and is still empty goes
-    again. Raises ConfigError naming the process that has it, WriteError.
+    folder: None = the first free one of those that are named after DATA. A folder that was made
+    and is still empty at the end is removed. Raises ConfigError naming the process that has it, WriteError.
     """
     made: list[Path] = []
     with contextlib.ExitStack() as stack:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae_cli import checkpoint
 from vae_cli.checkpoint import Model, Resumable
+from vae_cli.checkpoint_folders import prune
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
@@ -106,7 +107,7 @@ class TrainingRun:
         """Write a step checkpoint from which training goes on bit for bit, and remove the oldest. For rank 0 alone."""
         name, trainer = f"step-{self.state.step:08d}", {**self.state.as_dict(), **optimizer.state()}
         path = self._write(name, self.state.step, optimizer.average.state_dict(), trainer)
-        checkpoint.prune(self.folder, self.state.step)
+        prune(self.folder, self.state.step)
         return path
 
     def _write(self, name: str, step: int, own: Mapping[str, Tensor], trainer: Mapping[str, Any] | None) -> Path:
