@@ -40,7 +40,7 @@ def test_no_escape_sequence_of_a_model_reaches_the_terminal(vae, tmp_path: Path,
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.parametrize(("path", "reason"), [
-    ("/", "root of a disk"), ("/tmp/..", "root of a disk"), ("@/pipe.zip", "regular file"),
+    ("/", "root of a disk"), ("@" + 64 * "/..", "root of a disk"), ("@/pipe.zip", "regular file"),
     ("@/pipe.txt", "regular file"), ("@/pipe", "regular file"), ("/dev/zero", "regular file"),
     ("@/nowhere", "no such"), ("@/a\0b", "no such"),
 ])  # fmt: skip

@@ -132,7 +132,7 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
     with bounds.unpacking.taken(member.file_size):
         try:
             content = archive.read(member)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
             method = getattr(zipfile, "compressor_names", {}).get(
                 member.compress_type, f"method {member.compress_type}"
             )
