@@ -69,15 +69,16 @@ class ClusteredLatents(nn.Module):
         centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
         self.centroids[: len(centroids)] = centroids.unflatten(1, self.centroids.shape[1:])
         self.cluster_counts.zero_()
-        one = self.cluster_counts.new_ones(())
-        self.cluster_counts.index_put_((label, member), one, accumulate=True)
+        self._add_counts(label, member)
         self.cluster_counts[-1] = torch.bincount(member, minlength=len(self.centroids))
 
     def count_labels(self, z: Tensor, label: Tensor) -> None:
         """Add latents z [N, C, h, w] to the counts of their labels [N]; for labels that few images have."""
         member = self.cluster_of(z, label)
-        place, one = (label[member >= 0], member[member >= 0]), self.cluster_counts.new_ones(())
-        self.cluster_counts.index_put_(place, one, accumulate=True)
+        self._add_counts(label[member >= 0], member[member >= 0])
+
+    def _add_counts(self, label: Tensor, member: Tensor) -> None:
+        self.cluster_counts.index_put_((label, member), self.cluster_counts.new_ones(()), accumulate=True)
 
     def cluster_of(self, z: Tensor, label: Tensor) -> Tensor:
         """[B] the nearest cluster to latents z [B, C, h, w] among those of their labels [B]; -1 if none were found.

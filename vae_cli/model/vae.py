@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,6 @@ from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, 
 
 SMALL_SIDE = 32
 """Pixels of a side up to which images are small: clothes, digits, icons rather than photographs."""
-TOKEN_STRIDE = 8
-"""Pixels that a token of a transformer is wide and high."""
 
 
 @dataclass(frozen=True)
@@ -197,16 +195,6 @@ def auto_latents(image_size: tuple[int, int], channels: int) -> tuple[LatentSpec
     """The default: one spatial layer, image side ÷ 4."""
     of_colour = 16 if max(image_size) <= SMALL_SIDE else 8
     return (LatentSpec(stride=4, layers=1, channels=4 if channels == 1 else of_colour),)
-
-
-def auto_flow(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> dict[str, Any]:
-    """The flow's network: small images are best learned in many quick updates, photographs in fewer and richer ones."""
-    if any(spec.stride == "global" for spec in latents):
-        return {"net": "transformer", "width": 128, "blocks": 3, "patch": 1}
-    if max(image_size) <= SMALL_SIDE:
-        return {"net": "unet", "width": 64, "blocks": 2, "patch": 1}
-    patch = max(1, TOKEN_STRIDE // coarsest_stride(latents, image_size))  # an update costs by the number of tokens
-    return {"net": "transformer", "width": 256, "blocks": 6, "patch": patch}
 
 
 def coarsest_stride(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> int:

@@ -1,6 +1,6 @@
 """What a new run starts from: weights drawn anew, or those of an earlier model as far as they fit (`training.init`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from vae_cli import pretrained
 from vae_cli.checkpoint import read_facts, read_model, weights_under
 from vae_cli.checkpoint_folders import resolve_run
-from vae_cli.config import CompleteConfig, CompleteModel, ModelConfig, RunConfig
+from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec, ModelConfig, RunConfig
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.vae import VAE, auto_flow, auto_latents
+from vae_cli.model.vae import SMALL_SIDE, VAE, auto_latents, coarsest_stride
 
 AUTO_WIDTH = 32  # channels at half resolution that keep an update affordable on a CPU
 LEAST_SIDE = 48  # pixels from which on colour images are taken for photographs
+TOKEN_STRIDE = 8  # pixels that a token of a transformer is wide and high
 LABELS = "velocity_net.embed_label.weight"
 
 
@@ -55,6 +56,16 @@ def settled_model(
     chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
     return found | chosen | {"flow": found["flow"] | {
         name: own["flow"][name] for name in found["flow"] if own["flow"][name] != "auto"}}  # fmt: skip
+
+
+def auto_flow(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> dict[str, Any]:
+    """The flow's network: small images are best learned in many quick updates, photographs in fewer and richer ones."""
+    if any(spec.stride == "global" for spec in latents):
+        return {"net": "transformer", "width": 128, "blocks": 3, "patch": 1}
+    if max(image_size) <= SMALL_SIDE:
+        return {"net": "unet", "width": 64, "blocks": 2, "patch": 1}
+    patch = max(1, TOKEN_STRIDE // coarsest_stride(latents, image_size))  # an update costs by the number of tokens
+    return {"net": "transformer", "width": 256, "blocks": 6, "patch": patch}
 
 
 def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
