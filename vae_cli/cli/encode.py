@@ -7,9 +7,8 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import find_inputs, require_run
-from vae_cli.jobs.outputs import default_folder, refuse_existing
+from vae_cli.jobs.outputs import default_folder, refuse_existing, require_suffix
 from vae_cli.printable import shell_quoted
 
 
@@ -35,8 +34,7 @@ def encode(
     """
     results: Results = context.obj
     require_run(run)
-    if out is not None and out.suffix.lower() not in (".npz", ".csv"):
-        raise ConfigError(f"--out {out}: give a file that ends in .npz or .csv")
+    require_suffix("--out", out, ".npz", ".csv")
     folder = default_folder(inputs[0], "encode")
     path = out or folder.with_name(f"{folder.name}.npz")
     items = find_inputs(inputs, results.take, exclude=[pictures] if pictures else [], labels="auto")
