@@ -34,7 +34,7 @@ def check(
     (re-encoded, resized, mirrored, up to a tenth cut off at an edge), in groups, and those that are blurred, dark, or
     far from the others in size or shape: look at them, nothing is changed.
 
-    Example: vae check photos
+    Example: vae check photos --duplicates
     """
     results: Results = context.obj
     from vae_cli.jobs import check as job
