@@ -61,7 +61,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """What is read and how it becomes pixels."""
 
-    path: str | None = None  # folder, list or zip; None = the built-in data set
+    path: str | None = None  # folder, list, zip or tar; None = the built-in data set
     image_size: ImageSize | None = None  # (H, W) the model works at; None = chosen from the data
     channels: Literal["auto", 1, 3] = "auto"
     fit: Literal["crop", "pad", "stretch"] = "crop"

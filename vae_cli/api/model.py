@@ -141,7 +141,7 @@ class Model(checkpoint.Model):
         holes: Literal["center", "half", "brush", "random", "scattered"] | None = None,
         feature_weights: str | Path | None = None, seed: int = 0,
     ) -> dict[str, Any]:  # fmt: skip
-        """The figures of `vae evaluate --json` on a folder, list or zip; None = the images held out in training.
+        """The figures of `vae evaluate --json` on a folder, list, zip or tar; None = the images held out in training.
 
         importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images.
         holes: also the fills of such holes. feature_weights: the file of a network by whose features samples are
