@@ -77,7 +77,8 @@ def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
     for option in ("--device", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
         assert option in text, option
-    assert ("--batch-size" in text) == (command not in ("export", "info", "report")), "where images are read or drawn"
+    takes_batches = command not in ("export", "info", "masks", "report")
+    assert ("--batch-size" in text) == takes_batches, "where images are read or drawn"
     assert ("--overwrite" in text) == (command not in ("check", "info"))
 
 
