@@ -33,10 +33,10 @@ def sample(
     guidance: Annotated[float | None, typer.Option(
         min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
     latents: Annotated[Path | None, typer.Option(
-        "--latents", metavar="FILE", help="Decode these instead: an .npz or .csv of `vae encode`, "
+        "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
     save_latents: Annotated[Path | None, typer.Option(
-        "--save-latents", metavar="FILE", help="Also write their latents: an .npz or .csv for --latents.")] = None,
+        "--save-latents", metavar="FILE", help="Also write their latents, for --latents: .npz, .csv or .safetensors.")] = None,
     scale: Annotated[int, typer.Option(
         "--scale", min=1, max=64, metavar="K", help="Write every pixel as a square of K × K.")] = 1,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
@@ -68,7 +68,7 @@ def sample(
     labels = tuple(dict.fromkeys(label or ()))
     if len(labels) < 2 and labels != ("all",):
         target.paths(num or NUM_IMAGES)  # refused before torch takes its seconds to load
-    require_suffix("--save-latents", save_latents, ".npz", ".csv")
+    require_suffix("--save-latents", save_latents, ".npz", ".csv", ".safetensors")
     refuse_existing([save_latents] if save_latents else [], overwrite=overwrite)
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")

@@ -8,7 +8,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs.inputs import find_inputs, places_below, require_run
-from vae_cli.jobs.outputs import default_folder, refuse_existing, require_suffix
+from vae_cli.jobs.outputs import default_folder, refuse_existing, require_page, require_suffix
 from vae_cli.printable import shell_quoted
 
 
@@ -39,7 +39,8 @@ def score(
     results: Results = context.obj
     require_run(run)
     require_suffix("--out", out, ".csv")
-    require_suffix("--sheet", sheet, ".html", ".htm")
+    if sheet is not None:
+        require_page(sheet, "--sheet")
     folder = default_folder(data, "score")
     path = out or folder.with_name(f"{folder.name}.csv")
     items = find_inputs([data], results.take, exclude=[heatmaps] if heatmaps else [], with_lists=True)

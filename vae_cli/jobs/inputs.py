@@ -12,7 +12,7 @@ from vae_cli.dataset.image_lists import LIST_SUFFIXES
 from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.outputs import picture_names, run_folder
 from vae_cli.pretrained import is_photo, located
@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class Input:
     """One image of the user's. relative: its place below the output folder. name: what the user calls it, which is the
-    path, within a zip followed by the member."""
+    path, within an archive followed by the member."""
 
     ref: ImageRef
     relative: PurePosixPath
@@ -104,7 +104,7 @@ def find_inputs(
     for path in paths:
         require(path)
         is_list = with_lists and path.is_file() and path.suffix.lower() in LIST_SUFFIXES
-        if not path.is_dir() and path.suffix.lower() != ".zip" and not is_list:
+        if not path.is_dir() and path.suffix.lower() not in ARCHIVE_SUFFIXES and not is_list:
             inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
             continue
         found = scan(path, labels=labels, splits=labels, exclude=exclude)

@@ -76,8 +76,9 @@ def sample(model: Model, request: Request, target: Target) -> Iterator[JobEvent]
     if request.save_latents:
         rows = Latents.joined(list(kept))
         named = list(map(str, paths * len(rows) if target.is_one_file else paths))
-        latent_files.write(request.save_latents, encoding.Encoded(tuple(layer.numpy() for layer in rows.noise), ()),
-                           named, [label for label in labels or [""] for _ in range(count)])  # fmt: skip
+        encoded = encoding.Encoded(tuple(layer.numpy() for layer in rows.noise), ())
+        of_rows = [label for label in labels or [""] for _ in range(count)]
+        latent_files.write(request.save_latents, request.save_latents.suffix.lower()[1:], encoded, named, of_rows)
         yield FileDone(None, "ok", request.save_latents)
     steps = (request.solver_steps or model.config.model.flow.solver_steps) if prior == "flow" else None
     facts = {"labels": labels, "guidance": guidance} if labels else {}
