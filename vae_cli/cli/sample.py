@@ -36,7 +36,7 @@ def sample(
         "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
     save_latents: Annotated[Path | None, typer.Option(
-        "--save-latents", metavar="FILE", help="Also write their latents, for --latents: .npz, .csv or .safetensors.")] = None,
+        "--save-latents", metavar="FILE", help="Also write the latents: .npz, .csv or .safetensors.")] = None,
     scale: Annotated[int, typer.Option(
         "--scale", min=1, max=64, metavar="K", help="Write every pixel as a square of K × K.")] = 1,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
