@@ -8,7 +8,7 @@ import tifffile
 from sixteen_bit_files import opened, stored
 
 from vae_cli.files.png_in_place import PngSource
-from vae_cli.files.samples import Samples
+from vae_cli.images.samples import Samples
 
 from .conftest import draw, draw_mask
 

@@ -14,7 +14,6 @@ from vae_cli.errors import DataError
 from vae_cli.files import containers, jpeg_segments, raw_pixels
 from vae_cli.files.formats import refuse_existing, wanted_format
 from vae_cli.files.pillow_encoding import Picture, encodings
-from vae_cli.files.samples import SIXTEEN_BIT_MODES, samples_of
 from vae_cli.images import jpeg2000
 from vae_cli.images.bad_files import BAD_BYTES, bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import coded_bits
@@ -22,6 +21,7 @@ from vae_cli.images.colours import BLACK, WHITE, Colour
 from vae_cli.images.decode import open_image, probe
 from vae_cli.images.modes import refuse_lost_palette, to_array, with_clear_surroundings
 from vae_cli.images.orientation import as_displayed, displayed_image, displayed_size, orientation_of
+from vae_cli.images.samples import SIXTEEN_BIT_MODES, samples_of
 
 _FILLABLE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *SIXTEEN_BIT_MODES)
 _RESOLUTION_TAGS = (282, 296)
