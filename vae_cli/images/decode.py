@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from tifffile import TiffPage
@@ -76,7 +76,7 @@ def read_bytes(source: ImageRef) -> bytes:
         return stream.read()
 
 
-def _as_stored(stream: IO[bytes], page: int) -> Samples | None:
+def _as_stored(stream: BinaryIO, page: int) -> Samples | None:
     """A page of a TIFF, or a PNG of other depths than 8, as its file stores it; None of all else, which Pillow reads
     as well."""
     if (own := _tiff_page(stream, page)) is not None:
@@ -153,7 +153,7 @@ def _refuse_known_format(stream: IO[bytes], head: bytes) -> None:
 
 
 @contextmanager
-def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
+def _stream(source: ImageRef | Path) -> Iterator[BinaryIO]:
     if isinstance(source, Path) or source.member is None:
         with open_regular(source if isinstance(source, Path) else source.path) as stream:
             yield stream

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, Any, NamedTuple, NoReturn, cast
+from typing import IO, Any, BinaryIO, NamedTuple, NoReturn, cast
 
 import numpy as np
 import tifffile
@@ -88,7 +88,7 @@ def count(tiff: TiffFile) -> int:
     return max(number, 1)
 
 
-def read(stream: IO[bytes], page: TiffPage) -> Read:
+def read(stream: BinaryIO, page: TiffPage) -> Read:
     """Raises DataError, without the file's name, or what BAD_BYTES lists."""
     check(page)
     meaning, lost_form = meaning_of(page), ""
@@ -131,7 +131,7 @@ def check(page: TiffPage) -> None:
         raise DataError("damaged TIFF (its directory)")
     if page.imagedepth != 1:
         raise DataError(f"a volume of {page.imagedepth} slices, which cannot be read; save them as pages")
-    num_bytes = page.imagelength * page.imagewidth * page.samplesperpixel * max(np.ravel(page.bitspersample)) // 8
+    num_bytes = page.imagelength * page.imagewidth * page.samplesperpixel * int(np.max(page.bitspersample)) // 8
     bounds.refuse_claim(num_bytes, page.parent.filehandle.size * bounds.MOST_TIMES)
     if page.imagelength * page.imagewidth > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
@@ -188,7 +188,7 @@ def _alpha(page: TiffPage, meaning: ColourSpace) -> dict[str, Any]:
     return {}
 
 
-def _read_by_pillow(stream: IO[bytes], page: TiffPage) -> Samples:
+def _read_by_pillow(stream: BinaryIO, page: TiffPage) -> Samples:
     """What another library has to read, with all its samples. Raises DataError."""
     try:
         stream.seek(0)
