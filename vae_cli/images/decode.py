@@ -80,6 +80,7 @@ def _as_stored(stream: BinaryIO, page: int) -> Samples | None:
     """A page of a TIFF, or a PNG of other depths than 8, as its file stores it; None of all else, which Pillow reads
     as well."""
     if (own := _tiff_page(stream, page)) is not None:
+        tiff.check(own)
         with bounds.decoding.taken(own.imagelength * own.imagewidth * bounds.BYTES_A_PIXEL):
             return tiff.read(stream, own).samples
     head = stream.read(26)
