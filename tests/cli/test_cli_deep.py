@@ -95,7 +95,7 @@ def test_check_and_train_read_them(vae, scans: Path) -> None:
     """As `inpaint` does, and refuse what it refuses."""
     outcome = vae("check", scans, "--json")
     assert outcome.code == 0 and [entry["input"] for entry in outcome.json["files"]] == ["cut.tif"]
-    assert outcome.json["images"] == 2 and outcome.json["modes"] == {"RGB": 2}
+    assert outcome.json["images"] == 2 and outcome.json["modes"] == {"RGB": 1, "RGBA": 1}
     trained = vae("train", scans, "--preset", "tiny", "--steps", 2, "--out", scans.with_name("run"), "--json")
     assert trained.code == 0 and (trained.json["skipped"], trained.json["images"]) == (1, 1)
 
