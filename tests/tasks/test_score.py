@@ -65,6 +65,14 @@ def test_the_distance_counts_in_the_spread_of_each_direction() -> None:
     assert np.mean(known.compare(fresh)[2]) == pytest.approx(0.5, abs=0.06), "as far as known ones from one another"
 
 
+def test_new_images_are_no_stranger_than_known_ones_though_few_are_known() -> None:
+    """As many directions as images: the spread fits these better than any others."""
+    random = np.random.default_rng(0)
+    known = KnownLatents.of(random.normal(size=(300, 300)).astype(np.float32))
+    shares = known.compare(random.normal(size=(200, 300)).astype(np.float32))[2]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (5, 400), (3, 1)])
 def test_few_images_and_many_latents(shape: tuple[int, int]) -> None:
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -81,8 +81,9 @@ def score(model: Model, items: Sequence[Input], request: Request, report: Report
     if not used:
         return
     of_images = task.figures(model, scores, usual.latents if usual else None)
-    for facts in of_images if usual else ():
-        facts["nearest"] = usual.names[facts["nearest"]]
+    if usual:
+        for facts in of_images:
+            facts["nearest"] = usual.names[facts["nearest"]]
     ranked = [(used[number], of_images[number]) for number in task.strangest_first(of_images)]
     write_atomically(request.out, _table(ranked).encode("utf-8", "surrogateescape"))
     yield from (FileDone(item.name, "ok", request.out, facts=facts) for item, facts in ranked)
@@ -134,7 +135,9 @@ def _table(ranked: Sequence[Ranked]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, ("file", *ranked[0][1]), lineterminator="\n")
     table.writeheader()
-    table.writerows({"file": item.name, **facts} for item, facts in ranked)
+    for item, facts in ranked:
+        told = {name: format(value, ".6g") if isinstance(value, float) else value for name, value in facts.items()}
+        table.writerow({"file": item.name, **told})
     return text.getvalue()
 
 

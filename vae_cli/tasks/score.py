@@ -7,7 +7,7 @@ what is odd; subtracting the length of a PNG (Serrà et al. 2020) raises them to
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from vae_cli.randomness import image_generator, place_of
 from vae_cli.tasks.encode import CHUNK, inputs_of
 from vae_cli.windows.chunks import in_chunks
 
-SHRINKAGE = 0.1  # share of the mean variance that is added to every direction's: few images leave many without any
+SHRINKAGE = 0.3  # share of the mean variance that is added to every direction's: few images leave many without any
 MAX_KNOWN, MAX_KNOWN_VALUES = 10_000, 1 << 25
-NUM_USUAL = 1000  # known images whose own nearest neighbour tells what is usual
+NUM_FITTED = 1000  # known images that tell the spread, and as many others what distance is usual
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,20 @@ class KnownLatents:
 
     @staticmethod
     def of(means: np.ndarray) -> "KnownLatents":
-        """From float32 [N, D] of at least two images, of which no more than needed are used, evenly."""
-        most = min(MAX_KNOWN, max(2, MAX_KNOWN_VALUES // means.shape[1]))
-        rows = torch.from_numpy(thinned(means, most)).double()
-        mean = rows.mean(0)
-        _, lengths, directions = torch.linalg.svd(
-            torch.from_numpy(thinned(means, NUM_USUAL)).double() - mean, full_matrices=False
-        )
-        variances = lengths.square() / min(len(rows), NUM_USUAL)
+        """From float32 [N, D] of at least two images, of which no more than needed are used, evenly.
+
+        Every other row says what the spread is, and the ones between how far apart images usually are: those that the
+        spread is taken from seem nearer to one another than new ones can be.
+        """
+        rows = torch.from_numpy(thinned(means, min(MAX_KNOWN, max(2, MAX_KNOWN_VALUES // means.shape[1])))).double()
+        mean, fitted = rows.mean(0), thinned(rows[::2], NUM_FITTED)
+        _, lengths, directions = torch.linalg.svd(fitted - mean, full_matrices=False)
+        variances = lengths.square() / len(fitted)
         floor = SHRINKAGE * variances.sum() / means.shape[1] + torch.finfo(torch.float32).tiny
-        gains = torch.cat([variances + floor, floor[None]]).rsqrt()
-        known = KnownLatents(mean, directions, gains, rows, np.empty(0))
+        known = KnownLatents(mean, directions, torch.cat([variances + floor, floor[None]]).rsqrt(), rows, np.empty(0))
         scaled = known.scaled(rows)
-        usual = nearest(thinned(scaled, NUM_USUAL), scaled, 2)[0][:, 1]  # the nearest is the image itself
-        return KnownLatents(mean, directions, gains, scaled, usual.sort().values.numpy())
+        usual = nearest(thinned(scaled[1::2], NUM_FITTED), scaled, 2)[0][:, 1]  # the nearest is the image itself
+        return replace(known, rows=scaled, usual=usual.sort().values.numpy())
 
     def scaled(self, rows: Tensor) -> Tensor:
         """[N, D] in units of the known latents' spread."""
