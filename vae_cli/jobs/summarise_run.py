@@ -10,7 +10,6 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.drawing import previews
-from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
 from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line, fill_share_line
@@ -18,6 +17,7 @@ from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.training.run_folder import METRICS, MetricsLog, last_metrics
+from vae_cli.training.run_record import MEASURED
 from vae_cli.training.training_run import TrainingRun
 
 MAX_MEASURED = 1000

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,11 +224,17 @@ class MetricsLog:
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
+        earlier = [json.loads(line).get("seconds") for line in kept]
+        self._begun = time.monotonic() - max((value for value in earlier if isinstance(value, float)), default=0.0)
         self._file, self._board = path.open("a", encoding="utf-8"), None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def seconds(self) -> float:
+        """Of training so far, over all invocations."""
+        return time.monotonic() - self._begun
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
