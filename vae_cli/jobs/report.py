@@ -71,7 +71,7 @@ def _cards(record: RunRecord, facts: Mapping[str, Any]) -> Iterator[Card]:
                    "samples, beside the images that it learned from")  # fmt: skip
     if facts["fill_share"] is not None:
         yield Card("Fills holes", f"{facts['fill_share']:.0%} by the model", fill_share_line(facts["fill_share"]))
-    if record.seconds is not None and math.isfinite(record.seconds):
+    if record.seconds is not None:
         minutes, seconds = divmod(round(record.seconds), 60)
         took = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
         machines = "; then ".join(record.machines) or "an unknown machine"

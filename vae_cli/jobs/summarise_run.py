@@ -36,7 +36,8 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
-        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **shares, **plain})
+        sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain})
     pictures = previews.draw_final(model, images, folder / "previews")
     yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
     try:
