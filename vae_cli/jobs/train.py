@@ -233,7 +233,10 @@ class TrainingJob:
                         case Validated() if log is not None:
                             log.write(event.step, event.phase, {"validation_loss": event.score})
                         case PreviewDue(step, model):
-                            previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
+                            pictures = previews.draw_progress(model, run.inputs.validation,
+                                                              self.folder / "previews", step)  # fmt: skip
+                            if log is not None:
+                                log.add_pictures(step, pictures)
                         case Shortened():
                             self._shortened.add(event.phase)
                         case PhaseDone():

@@ -9,9 +9,12 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from vae_cli import checkpoint_folders, locks
 from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomically
@@ -248,6 +251,14 @@ class MetricsLog:
             for name, value in figures.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def add_pictures(self, step: int, paths: Sequence[Path]) -> None:
+        """TensorBoard shows them beside the scalars, those of one kind under one name."""
+        if self._board is not None:
+            for path in paths:
+                with Image.open(path) as picture:
+                    name = re.sub(r"^step-\d+-", "", path.stem)
+                    self._board.add_image(name, np.array(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._file.close()

@@ -53,7 +53,4 @@ for (const { svg, edges, steps } of charts) {
     show(Math.min(steps[1], Math.max(steps[0], (current ?? steps[1]) + way * (steps[1] - steps[0]) / 50)));
   });
 }
-addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((part) => { part.open = true; });
-  document.querySelectorAll("img").forEach((picture) => { picture.loading = "eager"; });
-});
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
