@@ -93,7 +93,7 @@ def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     text, height = Image.new("L", (margin, len(sheet))), len(sheet) / len(captions)
     for number, caption in enumerate(captions):
         ImageDraw.Draw(text).text((margin - 6, (number + 0.5) * height), caption, 255, font, anchor="rm")
-    beside = np.full((*np.shape(text), sheet.shape[2]), INK, np.uint8)
+    beside = np.full((len(sheet), margin, sheet.shape[2]), INK, np.uint8)
     beside[:, :, -1] = np.asarray(text)
     return np.concatenate([beside, sheet], axis=1)
 
