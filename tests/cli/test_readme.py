@@ -112,7 +112,7 @@ def test_every_option_in_the_readme_exists(vae) -> None:
     assert {command for command, _ in used} == set(COMMANDS), "a command that is not shown, or none of ours"
     for command, words in used:
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", words)) <= known[command], f"vae {command}{words}"
-    foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "-m"}
+    foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "--rm", "-m"}
     anywhere = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README)) - foreign
     assert anywhere <= {"--version"}.union(*known.values())
 
