@@ -131,4 +131,4 @@ def test_the_tree_names_every_room() -> None:
     assert tree is not None
     named = {name.rstrip("/") for name in re.findall(r"(?<=[ \n])[a-z_]+(?:/|\.py)", "\n" + tree[1])}
     present = {path.name for path in (ROOT / "vae_cli").iterdir() if path.name[0] != "_"}
-    assert named <= present and {name for name in present if not name.endswith(".py")} <= named
+    assert named <= present and {name for name in present if not name.endswith((".py", ".typed"))} <= named
