@@ -41,6 +41,7 @@ COMMANDS = {
     "score": "Rank images from the strangest to the most usual.",
     "similar": "Find the nearest images to others.",
     "report": "Write one page about a run.",
+    "compare": "Show runs side by side.",
     "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
     "config": "Show every setting, with its meaning, range and default.",
