@@ -229,6 +229,23 @@ def test_check(vae, mixed: Path, photos: Path) -> None:
     assert "line\\nbreak" not in vae("check", mixed).stdout
 
 
+def test_check_names_what_is_doubtful(vae, tmp_path: Path) -> None:
+    """Sixteen pictures of as many sizes, among them one mirrored, one black and one narrow strip."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 6, 6, 3), dtype=np.uint8)
+    for number, cells in enumerate(noise[:13]):
+        Image.fromarray(cells).resize((60 + 4 * number, 60), 0).save(tmp_path / f"{number:02d}.png")
+    Image.fromarray(noise[5, :, ::-1]).resize((200, 150), 0).save(tmp_path / "mirrored.jpg")
+    Image.new("L", (70, 60), 9).save(tmp_path / "night.png")
+    Image.fromarray(noise[13]).resize((600, 50), 0).save(tmp_path / "strip.png")
+    facts = vae("check", tmp_path, "--duplicates", "--json").json
+    assert facts["duplicates"] == [["05.png", "mirrored.jpg"]] and facts["blurred"] == []
+    assert facts["dark"] == ["night.png"] and facts["odd_sizes"] == ["strip.png"] and len(facts["sizes"]) == 16
+    lines = vae("check", tmp_path, "--duplicates").stdout.splitlines()
+    assert "sizes: shorter side 32 to 63 (15), 128 to 255 (1) pixels; 16 different ones" in lines
+    assert lines[lines.index("duplicates: 1 groups") + 1] == "  05.png = mirrored.jpg"
+    assert "duplicates" not in vae("check", tmp_path, "--json").json
+
+
 def test_check_without_usable_images(vae, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"")
     outcome = vae("check", tmp_path, "--json")

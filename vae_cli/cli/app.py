@@ -38,6 +38,8 @@ COMMANDS = {
     "interpolate": "Walk between two or more images.",
     "encode": "Write the latents of images to a file.",
     "evaluate": "Measure a model on images.",
+    "score": "Rank images from the strangest to the most usual.",
+    "similar": "Find the nearest images to others.",
     "report": "Write one page about a run.",
     "compare": "Show runs side by side.",
     "export": "Write a model as one file.",

@@ -9,11 +9,11 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder
+from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder, refuse_existing, require_suffix
 from vae_cli.printable import shell_quoted
 
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
-               "label": "--label", "guidance": "--guidance"}  # fmt: skip
+               "label": "--label", "guidance": "--guidance", "save_latents": "--save-latents"}  # fmt: skip
 """Options that say what to draw, and have no meaning where latents are given."""
 
 
@@ -35,6 +35,10 @@ def sample(
     latents: Annotated[Path | None, typer.Option(
         "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
+    save_latents: Annotated[Path | None, typer.Option(
+        "--save-latents", metavar="FILE", help="Also write the latents: .npz, .csv or .safetensors.")] = None,
+    scale: Annotated[int, typer.Option(
+        "--scale", min=1, max=64, metavar="K", help="Write every pixel as a square of K × K.")] = 1,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw new images.
@@ -47,7 +51,8 @@ def sample(
     """
     results: Results = context.obj
     require_run(run)
-    target, command = Target(out, own_folder(run, "samples"), overwrite, batch_size), f"vae sample {shell_quoted(run)}"
+    target = Target(out, own_folder(run, "samples"), overwrite, batch_size, scale)
+    command = f"vae sample {shell_quoted(run)}"
     if latents is not None:
         for name, option in _OF_DRAWING.items():
             source = context.get_parameter_source(name)
@@ -63,11 +68,13 @@ def sample(
     labels = tuple(dict.fromkeys(label or ()))
     if len(labels) < 2 and labels != ("all",):
         target.paths(num or NUM_IMAGES)  # refused before torch takes its seconds to load
+    require_suffix("--save-latents", save_latents, ".npz", ".csv", ".safetensors")
+    refuse_existing([save_latents] if save_latents else [], overwrite=overwrite)
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     from vae_cli.jobs import sample as job
 
-    request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed)
+    request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed, save_latents)
     facts = results.show(job.sample(results.open_model(run), request, target))
     last, drawn = (num or NUM_IMAGES) - 1, facts.get("labels", [])
     next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{last} --seed {seed} --out walk.gif"

@@ -3,10 +3,8 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-from vae_cli.atomic import writing
-from vae_cli.drawing.contact_sheet import Figure, Row, contact_sheet, thumbnail, with_hole
+from vae_cli.drawing.contact_sheet import Figure, Row, thumbnail, with_hole
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.originals import open_original
 from vae_cli.jobs import outputs
@@ -14,6 +12,7 @@ from vae_cli.jobs.change_images import Planned, Storage
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inpaint_plan import read_hole
 from vae_cli.jobs.mask_sources import MaskSource
+from vae_cli.jobs.sheets import link, write_page
 from vae_cli.printable import printable
 
 _TITLE, _HEAD_BYTES = "vae inpaint", 4096
@@ -36,9 +35,7 @@ def write_sheet(path: Path, images: Sequence[Planned], masks: MaskSource, files:
     counts = [sum(event.status == status for event in files) for status in ("ok", "failed")]
     without_mask = sum(event.status == "skipped" and not event.is_settled for event in files)
     title = f"{_TITLE}: {counts[0]} fills written, {counts[1]} failed, {without_mask} without a mask"
-    with writing(path) as file:
-        for piece in contact_sheet(title, _rows(path, images, masks, files)):
-            file.write(piece.encode("utf-8", "replace"))
+    write_page(path, title, _rows(path, images, masks, files))
 
 
 def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Sequence[FileDone]) -> Iterator[Row]:
@@ -63,18 +60,9 @@ def _pictures(page: Path, image: Planned, masks: MaskSource) -> Iterator[Figure]
     source = image.item.ref.path
     original = open_original(source)
     before = thumbnail(original.display_array(3))
-    yield Figure("before", before, _link(page, source))
+    yield Figure("before", before, link(page, source))
     yield Figure("hole", with_hole(before, read_hole(image.item, image.mask, original.display_size, masks)))
     for number, target in enumerate(image.targets, start=1):
         if os.path.exists(target):
             after = thumbnail(open_original(target).display_array(3))
-            yield Figure("after" if len(image.targets) == 1 else f"fill {number}", after, _link(page, target))
-
-
-def _link(page: Path, path: Path) -> str:
-    """The address of a file as seen from the page."""
-    try:
-        relative = os.path.relpath(path.absolute(), page.absolute().parent)
-    except ValueError:  # another drive
-        return path.absolute().as_uri()
-    return quote(Path(relative).as_posix(), errors="surrogateescape")
+            yield Figure("after" if len(image.targets) == 1 else f"fill {number}", after, link(page, target))

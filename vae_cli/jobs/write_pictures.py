@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_cli.drawing.grids import enlarged
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent
 from vae_cli.jobs.inputs import computed_ahead
@@ -29,7 +30,8 @@ def write_pictures(
     """
     kept: list[np.ndarray] = []
     yield begin
-    for number, image in enumerate(computed_ahead(images, target.batch_size)):
+    for number, small in enumerate(computed_ahead(images, target.batch_size)):
+        image = enlarged(small, target.scale)
         if target.is_one_file:
             kept.append(image)
         else:
