@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from vae_cli import checkpoint
@@ -13,12 +14,15 @@ from vae_cli.checkpoint import Model, Resumable
 from vae_cli.checkpoint_folders import prune
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
+from vae_cli.model.pretrained_vae import PretrainedVAE
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
 from vae_cli.training.initial_weights import take_over
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.run_state import RunState
+
+FITTED_IMAGES = 64  # training images on which the likelihood of an autoencoder that was made elsewhere is fitted
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,12 @@ def open_run(
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
     # A run that was stopped in its first phase has saved nothing of the flow yet.
     notes = take_over(training.init, vae, flow) if state.phase == "vae" and training.init != "none" else ()
+    inputs.runtime.place(vae)
+    if isinstance(vae, PretrainedVAE) and resume is None:
+        rows = np.linspace(0, len(inputs.train.ids) - 1, min(len(inputs.train.ids), FITTED_IMAGES)).astype(int)
+        vae.eval().fit_likelihood(inputs.train_chunks(rows))
     budget = Budget(total, training.time or 0.0, started)
-    run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume, tuple(notes))
+    run = TrainingRun(inputs, folder, budget, state, vae, flow, resume, tuple(notes))
     if flow is not None:
         inputs.runtime.place(flow)
     if resume is None:
