@@ -69,7 +69,8 @@ def _directory(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Every member of a tar but folders; each lies in the file as its header says. Raises ValueError, among others."""
     num_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
-    with tarfile.open(fileobj=_Forward(file), mode="r:") as archive:
+    open_tar: Any = tarfile.open  # whose types know neither `_Forward` nor `members`
+    with open_tar(fileobj=_Forward(file), mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members.clear()  # all of which it would keep
             if info.isreg() and not info.offset_data <= info.offset_data + info.size <= num_bytes:

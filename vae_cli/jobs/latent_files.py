@@ -44,7 +44,8 @@ def write(path: Path, kind: str, encoded: Encoded, files: Sequence[str], labels:
     elif kind == "parquet":
         _write_parquet(content, arrays, scale, files, labels)
     else:
-        np.savez(content, **arrays, **scale, files=np.array(files, np.str_), labels=np.array(labels, np.str_))
+        texts = {"files": np.array(files, np.str_), "labels": np.array(labels, np.str_)}
+        np.savez(content, **arrays, **scale, **texts)  # type: ignore[arg-type]
     write_atomically(path, content.getbuffer())
 
 
