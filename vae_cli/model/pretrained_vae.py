@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class PretrainedVAE(VAE):
         """Set the likelihood's scale from how well pictures [B, C, H, W] are rebuilt: nothing else of it is trained."""
         errors = torch.cat([(self.decode_mean(self.encode(x)) - x).square().mean((2, 3)) for x in pictures])
         scale = errors.mean(0).sqrt().clamp(min=2 * Gaussian.MIN_SCALE) - Gaussian.MIN_SCALE
-        self.likelihood.raw_log_scale.copy_((scale.log() / Gaussian.GAIN)[None, :, None, None])
+        cast(Gaussian, self.likelihood).raw_log_scale.copy_((scale.log() / Gaussian.GAIN)[None, :, None, None])
 
 
 def build_net(spec: AutoencoderKL) -> nn.Module:
