@@ -117,8 +117,7 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
         vae.net.load_state_dict(read_tensors(folder, read_spec(folder)))
         return []
     if not pretrained.is_photo(Path(init)) and not Path(init).exists():
-        raise ConfigError(f"training.init: {init} is gone, and the flow of this run is to start from it;\n"
-                          "put it back, or start a new run")  # fmt: skip
+        raise ConfigError(f"training.init: {init} is gone, and this run is to start from it; put it back")
     _, _, tensors = read_model(Path(init))
     found = [_copy(vae, "vae.", tensors)]
     if flow is not None:
