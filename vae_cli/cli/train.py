@@ -51,7 +51,8 @@ def train(
     time_: Annotated[str | None, typer.Option(
         "--time", metavar="10m", help="Budget in time, from now to the last update.")] = None,
     init: Annotated[str | None, typer.Option(
-        metavar="auto|none|photo|RUN", help="Model to start from; auto = photo for colour images of 48 px and more.",
+        metavar="auto|none|photo|RUN|FOLDER", help="Model to start from, or the folder of a Stable Diffusion VAE; "
+        "auto = photo for colour images of 48 px and more.",
     )] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     workers: Annotated[int | None, typer.Option(

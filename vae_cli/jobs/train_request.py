@@ -15,7 +15,7 @@ from vae_cli.training.prepare import rounded_size
 
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.splits", "data.binarize",
           "data.patches", "model", "training.batch_size", "training.init", "training.seed", "training.precision",
-          "training.threads", "training.flow_optimizer", "training.vae_optimizer")  # fmt: skip
+          "training.threads", "training.tune_vae", "training.flow_optimizer", "training.vae_optimizer")  # fmt: skip
 """What a run keeps for life."""
 _SETTLED = tuple(tuple(key.split(".")) for key in (
     "data.image_size", "data.channels", "data.splits", "data.patches", "model.latents", "model.width",

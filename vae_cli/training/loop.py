@@ -32,8 +32,11 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
     stop: answers alike on all ranks. Raises DivergedError, and leaves the last good checkpoint.
     """
     if run.state.phase == "vae":
-        yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
-        if run.state.spent < 1 or not run.has_flow_ahead or stop():
+        if run.inputs.config.training.flow_share < 1:
+            yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
+            if run.state.spent < 1:
+                return
+        if not run.has_flow_ahead or stop():
             return
         done = run.state
         run.state = RunState("flow", done.step, first_step=done.step, total=done.total)
