@@ -30,6 +30,7 @@ COMMANDS = {
     "sample": "Draw new images.",
     "reconstruct": "Encode images and decode them again.",
     "inpaint": "Fill the holes of damaged images.",
+    "masks": "Write a page to draw and correct masks on.",
     "denoise": "Remove noise from images of any size.",
     "style": "Carry a look over to other images.",
     "augment": "Write new images near each training image of DATA.",
@@ -39,6 +40,7 @@ COMMANDS = {
     "report": "Write one page about a run.",
     "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
+    "config": "Show every setting, with its meaning, range and default.",
     "info": "Tell the facts about a run, or about this machine.",
 }
 """What each does, as its own help begins: a function of that name in a module of that name in this package, which is
