@@ -1,16 +1,17 @@
-"""Which images a folder, list file, zip or single file holds, with their ids, labels and splits. Opens no image."""
+"""Which images a folder, list file, archive or single file holds, with their ids, labels and splits. Opens no image."""
 
 import os
 import re
 import unicodedata
-import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from vae_cli.atomic import open_regular
+from vae_cli.dataset.archives import is_ignored, tar_members, zip_members
 from vae_cli.dataset.image_lists import LIST_SUFFIXES, METADATA_NAMES, Listed, read_list, read_metadata, spellings
 from vae_cli.dataset.split import SPLIT_NAMES, folders_of, split_folders, split_note, wrapping_folder
 from vae_cli.errors import ConfigError, DataError
@@ -23,11 +24,10 @@ from vae_cli.images.image_ref import (
     can_read_heif,
     suffix_of,
 )
-from vae_cli.images.image_refs import ImageRefs, Kind, Names
+from vae_cli.images.image_refs import ImageRefs, Kind, Names, archive_of
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
-_IGNORED_NAMES = {"Thumbs.db", "__MACOSX"}
 _RUN_MARKS = {"config.yaml", "checkpoints"}
 """Entries of a folder that is a run."""
 _NO_FILE = "there is no such file"
@@ -53,20 +53,25 @@ def scan(
     path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Sequence[Path] = (),
     on_progress: Callable[[int], object] = lambda found: None,
 ) -> Scan:  # fmt: skip
-    """The images of a folder (recursive), a list, a .zip or one image file.
+    """The images of a folder (recursive), a list, a .zip, a .tar, or one image file.
 
-    labels: auto | none | folders. splits: auto | none | folders, as for `split_folders`. exclude: output and mask
-    folders to leave out; run folders inside `path` always are. on_progress: takes how many images were found so far.
-    Raises ConfigError for a path that does not exist or labels that the folders do not give, DataError for no images.
+    A folder without images may hold .tar files, which then are one set. labels: auto | none | folders. splits: auto |
+    none | folders, as for `split_folders`. exclude: output and mask folders to leave out; run folders inside `path`
+    always are. on_progress: takes how many images were found so far. Raises ConfigError for a path that does not exist
+    or labels that the folders do not give, DataError for no images.
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
-    is_zip = not path.is_dir() and suffix_of(path.name) == ".zip"
-    found = _Found(splits != "none", path if is_zip or path.is_dir() else path.parent, is_zip, on_progress)
+    found = _Found(splits != "none", path if path.is_dir() else path.parent, on_progress)
     if path.is_dir():
         _scan_folder(path, found, {os.path.realpath(excluded) for excluded in exclude})
-    elif is_zip:
-        _scan_zip(path, found)
+        if not found.names:
+            for shard in found.tars:
+                found.take(tar_members(path / shard, f"{shard}/"))
+    elif suffix_of(path.name) == ".zip":
+        found.take(zip_members(path))
+    elif suffix_of(path.name) == ".tar":
+        found.take(tar_members(path))
     elif suffix_of(path.name) in LIST_SUFFIXES:
         _scan_list(path, found)
     else:
@@ -86,28 +91,43 @@ class _Found:
 
     with_splits: bool
     place: Path
-    is_zip: bool
     on_progress: Callable[[int], object]
     names: list[str] = field(default_factory=list)
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    """Of images that a list or metadata describes."""
+    labels: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """And splits, of images that a list, metadata or an archive describes."""
+    members: dict[str, ImageRef] = field(default_factory=dict)
+    """Images in archives."""
     skipped: list[Skipped] = field(default_factory=list)
-    metadata: list[str] = field(default_factory=list)
+    metadata: list[ImageRef] = field(default_factory=list)
+    tars: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str) -> None:
-        """Sort an entry in by its extension."""
+    def add(self, name: str, member: ImageRef | None = None) -> None:
+        """Sort an entry in by its extension. member: what it is in an archive."""
         suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif()):
             self.names.append(name)
+            if member:
+                self.members[name] = member
+                self.labels |= {name: (member.label, None)} if member.label else {}
             if len(self.names) % _REPORTED_AFTER == 0:
                 self.on_progress(len(self.names))
             return
         if name.rpartition("/")[2] in METADATA_NAMES:
-            self.metadata.append(name)
+            self.metadata.append(member or ImageRef(name, self.place / name))
+        if suffix == ".tar":
+            self.tars.append(name)
         self.others[suffix or "no extension"] += 1
         if suffix in HEIF_SUFFIXES:
             self.skip(name, HEIF_REASON)
+
+    def take(self, members: Iterable[ImageRef | Skipped]) -> None:
+        """All that an archive holds."""
+        for member in members:
+            if isinstance(member, Skipped):
+                self.skipped.append(member)
+            else:
+                self.add(member.id, member)
 
     def skip(self, entry_id: str, reason: str) -> None:
         self.skipped.append(Skipped(entry_id, reason))
@@ -118,7 +138,7 @@ class _Found:
         if self.with_splits and line.split and split is None:
             self.skip(name, f"listed for the split {line.split[:_MAX_SHOWN]!r}; use train, val or test")
             return False
-        self.kinds[name] = line.label, split
+        self.labels[name] = line.label, split
         return True
 
 
@@ -130,10 +150,6 @@ def _no_images_message(path: Path, found: _Found) -> str:
         first = found.skipped[0]
         message += f"\nskipped {len(found.skipped)}, the first: {first.id}: {first.reason}"
     return message
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in _IGNORED_NAMES
 
 
 # ---- folders
@@ -159,7 +175,7 @@ def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
                     name, is_link = entry.name, entry.is_symlink()
                     marks |= {name} & _RUN_MARKS
                     own = os.path.realpath(entry.path) if is_link and excluded else os.path.join(resolved, name)
-                    if _is_ignored(name) or own in excluded:
+                    if is_ignored(name) or own in excluded:
                         continue
                     if _is(entry.is_dir):
                         folders.append((name, is_link, entry.path))
@@ -199,7 +215,7 @@ def _holds_results(folder: str, beside: Collection[str]) -> bool:
     return match is not None and match[1] in beside and suffix_of(match[1]) in IMAGE_SUFFIXES
 
 
-# ---- lists, zips, single files
+# ---- lists, single files
 
 
 def _scan_list(path: Path, found: _Found) -> None:
@@ -232,48 +248,28 @@ def _read_metadata(found: _Found) -> None:
 
     names, dropped = {*found.names}, set[str]()
     for file in found.metadata:
-        folder = file[: file.rfind("/") + 1]
-        path = found.place if found.is_zip else found.place / file
+        folder = file.id[: file.id.rfind("/") + 1]
         try:
-            content = read_bytes(ImageRef(file, path, file if found.is_zip else None))
+            content = read_bytes(file)
         except DataError as error:
-            found.skip(file, str(error))
+            found.skip(file.id, str(error))
             continue
-        for line in read_metadata(content, suffix_of(file)):
+        for line in read_metadata(content, suffix_of(file.id)):
             if isinstance(line, Skipped):
-                found.skip(file, f"{line.id}: {line.reason}")
+                found.skip(file.id, f"{line.id}: {line.reason}")
                 continue
             name = next((folder + name for name in spellings(line.path) if folder + name in names), None)
             if name is None:
-                found.skip(folder + line.path[:_MAX_SHOWN], f"listed in {file}, but not among the images")
+                found.skip(folder + line.path[:_MAX_SHOWN], f"listed in {file.id}, but not among the images")
             elif name not in dropped and not found.describe(name, line):
                 dropped.add(name)
     found.names = [name for name in found.names if name not in dropped]
 
 
-def _scan_zip(path: Path, found: _Found) -> None:
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
-    except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: no readable zip file ({reason}); copy or download it again") from error
-    for name in sorted(names):
-        parts = name.split("/")
-        if any(_is_ignored(part) for part in parts if part not in ("", ".", "..")):
-            continue
-        if not name:
-            found.skip("(no name)", "a member of the zip without a name")
-        elif ".." in parts or name.startswith("/"):
-            found.skip(name, "unsafe name: it points out of the zip")
-        else:
-            found.add(name)
-
-
 def _scan_file(path: Path, found: _Found) -> None:
     reason = _why_no_image(path, path.name)
     if reason is not None:
-        raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl) or a .zip")
+        raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl), a .zip or .tar")
     found.add(path.name)
 
 
@@ -297,12 +293,12 @@ def _sorted_out(found: _Found, labels: str, splits: str, path: Path) -> Scan:
     names = Names(sorted(found.names))
     found.names.clear()
     above = [name.rpartition("/")[0] for name in names]
-    wrapper = wrapping_folder(names) if found.is_zip else ""
+    wrapper = wrapping_folder(names) if found.members else ""
     folders = {folder: folders_of(f"{folder}/".removeprefix(wrapper)) for folder in dict.fromkeys(above)}
     at_top = {parts[0] for parts in folders.values() if parts}
     of_split = split_folders(at_top, splits)
     below = {folder: parts[1:] if parts and parts[0] in of_split else parts for folder, parts in folders.items()}
-    is_labelled = labels != "none" and any(label for label, _ in found.kinds.values())
+    is_labelled = labels != "none" and any(label for label, _ in found.labels.values())
     label_of: dict[str, str | None] = dict.fromkeys(folders)
     if labels != "none" and not is_labelled:
         classes = {parts[0] for parts in below.values() if parts}
@@ -312,15 +308,17 @@ def _sorted_out(found: _Found, labels: str, splits: str, path: Path) -> Scan:
             label_of = {folder: parts[0] if parts else None for folder, parts in below.items()}
 
     def kind(name: str, folder: str) -> Kind:
-        label, split = found.kinds.get(name, (None, None))
+        label, split = found.labels.get(name, (None, None))
         label, parts = label if is_labelled else label_of[folder], folders[folder]
         # The same text may be stored in another form: macOS decomposes é in names of folders.
-        return label and unicodedata.normalize("NFC", label), split or of_split.get(parts[0] if parts else "")
+        label = label and unicodedata.normalize("NFC", label)
+        return Kind(label, split or of_split.get(parts[0] if parts else ""), *archive_of(found.members.get(name)))
 
-    images = ImageRefs(found.place, names, map(kind, names, above), is_zip=found.is_zip)
+    spans = [found.members[name].span or () for name in names] if found.members else []
+    images = ImageRefs(found.place, names, map(kind, names, above), chain.from_iterable(spans))
     counts = images.num_of_each()
     return Scan(
         images, tuple(sorted(found.skipped, key=lambda entry: entry.id)),
-        tuple(sorted({label for label, _ in counts if label is not None})),
+        tuple(sorted({kind.label for kind in counts if kind.label is not None})),
         tuple(split_note(counts, at_top, of_split, splits)), bool(of_split),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ImageRef, suffix_of
 from vae_cli.images.image_refs import ImageRefs, Kind, names_of, taken
 from vae_cli.printable import printable
 
@@ -40,8 +40,8 @@ def split_note(kinds: Mapping[Kind, int], folders: Set[str], used: Mapping[str, 
     kinds: numbers of images; folders: all at the top; used: those that are splits.
     """
     counts = Counter[str]()
-    for (_, split), number in kinds.items():
-        counts[split or "no split"] += number
+    for kind, number in kinds.items():
+        counts[kind.split or "no split"] += number
     if counts.keys() != {"no split"}:
         source = f"the folders {_listed(used)}" if used else "a column of that name"
         sizes = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
@@ -60,12 +60,14 @@ def _listed(folders: Set[str] | Mapping[str, str]) -> str:
 
 
 def folders_of(entry_id: str) -> list[str]:
-    """The folders of an image from the top down; none of an absolute path, which has its top elsewhere."""
-    return [] if entry_id.startswith("/") else [part for part in entry_id.split("/")[:-1] if part != "."]
+    """The folders of an image from the top down, without the shard that it lies in; none of an absolute path, which has
+    its top elsewhere."""
+    folders = [] if entry_id.startswith("/") else entry_id.split("/")[:-1]
+    return [part for part in folders if part != "." and suffix_of(part) != ".tar"]
 
 
 def wrapping_folder(names: Sequence[str]) -> str:
-    """'photos/' when a zip holds one top folder and everything lies at least one folder deeper; else ''.
+    """'photos/' when an archive holds one top folder and everything lies at least one folder deeper; else ''.
 
     File managers zip a folder together with its name, which is no class and no split.
     """
@@ -89,7 +91,7 @@ def split_images(images: Sequence[ImageRef]) -> Split:
     """
     names = names_of(images)
     ordered = sorted(range(len(images)), key=names.__getitem__)
-    splits = [split for _, split in images.kinds()] if isinstance(images, ImageRefs) else [ref.split for ref in images]
+    splits = [kind.split for kind in images.kinds()] if isinstance(images, ImageRefs) else [ref.split for ref in images]
     if all(split in ("validation", "test") for split in splits):
         splits = [None] * len(splits)
     has_validation = "validation" in splits

@@ -6,12 +6,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import eq
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from vae_cli.images.image_ref import ImageRef
 
-Kind = tuple[str | None, str | None]
-"""Label and split of an image."""
+
+class Kind(NamedTuple):
+    """What many images have in common. archive: what they lie in, under their ids without the prefix; None = files."""
+
+    label: str | None = None
+    split: str | None = None
+    archive: Path | None = None
+    prefix: str = ""
+
+
+def archive_of(member: ImageRef | None) -> tuple[Path | None, str]:
+    """Archive and prefix of an image's kind, which is a member of an archive, or None."""
+    return (member.path, member.id.removesuffix(member.member or "")) if member else (None, "")
 
 
 class _EqualByItems(Sequence[Any]):
@@ -47,10 +58,13 @@ class Names(_EqualByItems, Sequence[str]):
 
 
 class ImageRefs(_EqualByItems, Sequence[ImageRef]):
-    """Images of one folder, list or zip. place: what ids are relative to, or the zip; kinds: one of each image."""
+    """Images of one folder, list or archive, or of several tars.
 
-    def __init__(self, place: Path, names: Names, kinds: Iterable[Kind], *, is_zip: bool = False) -> None:
-        self.place, self.names, self.is_zip = place, names, is_zip
+    place: what the ids of files are relative to; kinds: one of each image; spans: of members of tars, end to end.
+    """
+
+    def __init__(self, place: Path, names: Names, kinds: Iterable[Kind], spans: Iterable[int] = ()) -> None:
+        self.place, self.names, self._spans = place, names, array("q", spans)
         numbers = dict[Kind, int]()
         self._kinds = array("i", (numbers.setdefault(kind, len(numbers)) for kind in kinds))
         self._table = list(numbers)
@@ -65,22 +79,26 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
     def __getitem__(self, index: int | slice) -> "ImageRef | ImageRefs":
         if isinstance(index, slice):
             return self.take(range(len(self))[index])
-        name, kind = self.names[index], self._table[self._kinds[index]]
-        place = (self.place, name) if self.is_zip else (self.place / name, None)
-        return ImageRef(name, *place, *kind)
+        row = range(len(self))[index]
+        name, kind = self.names[row], self._table[self._kinds[row]]
+        if kind.archive is None:
+            return ImageRef(name, self.place / name, None, kind.label, kind.split)
+        span = (self._spans[2 * row], self._spans[2 * row + 1]) if self._spans else None
+        return ImageRef(name, kind.archive, name.removeprefix(kind.prefix), kind.label, kind.split, span)
 
     def __add__(self, other: "ImageRefs") -> "ImageRefs":
-        return ImageRefs(self.place, Names(chain(self.names, other.names)), chain(self.kinds(), other.kinds()),
-                         is_zip=self.is_zip)  # fmt: skip
+        names, kinds = Names(chain(self.names, other.names)), chain(self.kinds(), other.kinds())
+        return ImageRefs(self.place, names, kinds, self._spans + other._spans)
 
     def take(self, rows: Iterable[int]) -> "ImageRefs":
         """Some of them, in the order of the rows."""
         rows = array("q", rows)
-        return ImageRefs(self.place, Names(self.names[row] for row in rows),
-                         (self._table[self._kinds[row]] for row in rows), is_zip=self.is_zip)  # fmt: skip
+        spans = chain.from_iterable(self._spans[2 * row : 2 * row + 2] for row in rows)
+        kinds = (self._table[self._kinds[row]] for row in rows)
+        return ImageRefs(self.place, Names(self.names[row] for row in rows), kinds, spans)
 
     def label(self, row: int) -> str | None:
-        return self._table[self._kinds[row]][0]
+        return self._table[self._kinds[row]].label
 
     def kinds(self) -> Iterator[Kind]:
         return (self._table[number] for number in self._kinds)
