@@ -98,7 +98,7 @@ class Company:
 
     def await_end(self, stop: Callable[[], bool]) -> None:
         """Wait for rank 0's `finished`, and let it know when `stop` says that this rank was asked to stop."""
-        self._hear(_FINISHED, lambda: stop() and self._say(_STOP))
+        self._hear(_FINISHED, lambda: self._say(_STOP) if stop() else None)
 
     def _say(self, key: str, text: str = "") -> None:
         if self._store is not None:

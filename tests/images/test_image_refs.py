@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_cli.images.image_ref import ImageRef
-from vae_cli.images.image_refs import ImageRefs, Kind, Names, labels_of, names_of, taken
+from vae_cli.images.image_refs import ImageRefs, Kind, Names, joined, labels_of, names_of, taken
 
 KINDS = [Kind("cat", "train"), Kind(), Kind("dog", "train"), Kind("cat", "train")]
 NAMES = ["a.png", "b/ü.png", "b/\udcff.png", "c.png"]
@@ -28,7 +28,8 @@ def test_images_are_made_as_they_are_asked_for() -> None:
     assert refs()[1] == ImageRef("b/ü.png", Path("at/b/ü.png"))
     assert refs()[-1] == ImageRef("c.png", Path("at/c.png"), None, "cat", "train")
     assert refs()[1:3] == [refs()[1], refs()[2]] == list(refs())[1:3] and refs() != refs()[:3]
-    assert refs()[2:] + refs()[:1] == [refs()[2], refs()[3], refs()[0]] == taken(tuple(refs()), [2, 3, 0])[:]
+    assert joined(refs()[2:], refs()[:1]) == [refs()[2], refs()[3], refs()[0]] == taken(refs(), [2, 3, 0])
+    assert joined(tuple(refs()), refs()[:1]) == (*refs(), refs()[0]) and taken([*refs()], [1]) == (refs()[1],)
     assert dict(refs().num_of_each()) == {KINDS[0]: 2, KINDS[1]: 1, KINDS[2]: 1}
     for some in (refs(), list(refs())):
         assert names_of(some, [3, 0]) == ["c.png", "a.png"] and list(labels_of(some, [2, 1])) == ["dog", None]
@@ -39,7 +40,7 @@ def test_members_of_archives() -> None:
     found = ImageRefs(Path("at"), Names(["1.tar/a.png", "2.tar/b.png"]), kinds, [512, 7, 1024, 9])
     assert found == [ImageRef("1.tar/a.png", Path("at/1.tar"), "a.png", "cat", None, (512, 7)),
                      ImageRef("2.tar/b.png", Path("at/2.tar"), "b.png", None, None, (1024, 9))]  # fmt: skip
-    assert found[1:] + found[:1] == [found[1], found[0]]
+    assert joined(found[1:], found[:1]) == [found[1], found[0]]
     (zipped,) = ImageRefs(Path("at"), Names(["a.png"]), [Kind(archive=Path("at/a.zip"))])
     assert zipped == ImageRef("a.png", Path("at/a.zip"), "a.png")
 

@@ -64,7 +64,7 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
     """
 
     def __init__(self, place: Path, names: Names, kinds: Iterable[Kind], spans: Iterable[int] = ()) -> None:
-        self.place, self.names, self._spans = place, names, array("q", spans)
+        self.place, self.names, self.spans = place, names, array("q", spans)
         numbers = dict[Kind, int]()
         self._kinds = array("i", (numbers.setdefault(kind, len(numbers)) for kind in kinds))
         self._table = list(numbers)
@@ -83,17 +83,13 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
         name, kind = self.names[row], self._table[self._kinds[row]]
         if kind.archive is None:
             return ImageRef(name, self.place / name, None, kind.label, kind.split)
-        span = (self._spans[2 * row], self._spans[2 * row + 1]) if self._spans else None
+        span = (self.spans[2 * row], self.spans[2 * row + 1]) if self.spans else None
         return ImageRef(name, kind.archive, name.removeprefix(kind.prefix), kind.label, kind.split, span)
-
-    def __add__(self, other: "ImageRefs") -> "ImageRefs":
-        names, kinds = Names(chain(self.names, other.names)), chain(self.kinds(), other.kinds())
-        return ImageRefs(self.place, names, kinds, self._spans + other._spans)
 
     def take(self, rows: Iterable[int]) -> "ImageRefs":
         """Some of them, in the order of the rows."""
         rows = array("q", rows)
-        spans = chain.from_iterable(self._spans[2 * row : 2 * row + 2] for row in rows)
+        spans = chain.from_iterable(self.spans[2 * row : 2 * row + 2] for row in rows)
         kinds = (self._table[self._kinds[row]] for row in rows)
         return ImageRefs(self.place, Names(self.names[row] for row in rows), kinds, spans)
 
@@ -111,6 +107,14 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
 def taken(refs: Sequence[ImageRef], rows: Iterable[int]) -> Any:
     """Some of the images, as compact as they came."""
     return refs.take(rows) if isinstance(refs, ImageRefs) else tuple(refs[row] for row in rows)
+
+
+def joined(one: Sequence[ImageRef], other: Sequence[ImageRef]) -> Sequence[ImageRef]:
+    """Both of what `taken` has made of some images."""
+    if not isinstance(one, ImageRefs) or not isinstance(other, ImageRefs):
+        return (*one, *other)
+    names, kinds = Names(chain(one.names, other.names)), chain(one.kinds(), other.kinds())
+    return ImageRefs(one.place, names, kinds, chain(one.spans, other.spans))
 
 
 def names_of(refs: Sequence[ImageRef], rows: Iterable[int] | None = None) -> Sequence[str]:

@@ -31,7 +31,7 @@ def require_alike(inputs: TrainingInputs, node: str) -> None:
 
 
 def _difference(key: str, own: object, of_main: object) -> str:
-    return key if isinstance(own, bytes) else f"{key} ({printable(own)}, not {printable(of_main)})"
+    return key if isinstance(own, bytes) else f"{key} ({printable(str(own))}, not {printable(str(of_main))})"
 
 
 def _facts(inputs: TrainingInputs) -> Iterator[tuple[str, object]]:

@@ -19,6 +19,7 @@ from vae_cli.dataset.split import split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.image_refs import joined
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.model.vae import SMALL_SIDE, auto_latents, coarsest_stride
 from vae_cli.printable import printable
@@ -52,7 +53,7 @@ def prepare(
     if found.has_split_folders:  # and so they remain, whatever other folders come
         config = config.updated({"data": {"splits": "folders"}})
     parts = split_images(found.images)
-    config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress, company)
+    config, notes = _complete_geometry(config, joined(parts.train, parts.validation), workers, on_progress, company)
     recipe = ImageRecipe.of(CompleteData.model_validate(config.data.model_dump()))
     read = partial(load_images, recipe=recipe, label_names=found.label_names, workers=workers, company=company)
     train = read(parts.train, on_progress=partial(on_progress, "decoding training images"))
