@@ -1,5 +1,6 @@
 """A model measured on images: on DATA, or on those that were held out when it was trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import ConfigError, VaeError
 from vae_cli.files.new_pictures import save_picture
+from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data, scan_as_trained
@@ -109,7 +111,7 @@ class Evaluation:
         found = scan_as_trained(data, model, exclude=exclude)
         for note in found.notes:
             self._say(note)
-        refs = found.images
+        refs: Sequence[ImageRef] = found.images
         for split in ("test", "validation"):
             if part := tuple(ref for ref in found.images if ref.split == split):
                 self._say(f"{printable(data)}: measuring its {split} split, {len(part)} of {len(refs)} images")

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -147,12 +147,12 @@ def decoded(
 ) -> "Iterator[tuple[Input, np.ndarray]]":
     """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are reported as failed.
 
-    `batch_size` files are decoded at a time, on all cores.
+    All cores decode while the earlier ones are used, at most `batch_size` ahead of them.
     """
-    for batch in batches(inputs, batch_size):
-        outcomes = ordered_map(recipe.decode, [item.ref for item in batch], os.cpu_count() or 1)
-        for item, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, DataError):
-                report(FileDone(item.name, "failed", reason=str(outcome)))
-            else:
-                yield item, outcome
+    items, for_threads = tee(inputs)
+    outcomes = ordered_map(recipe.decode, (item.ref for item in for_threads), os.cpu_count() or 1, ahead=batch_size)
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, DataError):
+            report(FileDone(item.name, "failed", reason=str(outcome)))
+        else:
+            yield item, outcome
