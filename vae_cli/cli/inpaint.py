@@ -67,7 +67,9 @@ def inpaint(
     if dry_run and mask_auto and pages != "first":
         raise ConfigError(f"--pages {pages}: --mask-auto --dry-run writes masks of first pages; leave out --pages")
     if dry_run and mask_auto and only is not None:
-        raise ConfigError(f"--only {only}: is about fills, and --mask-auto --dry-run writes masks; leave out one of them")
+        raise ConfigError(
+            f"--only {only}: is about fills, and --mask-auto --dry-run writes masks; leave out one of them"
+        )
     from vae_cli.jobs import change_images as change
     from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
 

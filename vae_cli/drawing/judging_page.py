@@ -16,13 +16,15 @@ _HOLE_COLOUR, _HOLE_ALPHA = (235, 40, 60), 170
 
 @dataclass(frozen=True)
 class View:
-    """A picture, or a part of it, before and after: JPEGs of one size (width, height). hole: a PNG to lay over them."""
+    """A picture, or a part of it, before and after, as JPEGs. size: (width, height) on the page. hole: a PNG to lay
+    over them."""
 
     caption: str
     size: tuple[int, int]
     before: bytes
     afters: tuple[bytes, ...]
     hole: bytes
+    is_enlarged: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -59,7 +61,7 @@ def reduced(pixels: np.ndarray, side: int) -> bytes:
 
 def at_full_size(pixels: np.ndarray) -> bytes:
     """A JPEG of uint8 [H, W, C], of high quality."""
-    return _file(to_image(pixels), "JPEG", quality=92)
+    return _file(to_image(pixels), "JPEG", quality=92, subsampling=0)
 
 
 def hole_overlay(hole: np.ndarray, size: tuple[int, int]) -> bytes:

@@ -27,6 +27,7 @@ _VIEW_SIDE, _PLACE_SIDE = 640, 256  # pixels, where there are few
 _BYTES_A_FILL = 120_000  # of the views of that size, about
 _LEAST_SCALE = 0.3
 _MOST_FILLS = 8  # of one image
+_LEAST_STEP = 1.0  # levels of 255; below it an edge is no step
 _TITLE, _HEAD_BYTES = "vae inpaint", 4096
 
 
@@ -72,9 +73,9 @@ def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Seque
             source = _link(page, image.item.ref.path)
             targets = [target for target in image.targets if os.path.exists(target)][:_MOST_FILLS]
             results = [(printable(target), _link(page, target)) for target in targets]
-            if left <= 0:
+            if targets and left <= 0:
                 reasons.append(f"not shown: a page holds {MOST_BYTES >> 20} MiB of pictures")
-            else:
+            elif targets:
                 try:
                     views = tuple(_views(image, targets, masks, scale))
                 except DataError as error:
@@ -85,43 +86,38 @@ def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Seque
 
 
 def _views(image: Planned, targets: Sequence[Path], masks: MaskSource, scale: float) -> Iterator[View]:
-    """The whole image, and at full size the largest part of its hole and the one whose edge shows most.
-
-    The files are opened one after the other.
-    """
-    path = image.item.ref.path
+    """The whole image, and where that is reduced, at full size, the largest part of its hole and the one whose edge
+    shows most. The files are opened one after the other."""
+    path, side = image.item.ref.path, round(scale * _VIEW_SIDE)
     hole = read_hole(image.item, image.mask, size_of(path), masks)
     places, parts = list[tuple[str, tuple[slice, slice]]](), list[list[bytes]]()
     for source in (*targets, path):
         pixels = eight_bits(open_original(source).display_array(3))
-        if not parts:
+        if not parts and max(hole.shape) > side:
             places = _places(pixels, hole, round(scale * _PLACE_SIDE))
-        parts.append([reduced(pixels, round(scale * _VIEW_SIDE)), *(at_full_size(pixels[box]) for _, box in places)])
+        parts.append([reduced(pixels, side), *(at_full_size(pixels[box]) for _, box in places)])
     *afters, befores = parts
-    height, width = hole.shape
-    shrunk = min(1.0, round(scale * _VIEW_SIDE) / max(height, width))
-    whole = "the whole picture" + f", at 1/{1 / shrunk:.1f} of its size" * (shrunk < 1)
-    every = (slice(height), slice(width))
-    for number, (caption, box) in enumerate([(whole, every), *places]):
-        size = _size_of(hole[box]) if number else (max(1, round(width * shrunk)), max(1, round(height * shrunk)))
-        yield View(caption, size, befores[number], tuple(after[number] for after in afters), hole_overlay(hole[box], size))
-
-
-def _size_of(pixels: np.ndarray) -> tuple[int, int]:
-    return pixels.shape[1], pixels.shape[0]
+    zoom = min(1.0, side / max(hole.shape)) * max(1, _PLACE_SIDE // max(hole.shape))
+    ratio = f"{zoom:.0f}:1" if zoom >= 1 else f"1:{1 / zoom:.1f}"
+    every = (slice(hole.shape[0]), slice(hole.shape[1]))
+    for number, (caption, box) in enumerate([(f"{ratio}, the whole picture", every), *places]):
+        of_hole = hole[box]
+        height, width = (max(1, round(length * (1 if number else zoom))) for length in of_hole.shape)
+        own = befores[number], tuple(after[number] for after in afters)
+        yield View(caption, (width, height), *own, hole_overlay(of_hole, (width, height)), zoom > 1)
 
 
 def _places(filled: np.ndarray, hole: np.ndarray, side: int) -> list[tuple[str, tuple[slice, slice]]]:
     """Captions, rows and columns of the largest part of a hole and the one with the largest step across its edge."""
     found = seams(filled, hole)
-    if not found or max(hole.shape) <= side:
+    if not found:
         return []
-    worst = max(found, key=lambda seam: seam.step)
-    step = f"its edge steps by {worst.step:.0f} of 255 levels more than what is around it"
-    if worst is found[0]:
-        return [(f"the largest hole, whose edge also shows most: {step}", _around(worst, hole.shape, side))]
-    return [("the largest hole", _around(found[0], hole.shape, side)),
-            (f"the hole whose edge shows most: {step}", _around(worst, hole.shape, side))]  # fmt: skip
+    largest, worst = found[0], max(found, key=lambda seam: seam.step)
+    if worst is largest or worst.step < _LEAST_STEP:
+        edge = f"whose edge shows most: {worst.step:.0f} levels" if worst.step >= _LEAST_STEP else "and no edge shows"
+        return [(f"1:1, the largest hole, {edge}", _around(largest, hole.shape, side))]
+    edge = f"1:1, the hole whose edge shows most: {worst.step:.0f} levels"
+    return [("1:1, the largest hole", _around(largest, hole.shape, side)), (edge, _around(worst, hole.shape, side))]
 
 
 def _around(seam: Seam, size: tuple[int, ...], side: int) -> tuple[slice, slice]:

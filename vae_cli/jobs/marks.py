@@ -39,7 +39,9 @@ def read_redo(path: Path) -> dict[str, str]:
 
 def _checked(path: Path, number: int, entry: Any) -> tuple[str, str]:
     known = {"input", "mark", "output"}
-    is_sound = isinstance(entry, dict) and set(entry) <= known and all(isinstance(value, str) for value in entry.values())
+    is_sound = (
+        isinstance(entry, dict) and set(entry) <= known and all(isinstance(value, str) for value in entry.values())
+    )
     if not is_sound or not entry.get("input") or entry.get("mark") not in _MARKS:
         raise ConfigError(f"--only {path}: entry {number} is {shortened(entry)}; {_EXPECTED}")
     return entry["input"], entry["mark"]

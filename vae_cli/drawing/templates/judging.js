@@ -16,10 +16,10 @@ function goTo(number) {
   cards[number].classList.add("current");
 }
 
-/** To the next card that is shown, by ±1. */
+/** To the next card, or the one before, that is shown and can be marked. */
 function turn(by) {
   let number = current + by;
-  while (cards[number]?.hidden) number += by;
+  while (cards[number] && (cards[number].hidden || !judged.includes(cards[number]))) number += by;
   goTo(number);
   cards[current]?.focus({ preventScroll: true });
   cards[current]?.scrollIntoView({ block: "start" });
@@ -27,7 +27,7 @@ function turn(by) {
 
 function mark(value) {
   const card = cards[current];
-  if (!card?.querySelector("[type=radio]")) return;
+  if (!judged.includes(card)) return;
   for (const radio of card.querySelectorAll("[type=radio]")) radio.checked = radio.value === value;
   unsaved = 1;
   count();
@@ -67,7 +67,7 @@ addEventListener("input", ({ target }) => {
     count();
   }
 });
-addEventListener("focusin", ({ target }) => goTo(cards.indexOf(target.closest(".card"))));
+addEventListener("focusin", ({ target }) => goTo(cards.indexOf(target.closest?.(".card"))));
 addEventListener("click", ({ target }) => {
   const card = target.closest(".card");
   goTo(cards.indexOf(card));
