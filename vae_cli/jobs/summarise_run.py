@@ -13,6 +13,7 @@ from vae_cli.drawing import previews
 from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
+from vae_cli.jobs.model_card import write_card
 from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line, fill_share_line
 from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
@@ -25,7 +26,7 @@ MAX_MEASURED = 1000
 
 
 def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dict[str, Any]]:
-    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
+    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes card and page.
 
     Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
     """
@@ -40,6 +41,7 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     pictures = previews.draw_final(model, images, folder / "previews")
     yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
     try:
+        write_card(folder, folder)  # before the page, which is what tells that all was done
         write_report(folder, folder / NAME)
         yield Remark(f"all of it on one page: {printable(folder / NAME)}")
     except VaeError as error:
