@@ -51,6 +51,7 @@ TEXTS = {
     "--latents": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--init": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--feature-weights": (*NO_FILES, "@DATA", "@FIFO"), "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
+    "--only": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--out": ("@TEXT/inside", "/dev/null/x"), "--holes": ("square",),
 }  # fmt: skip
 """Words that an option cannot take."""

@@ -101,7 +101,9 @@ def test_keys_go_through_the_page(open_page, sheet: Path) -> None:
     page = open_page(sheet)
     for key in "nara":
         page.keyboard.press(key)
-    assert [entry["mark"] for entry in saved(page)] == ["accept", "accept"], "past the one in between, which has no fill"
+    assert [entry["mark"] for entry in saved(page)] == ["accept", "accept"], (
+        "past the one in between, which has no fill"
+    )
 
 
 @pytest.mark.parametrize("width", [360, 1440])

@@ -50,7 +50,8 @@ def inpaint(
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
     a.png, a_mask.png or a.jpg.png; else --mask-pattern), or found by themselves: --mask-auto --dry-run writes what it
     takes for scratches and dust to <INPUT>-masks, to be corrected and given back with --mask. With --method classical
-    RUN may be left out. Without --out the results go to <INPUT>-inpaint beside the first INPUT.
+    RUN may be left out. --sheet makes a page to judge the fills on, and --only with another --seed does again what is
+    marked there. Without --out the results go to <INPUT>-inpaint beside the first INPUT.
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """

@@ -139,13 +139,12 @@ def find_unzipped(paths: Sequence[Path], report: Report, exclude: Sequence[Path]
 
 
 def plan_targets(
-    items: Sequence[Input], folder: Path, storage: Storage, samples: int = 1, beside: Sequence[Path] = (),
-    is_wanted: Callable[[Input], bool] = lambda _: True,
-) -> list[Planned]:  # fmt: skip
+    items: Sequence[Input], folder: Path, storage: Storage, samples: int = 1, beside: Sequence[Path] = ()
+) -> list[Planned]:
     """Each image with its results' files, `a.tif`, `a.v2.tif`, `a.v3.tif`, in `folder` unless --out is one file.
 
-    beside: other files that the job writes. is_wanted: of the images, all of which have a say in their files' names.
-    Raises ConfigError when two files have one name, or one exists and may neither be replaced nor kept.
+    beside: other files that the job writes. Raises ConfigError when two files have one name, or one exists and may
+    neither be replaced nor kept.
     """
     firsts = [item.relative for item in items]
     if storage.format != "keep":
@@ -154,11 +153,8 @@ def plan_targets(
     names = [name.with_suffix(version + name.suffix) if version else name for name in firsts for version in versions]
     paths = outputs.result_paths(storage.out, folder, names) if names else []
     outputs.refuse_existing([*paths, *beside], overwrite=True)  # none twice, none a folder
-    planned = [Planned(item, tuple(targets)) for item, targets in zip(items, batches(paths, samples), strict=True)
-               if is_wanted(item)]  # fmt: skip
-    results = [] if storage.skip_existing else [target for image in planned for target in image.targets]
-    outputs.refuse_existing([*results, *beside], overwrite=storage.overwrite)
-    return planned
+    outputs.refuse_existing([*([] if storage.skip_existing else paths), *beside], overwrite=storage.overwrite)
+    return [Planned(item, tuple(targets)) for item, targets in zip(items, batches(paths, samples), strict=True)]
 
 
 def open_for(model: "Model | None", image: Planned, page: int = 0) -> Opened:

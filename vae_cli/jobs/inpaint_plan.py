@@ -159,12 +159,14 @@ def plan_inpaint(
             leave_out(FileDone(item.name, "failed", reason=mask.reason))
         else:
             pairs.append((item, mask))
-    wanted = [(item, mask) for item, mask in pairs if is_wanted(item.name)]
-    planned = plan_targets([item for item, _ in pairs], folder, storage, samples, is_wanted=lambda x: is_wanted(x.name))
+    # All images have a say in what the files are called; of those that are left alone nothing is replaced.
+    planned = plan_targets([item for item, _ in pairs], folder, replace(storage, overwrite=True), samples)
     images = [
         image._replace(mask=mask, pages=page_numbers(pages, image.item.ref.path))
-        for image, (_, mask) in zip(planned, wanted, strict=True)
-    ]
+        for image, (_, mask) in zip(planned, pairs, strict=True) if is_wanted(image.item.name)
+    ]  # fmt: skip
+    targets = [target for image in images for target in image.targets]
+    refuse_existing(targets, overwrite=storage.overwrite or storage.skip_existing)
     return Plan(images, left_out)
 
 

@@ -36,15 +36,16 @@ def seams(pixels: np.ndarray, hole: np.ndarray) -> list[Seam]:
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * cell**2
     places, steps = _steps(pixels, hole)
     owners = labels[places[:, 0] // cell, places[:, 1] // cell]
-    pairs = np.bincount(owners, minlength=count + 1)
-    sums = np.bincount(owners, steps, count + 1)
+    order = np.argsort(owners, kind="stable")
+    ends = np.searchsorted(owners[order], np.arange(count + 1), side="right")
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         edges = (cell * rows.start, cell * columns.start, cell * rows.stop, cell * columns.stop)
         top, left, bottom, right = (min(edge, hole.shape[axis % 2]) for axis, edge in enumerate(edges))
         step, worst = 0.0, ((top + bottom) // 2, (left + right) // 2)
-        if pairs[number] >= _LEAST_PAIRS:
-            step, worst = float(sums[number] / pairs[number]), _worst(places[owners == number], steps[owners == number])
+        own = order[ends[number - 1] : ends[number]]
+        if len(own) >= _LEAST_PAIRS:
+            step, worst = float(steps[own].mean()), _worst(places[own], steps[own])
         found.append(Seam((top, left, bottom, right), int(sizes[number]), step, worst))
     return sorted(found, key=lambda seam: -seam.num_pixels)
 
@@ -53,12 +54,12 @@ def _steps(pixels: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Places [N, 2] at the edge of a hole, inside it, and how much more a known neighbour differs from them than from
     its own neighbour beyond, [N]: of the channel that differs most."""
     places = np.argwhere(hole & ~ndimage.binary_erosion(hole, border_value=1))
-    size = np.array(hole.shape)
+    height, width = hole.shape
 
     def is_known(points: np.ndarray) -> np.ndarray:
-        is_inside = ((points >= 0) & (points < size)).all(1)
-        rows, columns = np.where(is_inside[:, None], points, 0).T
-        return is_inside & ~hole[rows, columns]
+        rows, columns = points.T
+        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        return is_inside & ~hole[rows.clip(0, height - 1), columns.clip(0, width - 1)]
 
     def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.abs(pixels[*first.T].astype(np.int16) - pixels[*second.T]).max(1)
