@@ -11,7 +11,8 @@ import numpy as np
 from vae_cli.atomic import writing
 from vae_cli.drawing.judging_page import Judged, View, at_full_size, hole_overlay, judging_page, reduced
 from vae_cli.errors import DataError
-from vae_cli.files.originals import open_original, size_of
+from vae_cli.files.originals import open_original
+from vae_cli.images.decode import probe
 from vae_cli.images.modes import eight_bits
 from vae_cli.jobs import outputs
 from vae_cli.jobs.change_images import Planned, Storage
@@ -89,7 +90,7 @@ def _views(image: Planned, targets: Sequence[Path], masks: MaskSource, scale: fl
     """The whole image, and where that is reduced, at full size, the largest part of its hole and the one whose edge
     shows most. The files are opened one after the other."""
     path, side = image.item.ref.path, round(scale * _VIEW_SIDE)
-    hole = read_hole(image.item, image.mask, size_of(path), masks)
+    hole = read_hole(image.item, image.mask, probe(path)[1], masks)
     places, parts = list[tuple[str, tuple[slice, slice]]](), list[list[bytes]]()
     for source in (*targets, path):
         pixels = eight_bits(open_original(source).display_array(3))
