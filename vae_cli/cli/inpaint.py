@@ -38,7 +38,9 @@ def inpaint(
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
     strip_metadata: options.StripMetadata = False, skip_existing: options.SkipExisting = False,
     sheet: Annotated[Path | None, typer.Option(
-        "--sheet", metavar="FILE.html", help="Also a page: before, hole, after.")] = None,
+        "--sheet", metavar="FILE.html", help="Also a page to judge the fills on.")] = None,
+    only: Annotated[Path | None, typer.Option(
+        "--only", metavar="FILE.json", help="Only what is marked `redo` in the list that the page saved.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     out: options.Out = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
@@ -48,7 +50,8 @@ def inpaint(
     Pixels outside the mask stay as they are, and so do size, format and metadata. Masks are found by name (a.jpg and
     a.png, a_mask.png or a.jpg.png; else --mask-pattern), or found by themselves: --mask-auto --dry-run writes what it
     takes for scratches and dust to <INPUT>-masks, to be corrected and given back with --mask. With --method classical
-    RUN may be left out. Without --out the results go to <INPUT>-inpaint beside the first INPUT.
+    RUN may be left out. --sheet makes a page to judge the fills on, and --only with another --seed does again what is
+    marked there. Without --out the results go to <INPUT>-inpaint beside the first INPUT.
 
     Example: vae inpaint runs/photos scans --mask masks --out fixed
     """
@@ -64,6 +67,10 @@ def inpaint(
     masks.check()
     if dry_run and mask_auto and pages != "first":
         raise ConfigError(f"--pages {pages}: --mask-auto --dry-run writes masks of first pages; leave out --pages")
+    if dry_run and mask_auto and only is not None:
+        raise ConfigError(
+            f"--only {only}: is about fills, and --mask-auto --dry-run writes masks; leave out one of them"
+        )
     from vae_cli.jobs import change_images as change
     from vae_cli.jobs.inpaint_plan import describe, plan_inpaint
 
@@ -79,7 +86,7 @@ def inpaint(
         _write_masks(results, inputs, masks, storage, again)
         return
     plan = plan_inpaint(inputs, masks, storage, results.take, samples=samples, skip_missing=skip_missing,
-                        pages=pages)  # fmt: skip
+                        pages=pages, only=only)  # fmt: skip
     if dry_run:
         facts = results.show(describe(plan, masks))
         if not results.as_json:
