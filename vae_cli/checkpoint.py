@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vae_cli.checkpoint_folders import (
+    HEADER_KEY,
     INSTEAD,
     TRAINER,
     WEIGHTS,
@@ -39,7 +40,6 @@ from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
-HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
 
 
 @dataclass(frozen=True)

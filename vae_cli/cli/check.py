@@ -20,9 +20,9 @@ def check(
     data: Annotated[Path, typer.Argument(
         metavar="DATA", help="Folder, list file or zip.", callback=options.existing)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
-    labels: Annotated[Literal["auto", "none", "folders"], typer.Option(
+    labels: Annotated[Literal["auto", "none", "folders"], options.tuning(
         help="Whether folders are classes, as in `vae train`.")] = "auto",
-    splits: Annotated[Literal["auto", "none"], typer.Option(
+    splits: Annotated[Literal["auto", "none"], options.tuning(
         help="Whether train/, val/ and test/ are splits, as in `vae train`.")] = "auto",
     batch_size: options.BatchSize = 64,
 ) -> None:  # fmt: skip

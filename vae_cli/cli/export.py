@@ -20,7 +20,7 @@ def export(
         "--part", help="This part as an ONNX file.")] = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.")] = None,
-    bfloat16: Annotated[bool, typer.Option(
+    bfloat16: Annotated[bool, options.tuning(
         "--bfloat16", help="A .safetensors file of half the size, its weights rounded.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip

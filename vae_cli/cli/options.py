@@ -5,7 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-COMMON = "Common options"
+from vae_cli.cli import completion
+
+TUNING, COMMON = "Tuning", "Options of all commands"
+"""Panels of the help, below the usual options."""
 
 
 def _existing_device(name: str) -> str:
@@ -30,18 +33,23 @@ def _common(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=COMMON, **settings)
 
 
+def tuning(*names: str, **settings: Any) -> Any:
+    """A rarer option of a command: the help lists it below the usual ones."""
+    return typer.Option(*names, rich_help_panel=TUNING, **settings)
+
+
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder, .safetensors file, or "
+    metavar="RUN", autocompletion=completion.runs, help="Run folder, checkpoint folder, .safetensors file, or "
     "photo, the model that ships with vae.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
     help="With an image suffix one file, else a folder.")]  # fmt: skip
-SolverSteps = Annotated[int | None, typer.Option(
+SolverSteps = Annotated[int | None, tuning(
     "--solver-steps", min=1, max=1000, metavar="N",
     help="Steps of the flow's solver; default from the model.")]  # fmt: skip
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
-StripMetadata = Annotated[bool, typer.Option(
+Format = Annotated[str, tuning("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
+StripMetadata = Annotated[bool, tuning(
     "--strip-metadata", help="For sharing: keep only profile, orientation and resolution.")]  # fmt: skip
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip

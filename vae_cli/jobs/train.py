@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
 """Updates from which on it is measured before they begin how long they will take."""
-MAX_NAMED = 5  # skipped files
+MAX_NAMED = 5  # reasons for skipping, and files of each
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ class TrainingJob:
             if not (self.is_stopped or stop()):
                 model = load_model(self.folder, self.runtime)
                 facts["fill_share"] = None if model.flow is None else model.flow.fill_share
-                facts["validation"] = yield from summarise_run(run, model)
+                facts |= yield from summarise_run(run, model)
         except KeyboardInterrupt:  # all that was learned is saved, and resuming measures what is not
             pass
         finally:
@@ -287,7 +288,7 @@ class TrainingJob:
                               "images_per_second": speed(done.steps, done.seconds),
                               "validation_loss": done.validation_loss, "shortened": name in self._shortened}
                        for name, done in self._done.items()},
-            "fill_share": None, "validation": None,
+            "fill_share": None, "validation": None, "samples": None,
         }  # fmt: skip
 
 
@@ -305,11 +306,16 @@ def _warned(texts: Generator[str, None, Answer]) -> Generator[Remark, None, Answ
 
 
 def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:
-    """What was skipped."""
-    for item in inputs.skipped[:MAX_NAMED]:
-        yield Remark(f"skipped {printable(item.id)}: {printable(item.reason)}", "warning")
-    if (more := len(inputs.skipped) - MAX_NAMED) > 0:
-        yield Remark(f"skipped {more} more files; data.json in the run names them all", "warning")
+    """What was skipped, by reasons."""
+    by_reason = defaultdict(list)
+    for item in inputs.skipped:
+        by_reason[item.reason].append(printable(item.id))
+    reasons = sorted(by_reason.items(), key=lambda each: -len(each[1]))
+    for reason, names in reasons[:MAX_NAMED]:
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        yield Remark(f"skipped {', '.join(names[:MAX_NAMED])}{more}: {printable(reason)}", "warning")
+    if num_more := sum(len(names) for _, names in reasons[MAX_NAMED:]):
+        yield Remark(f"skipped {num_more} more files; data.json in the run names them all", "warning")
 
 
 def _notes(inputs: TrainingInputs) -> Iterator[Remark]:
