@@ -112,14 +112,17 @@ def live(console: "Console") -> Iterator[Show]:
         return
     from rich.live import Live
 
-    newest: Standing | str = ""
-
-    def show(standing: Standing) -> None:
-        nonlocal newest
-        newest = standing
-
+    newest: Standing | None = None
     # what goes to a pipe must not be led to the terminal
-    with Live(console=console, get_renderable=lambda: newest, transient=True, redirect_stdout=sys.stdout.isatty()):
+    with Live(console=console, get_renderable=lambda: newest or "", transient=True,
+              redirect_stdout=sys.stdout.isatty()) as drawn:  # fmt: skip
+
+        def show(standing: Standing) -> None:
+            nonlocal newest
+            is_new, newest = newest is None or newest.what != standing.what, standing
+            if is_new:  # however soon the part will be over
+                drawn.refresh()
+
         yield show
 
 
