@@ -93,7 +93,7 @@ class Standings:
         if "psnr_db" in known:
             figures.append(f"reconstructions {known['psnr_db']:.1f} dB")
         if "explained_variance" in known:
-            figures.append(f"samples: {max(0.0, known['explained_variance']):.0%} explained")
+            figures.append(f"structure of samples {max(0.0, known['explained_variance']):.0%}")
         elif event.phase == "vae":
             figures.append("samples come after the VAE")
         what, rate = {"vae": "VAE"}.get(event.phase, event.phase), f"{event.images_per_second:.0f} images/s"

@@ -28,6 +28,21 @@ def test_few_images_are_told_what_to_expect() -> None:
     assert line is not None and "999" in line and "1,000" in line and "\n" not in line
 
 
+def test_the_end_says_how_good_the_model_is() -> None:
+    facts = {"validation": {"psnr_db": 26.44, "images": 25}, "samples": {"drawn": 64, "detail": 0.583, "copies": 0},
+             "fill_share": 0.28, "seconds": 902.0, "run": Path("runs/photos")}  # fmt: skip
+    assert list(finished_lines(facts)) == [
+        "reconstructions  26.4 dB on 25 held-out images: close, fine detail is lost",
+        "samples          58% of the detail of your images; none of 64 copies a training image",
+        f"fills            {fill_share_line(0.28)}",
+        "time             15:02 of training",
+        "pictures         runs/photos/previews, all on one page: runs/photos/report.html",
+    ]
+    few = {"validation": {"psnr_db": 31.0, "images": 2}, "samples": {"drawn": 64, "detail": 0.9, "copies": 3}}
+    first, second, *rest = finished_lines(facts | few | {"fill_share": None})
+    assert "too few to judge by" in first and "3 of 64 copy" in second and len(rest) == 2
+
+
 def test_few_updates_are_told(vae, tmp_path: Path) -> None:
     assert few_updates_line(300) is None
     line = few_updates_line(299)
@@ -59,8 +74,9 @@ def test_the_part_of_the_model_in_fills_is_told_everywhere(vae, tmp_path: Path) 
     for number in range(20):
         draw(tmp_path / "photos" / f"{number}.png", number)
     answer = vae("train", tmp_path / "photos", *SMALL, "--out", tmp_path / "run", "--json")
-    share = answer.json["fill_share"]
+    share, samples = answer.json["fill_share"], answer.json["samples"]
     assert 0 <= share <= 1 and fill_share_line(share) in answer.stderr
+    assert samples["drawn"] == 64 and samples["detail"] > 0 and 0 <= samples["copies"] <= 64
     assert vae("info", tmp_path / "run", "--json").json["fill_share"] == share
     assert f"part in them is {share:.0%}" in vae("info", tmp_path / "run").stdout
     assert "part in fills, 0 to 1" in (tmp_path / "run" / "report.html").read_text()

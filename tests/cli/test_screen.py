@@ -13,7 +13,7 @@ from vae_cli.jobs.events import Advanced
 from vae_cli.screen import Standing, Standings
 from vae_cli.training.events import StepLogged
 
-FIGURES = ("reconstructions 24.3 dB", "samples: 41% explained")
+FIGURES = ("reconstructions 24.3 dB", "structure of samples 41%")
 TRAINING = Standing("flow", 0.43, 84.0, 112.0, "412 images/s", FIGURES)
 
 
@@ -65,7 +65,7 @@ def test_a_log_has_each_line_once(capsys: pytest.CaptureFixture[str], monkeypatc
         show(replace(TRAINING, at=time.monotonic()))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["look: 0%", "look: 50%", "look: 100%", "flow: 43%"]
-    assert lines[-1] == "flow: 43%, 1:52 left, 412 images/s, reconstructions 24.3 dB, samples: 41% explained"
+    assert lines[-1] == "flow: 43%, 1:52 left, 412 images/s, reconstructions 24.3 dB, structure of samples 41%"
 
 
 def test_notes_break_between_words_and_commands_stay_whole(

@@ -27,9 +27,10 @@ class Messages:
         self.quiet, self.verbose = quiet, verbose
         self._shown, self._hidden = Counter[str](), Counter[str]()  # warnings of each kind
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, indent: int = 2) -> None:
+        """indent: of its further lines where a terminal is too narrow for it."""
         if not self.quiet:
-            print_line(text)
+            print_line(text, indent)
 
     def detail(self, text: str) -> None:
         """A note for those who asked for more with --verbose."""
@@ -41,7 +42,7 @@ class Messages:
         counts = self._shown if self._shown[kind or text] < (MAX_ALIKE if kind else 1) else self._hidden
         counts[kind or text] += 1
         if counts is self._shown:
-            print_line(f"warning: {text}")
+            print_line(f"warning: {text}".replace("\n", "\n  "))
 
     def count_alike(self) -> None:
         """Says how many warnings were not shown because they were like others."""
@@ -71,14 +72,14 @@ class Messages:
         return live(Console(stderr=True))
 
 
-def print_line(text: str) -> None:
+def print_line(text: str, indent: int = 2) -> None:
     """On stderr; on a terminal lines are broken between words, but in no command, which is to be copied."""
     width = shutil.get_terminal_size().columns if _is_terminal() else sys.maxsize
     for line in printable_lines(text).split("\n"):
         words, colon, command = line.partition(": vae ") if len(line) > width else (line, "", "")
         parts = [words + colon[:1]]
         if len(parts[0]) > width:
-            parts = textwrap.wrap(parts[0], width, subsequent_indent="  ", break_long_words=False,
+            parts = textwrap.wrap(parts[0], width, subsequent_indent=" " * indent, break_long_words=False,
                                   break_on_hyphens=False)  # fmt: skip
         _print("\n".join([*parts, *([f"  vae {command}"] if colon else [])]) + "\n")
 

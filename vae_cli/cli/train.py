@@ -36,7 +36,7 @@ def train(
     preset: Annotated[str | None, typer.Option(
         metavar="NAME", autocompletion=completion.presets, help="tiny, flat, small (default), base or nll.")] = None,
     config: Annotated[Path | None, options.tuning(
-        "--config", metavar="FILE", help="YAML file of settings that differ.")] = None,
+        "--config", metavar="FILE", help="YAML file of settings that differ, or a sample by name: emoji, ...")] = None,
     set_: Annotated[list[str] | None, options.tuning(
         "--set", metavar="KEY=VALUE", autocompletion=completion.settings,
         help="One setting; may be repeated.")] = None,
@@ -135,7 +135,7 @@ def _follow(job: "TrainingJob", results: Results) -> None:
     if facts := finished.facts:
         if facts["status"] == "finished":
             for line in finished_lines(facts):
-                messages.note(line)
+                messages.note(line, indent=17)
         print_json("train", **facts) if results.as_json else say(printable(facts["run"]))
         if facts["status"] == "finished":
             messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vae_cli.training.events import Shortened
     from vae_cli.training.inputs import TrainingInputs
 
-REBUILT = ((30.0, "hard to tell from them"), (25.0, "close, fine detail is lost"), (20.0, "soft"), (0.0, "rough"))
-"""What so many dB look like, the best first."""
+REBUILT = ((30.0, "hard to tell from them"), (25.0, "close, fine detail is lost"), (20.0, "soft"))
+"""What so many dB look like, the best first; fewer are rough."""
 
 
 def show_event(event: "TrainingEvent", messages: Messages, standings: Standings, show: Show, patience: int) -> None:
@@ -92,14 +92,14 @@ def finished_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """How good a finished model is, how long it took, and where its pictures are. facts: of its JSON object."""
     measured, samples, folder = facts["validation"], facts["samples"], printable(facts["run"])
     quality = measured["psnr_db"]
-    looks = next(words for least, words in REBUILT if quality >= least)
+    looks = next((words for least, words in REBUILT if quality >= least), "rough")
     if measured["images"] < FEW_MEASURED:
         looks = "too few to judge by"
     yield f"reconstructions  {quality:.1f} dB on {measured['images']} held-out images: {looks}"
     copies = samples["copies"]
-    copied = "none copies a training image" if not copies else f"{copies} copy a training image"
-    yield f"samples          {samples['detail']:.0%} of the detail of your images; of {samples['drawn']} {copied}"
+    copied = f"{copies or 'none'} of {samples['drawn']} {'copy' if copies > 1 else 'copies'} a training image"
+    yield f"samples          {samples['detail']:.0%} of the detail of your images; {copied}"
     if facts["fill_share"] is not None:
         yield f"fills            {fill_share_line(facts['fill_share'])}"
-    yield f"time             {clock(facts['seconds'])}"
+    yield f"time             {clock(facts['seconds'])} of training"
     yield f"pictures         {folder}/previews, all on one page: {folder}/report.html"
