@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vae_cli.errors import MAX_LINE, ConfigError
 from vae_cli import printable as printing
+from vae_cli.errors import MAX_LINE, ConfigError
 from vae_cli.printable import printable, printable_lines, shell_quoted, shortened
 
 

@@ -99,14 +99,14 @@ def test_a_share_of_nothing(tmp_path: Path, share: float) -> None:
 
 
 def test_the_log_tells_how_far_the_whole_run_is_and_how_good(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tiny_config({"training": {"steps": 10, "log_every": 2}}))
+    inputs = tiny_inputs(tiny_config({"training": {"steps": 10, "log_every": 1}}))
     logged = [event for event in train(open_run(inputs, tmp_path, started=time.monotonic()))
               if isinstance(event, StepLogged)]  # fmt: skip
-    assert [event.run_fraction for event in logged] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert [event.phase for event in logged] == ["vae", "vae", "flow", "flow", "flow"]
+    assert [event.run_fraction for event in logged] == pytest.approx([n / 10 for n in range(1, 11)])
     assert logged[0].seconds_left > 0 and logged[-1].seconds_left == 0
-    assert all(0 < event.figures["psnr_db"] < 60 for event in logged[:2])
-    assert all(event.figures.get("explained_variance", 0) < 0.9 for event in logged[2:])
+    assert all(0 < event.figures["psnr_db"] < 60 for event in logged if event.phase == "vae")
+    explained = [event.figures["explained_variance"] for event in logged if "explained_variance" in event.figures]
+    assert explained and max(explained) < 0.9
 
 
 def test_what_is_explained_begins_at_the_best_guess_without_structure() -> None:
