@@ -79,6 +79,8 @@ class Command(TyperCommand):
 
         And it names what is missing before Typer loads pydantic to check what is there.
         """
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            args = args[:-1]  # an option whose value is being completed, which would keep RUN from being read
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for param in self.params:
             words = given.get(param.name)

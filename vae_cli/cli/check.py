@@ -28,7 +28,7 @@ def check(
 ) -> None:  # fmt: skip
     """Say what is in a folder before training on it.
 
-    Every image is decoded once; what cannot be used is named.
+    Every image is read once; what cannot be used is named.
 
     Example: vae check photos
     """

@@ -24,9 +24,9 @@ def encode(
 ) -> None:  # fmt: skip
     """Write the latents of images to a file.
 
-    An .npz file holds, with one row an image: `latents` (float32 [N, C, h, w], the means of the posterior, exact, in
-    units in which the prior is N(0, 1)), `std` (the same shape, its standard deviations), `files` (the images' names)
-    and `labels` (their class folders, '' without). Models of several latent layers, coarse to fine, add `latents_2`,
+    An .npz file holds, with one row an image: `latents` (float32 [N, C, h, w], the means of what the VAE takes it for),
+    `std` (the same shape, the standard deviations), `files` (the images' names) and `labels` (their class folders, ''
+    without). Models of several latent layers, coarse to fine, add `latents_2`,
     `std_2` and so on. A .csv file has the columns file, label, z0, z1, ...: the means of all layers, one after another,
     each in the order of its array. Without --out: <INPUT>-encode.npz beside the first INPUT. Either file, edited or
     not, is decoded by `vae sample RUN --latents FILE`.

@@ -28,7 +28,7 @@ def export(
 
     A .safetensors file holds the whole model, the best weights with their configuration, and may stand for RUN in every
     command. An .onnx file holds the encoder or the decoder (without --part the decoder), float32, for programs without
-    torch: images are [N, C, H, W] in 0..1, latents as `vae encode` writes them. It needs the [onnx] extra.
+    torch: images are [N, C, H, W] in 0..1, latents as `vae encode` writes them. It needs `pip install onnx onnxscript`.
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """

@@ -19,7 +19,7 @@ def info(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
         metavar="[RUN]", autocompletion=completion.runs,
-        help="Run folder, checkpoint folder, .safetensors file, or photo.")] = None,
+        help="As in other commands; none = this machine.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 

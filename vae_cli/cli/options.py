@@ -39,15 +39,15 @@ def tuning(*names: str, **settings: Any) -> Any:
 
 
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", autocompletion=completion.runs, help="Run folder, checkpoint folder, .safetensors file, or "
-    "photo, the model that ships with vae.")]  # fmt: skip
+    metavar="RUN", autocompletion=completion.runs, help="Folder that `vae train` wrote, or photo, the model that "
+    "ships with vae; also a checkpoint or an exported file.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
-    help="With an image suffix one file, else a folder.")]  # fmt: skip
+    help="Where to write: one file if it ends like an image, else a folder.")]  # fmt: skip
 SolverSteps = Annotated[int | None, tuning(
     "--solver-steps", min=1, max=1000, metavar="N",
-    help="Steps of the flow's solver; default from the model.")]  # fmt: skip
+    help="In how many steps the flow makes latents of noise; default from the model.")]  # fmt: skip
 Format = Annotated[str, tuning("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
 StripMetadata = Annotated[bool, tuning(
     "--strip-metadata", help="For sharing: keep only profile, orientation and resolution.")]  # fmt: skip
@@ -64,4 +64,4 @@ Overwrite = Annotated[bool, _common("--overwrite", help="Replace files that exis
 Json = Annotated[bool, _common("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, _common("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, _common("--verbose", "-v", help="Say more.")]
-Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error, for a report of a bug.")]

@@ -26,7 +26,7 @@ def sample(
     temperature: Annotated[float, options.tuning(
         metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
     prior: Annotated[Literal["auto", "flow", "normal"], options.tuning(
-        help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
+        help="Draw latents from the flow, or as plain noise; auto = the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,
     label: Annotated[list[str] | None, typer.Option(
         metavar="NAME", autocompletion=completion.labels,
