@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             draw(tmp_path / name / f"{number}.png", 30 + number)
         draw_mask(tmp_path / "masks" / f"{number}.png", box=(20, 20, 40, 40), side=96)
         _scratched().save(_below(tmp_path / "scans", f"{number}.png"))
+    with zipfile.ZipFile(tmp_path / "scans-masks.zip", "w") as archive:  # as the page of `masks` stores it
+        for path in (tmp_path / "masks").iterdir():
+            archive.write(path, path.name)
     for name in ("a.jpg", "b.jpg"):
         draw(tmp_path / name, 40 + ord(name[0]))
     monkeypatch.chdir(tmp_path)

@@ -31,6 +31,7 @@ COMMANDS = {
     "sample": "Draw new images.",
     "reconstruct": "Encode images and decode them again.",
     "inpaint": "Fill the holes of damaged images.",
+    "masks": "Write a page to draw and correct masks on.",
     "denoise": "Remove noise from images of any size.",
     "style": "Carry a look over to other images.",
     "augment": "Write new images near each training image of DATA.",

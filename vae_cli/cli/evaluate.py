@@ -24,7 +24,8 @@ def evaluate(
         metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
         callback=options.existing)] = None,
     importance_samples: Annotated[int, options.tuning(
-        "--importance-samples", min=0, max=100_000, metavar="K", help="Draws an image for a closer estimate of its likelihood; 0 = off.")] = 0,
+        "--importance-samples", min=0, max=100_000, metavar="K",
+        help="Draws an image for a closer estimate of its likelihood; 0 = off.")] = 0,
     limit: Annotated[int | None, typer.Option(
         "--limit", min=1, max=10**9, metavar="N", help="Use N images, always the same ones.")] = None,
     holes: Annotated[Family | None, typer.Option(

@@ -40,7 +40,8 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    files = scan(source.path, labels="none", splits="none").images if source.path.is_dir() else source.path
+    is_one = not source.path.is_dir() and source.path.suffix.lower() != ".zip"
+    files = source.path if is_one else scan(source.path, labels="none", splits="none").images
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
