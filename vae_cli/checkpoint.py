@@ -164,8 +164,18 @@ def write_checkpoint(
 
 
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
-    """The content of `model.safetensors`; the facts already hold the digest of the weights."""
-    return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
+    """The content of `model.safetensors`; the facts already hold the digest of the weights.
+
+    Its header also says `format: pt`, by which other programs know whose tensors they are. It is put in by hand, as
+    safetensors would write several entries in random order: equal models, equal files.
+    """
+    content = memoryview(save(dict(weights), metadata={HEADER_KEY: facts.as_json()}))
+    start = 8 + int.from_bytes(content[:8], "little")  # of the tensors
+    header = json.loads(bytes(content[8:start]))
+    header["__metadata__"] = {"format": "pt"} | header["__metadata__"]
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # tensors begin at a multiple of eight
+    return b"".join((len(text).to_bytes(8, "little"), text, content[start:]))
 
 
 @contextmanager

@@ -22,8 +22,7 @@ from vae_cli.printable import shell_quoted
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
 HEADER_KEY = "vae"
-"""Of the description in a weights file, its only entry: safetensors would write several in random order, and equal
-models make equal files."""
+"""Of the description in the header of a weights file."""
 MAX_FACTS_BYTES = 2**27  # a weights file takes no longer description either
 STEP_NAME = re.compile(r"step-(\d{8,})")
 INSTEAD = "give a run folder, or another of its checkpoints/"

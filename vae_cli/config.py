@@ -21,7 +21,7 @@ class DataConfig(Section):
     """What is read, and how it becomes pixels."""
 
     path: str | None = None
-    """Folder, list or zip of images; null = the built-in data set."""
+    """Folder, list, zip or tar of images; null = the built-in data set."""
     image_size: ImageSize | None = None
     """Height and width that the model works at, pixels; null = chosen from the images."""
     channels: Literal["auto", 1, 3] = "auto"

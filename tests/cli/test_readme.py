@@ -22,6 +22,7 @@ LINES = [line.removeprefix("$ ").partition("  #")[0].strip()
 INSTALLATION = [
     "uv venv && uv pip install --torch-backend cpu -e . && source .venv/bin/activate",
     "python3 -m venv .venv && source .venv/bin/activate && pip install -e .",
+    'docker run -it --rm -v "$PWD":/vae -w /vae python:3.12-slim sh -c "pip install -e . && vae train"',
     'pip install -e ".[test]"',
     "python -m pytest",
 ]

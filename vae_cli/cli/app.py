@@ -48,6 +48,7 @@ COMMANDS = {
 imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
 _BUG = 70
+_REMOTE = re.compile(r"(hf|https?|s3|gs|ftp)://", re.IGNORECASE)
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
@@ -78,16 +79,20 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder.
 
-        And it names what is missing before Typer loads pydantic to check what is there.
+        Addresses are refused, too, and what is missing is named before Typer loads pydantic to check what is there.
         """
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]  # an option whose value is being completed, which would keep RUN from being read
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for param in self.params:
-            words = given.get(param.name)
-            if "" in (words if isinstance(words, list | tuple) else [words]):
+            found = given.get(param.name)
+            words = found if isinstance(found, list | tuple) else [found]
+            if "" in words:
                 name = param.opts[0] if param.param_type_name == "option" else str(param.metavar).strip("[]")
                 raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
+            if address := next((word for word in words if isinstance(word, str) and _REMOTE.match(word)), None):
+                hint = "download it, for instance with `hf download`, and give the folder or file"
+                raise ConfigError(f"{address}: vae reads nothing from the network; {hint}")
         missing = next((param for param in self.params if param.required and not given.get(param.name)), None)
         if missing and "help" not in given and not ctx.resilient_parsing:
             ctx.fail(f"Missing argument '{missing.metavar}'.")

@@ -1,4 +1,4 @@
-"""Opening image files, alone or in zips, as Pillow images: upright, whole, and of a depth that can be used.
+"""Opening image files, alone or in archives, as Pillow images: upright, whole, and of a depth that can be used.
 
 A DataError raised here says only what is wrong; callers put the file's name in front of it.
 """
@@ -69,7 +69,7 @@ def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
 
 
 def read_bytes(source: ImageRef) -> bytes:
-    """The file of an image, or its member of a zip, as it is. Raises DataError."""
+    """The file of an image, or its member of an archive, as it is. Raises DataError."""
     with bad_bytes_are_data_errors(), _stream(source) as stream:
         return stream.read()
 
@@ -124,12 +124,19 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
         with open_regular(source if isinstance(source, Path) else source.path) as stream:
             yield stream
         return
+    if source.span is not None:
+        offset, size = source.span
+        with _unpacked(size, "tar"), open_regular(source.path) as tar:
+            tar.seek(offset)
+            content = tar.read(size)
+            if len(content) < size:
+                raise EOFError
+            yield BytesIO(content)
+        return
     facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
     member = archive.getinfo(source.member)
-    if member.file_size > _MAX_MEMBER_BYTES:
-        raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its zip; unpack it")
-    with bounds.unpacking.taken(member.file_size):
+    with _unpacked(member.file_size, "zip"):
         try:
             content = archive.read(member)
         except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
@@ -139,6 +146,15 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
             hint = "unpack it, or zip it anew with deflate"
             raise DataError(f"packed in its zip in a way that cannot be read ({method}: {error}); {hint}") from error
         yield BytesIO(content)
+
+
+@contextmanager
+def _unpacked(num_bytes: int, archive: str) -> Iterator[None]:
+    """Raises DataError for more bytes of a member than may be held in memory, and else waits until they can."""
+    if num_bytes > _MAX_MEMBER_BYTES:
+        raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its {archive}; unpack it")
+    with bounds.unpacking.taken(num_bytes):
+        yield
 
 
 @functools.lru_cache(maxsize=2)

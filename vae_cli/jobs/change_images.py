@@ -130,11 +130,11 @@ def file_format(wanted: str, out: Path | None) -> str:
 
 
 def find_unzipped(paths: Sequence[Path], report: Report, exclude: Sequence[Path] = ()) -> list[Input]:
-    """`find_inputs` of images that can be written back. Raises ConfigError, also for an image inside a zip."""
+    """`find_inputs` of images that can be written back. Raises ConfigError, also for an image inside an archive."""
     items = find_inputs(paths, report, exclude=exclude)
     zipped = next((item for item in items if item.ref.member is not None), None)
     if zipped is not None:
-        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which no archive can take; unpack it")
     return items
 
 

@@ -13,6 +13,7 @@ from vae_cli.drawing import previews
 from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
+from vae_cli.jobs.model_card import write_card
 from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line
 from vae_cli.jobs.report import NAME, write_report
 from vae_cli.tasks.evaluate import compare_looks, evaluate
@@ -25,7 +26,7 @@ MAX_MEASURED = 1000
 
 
 def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dict[str, Any]]:
-    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
+    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes card and page.
 
     Returns `validation`, as `tasks.evaluate`, and `samples`, as `compare_looks`. Raises WriteError; a page
     that cannot be written is only a warning.
@@ -43,6 +44,7 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
                                         **{f"samples_{name}": value for name, value in samples.items()}})  # fmt: skip
     previews.draw_final(model, images, folder / "previews", drawn)
     try:
+        write_card(folder, folder)  # before the page, which is what tells that all was done
         write_report(folder, folder / NAME)
     except VaeError as error:
         yield Remark(str(error), "warning")

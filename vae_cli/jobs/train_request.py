@@ -28,7 +28,7 @@ _SETTLED = tuple(tuple(key.split(".")) for key in (
 class TrainingRequest:
     """Everything that may be asked for, as the options of `vae train`; a resumed run knows what is left out.
 
-    data: folder, list or zip of images; None = the built-in data set. config: a YAML file of settings, which override
+    data: folder, list or archive; None = the built-in data set. config: a YAML file of settings, which override
     the preset's. sets: `key=value` with a dotted key, which override the file's. options: nested settings, which
     override all others.
     """
