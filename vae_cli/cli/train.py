@@ -4,7 +4,7 @@ import contextlib
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -111,7 +111,7 @@ def _follow(job: "TrainingJob", results: Results) -> None:
     from vae_cli.jobs.train import Started
     from vae_cli.training.events import Calibrating
 
-    messages, finished, waited_for = results.messages, Finished(), "this update"
+    messages, waited_for, facts = results.messages, "this update", dict[str, Any]()
     # launchers of several ranks pass signals on that each rank has got already
     impatient = (signal.SIGINT, signal.SIGTERM) if job.runtime.world_size == 1 else ()
 
@@ -120,24 +120,25 @@ def _follow(job: "TrainingJob", results: Results) -> None:
 
     stopping = StopRequest(heeded(), stop, announce_stop, lambda: job.is_summarising, impatient)
     with contextlib.ExitStack() as stack:
-        show = partial(show_event, messages=messages, patience=job.config.training.patience, standings=Standings(),
-                       show=stack.enter_context(messages.progress()))  # fmt: skip
-        for event in job.run(lambda: stopping.number is not None, show):
-            show(event)
-            match event:
-                case Started():
-                    stack.enter_context(stopping)
-                case Calibrating():
-                    waited_for = "measuring"
-                case Finished():
-                    finished = event
-    messages.count_alike()
-    if facts := finished.facts:
-        if facts["status"] == "finished":
-            for line in finished_lines(facts):
-                messages.note(line, indent=17)
-        print_json("train", **facts) if results.as_json else say(printable(facts["run"]))
-        if facts["status"] == "finished":
+        with messages.progress() as show_standing:
+            show = partial(show_event, messages=messages, patience=job.config.training.patience,
+                           standings=Standings(), show=show_standing)  # fmt: skip
+            for event in job.run(lambda: stopping.number is not None, show):
+                show(event)
+                match event:
+                    case Started():
+                        stack.enter_context(stopping)
+                    case Calibrating():
+                        waited_for = "measuring"
+                    case Finished():
+                        facts = dict(event.facts)
+        messages.count_alike()
+        is_finished = facts.get("status") == "finished"
+        for line in finished_lines(facts) if is_finished else ():
+            messages.note(line, indent=17)
+        if facts:
+            print_json("train", **facts) if results.as_json else say(printable(facts["run"]))
+        if is_finished:
             messages.next_step(f"vae sample {shell_quoted(job.folder)} -n 64 --out grid.png")
     if job.is_stopped or facts.get("status") == "interrupted":
         raise typer.Exit(EXIT_CODES[signal.Signals(stopping.number or signal.SIGTERM)])  # or another rank was stopped
