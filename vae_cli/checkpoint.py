@@ -25,6 +25,7 @@ from vae_cli.checkpoint_folders import (
     TRAINER,
     WEIGHTS,
     Choice,
+    bare,
     choose_weights,
     require_whole,
     seal,
@@ -302,9 +303,9 @@ def load_resumable(run: Path) -> Resumable:
             facts, weights = read_weights(folder / WEIGHTS)
             return Resumable(facts, weights, _read_trainer(folder), tuple(problems))
         except CheckpointError as error:
-            problems.append(str(error))
-    problem = problems[0] if problems else "no complete checkpoint; start again with --overwrite"
-    raise CheckpointError(f"{run}: cannot be resumed: {problem}")
+            problems.append(bare(error))
+    problem = problems[0] if problems else "no complete checkpoint"
+    raise CheckpointError(f"{run}: cannot be resumed: {problem}; start again with --overwrite")
 
 
 def _read_trainer(folder: Path) -> dict[str, Any]:

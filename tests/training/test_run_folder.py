@@ -63,6 +63,21 @@ def test_the_slower_one_takes_the_next_number(tmp_path: Path, monkeypatch) -> No
     assert Path("runs/photos").exists() and not Path("runs/photos-2").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("training.lock", b"process 1 on x"), ("training.lock", None), ("x", b"")]
+)
+def test_a_start_that_was_killed_before_it_wrote_leaves_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    left = Path("runs/photos", name)
+    left.parent.mkdir(parents=True)
+    left.mkdir() if content is None else left.write_bytes(content)
+    is_free = name == "training.lock" and content is not None
+    with run_folder.claimed(None, "photos") as (first, _), run_folder.claimed(None, "photos") as (second, _):
+        assert [first.name, second.name] == (["photos", "photos-2"] if is_free else ["photos-2", "photos-3"])
+
+
 def test_what_was_written_or_there_before_stays(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with run_folder.claimed(tmp_path / "empty", None):

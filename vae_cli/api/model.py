@@ -9,11 +9,11 @@ import numpy as np
 from vae_cli import checkpoint
 from vae_cli.api.images import Images, Pictures, hole_in, pictures_in
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.stored_values import as_grey, as_rgb
 from vae_cli.files.write_back import recoloured
 from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.modes import eight_bits
 from vae_cli.images.recipe import fit_to
+from vae_cli.images.stored_values import as_grey, as_rgb
 from vae_cli.jobs import latent_files
 from vae_cli.jobs.evaluate import Evaluation
 from vae_cli.jobs.open_model import open_model

@@ -15,13 +15,13 @@ import numpy as np
 from vae_cli.errors import ConfigError, DataError, OutOfMemoryError
 from vae_cli.files.formats import FORMATS
 from vae_cli.files.originals import InPlaceOriginal, Original, open_original
-from vae_cli.files.samples import PageChange
 from vae_cli.files.write_back import has_colour
 from vae_cli.files.write_queue import Outcome, WriteQueue
 from vae_cli.images.bad_files import NO_MEMORY, bad_bytes_are_data_errors
 from vae_cli.images.bounds import require_memory
 from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.samples import PageChange
 from vae_cli.jobs import outputs
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input, batches, find_inputs

@@ -10,7 +10,7 @@ from vae_cli.atomic import writing
 from vae_cli.drawing.mask_page import MaskPicture, browser_file, browser_kind, mask_page, packed
 from vae_cli.errors import DataError
 from vae_cli.files.mask_pairs import NoMask, mask_names
-from vae_cli.files.originals import size_of
+from vae_cli.images.decode import probe
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.change_images import find_unzipped
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
@@ -47,7 +47,7 @@ def plan_mask_pages(
     pages = list[MaskPage]()
     for (item, mask), name in zip(pairs, mask_names([item.relative for item, _ in pairs]), strict=True):
         try:
-            height, width = size_of(item.ref.path)
+            height, width = probe(item.ref.path)[1]
             if height * width > MOST_PIXELS:
                 much = f"{height * width / 1e6:,.0f} million pixels are more than a browser shows"
                 raise DataError(f"{much}; draw its mask in a program for pictures, or cut it into pieces")
@@ -98,7 +98,7 @@ def _pictures(page: MaskPage, source: MaskSource, outcomes: list[JobEvent]) -> I
     for item, name, found in page.images:
         mask, note, cover = b"", "", 0.0
         try:
-            size, (kind, content) = size_of(item.ref.path), browser_file(item.ref.path)
+            size, (kind, content) = probe(item.ref.path)[1], browser_file(item.ref.path)
         except DataError as error:
             outcomes.append(FileDone(item.name, "failed", reason=str(error)))
             continue

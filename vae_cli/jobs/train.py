@@ -12,7 +12,7 @@ import torch
 
 from vae_cli import locks
 from vae_cli.checkpoint import Resumable, load_model, load_resumable, read_facts
-from vae_cli.checkpoint_folders import checkpoints_in, require_whole, resolve_run, step_folders
+from vae_cli.checkpoint_folders import bare, checkpoints_in, require_whole, resolve_run, step_folders
 from vae_cli.drawing import previews
 from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
@@ -177,7 +177,8 @@ class TrainingJob:
         if self.resumable is None and num_logged >= stored.training.save_every:
             raise CheckpointError(f"{self.folder}: its step checkpoints are gone, and training cannot go on without; "
                                   "start again with --overwrite")  # fmt: skip
-        return [*(self.resumable.problems if self.resumable else ()), *remarks]
+        problems = self.resumable.problems if self.resumable else ()
+        return [*(f"{problem}; the training goes on from an older checkpoint" for problem in problems), *remarks]
 
     def _repair(self, run: TrainingRun) -> Iterator[Remark]:
         """Say what has changed in the data of a run that goes on, and write its best weights again if they are lost."""
@@ -191,7 +192,7 @@ class TrainingJob:
                 require_whole(best)
         except CheckpointError as error:
             run.write_best()
-            yield _warning(f"{error};\nwritten again from the checkpoint of step {run.state.step}")
+            yield _warning(f"{bare(error)};\nwritten again from the checkpoint of step {run.state.step}")
 
     def _prepare(self, report: Report) -> TrainingInputs:
         """Read the data; rank 0 first, so that the others find its cache."""
