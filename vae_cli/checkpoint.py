@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vae_cli.checkpoint_folders import (
+    HEADER_KEY,
     INSTEAD,
     TRAINER,
     WEIGHTS,
@@ -43,7 +44,6 @@ from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
-HEADER_KEY = "vae"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def export(
         "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.")] = None,
     format_: Annotated[Literal["diffusers"] | None, typer.Option(
         "--format", help="A folder that diffusers loads, of a VAE that came from one.")] = None,
-    bfloat16: Annotated[bool, typer.Option(
+    bfloat16: Annotated[bool, options.tuning(
         "--bfloat16", help="A .safetensors file of half the size, its weights rounded.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
@@ -31,8 +31,8 @@ def export(
     A .safetensors file holds the whole model, the best weights with their configuration, and may stand for RUN in every
     command; a folder given with --out also gets a model card, README.md, unless it has one. An .onnx file holds the
     encoder or the decoder (without --part the decoder), float32, for programs without torch: images are [N, C, H, W] in
-    0..1, latents as `vae encode` writes them. It needs the [onnx] extra. --format diffusers writes the VAE of a run
-    that began with `vae train --init FOLDER` back in the layout of that folder.
+    0..1, latents as `vae encode` writes them. It needs `pip install onnx onnxscript`. --format diffusers writes the VAE
+    of a run that began with `vae train --init FOLDER` back in the layout of that folder.
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """

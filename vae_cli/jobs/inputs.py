@@ -15,7 +15,7 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.outputs import picture_names, run_folder
-from vae_cli.pretrained import is_photo, located
+from vae_cli.pretrained import is_photo, located, meant
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
 
 def require_run(run: Path) -> None:
     """Raises ConfigError when RUN names no model, before torch takes its seconds to load."""
-    require(located(run), f"no such run; train one with: vae train DATA --out {run}")
+    require(located(run), f"no such run{meant(run)}; train one with: vae train DATA --out {run}")
 
 
 def names_model(path: Path) -> bool:
