@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vae_cli.checkpoint_folders import (
     HEADER_KEY,
@@ -41,7 +40,7 @@ from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.printable import shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
-from vae_cli.runtime import Runtime
+from vae_cli.runtime import Runtime, Undrawn
 
 FORMAT_VERSION = 5
 
@@ -269,16 +268,6 @@ def outline(path: Path) -> Model:
         return Model(facts, vae, flow, path, Runtime(torch.device("meta")))
 
 
-class _Undrawn(TorchFunctionMode):
-    """New weights stay as they are: to draw some of those without memory, torch would load its compiler for seconds."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | None]:
     """The modules that an open weights file describes, on the meta device, where they need no memory.
 
@@ -286,7 +275,7 @@ def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | No
     """
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     try:
-        with torch.device("meta"), _Undrawn():
+        with torch.device("meta"), Undrawn():
             vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in slices))
     except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path}: describes a model that cannot be built ({error})") from error

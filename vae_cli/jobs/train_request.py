@@ -6,8 +6,9 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, flattened, from_dict, merge
+from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, from_dict, merge
 from vae_cli.config_layers import parse_assignment, read_layer, resolve_config
+from vae_cli.config_values import flattened
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.vae import auto_latents
 from vae_cli.training import run_folder
