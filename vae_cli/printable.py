@@ -56,6 +56,12 @@ def _shell() -> str:
         return "cmd" if os.name == "nt" else "sh"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words for a sentence."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
 def shortened(value: object) -> str:
     """The `repr` of a value from a stranger's file, of at most some hundred characters, however large the value is."""
     return _SHORT.repr(value)

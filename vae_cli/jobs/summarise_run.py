@@ -10,7 +10,6 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.drawing import previews
-from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
 from vae_cli.jobs.model_card import write_card
@@ -19,6 +18,7 @@ from vae_cli.jobs.report import NAME, write_report
 from vae_cli.tasks.evaluate import compare_looks, evaluate
 from vae_cli.tasks.sample import sample
 from vae_cli.training.run_folder import METRICS, MetricsLog, last_metrics
+from vae_cli.training.run_record import MEASURED
 from vae_cli.training.training_run import TrainingRun
 
 MAX_MEASURED = 1000
@@ -40,8 +40,9 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
-        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **shares, **plain,
-                                        **{f"samples_{name}": value for name, value in samples.items()}})  # fmt: skip
+        sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
+        looks = {f"samples_{name}": value for name, value in samples.items()}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain, **looks})
     previews.draw_final(model, images, folder / "previews", drawn)
     try:
         write_card(folder, folder)  # before the page, which is what tells that all was done
