@@ -35,7 +35,7 @@ def test_the_end_says_how_good_the_model_is() -> None:
         "reconstructions  26.4 dB on 25 held-out images: close, fine detail is lost",
         "samples          58% of the detail of your images; none of 64 copies a training image",
         f"fills            {fill_share_line(0.28)}",
-        "time             15:02 of training",
+        "time             15:02",
         "pictures         runs/photos/previews, all on one page: runs/photos/report.html",
     ]
     few = {"validation": {"psnr_db": 31.0, "images": 2}, "samples": {"drawn": 64, "detail": 0.9, "copies": 3}}

@@ -101,5 +101,5 @@ def finished_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"samples          {samples['detail']:.0%} of the detail of your images; {copied}"
     if facts["fill_share"] is not None:
         yield f"fills            {fill_share_line(facts['fill_share'])}"
-    yield f"time             {clock(facts['seconds'])} of training"
+    yield f"time             {clock(facts['seconds'])}"
     yield f"pictures         {folder}/previews, all on one page: {folder}/report.html"

@@ -41,8 +41,8 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
         sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
-        of_samples = {f"samples_{name}": value for name, value in samples.items()}
-        log.write(state.step, MEASURED, {**sizes, **shares, **plain, **of_samples})
+        looks = {f"samples_{name}": value for name, value in samples.items()}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain, **looks})
     previews.draw_final(model, images, folder / "previews", drawn)
     try:
         write_card(folder, folder)  # before the page, which is what tells that all was done
