@@ -55,6 +55,7 @@ TEXTS = {
     "--feature-weights": (*NO_FILES, "@DATA", "@FIFO"),
     "--normal": (*NO_FILES, "@FIFO"), "--save-latents": ("@TEXT/inside.npz", "/dev/null/x.npz"),
     "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
+    "--only": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--out": ("@TEXT/inside", "/dev/null/x"), "--holes": ("square",),
 }  # fmt: skip
 """Words that an option cannot take."""

@@ -72,7 +72,7 @@ def test_quiet_says_nothing(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "-n", 1, "--out", tmp_path / "a.png", "--quiet")
     assert outcome.stderr == "" and outcome.stdout.split() == [str(tmp_path / "a.png")]
     loud = vae("sample", run, "-n", 1, "--out", tmp_path / "b.png")
-    assert "next: vae " in loud.stderr and "sample: 1/1" in loud.stderr and "\x1b" not in loud.stderr
+    assert "next: vae " in loud.stderr and "1/1 images" in loud.stderr and "\x1b" not in loud.stderr
 
 
 # ---- reconstruct

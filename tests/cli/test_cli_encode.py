@@ -252,7 +252,7 @@ def test_pictures_of_latents(vae, run: Path, photos: Path, tmp_path: Path) -> No
     outcome = vae("encode", run, photos, "--out", out, "--pictures", folder, "--json")
     assert outcome.code == 0, outcome.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["map.png", "traversals.png"]
-    assert pixels(folder / "map.png").shape == (640, 800, 3), "class folders make a legend"
+    assert pixels(folder / "map.png").shape == (640, 800, 4), "class folders make a legend"
     drawn = [entry["output"] for entry in outcome.json["files"] if entry["input"] is None]
     assert sorted(drawn) == [str(folder / "map.png"), str(folder / "traversals.png")]
     again = vae("encode", run, photos, "--out", tmp_path / "m.npz", "--pictures", folder)

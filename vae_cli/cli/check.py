@@ -20,9 +20,9 @@ def check(
     data: Annotated[Path, typer.Argument(
         metavar="DATA", help="Folder, list, zip or tar.", callback=options.existing)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
-    labels: Annotated[Literal["auto", "none", "folders"], typer.Option(
+    labels: Annotated[Literal["auto", "none", "folders"], options.tuning(
         help="Whether folders are classes, as in `vae train`.")] = "auto",
-    splits: Annotated[Literal["auto", "none"], typer.Option(
+    splits: Annotated[Literal["auto", "none"], options.tuning(
         help="Whether train/, val/ and test/ are splits, as in `vae train`.")] = "auto",
     duplicates: Annotated[bool, typer.Option(
         "--duplicates", help="Also name near-copies, blurred and dark images, and odd sizes.")] = False,
@@ -30,7 +30,7 @@ def check(
 ) -> None:  # fmt: skip
     """Say what is in a folder before training on it.
 
-    Every image is decoded once; what cannot be used is named. With --duplicates also images that show the same
+    Every image is read once; what cannot be used is named. With --duplicates also images that show the same
     (re-encoded, resized, mirrored, up to a tenth cut off at an edge), in groups, and those that are blurred, dark, or
     far from the others in size or shape: look at them, nothing is changed.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vae_cli.cli import options
+from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_run
@@ -23,16 +23,17 @@ def sample(
         "--num", "-n", min=1, max=1_000_000, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
-    temperature: Annotated[float, typer.Option(
+    temperature: Annotated[float, options.tuning(
         metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
-    prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
-        help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
+    prior: Annotated[Literal["auto", "flow", "normal"], options.tuning(
+        help="Draw latents from the flow, or as plain noise; auto = the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,
     label: Annotated[list[str] | None, typer.Option(
-        metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
-    guidance: Annotated[float | None, typer.Option(
+        metavar="NAME", autocompletion=completion.labels,
+        help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
+    guidance: Annotated[float | None, options.tuning(
         min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
-    latents: Annotated[Path | None, typer.Option(
+    latents: Annotated[Path | None, options.tuning(
         "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
     save_latents: Annotated[Path | None, typer.Option(
@@ -77,7 +78,9 @@ def sample(
     request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed, save_latents)
     facts = results.show(job.sample(results.open_model(run), request, target))
     last, drawn = (num or NUM_IMAGES) - 1, facts.get("labels", [])
-    next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{last} --seed {seed} --out walk.gif"
+    next_step = (
+        f"vae interpolate {shell_quoted(run)} --from-samples {shell_quoted(f'0,{last}')} --seed {seed} --out walk.gif"
+    )
     if request.has_rows(drawn):
         next_step = f"vae evaluate {shell_quoted(run)}"
     elif drawn:

@@ -64,10 +64,3 @@ def at_least(image: Image.Image, side: int = THUMBNAIL_SIDE) -> Image.Image:
     """The picture, its pixels as squares so large that the longer side has about so many."""
     scale = max(1, round(side / max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-
-
-def with_hole(image: Image.Image, hole: np.ndarray) -> Image.Image:
-    """The thumbnail with the hole, bool [H, W] of the full picture, in red; even a very thin scratch shows."""
-    share = Image.fromarray(hole.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
-    red = Image.new("RGB", image.size, (235, 40, 60))
-    return Image.composite(red, image.convert("RGB"), share.point(lambda x: 4 * x))

@@ -56,8 +56,6 @@ def check(
             modes[mode] += 1
             by_label.update([ref.label] if ref.label is not None else [])
         yield Advanced("check", number, len(found.images))
-    if duplicates:
-        yield Remark("comparing images", "status")
     doubtful = {"doubtful": _doubtful(looks)} if duplicates else {}
     yield Finished({"sizes": sizes, "modes": modes, "labels": by_label, "bad": bad, **doubtful})
 

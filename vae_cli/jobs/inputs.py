@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.outputs import picture_names, run_folder
-from vae_cli.pretrained import is_photo, located
+from vae_cli.pretrained import is_photo, located, meant
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
 
 def require_run(run: Path) -> None:
     """Raises ConfigError when RUN names no model, before torch takes its seconds to load."""
-    require(located(run), f"no such run; train one with: vae train DATA --out {run}")
+    require(located(run), f"no such run{meant(run)}; train one with: vae train DATA --out {run}")
 
 
 def names_model(path: Path) -> bool:
@@ -147,12 +147,12 @@ def decoded(
 ) -> "Iterator[tuple[Input, np.ndarray]]":
     """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are reported as failed.
 
-    `batch_size` files are decoded at a time, on all cores.
+    All cores decode while the earlier ones are used, at most `batch_size` ahead of them.
     """
-    for batch in batches(inputs, batch_size):
-        outcomes = ordered_map(recipe.decode, [item.ref for item in batch], os.cpu_count() or 1)
-        for item, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, DataError):
-                report(FileDone(item.name, "failed", reason=str(outcome)))
-            else:
-                yield item, outcome
+    items, for_threads = tee(inputs)
+    outcomes = ordered_map(recipe.decode, (item.ref for item in for_threads), os.cpu_count() or 1, ahead=batch_size)
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, DataError):
+            report(FileDone(item.name, "failed", reason=str(outcome)))
+        else:
+            yield item, outcome

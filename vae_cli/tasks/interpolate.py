@@ -133,10 +133,10 @@ class NoiseWalk:
     @torch.inference_mode()
     def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
-        nothing = Condition.nothing(WALK_CHUNK, model.channels, model.image_size, a.device)
 
         def ends(z: Tensor, cluster: Tensor) -> Ends:
             """The flow integrated backwards, and forwards again."""
+            nothing = Condition.nothing(len(z), model.channels, model.image_size, z.device)
             u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
             noise = flow.carry(u, condition, _TIMES[::-1])
             return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)
