@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vae_cli.company import Company
 from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError
@@ -158,6 +159,16 @@ def _trial_speed_up() -> float:
     finally:
         torch.set_num_threads(num_threads)
     return min(seconds[False][1:]) / min(seconds[True][1:])  # without the first runs, which compile kernels
+
+
+class Undrawn(TorchFunctionMode):
+    """New weights stay as they are: to draw some of those without memory, torch would load its compiler for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     folder_speed.py     `vae inpaint` from folder to folder: images a second, everything counted
     denoise.py          noise removed, against four classical methods
     augment.py          what new images are worth to a classifier: MNIST, and 50 images a class of Fashion-MNIST
+    anomalies.py        odd images found: one class left out of training, against PCA and nearest pixels
     walks.py            walks between images: FD of mid-points, evenness of steps
     style.py            clothes carried to another label: accuracy of a classifier, SSIM to the input
     damage_detection.py scratches, hairs and dust drawn on photographs and found again

@@ -268,7 +268,7 @@ class TrainingJob:
             if not (self.is_stopped or stop()):
                 model = load_model(self.folder, self.runtime)
                 facts["fill_share"] = None if model.flow is None else model.flow.fill_share
-                facts["validation"] = yield from summarise_run(run, model)
+                facts |= yield from summarise_run(run, model)
         except KeyboardInterrupt:  # all that was learned is saved, and resuming measures what is not
             pass
         finally:
@@ -309,7 +309,7 @@ class TrainingJob:
                               "images_per_second": speed(done.steps, done.seconds),
                               "validation_loss": done.validation_loss, "shortened": name in self._shortened}
                        for name, done in self._done.items()},
-            "fill_share": None, "validation": None,
+            "fill_share": None, "validation": None, "samples": None,
         }  # fmt: skip
 
 

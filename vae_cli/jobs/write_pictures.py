@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_cli.drawing.grids import enlarged
 from vae_cli.errors import VaeError
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.files.write_queue import Outcome, WriteQueue
@@ -31,7 +32,7 @@ def write_pictures(
 
     details: of the number of an image, further fields of its event. Raises WriteError.
     """
-    numbered = enumerate(computed_ahead(images, target.batch_size))
+    numbered = enumerate(enlarged(image, target.scale) for image in computed_ahead(images, target.batch_size))
     if not target.is_one_file:
         files = ((FileDone(None, "ok", paths[number], **details(number)), image) for number, image in numbered)
         yield from write_each(files, begin, seed=seed)

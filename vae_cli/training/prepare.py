@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vae_cli.company import Company
-from vae_cli.config import CompleteConfig, CompleteData, CompleteModel, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images, load_statistics
 from vae_cli.dataset.close_ups import cut_close_ups
@@ -21,10 +22,10 @@ from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.image_refs import joined
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import SMALL_SIDE, auto_latents, coarsest_stride
+from vae_cli.model.vae import SMALL_SIDE, coarsest_stride
 from vae_cli.printable import printable
 from vae_cli.runtime import Runtime
-from vae_cli.training.initial_weights import settled_init, settled_model
+from vae_cli.training.initial_weights import Earlier, settled_init, settled_latents, settled_model, settled_training
 from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
@@ -108,7 +109,7 @@ def _prepare_builtin(config: RunConfig, runtime: Runtime) -> TrainingInputs:
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
     init, earlier = settled_init(config, (28, 28), 1)
-    settled = {"data": {"patches": 0}, "training": {"init": init}}
+    settled = {"data": {"patches": 0}, "training": settled_training(config, init, earlier)}
     config = with_geometry(config.updated(settled), (28, 28), 1, earlier)
     complete, notes = _complete_likelihood(config, train.pixels)
     return TrainingInputs(complete, train, validation, label_names, runtime, notes=tuple(notes))
@@ -129,14 +130,12 @@ def _complete_geometry(
             notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
     assert size is not None
     init, earlier = settled_init(config, size, channels)
+    if isinstance(earlier, AutoencoderKL) and config.data.channels == "auto":
+        channels = earlier.in_channels
     if config.training.init == "auto" and init != "none":
         notes.append("training starts from `photo`, our model of photographs and paintings; --init none from nothing")
-    config = config.updated({"training": {"init": init}})
-    latents: Sequence[LatentSpec]
-    if config.model.latents == "auto":
-        latents = auto_latents(size, channels) if earlier is None else earlier.latents
-    else:
-        latents = config.model.latents
+    config = config.updated({"training": settled_training(config, init, earlier)})
+    latents = settled_latents(config.model, size, channels, earlier)
     if (rounded := rounded_size(size, latents)) != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
@@ -150,9 +149,7 @@ def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[
     return height, width
 
 
-def with_geometry(
-    config: RunConfig, size: tuple[int, int], channels: int, earlier: CompleteModel | None = None
-) -> RunConfig:
+def with_geometry(config: RunConfig, size: tuple[int, int], channels: int, earlier: Earlier = None) -> RunConfig:
     """The configuration with everything filled in that follows from image size, channels and an earlier model.
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.
