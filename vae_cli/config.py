@@ -296,6 +296,14 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
     return merged
 
 
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> Layer:
+    """Every single setting by its dotted key; a list is one."""
+    found: Layer = {}
+    for name, value in settings.items():
+        found |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
 def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     """The typed configuration. Raises ConfigError naming the dotted key and, for unknown ones, the nearest."""
     try:

@@ -7,10 +7,12 @@ only rules out bfloat16 where it gains little. The choice is stored with a run a
 import contextlib
 import datetime
 import os
+import platform
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -49,6 +51,15 @@ class Runtime:
     def precision(self) -> str:
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def machine(self) -> str:
+        """What the networks are computed on, in words for people."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+            return f"{self.world_size} × {name}" if self.world_size > 1 else name
+        threads = torch.get_num_threads() * self.world_size
+        return f"{cpu_name()}, {threads} thread{'s' * (threads != 1)}"
+
     def place(self, module: Module) -> Module:
         """The module on the device, in the memory format that is fastest there."""
         module = module.to(self.device)
@@ -83,6 +94,14 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"--device {name}: no MPS device here; use --device cpu")
     return torch.device(name)
+
+
+def cpu_name() -> str:
+    """As Linux tells it, else the kind of processor."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:

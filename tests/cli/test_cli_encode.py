@@ -265,4 +265,4 @@ def test_training_leaves_pictures_of_its_latents(vae, run: Path, photos: Path, t
     small = ("--set", "model.width=8", "--set", "model.flow.width=16", "--set", "training.batch_size=4")
     outcome = vae("train", photos, *plane, *small, "--steps", 4, "--out", tmp_path / "plane", "--device", "cpu")
     assert outcome.code == 0, outcome.stderr
-    assert pixels(tmp_path / "plane" / "previews" / "manifold.png").shape == (20 * (SIDE + 2) - 2,) * 2 + (3,)
+    assert pixels(tmp_path / "plane" / "previews" / "manifold.png").shape == (20 * (SIDE + 2) - 2,) * 2 + (4,)

@@ -39,6 +39,7 @@ COMMANDS = {
     "encode": "Write the latents of images to a file.",
     "evaluate": "Measure a model on images.",
     "report": "Write one page about a run.",
+    "compare": "Show runs side by side.",
     "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
     "config": "Show every setting, with its meaning, range and default.",

@@ -1,20 +1,17 @@
 """The model card of a run, `README.md`: what hubs of models show of a folder that is uploaded to them."""
 
 import hashlib
-import json
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from vae_cli import __version__
 from vae_cli.atomic import read_bounded, write_atomically
-from vae_cli.drawing.run_page import MAX_BYTES, MEASURED
 from vae_cli.jobs.info import run_facts
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.printable import printable
-from vae_cli.training.run_folder import METRICS
+from vae_cli.training.run_record import MAX_BYTES, read_record
 
 NAME = "README.md"
 _HEAD = """---
@@ -70,7 +67,7 @@ def _card(folder: Path, run: Path, weights: str) -> str:
     lines += [f"![{text}](previews/{name}.png)\n" for name, text in _PICTURES.items()
               if (folder / "previews" / f"{name}.png").is_file()]  # fmt: skip
     lines += [f"## Use\n\n```console\nvae sample {weights} -n 64 --out grid.png\nvae info {weights}\n```\n"]
-    if figures := _measured(own, facts["step"]):
+    if figures := read_record(own).measured(facts["step"]):
         lines += ["## Figures\n", "Of images that were held out from training.\n", "| figure | value |\n|---|---|"]
         lines += [f"| {text} | {figures[name]:.4g} |" for name, text in _FIGURES.items()
                   if isinstance(figures.get(name), int | float)]  # fmt: skip
@@ -87,12 +84,3 @@ def _card(folder: Path, run: Path, weights: str) -> str:
 def _plain(name: str) -> str:
     """A stranger's name as text of a line that means nothing to Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|#&!])", r"\\\1", printable(name)[:200])
-
-
-def _measured(run: Path, step: int) -> dict[str, Any]:
-    """The figures that training ended with, where they are about the weights of this step."""
-    with suppress(OSError, ValueError, LookupError, RecursionError):
-        last = json.loads(read_bounded(run / METRICS, MAX_BYTES).splitlines()[-1])
-        if last["phase"] == MEASURED and last["weights_step"] == step:
-            return dict(last)
-    return {}

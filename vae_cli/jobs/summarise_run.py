@@ -10,7 +10,6 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.drawing import previews
-from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
 from vae_cli.jobs.model_card import write_card
@@ -19,6 +18,7 @@ from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.training.run_folder import METRICS, MetricsLog, last_metrics
+from vae_cli.training.run_record import MEASURED
 from vae_cli.training.training_run import TrainingRun
 
 MAX_MEASURED = 1000
@@ -37,7 +37,8 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
-        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **shares, **plain})
+        sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain})
     pictures = previews.draw_final(model, images, folder / "previews")
     yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
     try:

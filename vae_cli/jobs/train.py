@@ -36,6 +36,7 @@ from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, Ste
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
 from vae_cli.training.prepare import prepare
+from vae_cli.training.run_record import STARTED
 from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
@@ -220,16 +221,23 @@ class TrainingJob:
 
         log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None
         with closing(log) if log is not None else contextlib.nullcontext():
+            if log is not None:
+                log.write(run.state.step, STARTED,
+                          {"machine": self.runtime.machine, "precision": self.runtime.precision})  # fmt: skip
             try:
                 for event in train(run, stops):
                     match event:
                         case StepLogged() if log is not None:
-                            figures = event.figures | {"images_per_second": event.images_per_second}
+                            figures = event.figures | {"images_per_second": event.images_per_second,
+                                                       "seconds": log.seconds()}  # fmt: skip
                             log.write(event.step, event.phase, figures)
                         case Validated() if log is not None:
                             log.write(event.step, event.phase, {"validation_loss": event.score})
                         case PreviewDue(step, model):
-                            previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
+                            pictures = previews.draw_progress(model, run.inputs.validation,
+                                                              self.folder / "previews", step)  # fmt: skip
+                            if log is not None:
+                                log.add_pictures(step, pictures)
                         case Shortened():
                             self._shortened.add(event.phase)
                         case PhaseDone():

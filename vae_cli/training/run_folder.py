@@ -7,10 +7,14 @@ import math
 import os
 import re
 import secrets
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from vae_cli import checkpoint_folders, locks
 from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomically
@@ -238,11 +242,17 @@ class MetricsLog:
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
+        earlier = [json.loads(line).get("seconds") for line in kept]
+        self._begun = time.monotonic() - max((value for value in earlier if isinstance(value, float)), default=0.0)
         self._file, self._board = path.open("a", encoding="utf-8"), None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def seconds(self) -> float:
+        """Of training so far, over all invocations."""
+        return time.monotonic() - self._begun
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
@@ -256,6 +266,14 @@ class MetricsLog:
             for name, value in figures.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def add_pictures(self, step: int, paths: Sequence[Path]) -> None:
+        """TensorBoard shows them beside the scalars, those of one kind under one name."""
+        if self._board is not None:
+            for path in paths:
+                with Image.open(path) as picture:
+                    name = re.sub(r"^step-\d+-", "", path.stem)
+                    self._board.add_image(name, np.array(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._file.close()
