@@ -13,7 +13,8 @@ from vae_cli import locks
 from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.errors import CheckpointError, ConfigError, DataError
 from vae_cli.jobs.events import Advanced, Finished, Remark
-from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob, _warnings
+from vae_cli.jobs.model_warnings import skipped_lines
+from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
 from vae_cli.training.events import PhaseDone, Saved, StepLogged, Validated
 
@@ -43,7 +44,7 @@ def kinds(events: list[TrainingEvent]) -> list[type]:
 def test_skipped_files_are_told_by_reasons() -> None:
     reasons = {"a.png": "empty", **{f"{number}.jpg": "cut off" for number in range(7)}}
     skipped = tuple(SimpleNamespace(id=name, reason=reason) for name, reason in reasons.items())
-    assert [remark.text for remark in _warnings(SimpleNamespace(skipped=skipped))] == [
+    assert list(skipped_lines(skipped)) == [
         "skipped 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more: cut off", "skipped a.png: empty",
     ]  # fmt: skip
 

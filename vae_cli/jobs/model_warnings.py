@@ -1,18 +1,36 @@
 """Warnings about models and their training: what to expect of them, and what to try."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from vae_cli.printable import printable
 
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
+    from vae_cli.images.image_ref import Skipped
 
-FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
+MAX_NAMED = 5  # reasons for skipping, and files of each
+FEW_IMAGES = 1000  # with fewer, samples are not both good and new
 FEW_MEASURED = 20  # held-out images: the mean PSNR of so many is known to about 1 dB
 FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
 FEW_FLOW_UPDATES = 3000  # of photographs from nothing: with fewer, samples are clouds of colour
 SMALL_SHARE = 0.2  # of the model in fills, below which they are as good as classical
 FEW_ACTIVE = 0.1  # share of active latent units, below which the posterior is taken for collapsed
 MIN_IMAGES = 10  # of fewer it is not known how much a unit varies
+
+
+def skipped_lines(skipped: "Sequence[Skipped]") -> Iterator[str]:
+    """What was skipped, by reasons, the commonest first."""
+    by_reason = defaultdict(list)
+    for item in skipped:
+        by_reason[item.reason].append(printable(item.id))
+    reasons = sorted(by_reason.items(), key=lambda each: -len(each[1]))
+    for reason, names in reasons[:MAX_NAMED]:
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        yield f"skipped {', '.join(names[:MAX_NAMED])}{more}: {printable(reason)}"
+    if num_more := sum(len(names) for _, names in reasons[MAX_NAMED:]):
+        yield f"skipped {num_more} more files; data.json in the run names them all"
 
 
 def few_images_line(num_images: int) -> str | None:

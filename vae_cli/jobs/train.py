@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from vae_cli.drawing import previews
 from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data
-from vae_cli.jobs.model_warnings import few_images_line
+from vae_cli.jobs.model_warnings import few_images_line, skipped_lines
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
 from vae_cli.jobs.train_request import TrainingRequest, known_config
 from vae_cli.printable import printable, printable_lines, shell_quoted
@@ -42,7 +41,6 @@ from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
 """Updates from which on it is measured before they begin how long they will take."""
-MAX_NAMED = 5  # reasons for skipping, and files of each
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class TrainingJob:
         """What would be trained, and what that would cost here. report: takes progress and remarks."""
         inputs = self._prepare(report)
         cost = estimate(inputs)
-        for remark in (*_warnings(inputs), *_notes(inputs)):
+        for remark in (*map(_warning, skipped_lines(inputs.skipped)), *_notes(inputs)):
             report(remark)
         return inputs, cost
 
@@ -117,7 +115,7 @@ class TrainingJob:
                 yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")
             inputs = self._prepare(report)
             if self.runtime.is_main:
-                yield from _warnings(inputs)
+                yield from map(_warning, skipped_lines(inputs.skipped))
             if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
                 differing = sorted({*self.resumable.facts.label_names} ^ {*inputs.label_names})[:5]
                 raise ConfigError("the labels of DATA differ from those the run was trained with "
@@ -312,19 +310,6 @@ def _warned(texts: Generator[str, None, Answer]) -> Generator[Remark, None, Answ
             yield _warning(next(texts))
         except StopIteration as end:
             return end.value
-
-
-def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:
-    """What was skipped, by reasons."""
-    by_reason = defaultdict(list)
-    for item in inputs.skipped:
-        by_reason[item.reason].append(printable(item.id))
-    reasons = sorted(by_reason.items(), key=lambda each: -len(each[1]))
-    for reason, names in reasons[:MAX_NAMED]:
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        yield Remark(f"skipped {', '.join(names[:MAX_NAMED])}{more}: {printable(reason)}", "warning")
-    if num_more := sum(len(names) for _, names in reasons[MAX_NAMED:]):
-        yield Remark(f"skipped {num_more} more files; data.json in the run names them all", "warning")
 
 
 def _notes(inputs: TrainingInputs) -> Iterator[Remark]:
