@@ -1,6 +1,7 @@
 """`vae inpaint`: fill the holes of damaged images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,7 @@ from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import names_model, require_flow, require_run
 from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
-from vae_cli.jobs.outputs import default_folder
-from vae_cli.pretrained import NAME
+from vae_cli.jobs.outputs import default_folder, is_picture
 from vae_cli.printable import shell_quoted
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ def inpaint(
     mask: options.Mask = None, mask_color: options.MaskColor = None, mask_alpha: options.MaskAlpha = False,
     mask_auto: options.MaskAuto = False, mask_pattern: options.MaskPattern = None, mask_value: options.MaskValue = None,
     mask_invert: options.MaskInvert = False, mask_dilate: options.MaskDilate = 0,
-    pages: Annotated[str, typer.Option(
+    pages: Annotated[str, options.tuning(
         "--pages", metavar="first|all|1,3-5", help="Which pages of a TIFF; the others stay as they are.")] = "first",
-    feather: Annotated[float, typer.Option(
+    feather: Annotated[float, options.tuning(
         "--feather", min=0.0, metavar="PX", help="Blend this far inside the hole's edge.")] = 0.0,
     samples: Annotated[int, typer.Option(
         "--samples", min=1, max=1000, metavar="K", help="Different fills of each image.")] = 1,
     format: options.Format = "keep", solver_steps: options.SolverSteps = None,
     method: Annotated[Literal["auto", "model", "classical"], typer.Option(
         "--method", help="The model's fill, one without it, or what best foresees pixels beside the hole.")] = "auto",
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Images without a mask are no failure.")] = False,
+    skip_missing: Annotated[bool, options.tuning(
+        "--skip-missing", help="Images without a mask are no failure.")] = False,
     strip_metadata: options.StripMetadata = False, skip_existing: options.SkipExisting = False,
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE.html", help="Also a page to judge the fills on.")] = None,
@@ -57,8 +58,9 @@ def inpaint(
     """
     results: Results = context.obj
     needs_model, inputs = method != "classical" or names_model(run), list(inputs or ())
+    again = "vae inpaint" if not needs_model else f"vae inpaint {shell_quoted(run)}"
     if not needs_model:
-        run, inputs = Path(NAME), [run, *inputs]  # of which the next command makes use
+        inputs = [run, *inputs]
     elif not inputs:
         context.fail("Missing argument 'INPUT': RUN comes first, such as photo; --method classical needs none.")
     if method == "classical" and (samples > 1 or solver_steps is not None):
@@ -81,7 +83,7 @@ def inpaint(
         check_sheet(sheet, storage)
     if needs_model:
         require_run(run)
-    again = f"vae inpaint {shell_quoted(run)} {' '.join(map(shell_quoted, inputs))}"
+    again += "".join(f" {shell_quoted(path)}" for path in inputs) + " --method classical" * (method == "classical")
     if dry_run and mask_auto:
         _write_masks(results, inputs, masks, storage, again)
         return
@@ -107,8 +109,11 @@ def inpaint(
                                               batch_size=batch_size))  # fmt: skip
     without = f"{_num_undamaged(results)} without damage" if mask_auto else f"{plan.num_without_mask} without a mask"
     results.messages.note(f"{results.num_written} written, {without}, {results.num_failed} failed")
-    again += f" {masks.options()} --samples 3 --seed {seed + 1} --out "
-    again += f"{shell_quoted(default_folder(inputs[0], 'inpaint'))}-{seed + 1}"
+    folder = default_folder(inputs[0], "inpaint") if out is None else out.with_suffix("") if is_picture(out) else out
+    anew, name = f" --samples 3 --seed {seed + 1}", f"{folder}-{seed + 1}"
+    if method == "classical":  # which has one answer only
+        masks, anew, name = replace(masks, dilate_pixels=mask_dilate + 4), "", f"{folder}-dilated"
+    again += f" {masks.options()}{anew} --out {shell_quoted(Path(name))}"
     results.finish(again if results.num_written else None, **facts)
 
 

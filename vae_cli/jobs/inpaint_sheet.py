@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from vae_cli.jobs.change_images import Planned, Storage
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inpaint_plan import read_hole
 from vae_cli.jobs.mask_sources import MaskSource
+from vae_cli.jobs.sheets import link
 from vae_cli.metrics.seams import Seam, seams
 from vae_cli.printable import printable
 
@@ -71,9 +71,9 @@ def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Seque
         source, results, views = "", list[tuple[str, str]](), tuple[View, ...]()
         if name in planned and status != "failed":
             image = planned[name]
-            source = _link(page, image.item.ref.path)
+            source = link(page, image.item.ref.path)
             targets = [target for target in image.targets if os.path.exists(target)][:_MOST_FILLS]
-            results = [(printable(target), _link(page, target)) for target in targets]
+            results = [(printable(target), link(page, target)) for target in targets]
             if targets and left <= 0:
                 reasons.append(f"not shown: a page holds {MOST_BYTES >> 20} MiB of pictures")
             elif targets:
@@ -128,12 +128,3 @@ def _around(seam: Seam, size: tuple[int, ...], side: int) -> tuple[slice, slice]
     centre = ((top + bottom) // 2, (left + right) // 2) if fits else seam.worst
     starts = [max(0, min(middle - side // 2, length - side)) for middle, length in zip(centre, size, strict=True)]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
-
-
-def _link(page: Path, path: Path) -> str:
-    """The address of a file as seen from the page."""
-    try:
-        relative = os.path.relpath(path.absolute(), page.absolute().parent)
-    except ValueError:  # another drive
-        return path.absolute().as_uri()
-    return quote(Path(relative).as_posix(), errors="surrogateescape")
