@@ -13,10 +13,10 @@ products as networks reach them, all-reduce inside a node, and between nodes a G
 - checkpoint: weights, average, best and moments to a disk at 1 GB/s, as a share of `save_every` updates.
 
 What it says: with the preset's 256 images, 32 a GPU, an update of 8 GPUs takes about 2 ms of computing, less than the
-launches of its kernels (an estimated 2,000 of 3 to 5 µs), so that larger batches are free up to about 128 a GPU. Over 8 × 8
-GPUs the flow's all-reduce of 144 MB takes 5.7 ms at 50 GB/s: only from about 128 images a GPU on, a batch of 8,192, is
-it hidden. A checkpoint every 5,000 updates of 2 ms is 8 % of the time, as all wait for rank 0: `training.save_every`
-grows with the speed.
+launches of its kernels (an estimated 2,000 of 3 to 5 µs), so that larger batches are free up to about 128 a GPU. Over
+8 × 8 GPUs the flow's all-reduce of 144 MB takes 5.7 ms at 50 GB/s: only from about 128 images a GPU on, a batch of
+8,192, is it hidden. A checkpoint every 5,000 updates of 2 ms is 8 % of the time, as all wait for rank 0:
+`training.save_every` grows with the speed.
 """
 
 import common
