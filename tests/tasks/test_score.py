@@ -47,7 +47,7 @@ def test_surprise_lies_where_the_picture_was_changed() -> None:
     x = torch.from_numpy(pictures(1)[0, :, :, 0].astype(np.float32)) / 127.5 - 1
     mean = model.vae.decode(model.vae.encode(x[None, None]))[0, 0]
     assert one.surprise.shape == (8, 8)
-    np.testing.assert_allclose(np.argsort(one.surprise.ravel()), np.argsort(((x - mean) ** 2).ravel()))
+    np.testing.assert_allclose(np.argsort(one.surprise.ravel()), np.argsort(((x - mean) ** 2).numpy().ravel()))
 
 
 def test_the_distance_counts_in_the_spread_of_each_direction() -> None:

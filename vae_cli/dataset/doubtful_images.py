@@ -61,10 +61,12 @@ def sharpness(pixels: np.ndarray) -> float:
 
 def odd_sizes(sizes: Sequence[tuple[int, int]]) -> list[int]:
     """The numbers of images (H, W) far smaller, larger or narrower than the median one."""
-    sides = np.sort(np.array(sizes, float).reshape(-1, 2), axis=1)
+    if not sizes:
+        return []
+    sides = np.sort(np.array(sizes, float), axis=1)
     short, aspect = sides[:, 0], sides[:, 1] / sides[:, 0]
     far = np.abs(np.log(short / np.median(short))) > np.log(FAR_SIZE)
-    return np.flatnonzero(far | (aspect > FAR_ASPECT * np.median(aspect))).tolist() if len(sides) else []
+    return np.flatnonzero(far | (aspect > FAR_ASPECT * np.median(aspect))).tolist()
 
 
 def near_copies(thumbnails: Sequence[np.ndarray]) -> list[list[int]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
 
-FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
+FEW_IMAGES = 1000  # with fewer, samples are not both good and new
 FEW_MEASURED = 20  # held-out images: the mean PSNR of so many is known to about 1 dB
 FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
 FEW_FLOW_UPDATES = 3000  # of photographs from nothing: with fewer, samples are clouds of colour
