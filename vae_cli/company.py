@@ -51,7 +51,12 @@ class Company:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         if store is not None:
             store.set(f"node/{rank}", self.node)
-            nodes = [store.get(f"node/{other}").decode() for other in range(world_size)]
+            keys, begun = [f"node/{other}" for other in range(world_size)], time.monotonic()
+            while not store.check(keys):
+                if time.monotonic() - begun > SILENCE_SECONDS:
+                    raise RanksError(f"rank {rank}: another rank has gone again; start all of them anew")
+                time.sleep(_POLL_SECONDS)
+            nodes = [store.get(key).decode() for key in keys]
             self.position, self.size = nodes[:rank].count(self.node), nodes.count(self.node)
 
     def __enter__(self) -> Self:

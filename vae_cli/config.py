@@ -288,13 +288,8 @@ class CompleteConfig(RunConfig):
     objective: CompleteObjective
 
     @model_validator(mode="after")
-    def _fits_the_autoencoder(self) -> Self:
-        model, nets = self.model, self.model.nets
-        if isinstance(nets, AutoencoderKL):
-            latents = (LatentSpec(stride=nets.stride, layers=1, channels=nets.latent_channels),)
-            if (model.latents, model.likelihood.kind, self.data.channels) != (latents, "gaussian", nets.in_channels):
-                raise ValueError(f"this AutoencoderKL has model.latents={[latents[0].model_dump()]}, a gaussian "
-                                 f"likelihood and data.channels={nets.in_channels}; leave them open")  # fmt: skip
+    def _fits_the_nets(self) -> Self:
+        self.model.nets.require(self.model.latents, self.model.likelihood.kind, self.data.channels)
         return self
 
 
@@ -316,8 +311,7 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        lines = explanations(error.errors()[:50], known_keys())  # of perhaps thousands
-        raise ConfigError("\n".join(lines[:3])) from error
+        raise ConfigError("\n".join(explanations(error.errors()[:50], known_keys())[:3])) from error  # of thousands
 
 
 def known_keys(kind: Any = RunConfig) -> list[str]:

@@ -1,6 +1,7 @@
 """Which networks a VAE consists of: our own, or those of an autoencoder that was made elsewhere."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,9 @@ class LadderNets(Section):
     """Our own encoder and ladder, which the other settings of the model describe."""
 
     kind: Literal["ladder"] = "ladder"
+
+    def require(self, latents: Sequence[Any], likelihood: str, channels: int) -> None:
+        """All of them fit."""
 
 
 class AutoencoderKL(Section):
@@ -66,6 +70,14 @@ class AutoencoderKL(Section):
         if any(width % self.norm_num_groups for width in self.block_out_channels):
             raise ValueError(f"block_out_channels: not all multiples of norm_num_groups, {self.norm_num_groups}")
         return self
+
+    def require(self, latents: Sequence[Any], likelihood: str, channels: int) -> None:
+        """Raises ValueError unless a model's latents (of `LatentSpec`), likelihood and channels are those of this."""
+        found = [(spec.stride, spec.layers, spec.channels) for spec in latents], likelihood, channels
+        if found != ([(self.stride, 1, self.latent_channels)], "gaussian", self.in_channels):
+            text = f"[{{stride: {self.stride}, channels: {self.latent_channels}}}]"
+            raise ValueError(f"this AutoencoderKL has model.latents={text}, a gaussian likelihood and "
+                             f"data.channels={self.in_channels}; leave them open")  # fmt: skip
 
     @property
     def stride(self) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_cli.cli.progress import Messages
 from vae_cli.jobs.events import Remark
-from vae_cli.jobs.model_warnings import FEW_MEASURED, fill_share_line
+from vae_cli.jobs.model_warnings import fill_share_line, rebuilt_words
 from vae_cli.printable import printable
 from vae_cli.screen import Show, Standings, clock
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from vae_cli.training.estimate import Estimate
     from vae_cli.training.events import Shortened
     from vae_cli.training.inputs import TrainingInputs
-
-REBUILT = ((30.0, "hard to tell from them"), (25.0, "close, fine detail is lost"), (20.0, "soft"))
-"""What so many dB look like, the best first; fewer are rough."""
 
 
 def show_event(event: "TrainingEvent", messages: Messages, standings: Standings, show: Show, patience: int) -> None:
@@ -91,11 +88,8 @@ def shortened_line(event: "Shortened", patience: int) -> str:
 def finished_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """How good a finished model is, how long it took, and where its pictures are. facts: of its JSON object."""
     measured, samples, folder = facts["validation"], facts["samples"], printable(facts["run"])
-    quality = measured["psnr_db"]
-    looks = next((words for least, words in REBUILT if quality >= least), "rough")
-    if measured["images"] < FEW_MEASURED:
-        looks = "too few to judge by"
-    yield f"reconstructions  {quality:.1f} dB on {measured['images']} held-out images: {looks}"
+    quality, number = measured["psnr_db"], measured["images"]
+    yield f"reconstructions  {quality:.1f} dB on {number} held-out images: {rebuilt_words(quality, number)}"
     copies = samples["copies"]
     copied = f"{copies or 'none'} of {samples['drawn']} {'copy' if copies > 1 else 'copies'} a training image"
     yield f"samples          {samples['detail']:.0%} of the detail of your images; {copied}"

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
 
-FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
+FEW_IMAGES = 1000  # with fewer, samples are not both good and new
 FEW_MEASURED = 20  # held-out images: the mean PSNR of so many is known to about 1 dB
 FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
 FEW_FLOW_UPDATES = 3000  # of photographs from nothing: with fewer, samples are clouds of colour
 SMALL_SHARE = 0.2  # of the model in fills, below which they are as good as classical
 FEW_ACTIVE = 0.1  # share of active latent units, below which the posterior is taken for collapsed
 MIN_IMAGES = 10  # of fewer it is not known how much a unit varies
+REBUILT = ((30.0, "hard to tell from them"), (25.0, "close, fine detail is lost"), (20.0, "soft"))
+"""What so many dB look like, the best first; fewer are rough."""
 
 
 def few_images_line(num_images: int) -> str | None:
@@ -47,6 +49,13 @@ def few_flow_updates_line(flow_steps: int, config: "RunConfig") -> str | None:
     return (f"only {flow_steps} update{'s' * (flow_steps != 1)} of the flow: samples will be clouds of colour rather "
             f"than photographs;\nthat takes {FEW_FLOW_UPDATES:,} or more: go on with --resume and a longer --time, or "
             "start from a trained model (--init)")  # fmt: skip
+
+
+def rebuilt_words(psnr_db: float, num_images: float) -> str:
+    """What reconstructions of so many dB, the mean of so many images, look like beside these."""
+    if num_images < FEW_MEASURED:
+        return "too few to judge by"
+    return next((words for least, words in REBUILT if psnr_db >= least), "rough")
 
 
 def fill_share_line(share: float) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from vae_cli import __version__
 from vae_cli.atomic import writing
@@ -12,7 +12,7 @@ from vae_cli.config_layers import dump_yaml
 from vae_cli.drawing.run_page import Card, run_page
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.info import run_facts
-from vae_cli.jobs.model_warnings import fill_share_line
+from vae_cli.jobs.model_warnings import fill_share_line, rebuilt_words
 from vae_cli.printable import duration, shell_quoted
 from vae_cli.training.run_folder import is_run
 from vae_cli.training.run_record import RunRecord, read_record
@@ -59,8 +59,10 @@ def _cards(record: RunRecord, facts: Mapping[str, Any]) -> Iterator[Card]:
         held_out = data.get("validation_images")
         more = f"; {held_out:,} more were held out to measure on" if _is_number(held_out) else ""
         yield Card("Learned from", f"{images:,} images", f"{source}{labels}, as {height}×{width} {kind}{more}")
-    if _is_number(quality := figures.get("psnr_db")):
-        yield Card("Rebuilds images", f"{quality:.1f} dB", f"PSNR, the mean of {figures.get('images')} held-out images")
+    quality, number = figures.get("psnr_db"), figures.get("images")
+    if _is_number(quality) and _is_number(number):
+        words = rebuilt_words(quality, number)
+        yield Card("Rebuilds images", f"{quality:.1f} dB", f"PSNR, the mean of {number:,} held-out images: {words}")
     elif not figures:
         yield Card("How good", "not measured yet", "that is done at the end of training")
     if _is_number(detail := figures.get("samples_detail")):
@@ -80,7 +82,7 @@ def _cards(record: RunRecord, facts: Mapping[str, Any]) -> Iterator[Card]:
                f"{facts['step']:,} ({facts['phase']} phase)")  # fmt: skip
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
 
 

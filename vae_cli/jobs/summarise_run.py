@@ -43,7 +43,7 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
         sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
         looks = {f"samples_{name}": value for name, value in samples.items()}
         log.write(state.step, MEASURED, {**sizes, **shares, **plain, **looks})
-    previews.draw_final(model, images, folder / "previews", drawn)
+        log.add_pictures(state.step, previews.draw_final(model, images, folder / "previews", drawn))
     try:
         write_card(folder, folder)  # before the page, which is what tells that all was done
         write_report(folder, folder / NAME)

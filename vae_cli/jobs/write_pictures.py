@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vae_cli.drawing.grids import enlarged
-from vae_cli.errors import WriteError
+from vae_cli.errors import VaeError
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.files.write_queue import Outcome, WriteQueue
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent
@@ -77,6 +77,6 @@ def write_each(
                 yield from events(queue.outcomes())
         yield from events(queue.outcomes(wait=True))
     except (Exception, KeyboardInterrupt):
-        with suppress(WriteError):
+        with suppress(VaeError):
             yield from events(queue.outcomes(wait=True))
         raise
