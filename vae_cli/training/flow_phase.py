@@ -96,8 +96,9 @@ class FlowPhase(Phase):
     def _losses(
         self, module: Callable[..., Any], x: Tensor, labels: Tensor, visible_labels: Tensor, zooms: Tensor,
         draws: "_Draws",
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones."""
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones;
+        and the explained variance of views of which nothing is known, as of samples (not a number without such)."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
         # Clusters are for samples, which are of whole pictures of which nothing is known.
@@ -110,7 +111,8 @@ class FlowPhase(Phase):
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, if at weight 0
         with self.inputs.runtime.autocast():
             flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, rows, self._decode)
-        return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x)
+        explained = 1 - (flow_loss * is_free).sum() / (unstructured_loss(draws.time) * is_free).sum()
+        return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x), explained
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         inputs, num_images = self.inputs, self.inputs.config.training.batch_size
@@ -120,14 +122,16 @@ class FlowPhase(Phase):
         is_hidden = inputs.part(torch.rand(num_images, generator=generator) < LABEL_DROPOUT)
         labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
         visible, draws = torch.where(is_hidden, -1, labels), draws.map(inputs.part)
-        flow_loss, refiner_loss = self._losses(module, x, labels, visible, zooms, draws)
-        return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
+        flow_loss, refiner_loss, explained = self._losses(module, x, labels, visible, zooms, draws)
+        figures = {"flow_loss": flow_loss, "refiner_loss": refiner_loss}
+        figures |= {"explained_variance": explained} if explained.isfinite() else {}
+        return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, figures)
 
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """The loss at fixed times, noise and damage."""
         draws = _Draws.draw(len(x), self.module.shape, x.shape[1:], generator).map(self.inputs.runtime.move)
         labels, zooms = self.inputs.runtime.move(labels), torch.zeros(len(x), device=x.device)
-        flow_loss, refiner_loss = self._losses(module, x, labels, labels, zooms, draws)
+        flow_loss, refiner_loss, _ = self._losses(module, x, labels, labels, zooms, draws)
         return (flow_loss + REFINER_WEIGHT * refiner_loss).item()
 
     def finish(self, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -184,6 +188,15 @@ class FlowPhase(Phase):
                 fills = torch.stack([flow.refine(self._decode(latents), view) for latents in solved])
                 found.append(evidence(fills.mean(0), plate(x * observed, observed), x, observed))
         return fitted_weight(torch.cat(found))
+
+
+def unstructured_loss(time: Tensor) -> Tensor:
+    """[B] loss of the best velocity for latents that are standard normal, at times [B]: what remains of it is of those
+    who know each number's mean and spread, and nothing of how numbers belong together.
+
+    Of u and noise that are N(0, 1), the variance of u - noise given time · u + (1 - time) · noise.
+    """
+    return 1 / (time.square() + (1 - time).square())
 
 
 @dataclass(frozen=True)

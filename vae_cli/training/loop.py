@@ -32,8 +32,11 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
     stop: answers alike on all ranks. Raises DivergedError, and leaves the last good checkpoint.
     """
     if run.state.phase == "vae":
-        yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
-        if run.state.spent < 1 or not run.has_flow_ahead or stop():
+        if run.inputs.config.training.flow_share < 1:
+            yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
+            if run.state.spent < 1:
+                return
+        if not run.has_flow_ahead or stop():
             return
         done = run.state
         run.state = RunState("flow", done.step, first_step=done.step, total=done.total)
@@ -136,9 +139,12 @@ class _Log:
         state, seconds, num_done = run.state, self.seconds(), run.state.step - self.first_step
         means = {name: (sum(values[1:], values[0]) / len(values)).item() for name, values in self.figures.items()}
         self.figures.clear()
-        left = seconds / num_done * (state.step - state.first_step) * (1 / max(state.spent, 1e-9) - 1)
+        budget, left = run.budget, 0.0 if run.is_done else max(0.0, state.left)
+        whole, seconds_each = (budget.seconds, 1.0) if budget.steps is None else (budget.steps, seconds / num_done)
         speed = num_done * run.inputs.config.training.batch_size / max(seconds, 1e-9)
-        return events.StepLogged(phase.name, state.step, state.spent, left, speed, means | phase.probe())
+        share = 1 - min(1.0, left / max(whole, 1e-9))
+        return events.StepLogged(phase.name, state.step, state.spent, share, left * seconds_each, speed,
+                                 means | phase.probe())  # fmt: skip
 
 
 def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
