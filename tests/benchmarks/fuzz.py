@@ -90,6 +90,12 @@ def deep_pictures() -> dict[str, bytes]:
             for _ in range(1 + number % 2):
                 file.write(samples, photometric="rgb", resolution=(300, 300), description="a page", **options)
         found[f"deep {number}"] = stream.getvalue()
+    with tifffile.TiffWriter(stream := BytesIO()) as file:  # a page with a preview below it and one behind it
+        picture = (values[..., :3] >> 8).astype(np.uint8)
+        file.write(picture, photometric="rgb", subifds=1)
+        file.write(picture[::2, ::2], photometric="rgb", subfiletype=1, compression="jpeg")
+        file.write(picture[::4, ::4], photometric="rgb", subfiletype=1)
+    found["previews"] = stream.getvalue()
     return found | {f"deep png {count}": _png(values[..., :count]) for count in (1, 2, 3, 4)}
 
 

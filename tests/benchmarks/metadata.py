@@ -155,12 +155,12 @@ def tags(paths: Sequence[Path]) -> Iterator[Counter[tuple[str, str]]]:
         yield Counter((re.sub(r"Copy\d+:", "", key), str(value)) for key, value in by_name.get(str(path), {}).items())
 
 
-def shown(path: Path) -> np.ndarray | None:
+def shown(path: Path, size: tuple[int, ...] = ()) -> np.ndarray | None:
     """[H, W, C] as Pillow shows it, not turned; of deep TIFFs as tifffile does; None where it cannot."""
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
             pixels = tifffile.imread(path, key=0)
-            return np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and len(pixels) < 5 else np.atleast_3d(pixels)
+            return np.moveaxis(pixels, 0, -1) if pixels.shape[1:] == size else np.atleast_3d(pixels)
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             return np.atleast_3d(np.asarray(image.convert("RGBA") if image.mode in ("P", "PA") else image)).astype(
                 np.float32
@@ -212,7 +212,7 @@ def main() -> None:
             if missing:
                 lost.append(target.name)
                 print(f"lost      {target.name}: {', '.join(missing)[:400]}   [{told}]")
-        one, other = shown(path), shown(target)
+        one, other = (shown(each, hole.shape) for each in (path, target))
         if target.suffix != path.suffix or one is None or "lossy" in told:
             continue
         if other is None or one.shape != other.shape or (one != other).any(-1)[~hole].any():
