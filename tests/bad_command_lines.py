@@ -31,6 +31,8 @@ SOUND = {
     "score": "@RUN @DATA --normal @DATA --out @NEW.csv",
     "similar": "@RUN @PICTURE @DATA --out @NEW.csv",
     "report": "@RUN --out @NEW.html",
+    "compare": "@RUN @RUN --out @NEW.html",
+    "config": "@RUN",
     "export": "@RUN --out @NEW.safetensors",
     "check": "@DATA",
     "info": "@RUN",
