@@ -99,7 +99,7 @@ def _lines_of(name: str, parameters: list[Any]) -> Iterator[tuple[str, ...]]:
         yield from ((name, word, *sound[2:]) for word in ("@EMPTY", "@TEXT", "@PICTURE", "@FIFO", "/dev/zero"))
     if sound[1] == "@DATA":
         yield from ((name, word, *sound[2:]) for word in ("@EMPTY", "@TEXT/inside", "@BAD.yaml"))
-    if name != "info":
+    if name not in ("info", "config"):
         yield (name,) if name != "train" else (name, "--resume", "--out", "@NOWHERE")
     yield (*sound, "--json=yes")
     yield ("--bogus", *sound)
