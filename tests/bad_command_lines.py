@@ -31,6 +31,8 @@ SOUND = {
     "score": "@RUN @DATA --normal @DATA --out @NEW.csv",
     "similar": "@RUN @PICTURE @DATA --out @NEW.csv",
     "report": "@RUN --out @NEW.html",
+    "compare": "@RUN @RUN --out @NEW.html",
+    "config": "@RUN",
     "export": "@RUN --out @NEW.safetensors",
     "check": "@DATA",
     "info": "@RUN",
@@ -97,7 +99,7 @@ def _lines_of(name: str, parameters: list[Any]) -> Iterator[tuple[str, ...]]:
         yield from ((name, word, *sound[2:]) for word in ("@EMPTY", "@TEXT", "@PICTURE", "@FIFO", "/dev/zero"))
     if sound[1] == "@DATA":
         yield from ((name, word, *sound[2:]) for word in ("@EMPTY", "@TEXT/inside", "@BAD.yaml"))
-    if name != "info":
+    if name not in ("info", "config"):
         yield (name,) if name != "train" else (name, "--resume", "--out", "@NOWHERE")
     yield (*sound, "--json=yes")
     yield ("--bogus", *sound)

@@ -132,7 +132,8 @@ def _read(path: Path) -> Iterator[np.ndarray]:
     """The picture or the arrays of a file; nothing of others."""
     if path.suffix == ".npz":
         with np.load(path) as stored:
-            yield np.concatenate([stored[key].ravel() for key in sorted(stored) if stored[key].dtype.kind == "f"])
+            of_images = [stored[key] for key in sorted(stored) if stored[key].ndim and stored[key].dtype.kind == "f"]
+            yield np.concatenate([array.ravel() for array in of_images])
     elif path.suffix == ".tif":
         yield tifffile.imread(path)
     elif path.suffix == ".png":
