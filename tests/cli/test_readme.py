@@ -25,7 +25,7 @@ INSTALLATION = [
     "python3 -m venv .venv && source .venv/bin/activate && pip install -e .",
     'docker run -it --rm -v "$PWD":/src -w /src python:3.12-slim sh -c "pip install -e . && vae train"',
     'pip install -e ".[test]"',
-    "python -m pytest",
+    "python -m pytest -n auto",
 ]
 """The lines that this test leaves out: the first test of a fresh checkout is to run them."""
 TOY_SIZE = {
