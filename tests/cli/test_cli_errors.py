@@ -217,7 +217,8 @@ def test_what_was_written_before_a_stop_is_listed(vae, run: Path, tmp_path: Path
     monkeypatch.setattr(write_pictures, "save_picture", save_twice)
     outcome = vae("sample", run, "-n", 5, "--out", tmp_path / "samples", "--json")
     assert outcome.code == 130 and outcome.json["error"]["code"] == 130
-    assert [entry["output"] for entry in outcome.json["files"]] == paths and len(paths) == 2
+    listed = [entry["output"] for entry in outcome.json["files"]]
+    assert sorted(listed) == sorted(paths) and len(paths) >= 2  # in threads one more may have begun
     assert "files" not in vae("sample", "no-such-run", "--json").json
 
 

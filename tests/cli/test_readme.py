@@ -25,7 +25,7 @@ INSTALLATION = [
     "python3 -m venv .venv && source .venv/bin/activate && pip install -e .",
     'docker run -it --rm -v "$PWD":/src -w /src python:3.12-slim sh -c "pip install -e . && vae train"',
     'pip install -e ".[test]"',
-    "python -m pytest",
+    "python -m pytest -n auto",
 ]
 """The lines that this test leaves out: the first test of a fresh checkout is to run them."""
 TOY_SIZE = {
@@ -112,12 +112,15 @@ def test_every_option_in_the_readme_exists(vae) -> None:
     """Those behind `vae COMMAND` are that command's, all others some command's."""
     known = {command: help_of(vae, command) for command in COMMANDS}
     used = re.findall(r"\bvae ([a-z]+)([^`\n]*)", README)
-    assert {command for command, _ in used} == set(COMMANDS), "a command that is not shown, or none of ours"
+    shown = {command for command, _ in used} - {"help", "version"}
+    assert shown == set(COMMANDS), "a command that is not shown, or none of ours"
     for command, words in used:
-        assert set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", words)) <= known[command], f"vae {command}{words}"
-    foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "--rm", "-m"}
+        options = set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", words))
+        assert options <= known.get(command, set()), f"vae {command}{words}"
+    foreign = {"--torch-backend", "--rm", "--standalone", "--nproc-per-node", "--nnodes"}
+    foreign |= {"--rdzv-backend", "--rdzv-endpoint"}
     anywhere = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README)) - foreign
-    assert anywhere <= {"--version"}.union(*known.values())
+    assert anywhere <= {"--version", "--install-completion"}.union(*known.values())
 
 
 def test_every_file_in_the_readme_exists_and_every_sample_is_shown() -> None:

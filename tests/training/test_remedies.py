@@ -74,7 +74,8 @@ def test_active_units_are_counted_over_all_layers() -> None:
     vae.encode = lambda x: Latents(tuple(noise))  # type: ignore[method-assign, assignment]
     phase._last_images = torch.zeros(4, 1, 8, 8)
     state = torch.get_rng_state()
-    assert phase.probe() == {"active_units": 1, "latent_units": 3 + 2 * 8 + 16}
+    found = phase.probe()
+    assert (found["active_units"], found["latent_units"]) == (1, 3 + 2 * 8 + 16)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -84,7 +85,7 @@ def test_one_image_has_no_active_units_to_count() -> None:
     phase.loss(
         phase.module, Batch(0, torch.zeros(1, 8, 8, 1, dtype=torch.uint8), torch.tensor([-1]), torch.zeros(1)), 0.0
     )
-    assert phase.probe() == {}
+    assert "active_units" not in phase.probe()
 
 
 # Divergence

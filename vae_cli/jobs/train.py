@@ -247,10 +247,11 @@ class TrainingJob:
                         case Validated() if log is not None:
                             log.write(event.step, event.phase, {"validation_loss": event.score})
                         case PreviewDue(step, model):
-                            pictures = previews.draw_progress(model, run.inputs.validation,
-                                                              self.folder / "previews", step)  # fmt: skip
-                            if log is not None:
-                                log.add_pictures(step, pictures)
+                            with contextlib.suppress(DataError):  # what a diverging model draws is no picture
+                                pictures = previews.draw_progress(model, run.inputs.validation,
+                                                                  self.folder / "previews", step)  # fmt: skip
+                                if log is not None:
+                                    log.add_pictures(step, pictures)
                         case Shortened():
                             self._shortened.add(event.phase)
                         case PhaseDone():
