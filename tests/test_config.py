@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from vae_cli import config
+from vae_cli import config_values
 from vae_cli.config import RunConfig, from_dict, known_keys, merge
-from vae_cli.config_layers import dump_yaml, parse_assignment, parse_yaml, resolve_config
+from vae_cli.config_layers import dump_yaml, parse_assignment, parse_yaml, resolve_config, sample_names
 from vae_cli.errors import ConfigError
 from vae_cli.presets import PRESETS
 
@@ -180,8 +180,8 @@ def test_a_hostile_file_is_refused_in_few_short_lines(tmp_path: Path, kind: str)
 
 def test_unknown_keys_are_compared_with_known_ones_only_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
-    honest = config.nearest
-    monkeypatch.setattr(config, "nearest", lambda name, known: compared.append(name) or honest(name, known))
+    honest = config_values.nearest
+    monkeypatch.setattr(config_values, "nearest", lambda name, known: compared.append(name) or honest(name, known))
     with pytest.raises(ConfigError):
         from_dict({f"k{n}": 1 for n in range(5_000)}, RunConfig)
     assert 3 <= len(compared) <= 100
@@ -276,3 +276,13 @@ def test_sample_configurations_load_and_hold_only_differences(path: Path) -> Non
     layer = parse_yaml(path.read_text(encoding="utf-8"))
     assert layer and isinstance(layer, dict)
     assert resolve_config(file=path) != resolve_config()
+
+
+def test_samples_are_known_by_name_and_a_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sample_names() == [path.stem for path in SAMPLES]
+    monkeypatch.chdir(tmp_path)
+    assert resolve_config(file=Path("plane")) == resolve_config(file=SAMPLES[sample_names().index("plane")])
+    with pytest.raises(ConfigError, match=r"planes: cannot be read .*; did you mean plane\?"):
+        resolve_config(file=Path("planes"))
+    (tmp_path / "plane").write_text("training: {seed: 77}\n")
+    assert resolve_config(file=Path("plane"), sets=["training.steps=1"]).training.seed == 77

@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vae_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
-    "errors": 0, "presets": 0, "printable": 0, "randomness": 0, "stopping": 0, "atomic": 1, "config": 1,
-    "pretrained": 1, "locks": 1, "ranks": 1, "checkpoint_folders": 2, "config_layers": 2, "runtime": 2,
+    "errors": 0, "presets": 0, "printable": 0, "randomness": 0, "stopping": 0, "atomic": 1, "config_values": 1,
+    "pretrained": 1, "locks": 1, "ranks": 1, "checkpoint_folders": 2, "config": 2, "config_layers": 3, "config_text": 4,
+    "runtime": 2,
     "images": 3, "dataset": 4, "files": 4, "model": 4, "metrics": 5, "checkpoint": 5, "training": 6, "windows": 6,
     "tasks": 7, "drawing": 8, "jobs": 9, "api": 10, "cli": 10,
 }  # fmt: skip

@@ -1,87 +1,56 @@
 """The whole configuration of a run: one frozen, typed object.
 
 What depends on the data (image size, channels, latent grid, width, likelihood) may be left open in a `RunConfig`.
-`training.prepare` settles it, and from there on everything takes a `CompleteConfig`.
+`training.prepare` settles it, and from there on everything takes a `CompleteConfig`. The text below each setting is
+what `vae config` says of it.
 """
 
-import difflib
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from vae_cli.config_values import ImageSize, Seconds, Section, explanations
 from vae_cli.errors import ConfigError
-from vae_cli.printable import shortened
 
 Layer = dict[str, Any]  # nested settings that override earlier ones; holds differences only
 
 
-def parse_duration(value: object) -> object:
-    """Seconds from `90s`, `10m`, `1.5h` or `1h30m`; numbers are left to pydantic. Raises ValueError for other text."""
-    if not isinstance(value, str) or re.fullmatch(r"[-+.\d]+([eE][-+]?\d+)?", value.strip()):
-        return value
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
-    if not parts or "".join(number + unit for number, unit in parts) != value.strip():
-        raise ValueError("write seconds or a duration like 90s, 10m or 1h30m")
-    return sum(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)
-
-
-def parse_image_size(value: object) -> object:
-    """(H, W) from `64`, `"64"` or `"48x64"`; all but text is left to pydantic. Raises ValueError for other text."""
-    if isinstance(value, str):
-        if not re.fullmatch(r"\d+([xX]\d+)?", value.strip()):
-            raise ValueError("write H or HxW, like 64 or 48x64")
-        sides = [int(side) for side in value.lower().split("x")]
-        return (sides[0], sides[-1])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
-    return value
-
-
-Side = Annotated[int, Field(ge=4, le=4096)]
-ImageSize = Annotated[tuple[Side, Side], BeforeValidator(parse_image_size)]
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=1e9)]
-
-
-class Section(BaseModel):
-    """Base of every part of the configuration: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*")
-    @classmethod
-    def _fits_into_64_bits(cls, value: Any) -> Any:
-        if isinstance(value, int | float) and abs(value) >= 2**63:
-            raise ValueError("too large a number")
-        return value
-
-
 class DataConfig(Section):
-    """What is read and how it becomes pixels."""
+    """What is read, and how it becomes pixels."""
 
-    path: str | None = None  # folder, list or zip; None = the built-in data set
-    image_size: ImageSize | None = None  # (H, W) the model works at; None = chosen from the data
+    path: str | None = None
+    """Folder, list or zip of images; null = the built-in data set."""
+    image_size: ImageSize | None = None
+    """Height and width that the model works at, pixels; null = chosen from the images."""
     channels: Literal["auto", 1, 3] = "auto"
+    """Grey (1) or colour (3); auto = grey where every image is."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How images of another shape become the model's."""
     background: str = "#ffffff"
+    """Colour behind transparent pixels, and beside images that are padded."""
     labels: Literal["auto", "none", "folders"] = "auto"
+    """Whether class folders give labels; auto = where every image lies in one of at least two folders."""
     splits: Literal["auto", "none", "folders"] = "auto"
     """Whether train/, val/ and test/ at the top are splits; auto = where no other folder is there; folders = always."""
     binarize: Literal["none", "dynamic"] = "none"
+    """dynamic = each pixel is drawn black or white, with its grey value as the probability, at every visit."""
     patches: Annotated[int, Field(ge=0, le=2**20)] | Literal["auto"] = 0
-    """Close-ups of images much larger than the model, to learn from as well; `auto` = some, where there is a flow."""
-    augment: bool = True  # shift and mirror images for the VAE after their second visit; only where a flow follows
+    """Close-ups of images much larger than the model, to learn from as well; auto = some, where there is a flow."""
+    augment: bool = True
+    """Shift and mirror images for the VAE after their second visit; only where a flow follows."""
 
 
 class LatentSpec(Section):
     """Latent layers that share one grid; a model lists them from coarse to fine."""
 
     stride: Annotated[int, Field(ge=2, le=64)] | Literal["global"]
-    """Image side ÷ latent side, a power of two; `global` = one vector."""
+    """Image side ÷ latent side, a power of two; global = one vector."""
     layers: int = Field(1, ge=1, le=32)
+    """Latent layers on this grid, one after another."""
     channels: int = Field(4, ge=1, le=512)
+    """Numbers at each place of the grid."""
 
     @model_validator(mode="after")
     def _power_of_two(self) -> "LatentSpec":
@@ -91,16 +60,23 @@ class LatentSpec(Section):
 
 
 class AutoLikelihood(Section):
+    """Chosen from the images: bernoulli for black and white ones, else gaussian."""
+
     kind: Literal["auto"] = "auto"
 
 
 class PlainLikelihood(Section):
+    """One of those that have no settings of their own."""
+
     kind: Literal["bernoulli", "gaussian", "discretized_logistic"]
 
 
 class LogisticMixtureLikelihood(Section):
+    """Mixtures of logistics, for bits per dimension of pictures in colour."""
+
     kind: Literal["logistic_mixture"]
     components: int = Field(10, ge=1, le=100)
+    """Logistics in the mixture of a pixel."""
 
 
 KnownLikelihood = Annotated[PlainLikelihood | LogisticMixtureLikelihood, Field(discriminator="kind")]
@@ -115,22 +91,35 @@ Blocks = Annotated[int, Field(ge=1, le=64)]
 class FlowConfig(Section):
     """The latent flow's network and solver."""
 
-    net: Net | Literal["auto"] = "auto"  # auto = unet for images of at most 32 pixels
-    width: Width | Literal["auto"] = "auto"  # channels; a UNet's lower level has twice as many
-    blocks: Blocks | Literal["auto"] = "auto"  # of a UNet: on each level and the way
+    net: Net | Literal["auto"] = "auto"
+    """auto = unet for images of at most 32 pixels, else transformer."""
+    width: Width | Literal["auto"] = "auto"
+    """Channels; the lower level of a UNet has twice as many."""
+    blocks: Blocks | Literal["auto"] = "auto"
+    """Residual blocks; of a UNet on each level and the way."""
     patch: Patch | Literal["auto"] = "auto"
-    """Latents that a token is wide and high; `auto` = as many as 8 pixels in images larger than 32, else 1."""
+    """Latents that a token is wide and high; auto = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
-    clusters: int = Field(256, ge=1, le=65536)  # groups of similar images that samples start from, at most
-    refiner_width: int = Field(32, ge=8, le=8192)  # channels, at half resolution, of what fits fills to known pixels
+    """Steps from noise to latents; more are slower and a little better."""
+    clusters: int = Field(256, ge=1, le=65536)
+    """Groups of similar images that samples start from, at most."""
+    refiner_width: int = Field(32, ge=8, le=8192)
+    """Channels, at half resolution, of the network that fits fills to known pixels."""
 
 
 class ModelConfig(Section):
-    latents: Latents | Literal["auto"] = "auto"  # coarse to fine; auto = one layer chosen from size and channels
-    width: Width | Literal["auto"] = "auto"  # channels at half resolution; deeper levels have two and three times these
-    blocks: int = Field(1, ge=1, le=16)  # residual ones a resolution
+    """The networks."""
+
+    latents: Latents | Literal["auto"] = "auto"
+    """Latent layers, coarse to fine; auto = one layer, chosen from size and channels."""
+    width: Width | Literal["auto"] = "auto"
+    """Channels of the VAE at half resolution; deeper levels have two and three times these."""
+    blocks: int = Field(1, ge=1, le=16)
+    """Residual blocks a resolution."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the features that is left out at random in training; helps with few images."""
     likelihood: LikelihoodConfig = AutoLikelihood()
+    """How pixels are distributed around what the decoder draws."""
     flow: FlowConfig = FlowConfig()
 
 
@@ -138,50 +127,80 @@ LatentNoise = Annotated[float, Field(ge=0)]
 
 
 class ObjectiveConfig(Section):
+    """What training minimises."""
+
     kl_weight: float = Field(1.0, ge=0)
     """1 = the bound. Less where the flow, not N(0, I), is the prior: latents then cost less than their KL."""
     kl_warmup_steps: int = Field(400, ge=0)
-    free_nats: float = Field(0.0, ge=0)  # floor under the batch mean of each latent layer's KL, nats
+    """Updates over which that weight rises from 0."""
+    free_nats: float = Field(0.0, ge=0)
+    """Floor under the batch mean of each latent layer's KL, nats."""
     latent_noise: LatentNoise | Literal["auto"] = 0.0
     """Noise on the latents that the decoder sees, on every other image and only before a flow, whose latents do not fit
-    as well as those of images; its size is normal with this scale, as a share of the latents' spread. `auto` = some for
+    as well as those of images; its size is normal with this scale, as a share of the latents' spread. auto = some for
     images larger than 32 pixels, of which flows learn less."""
     importance_samples: int = Field(1, ge=1, le=10_000)
     """Draws K of the importance-weighted bound that ends the VAE phase, of every K-th image of a batch; 1 = without."""
-    importance_start: float = Field(0.9, gt=0, lt=1)  # share of the VAE phase before that, with free nats and warm-up
+    importance_start: float = Field(0.9, gt=0, lt=1)
+    """Share of the VAE phase before that, with free nats and warm-up."""
     perceptual: float = Field(0.0, ge=0)
     """Weight w of the distance of image gradients, in nats of a Laplace density of scale 1 / w; 1 to 10 are usual."""
-    adversarial: float = Field(0.0, ge=0)  # pull of the patch discriminator, as a share of the reconstruction's
-    adversarial_start: float = Field(0.5, ge=0, lt=1)  # share of the VAE phase after which the discriminator joins in
+    adversarial: float = Field(0.0, ge=0)
+    """Pull of the patch discriminator, as a share of the reconstruction's."""
+    adversarial_start: float = Field(0.5, ge=0, lt=1)
+    """Share of the VAE phase after which the discriminator joins in."""
 
 
 class TrainingConfig(Section):
-    batch_size: int = Field(32, ge=1, le=2**20)  # images an update over all ranks
+    """How long, how fast, and what is kept."""
+
+    batch_size: int = Field(32, ge=1, le=2**20)
+    """Images an update over all ranks."""
     learning_rate: float = Field(2e-3, gt=0)
+    """Of the VAE."""
     flow_learning_rate: float = Field(2e-3, gt=0)
-    flow_optimizer: Literal["muon", "adamw"] = "muon"  # for the flow's large convolutions and matrices; else AdamW
-    vae_optimizer: Literal["muon", "adamw"] = "muon"  # the same for the VAE
+    """Of the flow."""
+    flow_optimizer: Literal["muon", "adamw"] = "muon"
+    """For the flow's large convolutions and matrices; the rest takes AdamW."""
+    vae_optimizer: Literal["muon", "adamw"] = "muon"
+    """The same for the VAE."""
     warmup_steps: int = Field(100, ge=0)
-    decay_share: float = Field(0.4, ge=0, le=1)  # last part of each phase, over which the rate falls to 2 %
-    gradient_clip: float = Field(200.0, gt=0)  # norm of the VAE's gradient, nats per image
+    """Updates at the start of each phase over which the learning rate rises."""
+    decay_share: float = Field(0.4, ge=0, le=1)
+    """Last part of each phase, over which the learning rate falls to 2 %."""
+    gradient_clip: float = Field(200.0, gt=0)
+    """Longest gradient of the VAE, nats per image; longer ones are shortened to it."""
     weight_decay: float = Field(0.01, ge=0)
+    """Pull of the weights towards 0."""
     ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Of the moving average of the weights, which is what commands use."""
     steps: int | None = Field(None, ge=1, le=10**12)
+    """Budget in updates of both phases. Of the three budgets one is given, the others are null."""
     epochs: float | None = Field(None, gt=0, le=1e9)
-    time: Seconds | None = None  # from the start of the process to the last step
+    """Budget in passes over the images."""
+    time: Seconds | None = None
+    """Budget from the start of the process to the last update: seconds, or 90s, 10m, 1h30m."""
     flow_share: float = Field(0.6, ge=0, le=1)
+    """Part of the budget that is the flow's; 0 = no flow."""
     init: str = Field("auto", min_length=1)
-    """A run or weights file that both phases start from, `photo` or `none`; `auto` = `photo` for colour images of 48
-    pixels and more, where the settings of the model are left open."""
+    """A run or weights file that both phases start from, photo or none; auto = photo for colour images of 48 pixels
+    and more, where the settings of the model are left open."""
     save_every: int = Field(500, ge=1)
+    """Updates between checkpoints."""
     validate_every: int = Field(250, ge=1)
+    """Updates between measurements on held-out images, which choose the best weights."""
     patience: int = Field(10, ge=0)
     """Validations without a better score after which a phase lowers its learning rate, and then ends; 0 = never."""
     log_every: int = Field(50, ge=1)
+    """Updates between lines of metrics.jsonl."""
     preview_every: int = Field(1000, ge=1)
+    """Updates between pictures in previews/."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Same seed, same model."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int = Field(0, ge=0, le=4096)  # 0 = as many as the process may use
+    """Of the networks; auto = bfloat16 where the processor is faster with it."""
+    threads: int = Field(0, ge=0, le=4096)
+    """Threads of the processor; 0 = as many as the process may use."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> "TrainingConfig":
@@ -206,6 +225,7 @@ class RunConfig(Section):
     """Everything that decides what a run does; stored whole in the run and in every weights file."""
 
     preset: str = "small"
+    """What all else builds on: tiny, flat, small, base or nll."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -281,39 +301,8 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error.errors()[:50])[:3])) from error  # of perhaps thousands
-
-
-def _explain(details: Sequence[Any]) -> list[str]:
-    """A line for each wrong key: where, what is wrong, what to write instead.
-
-    Where a key has alternatives (a number or `auto`) pydantic reports an error for each; the first one about the
-    innermost key is kept, as it is about what was meant.
-    """
-    keys = known_keys()
-    names = {name for key in keys for name in key.split(".")}
-    lines: dict[str, str] = {}
-    for detail in details:
-        is_unknown = detail["type"] == "extra_forbidden"
-        # pydantic puts names of types between those of settings where a key has alternatives
-        parts = [str(part) for part in detail["loc"] if isinstance(part, int) or part in names]
-        if is_unknown and detail["loc"][-1] not in names:
-            parts.append(str(detail["loc"][-1]))
-        dotted = ".".join(parts)
-        if is_unknown:
-            line = f"{dotted}: unknown setting{nearest(dotted, keys)}"
-        else:
-            message = detail["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(detail["input"], dict) else f" (got {shortened(detail['input'])})"
-            line = f"{dotted}: {message[0].lower()}{message[1:]}{given}" if dotted else message
-        lines.setdefault(dotted, line)
-    return [line for key, line in lines.items() if not any(other.startswith(f"{key}.") for other in lines)]
-
-
-def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """The end of a message about an unknown name: which of the known ones was probably meant."""
-    (closest,) = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.0)  # which is slow on long ones
-    return f"; did you mean {closest}?"
+        lines = explanations(error.errors()[:50], known_keys())  # of perhaps thousands
+        raise ConfigError("\n".join(lines[:3])) from error
 
 
 def known_keys(kind: Any = RunConfig) -> list[str]:

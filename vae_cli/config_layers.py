@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from vae_cli.atomic import read_bounded
-from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge, nearest
+from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge
+from vae_cli.config_values import nearest
 from vae_cli.errors import ConfigError
 from vae_cli.presets import PRESETS
 
+SAMPLES = Path(__file__).parent / "sample_configs"
 MAX_BYTES = 2**20
 """Of a file of settings, which has some hundred bytes."""
 MAX_VALUES, MAX_DEPTH, MAX_DIGITS, LONG_TEXT = 100_000, 50, 40, 50
@@ -58,7 +60,14 @@ class _Loader(yaml.SafeLoader):
 
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _NUMBER = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_Loader.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that puts into quotes what the loader above takes for a number."""
+
+
+for _either in (_Loader, _Dumper):
+    _either.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
 for _tag in (_INT, _FLOAT):
     _Loader.add_constructor(_tag, _Loader.construct_number)
 
@@ -75,12 +84,23 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"not valid YAML{where}: {' '.join(problem.split())}") from error
 
 
+def sample_names() -> list[str]:
+    """What `--config` knows by name: the files of settings that ship with the package."""
+    return sorted(path.stem for path in SAMPLES.glob("*.yaml"))
+
+
 def read_layer(path: Path) -> Layer:
-    """Settings of a YAML file. Raises ConfigError when it cannot be read or is not a mapping."""
+    """Settings of a YAML file, or of a sample by its name. Raises ConfigError when it cannot be read or is not a
+    mapping."""
+    is_name = path.name == str(path) and not path.suffix and not path.exists()
+    if is_name and path.name in sample_names():
+        path = SAMPLES / f"{path}.yaml"
     try:
         layer = parse_yaml(read_bounded(path, MAX_BYTES).decode())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
+        meant = nearest(str(path), names) if is_name and (names := sample_names()) else ""
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read ({reason}){meant}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(layer, dict | None):
@@ -131,4 +151,9 @@ def resolve_config(
 
 def dump_yaml(config: RunConfig) -> str:
     """The configuration as YAML that `--config` reads back to the same object."""
-    return yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    return to_yaml(config.as_dict())
+
+
+def to_yaml(value: Any, **style: Any) -> str:
+    """Plain data as YAML that `parse_yaml` reads back to the same."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **style)

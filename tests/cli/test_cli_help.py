@@ -77,8 +77,9 @@ def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
     for option in ("--device", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
         assert option in text, option
-    assert ("--batch-size" in text) == (command not in ("export", "info", "report")), "where images are read or drawn"
-    assert ("--overwrite" in text) == (command not in ("check", "info"))
+    reads_images = command not in ("config", "export", "info", "report")
+    assert ("--batch-size" in text) == reads_images
+    assert ("--overwrite" in text) == (command not in ("check", "config", "info"))
 
 
 def test_version_and_module_entry() -> None:

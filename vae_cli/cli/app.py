@@ -39,6 +39,7 @@ COMMANDS = {
     "report": "Write one page about a run.",
     "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
+    "config": "Show every setting, with its meaning, range and default.",
     "info": "Tell the facts about a run, or about this machine.",
 }
 """What each does, as its own help begins: a function of that name in a module of that name in this package, which is

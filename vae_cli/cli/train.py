@@ -32,7 +32,7 @@ def train(
     preset: Annotated[str | None, typer.Option(
         metavar="NAME", help="tiny, flat, small (default), base or nll.")] = None,
     config: Annotated[Path | None, typer.Option(
-        "--config", metavar="FILE", help="YAML file of settings that differ.")] = None,
+        "--config", metavar="FILE", help="YAML file of settings that differ, or a sample by name: emoji, ...")] = None,
     set_: Annotated[list[str] | None, typer.Option(
         "--set", metavar="KEY=VALUE", help="One setting; may be repeated.")] = None,
     image_size: Annotated[str | None, typer.Option(

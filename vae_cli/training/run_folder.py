@@ -10,7 +10,7 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vae_cli import checkpoint_folders, locks
 from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomically
@@ -19,7 +19,9 @@ from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.printable import printable
-from vae_cli.training.inputs import TrainingInputs
+
+if TYPE_CHECKING:  # which would load torch
+    from vae_cli.training.inputs import TrainingInputs
 
 METRICS = "metrics.jsonl"
 OUR_ENTRIES = ("config.yaml", "data.json", METRICS, "previews", "report.html", "checkpoints")
@@ -109,7 +111,7 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def create(folder: Path, inputs: TrainingInputs) -> None:
+def create(folder: Path, inputs: "TrainingInputs") -> None:
     """Make the run folder with its description. Raises WriteError.
 
     An older run there is moved aside first, comes back if anything fails, and is removed at the end.
@@ -165,7 +167,7 @@ def _is_leftover(path: Path) -> bool:
     return is_partial(path) or re.fullmatch(r"\.[0-9a-f]{16}\.replaced", path.name) is not None
 
 
-def describe(folder: Path, inputs: TrainingInputs) -> None:
+def describe(folder: Path, inputs: "TrainingInputs") -> None:
     """Write `config.yaml` and `data.json`, each whole or not at all."""
     facts = {
         "path": inputs.config.data.path, "training_images": len(inputs.train.ids),
@@ -177,13 +179,13 @@ def describe(folder: Path, inputs: TrainingInputs) -> None:
         write_atomically(folder / name, text.encode("utf-8", "surrogatepass"))
 
 
-def _checksums(inputs: TrainingInputs) -> dict[str, int]:
+def _checksums(inputs: "TrainingInputs") -> dict[str, int]:
     """Of the pixels of every image as training sees them: a file that was only copied or renamed back is the same."""
     parts = (inputs.train, inputs.validation)
     return {name: zlib.crc32(image) for part in parts for name, image in zip(part.ids, part.pixels, strict=True)}
 
 
-def changes_of_data(folder: Path, inputs: TrainingInputs) -> str | None:
+def changes_of_data(folder: Path, inputs: "TrainingInputs") -> str | None:
     """What is different in DATA since the run last began or went on; None = nothing."""
     try:
         old, new = json.loads((folder / "data.json").read_bytes())["images"], _checksums(inputs)
