@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -54,8 +54,22 @@ class Runtime:
         module = module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
+    def for_training(self) -> "Runtime":
+        """The same with the memory format of updates: on a CPU, convolutions gain by it in float32, too.
+
+        Not for what commands answer, whose last bits would change by it.
+        """
+        return replace(self, channels_last=self.device.type in ("cpu", "cuda"))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of a CUDA device, all of it; 0 elsewhere."""
+        return torch.cuda.get_device_properties(self.device).total_memory if self.device.type == "cuda" else 0
+
     def move(self, tensor: Tensor) -> Tensor:
-        """A batch on the device; images in the modules' memory format."""
+        """A batch on the device, not waited for; images in the modules' memory format."""
+        if self.device.type == "cuda" and not tensor.is_cuda:
+            tensor = tensor.pin_memory()  # else the copy would wait for what the device still has to do
         tensor = tensor.to(self.device, non_blocking=True)
         is_image = self.channels_last and tensor.ndim == 4
         return tensor.contiguous(memory_format=torch.channels_last) if is_image else tensor
@@ -112,6 +126,8 @@ def make_runtime(device: torch.device, precision: str = "auto", threads: int = 0
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     dtype = pick_dtype(device, precision)
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it already
     channels_last = device.type == "cuda" or (device.type == "cpu" and dtype == torch.bfloat16)
     return Runtime(device, dtype, channels_last, ranks.rank, ranks.world_size)
 
@@ -137,6 +153,21 @@ def _trial_speed_up() -> float:
     finally:
         torch.set_num_threads(num_threads)
     return min(seconds[False][1:]) / min(seconds[True][1:])  # without the first runs, which compile kernels
+
+
+class OnTheWay:
+    """Numbers that are copied from the device while it and this process go on; `read` waits for them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values.to("cpu", non_blocking=values.is_cuda)
+        self._copied = torch.cuda.Event() if values.is_cuda else None
+        if self._copied is not None:
+            self._copied.record()
+
+    def read(self) -> list[float]:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._values.tolist()
 
 
 @contextlib.contextmanager

@@ -61,10 +61,9 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
 
     rows = slice(0, 4) if runtime is None else slice(2 * runtime.rank, 2 * runtime.rank + 2)
     pixels = setting.train.pixels[rows]
+    batch = Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1), torch.zeros(len(pixels)))
     with pytest.raises(StopIteration):
-        phase.loss(
-            module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1), torch.zeros(len(pixels))), 0.5
-        )
+        phase.loss(module, phase.drawn(batch), 0.5)
     return shown[0]
 
 
@@ -92,9 +91,10 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
     VaePhase(setting, vae).validate(vae)
     flow = build_flow(setting.config, vae.latent_shapes[0], 0)
     batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1), torch.zeros(4))
-    assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
+    flow_phase, vae_phase_ = FlowPhase(setting, flow, vae), VaePhase(setting, vae)
+    assert flow_phase.loss(flow, flow_phase.drawn(batch), 0.5).total.isfinite()
     with pytest.raises(AssertionError, match="augmented"):
-        VaePhase(setting, vae).loss(vae, batch, 0.5)
+        vae_phase_.loss(vae, vae_phase_.drawn(batch), 0.5)
 
 
 def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tensor | None:
@@ -107,9 +107,10 @@ def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tenso
         raise StopIteration
 
     num = 4 if runtime is None else 2
+    phase = VaePhase(inputs, build_vae(inputs.config))
     batch = Batch(3, torch.from_numpy(inputs.train.pixels[:num]), torch.full((num,), -1), torch.zeros(num))
     with pytest.raises(StopIteration):
-        VaePhase(inputs, build_vae(inputs.config)).loss(module, batch, 0.5)
+        phase.loss(module, phase.drawn(batch), 0.5)
     return shown[0]
 
 

@@ -102,6 +102,7 @@ def test_what_makes_a_step_orthogonal_is_kept_for_some_updates_and_with_the_stat
     for number, gradient in enumerate(gradients[1:], start=1):
         for each, its in ((parameter, optimizer), (resumed, other)):
             each.grad = gradient
+            its.param_groups[0]["renews"] = number % RENEWED_EVERY == 0
             its.step()
         assert torch.equal(optimizer.state[parameter]["whitening"], first) == (number < RENEWED_EVERY)
     assert torch.equal(parameter, resumed)
@@ -132,3 +133,14 @@ def test_the_vae_learns_its_large_convolutions_with_it_where_asked(name: str, nu
     assert len(optimizers) == num_optimizers
     values = [id(value) for each in optimizers for group in each.param_groups for value in group["params"]]
     assert sorted(values) == sorted(id(value) for value in phase.module.parameters())
+
+
+def test_a_refused_step_changes_nothing_even_where_gradients_are_no_numbers() -> None:
+    parameter = weight()
+    optimizer = steps(parameter, [weight(seed=1).detach()])
+    before, state = parameter.detach().clone(), deepcopy(optimizer.state[parameter])
+    parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert torch.equal(parameter, before)
+    assert state and all(torch.equal(value, state[name]) for name, value in optimizer.state[parameter].items())

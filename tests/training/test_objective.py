@@ -107,51 +107,58 @@ def test_the_rate_warms_up_stays_and_falls() -> None:
 # Refused updates
 
 
+def judged(guard: UpdateGuard, loss: float, norm: float) -> bool:
+    """Whether an update is accepted, which then is known to the guard."""
+    is_accepted = bool(guard.accepts(torch.tensor(loss), torch.tensor(norm)))
+    guard.note(is_accepted, norm)
+    return is_accepted
+
+
 def experienced() -> UpdateGuard:
     guard = UpdateGuard()
-    assert all(guard.accepts(1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    assert all(judged(guard, 1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
     return guard
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_refused_and_counted(loss: float) -> None:
     guard = UpdateGuard()
-    assert not guard.accepts(loss, 1.0)
+    assert not judged(guard, loss, 1.0)
     assert guard.num_refused == guard.num_in_a_row == 1
-    assert guard.accepts(1.0, 1.0)
+    assert judged(guard, 1.0, 1.0)
     assert (guard.num_refused, guard.num_in_a_row) == (1, 0)
 
 
 @pytest.mark.parametrize("norm", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_refused(norm: float) -> None:
     guard = experienced()
-    assert not guard.accepts(1.0, norm)
+    assert not judged(guard, 1.0, norm)
     assert all(math.isfinite(value) for value in guard.norms)
 
 
 def test_an_outlier_is_refused_but_not_before_there_is_a_median() -> None:
-    assert UpdateGuard().accepts(1.0, 1e9)
+    assert judged(UpdateGuard(), 1.0, 1e9)
     guard = experienced()
-    assert not guard.accepts(1.0, 1e4)
-    assert guard.accepts(1.0, 30.0)
+    assert not judged(guard, 1.0, 1e4)
+    assert judged(guard, 1.0, 30.0)
 
 
 def test_a_lasting_change_of_scale_becomes_normal_after_a_retreat() -> None:
     guard = experienced()
     for _ in range(RETREAT_AFTER):
-        assert not guard.is_retreat_due and not guard.accepts(1.0, 200.0)
+        assert not guard.is_retreat_due and not judged(guard, 1.0, 200.0)
     assert guard.is_retreat_due
     guard.retreat()
-    assert all(guard.accepts(1.0, 200.0) for _ in range(UpdateGuard.MIN_HISTORY))
-    assert not guard.accepts(1.0, 1e4) and guard.accepts(1.0, 200.0)
+    assert all(judged(guard, 1.0, 200.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    assert not judged(guard, 1.0, 1e4) and judged(guard, 1.0, 200.0)
 
 
 def test_too_many_in_a_row_end_training() -> None:
     guard = experienced()
     for _ in range(MAX_REFUSED_IN_A_ROW - 1):
-        assert not guard.accepts(math.nan, math.nan)
+        assert not judged(guard, math.nan, math.nan)
     with pytest.raises(DivergedError, match=str(MAX_REFUSED_IN_A_ROW)) as caught:
-        guard.accepts(math.nan, math.nan)
+        judged(guard, math.nan, math.nan)
     assert caught.value.exit_code == 5
 
 
@@ -159,35 +166,35 @@ def test_retreats_are_few_and_each_halves_the_rate() -> None:
     guard, factors = experienced(), []
     for _ in range(MAX_RETREATS):
         for _ in range(RETREAT_AFTER):
-            guard.accepts(math.nan, math.nan)
+            judged(guard, math.nan, math.nan)
         assert guard.is_retreat_due
         guard.retreat()
         factors.append(guard.rate_factor)
-        assert not guard.is_retreat_due and guard.accepts(1.0, 10.0)
+        assert not guard.is_retreat_due and judged(guard, 1.0, 10.0)
     assert factors == [0.5 ** (n + 1) for n in range(MAX_RETREATS)]
     for _ in range(RETREAT_AFTER):
-        guard.accepts(math.nan, math.nan)
+        judged(guard, math.nan, math.nan)
     assert not guard.is_retreat_due
 
 
 def test_nothing_good_to_go_back_to_is_no_retreat() -> None:
     guard = UpdateGuard()
     for _ in range(RETREAT_AFTER):
-        guard.accepts(math.nan, math.nan)
+        judged(guard, math.nan, math.nan)
     assert not guard.is_retreat_due
 
 
 def test_a_guard_is_restored_whole() -> None:
     guard = experienced()
     for _ in range(RETREAT_AFTER):
-        guard.accepts(math.nan, 1.0)
+        judged(guard, math.nan, 1.0)
     guard.retreat()
-    assert all(guard.accepts(1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
-    guard.accepts(math.nan, 1.0)
+    assert all(judged(guard, 1.0, 10.0) for _ in range(UpdateGuard.MIN_HISTORY))
+    judged(guard, math.nan, 1.0)
     other = RunState.from_dict(RunState(guard=guard).as_dict()).guard
     assert other == guard and other is not guard
-    assert not other.accepts(1.0, 1e4), "the median came along"
-    assert all(other.accepts(1.0, 10.0) for _ in range(UpdateGuard.WINDOW)) and len(other.norms) == UpdateGuard.WINDOW
+    assert not judged(other, 1.0, 1e4), "the median came along"
+    assert all(judged(other, 1.0, 10.0) for _ in range(UpdateGuard.WINDOW)) and len(other.norms) == UpdateGuard.WINDOW
 
 
 # The average

@@ -45,7 +45,7 @@ def update(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> None:
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_would_fail_at_the_next_update_is_refused(kind: str, damage: str) -> None:
-    """All but steps of another type, which torch converts."""
+    """All but steps of another type, which torch converts, and Muon's, which older releases counted by themselves."""
     stored = copy.deepcopy(made(kind)[0].state_dict())
     if damage == "every tensor transposed" and kind == "muon":
         stored["state"][0]["whitening"] = torch.zeros(6, 6)
@@ -55,7 +55,7 @@ def test_what_would_fail_at_the_next_update_is_refused(kind: str, damage: str) -
         restore(optimizer, stored)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
         return
-    assert damage in ("steps that are whole numbers", "a number for a tensor")
+    assert damage in ("steps that are whole numbers", "a number for a tensor") or (kind == "muon" and "step" in damage)
     update(optimizer, weight)
 
 

@@ -1,11 +1,11 @@
-"""Batches that depend on (seed, step) alone, put together by one background thread."""
+"""Batches that depend on (seed, step) alone, put together by background threads."""
 
 import functools
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vae_cli.dataset.cache import ImageSet
 
-_NUM_AHEAD = 3
+_NUM_AHEAD = 4
+_COPIED = 4096  # images at once, into a device's memory
 PATCH_EVERY = 4  # where there are patches, one image of so many is one
 
 
@@ -47,13 +48,16 @@ class Batch:
     pixels: Tensor
     labels: Tensor
     zooms: Tensor
+    rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """int64 [b] which of the images each is; close-ups are counted after them."""
+    draws: dict[str, Tensor] = field(default_factory=dict)  # what is random in the update, from `then` of `Batches`
 
 
 class Batches:
     """Endless iterator over the batches from `start_step` on; each rank gets its contiguous slice of the global one.
 
     Where there are patches, each PATCH_EVERY-th image of all is one; both sets are shuffled by themselves.
-    Close it (or use `with`) to end the thread. `seconds_waited` adds up the time that next() had to wait.
+    Close it (or use `with`) to end the threads. `seconds_waited` adds up the time that next() had to wait.
     """
 
     def __init__(
@@ -66,20 +70,25 @@ class Batches:
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        workers: int = 1,
+        device: torch.device | None = None,
+        then: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> None:
+        """device: where the sets are kept whole and batches taken from them. then: completes a batch in its thread."""
         self.seconds_waited = 0.0
-        self._images, self._patches = image_set, patches
+        self._images, self._patches, self._then = image_set, patches, then
+        self._kept = [_whole(each, device) for each in (image_set, patches) if each is not None] if device else []
         self._batch_size, self._seed = batch_size, seed
         self._slice = slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
         self._is_closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._thread = ThreadPoolExecutor(min(workers, _NUM_AHEAD), thread_name_prefix="batches")
         self._ready = deque(self._thread.submit(self._gather, start_step + ahead) for ahead in range(_NUM_AHEAD))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch; raises what the thread ran into, ValueError after close()."""
+        """The next batch; raises what its thread ran into, ValueError after close()."""
         if self._is_closed:
             raise ValueError("the batches are closed")
         start = time.perf_counter()
@@ -94,7 +103,7 @@ class Batches:
         return batch
 
     def close(self) -> None:
-        """End the thread and wait for it. May be called twice."""
+        """End the threads and wait for them. May be called twice."""
         self._is_closed = True
         self._thread.shutdown(cancel_futures=True)
 
@@ -106,18 +115,32 @@ class Batches:
 
     def _gather(self, step: int) -> Batch:
         positions = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[self._slice]
-        pixels = np.empty((len(positions), *self._images.pixels.shape[1:]), np.uint8)
-        labels, zooms = np.empty(len(positions), np.int64), np.zeros(len(positions), np.float32)
+        shape = (len(positions), *self._images.pixels.shape[1:])
+        pixels = torch.empty(shape, dtype=torch.uint8, device=self._kept[0].device if self._kept else None)
+        labels, zooms, numbers = (np.zeros(len(positions), kind) for kind in (np.int64, np.float32, np.int64))
         parts = [(self._images, np.arange(len(positions)), positions)]
         if self._patches is not None:
             is_patch, num_before = positions % PATCH_EVERY == PATCH_EVERY - 1, positions // PATCH_EVERY
             whole, close = np.flatnonzero(~is_patch), np.flatnonzero(is_patch)
             parts = [(self._images, whole, (positions - num_before)[whole]), (self._patches, close, num_before[close])]
-        for images, rows, own_positions in parts:
+        for number, (images, rows, own_positions) in enumerate(parts):
             chosen = _shuffled(len(images.pixels), self._seed, own_positions)
-            order = np.argsort(chosen, kind="stable")  # read the memory map forwards
-            pixels[rows[order]] = images.pixels[chosen[order]]
-            labels[rows] = images.labels[chosen]
+            if self._kept:
+                where, which = (torch.from_numpy(each).to(pixels.device) for each in (rows, chosen))
+                pixels[where] = self._kept[number][which]
+            else:
+                order = np.argsort(chosen, kind="stable")  # read the memory map forwards
+                pixels.numpy()[rows[order]] = images.pixels[chosen[order]]
+            labels[rows], numbers[rows] = images.labels[chosen], chosen + number * len(self._images.pixels)
             if images.zooms is not None:
                 zooms[rows] = images.zooms[chosen]
-        return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))
+        found = Batch(step, pixels, torch.from_numpy(labels), torch.from_numpy(zooms), torch.from_numpy(numbers))
+        return self._then(found)
+
+
+def _whole(images: ImageSet, device: torch.device) -> Tensor:
+    """The pixels of a set on a device."""
+    kept = torch.empty(images.pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(kept), _COPIED):
+        kept[start : start + _COPIED] = torch.from_numpy(images.pixels[start : start + _COPIED].copy())
+    return kept

@@ -203,8 +203,8 @@ class TrainingJob:
         exclude = [self.request.out] if self.request.out else []
         with main_rank_first():
             workers = self.request.workers or self._ranks.cores()
-            inputs = prepare(self.config, self.runtime, workers=workers, exclude=exclude, on_progress=advance,
-                             with_patches=True)  # fmt: skip
+            inputs = prepare(self.config, self.runtime.for_training(), workers=workers, exclude=exclude,
+                             on_progress=advance, with_patches=True)  # fmt: skip
         if self.request.strict and inputs.skipped:
             first = inputs.skipped[0]
             raise DataError(f"{first.id}: {first.reason} ({len(inputs.skipped)} such files; --strict)")

@@ -1,8 +1,8 @@
 """Phase 2: the latent flow learns the frozen VAE's first-layer latents."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ CALIBRATION_IMAGES = 512  # samples that the scale of the noise is measured on
 CALIBRATION_STEPS = 10  # of the solver; with fewer its error would be corrected instead
 FULL_GRID = 64  # positions of a latent grid up to which so many are drawn; of larger ones fewer do, and each is slower
 FEWEST_CALIBRATION_IMAGES = 16
+VISITS_WORTH_KEEPING = 2  # of each image on average; from there on encoding all of them once is much less work
+MOST_KEPT_BYTES = 1 << 30
 WEIGHED_IMAGES = 48  # held-out images with a hole of every family, whose fills are compared with smooth continuations
 WEIGHED_CHUNK = 16  # images filled at once
 WEIGHED_PAIRS = 2  # of fills whose mean is compared
@@ -40,7 +42,7 @@ WEIGHED_PAIRS = 2  # of fills whose mean is compared
 class FlowPhase(Phase):
     """The flow-matching loss under random damage, and the refiner's."""
 
-    name = "flow"
+    name, stream = "flow", FLOW_NOISE
     is_measured_at_end = True
     module: LatentFlow
     gradient_clip = 1.0
@@ -48,6 +50,8 @@ class FlowPhase(Phase):
     def __init__(self, inputs: TrainingInputs, flow: LatentFlow, vae: VAE) -> None:
         self.inputs, self.module, self.vae = inputs, flow, vae
         self.learning_rate = inputs.config.training.flow_learning_rate
+        self._kept: Tensor | None = None
+        """[N, 2, C, h, w] mean and log scale of every image's posterior, in half precision; close-ups come last."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         optimizer, refiner = self.inputs.config.training.flow_optimizer, list(self.module.refiner.parameters())
@@ -81,6 +85,19 @@ class FlowPhase(Phase):
             z = torch.cat([self._posterior(x)[0] for x in self.inputs.train_chunks(more)])
             self.module.count_labels(z, move(torch.from_numpy(train.labels[more])))
 
+    def keep_posteriors(self, num_visits: float) -> None:
+        """Encode every image once, if updates are going to take so many that this is less work, and it has room."""
+        sets = [each for each in (self.inputs.train, self.inputs.patches) if each is not None]
+        total, shape = sum(len(each.pixels) for each in sets), (2, *self.module.shape)
+        is_drawn = self.inputs.config.data.binarize == "dynamic"  # then an image is another one at every visit
+        if is_drawn or num_visits < VISITS_WORTH_KEEPING * total or 2 * total * math.prod(shape) > MOST_KEPT_BYTES:
+            return
+        self._kept, start = torch.empty((total, *shape), dtype=torch.float16, device=self.inputs.runtime.device), 0
+        for images in sets:
+            for x in self.inputs.train_chunks(np.arange(len(images.pixels)), images):
+                self._kept[start : start + len(x)] = torch.stack(self._posterior(x), dim=1)
+                start += len(x)
+
     @torch.no_grad()
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log scale of the first layer's posterior."""
@@ -93,41 +110,59 @@ class FlowPhase(Phase):
         finer = (torch.zeros(len(z), *shape, device=z.device) for shape in self.vae.latent_shapes[1:])
         return self.vae.decode_mean(Latents((z, *finer)))
 
+    def draw(self, step: int, num: int, generator: Generator) -> dict[str, Tensor]:
+        """Times are logit-normal (Esser et al. 2024, eq. 19)."""
+        (height, width), channels = self.inputs.config.data.image_size, self.inputs.config.data.channels
+        damage = training_damage(num, height, width, generator)
+        posterior, noise = (torch.randn((num, *self.module.shape), generator=generator) for _ in range(2))
+        time = torch.sigmoid(torch.randn(num, generator=generator))
+        for_cluster, for_label = (torch.rand(num, generator=generator) for _ in range(2))
+        is_noisy, pixels = damage.noise_sigma > 0, torch.zeros(num, channels, height, width)
+        pixels[is_noisy] = torch.randn((int(is_noisy.sum()), channels, height, width), generator=generator)
+        # The refiner learns from the first images of which something is observed.
+        num_refined = max(1, round(REFINED_SHARE * num))
+        rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
+        return {
+            "observed": damage.observed, "noise_sigma": damage.noise_sigma, "posterior": posterior, "noise": noise,
+            "time": time, "pixels": pixels, "has_cluster": for_cluster < CLUSTER_SHARE,
+            "is_hidden": for_label < LABEL_DROPOUT,
+            "refined": torch.zeros(num).index_fill(0, rows, num / num_refined),  # weight in the refiner's loss
+        }  # fmt: skip
+
+    def draws_of(self, step: int) -> dict[str, Tensor]:
+        return with_rows(super().draws_of(step))
+
     def _losses(
-        self, module: Callable[..., Any], x: Tensor, labels: Tensor, visible_labels: Tensor, zooms: Tensor,
-        draws: "_Draws",
+        self, module: Callable[..., Any], x: Tensor, posterior: tuple[Tensor, Tensor], labels: Tensor, visible: Tensor,
+        zooms: Tensor, draws: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones."""
-        mean, log_scale = self._posterior(x)
-        z = mean + log_scale.exp() * draws.posterior
+        mean, log_scale = posterior
+        z = mean + log_scale.exp() * draws["posterior"]
         # Clusters are for samples, which are of whole pictures of which nothing is known.
-        is_free = (draws.observed.flatten(1).amax(1) == 0) & (zooms == 0)
-        has_cluster = is_free & (draws.for_cluster < CLUSTER_SHARE)
-        cluster = torch.where(has_cluster, self.module.cluster_of(mean, labels), -1)
-        view = Condition.of(x, draws.observed, draws.noise_sigma, visible_labels, draws.pixels)
-        view = view.with_cluster(cluster).with_zoom(zooms)
-        rows = draws.refined.nonzero().flatten()
-        rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, if at weight 0
+        is_free = (draws["observed"].flatten(1).amax(1) == 0) & (zooms == 0)
+        cluster = torch.where(is_free & draws["has_cluster"], self.module.cluster_of(mean, labels), -1)
+        view = Condition.of(x, draws["observed"], draws["noise_sigma"], visible, draws["pixels"])
+        view, rows = view.with_cluster(cluster).with_zoom(zooms), draws["refined_rows"]
         with self.inputs.runtime.autocast():
-            flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, rows, self._decode)
-        return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x)
+            flow_loss, refiner_loss = module(z, draws["noise"], draws["time"], view, x, rows, self._decode,
+                                             (draws["seen_rows"], draws["place"]))  # fmt: skip
+        return flow_loss.mean(), (draws["refined"][rows] * refiner_loss).sum() / len(x)
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        inputs, num_images = self.inputs, self.inputs.config.training.batch_size
-        generator = image_generator(inputs.seed, FLOW_NOISE, batch.step)
-        x = inputs.images(batch, generator)
-        draws = _Draws.draw(num_images, self.module.shape, x.shape[1:], generator)
-        is_hidden = inputs.part(torch.rand(num_images, generator=generator) < LABEL_DROPOUT)
-        labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
-        visible, draws = torch.where(is_hidden, -1, labels), draws.map(inputs.part)
-        flow_loss, refiner_loss = self._losses(module, x, labels, visible, zooms, draws)
+        x, kept = self.inputs.images(batch), self._kept
+        mean, log_scale = self._posterior(x) if kept is None else kept[batch.rows].float().unbind(1)
+        visible = torch.where(batch.draws["is_hidden"], -1, batch.labels)
+        flow_loss, refiner_loss = self._losses(module, x, (mean, log_scale), batch.labels, visible, batch.zooms,
+                                               batch.draws)  # fmt: skip
         return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
 
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """The loss at fixed times, noise and damage."""
-        draws = _Draws.draw(len(x), self.module.shape, x.shape[1:], generator).map(self.inputs.runtime.move)
-        labels, zooms = self.inputs.runtime.move(labels), torch.zeros(len(x), device=x.device)
-        flow_loss, refiner_loss = self._losses(module, x, labels, labels, zooms, draws)
+        move, drawn = self.inputs.runtime.move, with_rows(self.draw(0, len(x), generator))
+        draws, labels = {name: move(value) for name, value in drawn.items()}, move(labels)
+        zooms = torch.zeros(len(x), device=x.device)
+        flow_loss, refiner_loss = self._losses(module, x, self._posterior(x), labels, labels, zooms, draws)
         return (flow_loss + REFINER_WEIGHT * refiner_loss).item()
 
     def finish(self, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -186,32 +221,15 @@ class FlowPhase(Phase):
         return fitted_weight(torch.cat(found))
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """All that is random in a flow update, one row an image."""
+def with_rows(draws: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Draws on the CPU and beside them, as numbers that need not be asked of a device, which rows they make special.
 
-    posterior: Tensor
-    noise: Tensor
-    time: Tensor
-    pixels: Tensor
-    observed: Tensor
-    noise_sigma: Tensor
-    for_cluster: Tensor  # uniform; decides whether the view is given its image's cluster
-    refined: Tensor  # weight in the refiner's loss: 0 for most, 1 on average
-
-    @staticmethod
-    def draw(num: int, shape: tuple[int, int, int], image_shape: torch.Size, generator: Generator) -> "_Draws":
-        """Times are logit-normal (Esser et al. 2024, eq. 19)."""
-        damage = training_damage(num, image_shape[1], image_shape[2], generator)
-        posterior, noise = (torch.randn((num, *shape), generator=generator) for _ in range(2))
-        time = torch.sigmoid(torch.randn(num, generator=generator))
-        pixels = torch.randn((num, *image_shape), generator=generator)
-        for_cluster = torch.rand(num, generator=generator)
-        # The refiner learns from the first images of which something is observed.
-        num_refined = max(1, round(REFINED_SHARE * num))
-        rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
-        refined = torch.zeros(num).index_fill(0, rows, num / num_refined)
-        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_cluster, refined)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
-        return _Draws(*map(function, vars(self).values()))
+    `refined_rows`: what the refiner learns from. `seen_rows`: the views that something is known of, and one of the
+    others; `place`: where each image's view is among these.
+    """
+    refined = draws["refined"].nonzero().flatten()
+    is_seen = draws["observed"].flatten(1).amax(1) > 0
+    rows = torch.cat([is_seen.nonzero().flatten(), (~is_seen).nonzero().flatten()[:1]])
+    place = torch.where(is_seen, is_seen.cumsum(0) - 1, int(is_seen.sum()))
+    refined = refined if len(refined) else refined.new_zeros(1)  # it takes part on every rank, if at weight 0
+    return draws | {"refined_rows": refined, "seen_rows": rows, "place": place}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae_cli.dataset.batches import Batch, Batches
+from vae_cli.dataset.batches import Batch
 from vae_cli.errors import DivergedError
 from vae_cli.randomness import DROPOUT, image_generator
 from vae_cli.runtime import mean_over_ranks, of_main_rank
@@ -17,7 +17,7 @@ from vae_cli.training import events
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.objective import LOWER_RATE, rate_factor_at
 from vae_cli.training.optimizer import PhaseOptimizer
-from vae_cli.training.phase import Phase
+from vae_cli.training.phase import Loss, Phase
 from vae_cli.training.run_state import RunState
 from vae_cli.training.training_run import TrainingRun
 from vae_cli.training.vae_phase import VaePhase
@@ -43,6 +43,7 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
     flow_phase = FlowPhase(run.inputs, run.flow, run.vae)
     if run.resume is None:
         flow_phase.prepare()
+    flow_phase.keep_posteriors(run.flow_updates * run.inputs.config.training.batch_size / run.inputs.runtime.world_size)
     yield from _train_phase(run, flow_phase, stop)
 
 
@@ -51,7 +52,8 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
     state, training, runtime = run.state, run.inputs.config.training, run.inputs.runtime
     optimizer = PhaseOptimizer(phase)
     run.restore(optimizer)
-    wrapped = DistributedDataParallel(phase.module) if runtime.world_size > 1 else phase.module
+    is_alone = runtime.world_size == 1
+    wrapped = phase.module if is_alone else DistributedDataParallel(phase.module, broadcast_buffers=False)
     log, saved_step, saved_at = _Log(state.step), state.step, time.monotonic()
 
     def is_due(every: int) -> bool:
@@ -60,19 +62,30 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
     def is_save_due() -> bool:
         return state.step % training.save_every == 0 or time.monotonic() - saved_at >= SECONDS_BETWEEN_SAVES
 
+    def settled() -> Iterator[events.Event]:
+        """Judge the last update, unless that is done, and go back to better weights if it is one refusal too many."""
+        optimizer.settle(state.guard)
+        if state.guard.is_retreat_due:
+            state.guard.retreat()
+            # To the best ones, as the last accepted updates are what has ruined the newest average.
+            optimizer.return_to(state.best or optimizer.average.state_dict(), forget=True)
+            yield events.Retreated(phase.name, state.step, state.guard.rate_factor)
+
     state.stretch(run.budget_left())
-    batches = Batches(run.inputs.train, training.batch_size, patches=run.inputs.patches, seed=training.seed,
-                      start_step=state.step, rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
-    with closing(batches):
+    with closing(phase.batches(state.step)) as batches:
         while state.spent < 1 and not stop():
-            log.add(update_weights(run, optimizer, wrapped, next(batches)))
+            batch = next(batches)
+            loss = gradients(run, phase, wrapped, batch)
+            # Only now, as the device has something to do meanwhile; and without these gradients, if it goes back.
+            for event in settled():
+                yield event
+                loss = gradients(run, phase, wrapped, batch)
+            log.add(update_weights(run, optimizer, loss))
             state.step += 1
             state.use(run.budget_left())
-            if state.guard.is_retreat_due:
-                state.guard.retreat()
-                # To the best ones, as the last accepted updates are what has ruined the newest average.
-                optimizer.return_to(state.best or optimizer.average.state_dict(), forget=True)
-                yield events.Retreated(phase.name, state.step, state.guard.rate_factor)
+            saves, looks = is_save_due(), (training.log_every, training.validate_every, training.preview_every)
+            if saves or any(map(is_due, looks)) or phase.adversary is not None:
+                yield from settled()
             if is_due(training.log_every):
                 yield log.line(run, phase)
             if is_due(training.validate_every):
@@ -84,11 +97,12 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
                         state.best |= phase.finish(state.best)
                         run.write_best()
                 yield from _save(run, optimizer)
-            elif is_save_due() and state.guard.num_in_a_row == 0 and optimizer.is_finite():
+            elif saves and state.guard.num_in_a_row == 0 and optimizer.is_finite():
                 yield from _save(run, optimizer)  # only sound weights, as they push out older ones
                 saved_step, saved_at = state.step, time.monotonic()
             if state.step % training.preview_every == 0 and state.spent < 1 and runtime.is_main:
                 yield events.PreviewDue(state.step, run.as_model(optimizer.average))
+    yield from settled()
     if state.spent < 1 and state.step != saved_step:
         yield from _save(run, optimizer)
     if state.spent < 1 and not state.best and state.step > log.first_step:
@@ -100,20 +114,25 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
         phase.module.load_state_dict(state.best)
 
 
-def update_weights(run: TrainingRun, optimizer: PhaseOptimizer, wrapped: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """One update of the weights and of their average; a refused one leaves both as they are. Returns figures."""
-    phase, state, training = optimizer.phase, run.state, run.inputs.config.training
+def gradients(run: TrainingRun, phase: Phase, wrapped: nn.Module, batch: Batch) -> Loss:
+    """Of a global batch, left at the weights; and this rank's part of the loss."""
     phase.module.train()
     phase.module.zero_grad(set_to_none=True)
-    dropout = image_generator(training.seed, DROPOUT, batch.step, run.inputs.runtime.rank)
+    dropout = image_generator(run.inputs.seed, DROPOUT, batch.step, run.inputs.runtime.rank)
     torch.manual_seed(dropout.initial_seed())
-    loss = phase.loss(wrapped, batch, state.spent)
+    loss = phase.loss(wrapped, batch, run.state.spent)
     loss.total.backward()
+    return loss
+
+
+def update_weights(run: TrainingRun, optimizer: PhaseOptimizer, loss: Loss) -> dict[str, Tensor]:
+    """One update of the weights, which a refused one leaves as they are. Returns figures; waits for no device."""
+    phase, state, training = optimizer.phase, run.state, run.inputs.config.training
     norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)
-    if state.guard.accepts(mean_over_ranks(loss.total.double()).item(), norm.item()):
-        factor = rate_factor_at(state.step - state.first_step, state.spent, warmup_steps=training.warmup_steps,
-                                decay_share=training.decay_share)  # fmt: skip
-        optimizer.step(phase.learning_rate * factor * state.guard.rate_factor)
+    factor = rate_factor_at(state.step - state.first_step, state.spent, warmup_steps=training.warmup_steps,
+                            decay_share=training.decay_share)  # fmt: skip
+    is_accepted = state.guard.accepts(mean_over_ranks(loss.total), norm)
+    optimizer.step(phase.learning_rate * factor * state.guard.rate_factor, is_accepted, norm)
     return {**loss.figures, "gradient_norm": norm}
 
 
@@ -129,7 +148,7 @@ class _Log:
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
         for name, value in figures.items():
-            self.figures[name].append(value.detach().float().cpu())
+            self.figures[name].append(value.detach().float())
 
     def line(self, run: TrainingRun, phase: Phase) -> events.StepLogged:
         """Means, each over the updates that had the figure; then it starts over."""

@@ -49,34 +49,44 @@ class Muon(torch.optim.Optimizer):
     matrices [O, 9 I].
 
     A gradient has a few large singular values and many small ones, and so has AdamW's step; here all are made alike.
-    Learning rate and weight decay mean what they do for AdamW.
+    Learning rate and weight decay mean what they do for AdamW; so does `found_inf`, 1 for a step that is to change
+    nothing. What makes a momentum orthogonal is found anew in steps whose group `renews`.
     """
 
+    found_inf: Tensor | None = None
+
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "renews": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every weight that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    direction = self._direction(weight)
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.sub_(group["lr"] * direction)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            is_made = torch.ones((), device=weights[0].device) if self.found_inf is None else 1 - self.found_inf
+            is_made = is_made > 0  # only the device knows
+            kept = torch.where(is_made, 1 - group["lr"] * group["weight_decay"], 1.0)
+            rate = torch.where(is_made, group["lr"], 0.0)
+            for weight in weights:
+                direction = self._direction(weight, is_made, renews=group["renews"])
+                weight.mul_(kept)
+                weight.sub_(rate * direction)
 
-    def _direction(self, weight: nn.Parameter) -> Tensor:
+    def _direction(self, weight: nn.Parameter, is_made: Tensor, *, renews: bool) -> Tensor:
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if not state:
-            state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
+            state["momentum"] = torch.zeros_like(weight)
+        gradient = torch.where(is_made, gradient, state["momentum"])  # to which it then stays equal
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
         is_tall = matrix.shape[0] > matrix.shape[1]
         matrix = matrix.T if is_tall else matrix  # the smaller side is the cheaper one to whiten
-        if state["step"] % RENEWED_EVERY == 0:
-            state["whitening"] = inverse_root(matrix @ matrix.T)
-        state["step"] += 1
+        if renews or "whitening" not in state:
+            found = inverse_root(matrix @ matrix.T)
+            state["whitening"] = torch.where(is_made, found, state.get("whitening", found))
         step = state["whitening"] @ matrix
         step = step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))
         return (step.T if is_tall else step).reshape(weight.shape)

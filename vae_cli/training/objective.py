@@ -96,6 +96,13 @@ class UpdateGuard:
         return float(0.5**self.num_retreats)
 
     @property
+    def most_norm(self) -> float:
+        """The largest gradient norm that the next update may have."""
+        if len(self.norms) < self.MIN_HISTORY:
+            return math.inf
+        return OUTLIER_FACTOR * max(sorted(self.norms)[len(self.norms) // 2], 1e-8)
+
+    @property
     def is_retreat_due(self) -> bool:
         """Whether to go back to good weights now, and to call `retreat`."""
         return bool(self.norms) and self.num_in_a_row >= RETREAT_AFTER and self.num_retreats < MAX_RETREATS
@@ -105,19 +112,18 @@ class UpdateGuard:
         self.num_retreats += 1
         self.norms = []
 
-    def accepts(self, loss: float, norm: float) -> bool:
-        """Whether an update with this loss and gradient norm, which all ranks share, may be made.
+    def accepts(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """[] whether an update with this loss and gradient norm, which all ranks share, may be made; not waited for."""
+        return loss.isfinite() & norm.isfinite() & (norm <= self.most_norm)
 
-        Raises DivergedError after too many refusals in a row.
-        """
-        median = sorted(self.norms)[len(self.norms) // 2] if len(self.norms) >= self.MIN_HISTORY else math.inf
-        if math.isfinite(loss) and math.isfinite(norm) and norm <= OUTLIER_FACTOR * max(median, 1e-8):
+    def note(self, is_accepted: bool, norm: float) -> None:
+        """Take note of how `accepts` has judged. Raises DivergedError after too many refusals in a row."""
+        if is_accepted:
             self.norms = [*self.norms, norm][-self.WINDOW :]
             self.num_in_a_row = 0
-            return True
+            return
         self.num_refused += 1
         self.num_in_a_row += 1
         if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
             reason = f"{self.num_in_a_row} updates in a row had a loss or gradient out of bounds"
             raise DivergedError(f"training diverged: {reason};\n{LOWER_RATE}")
-        return False

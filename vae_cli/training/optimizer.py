@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli.errors import CheckpointError
-from vae_cli.training.muon import Muon
+from vae_cli.runtime import OnTheWay
+from vae_cli.training.muon import RENEWED_EVERY, Muon
+from vae_cli.training.objective import UpdateGuard
 from vae_cli.training.optimizer_state import restore
 from vae_cli.training.phase import Phase
 
@@ -37,22 +39,37 @@ class PhaseOptimizer:
         training, rate, groups = phase.inputs.config.training, phase.learning_rate, phase.parameter_groups()
         decay, orthogonal = training.weight_decay, [group for group in groups if group.get("orthogonal")]
         others = [group for group in groups if not group.get("orthogonal")]
-        fused = phase.inputs.runtime.device.type in ("cpu", "cuda")
-        adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
+        adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
         muon = [Muon(orthogonal, lr=rate, weight_decay=decay)] if orthogonal else []
         self.phase, self.ema = phase, Ema(phase.module, training.ema_decay)
         self.average = self.ema.module
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (adam, *muon)
+        self._judged: tuple[OnTheWay, float] | None = None
 
-    def step(self, rate: float) -> None:
-        """Make the update whose gradients are in place, and let the average and the adversary follow."""
+    def step(self, rate: float, is_accepted: Tensor, norm: Tensor) -> None:
+        """Make the update whose gradients are in place, if it is accepted [], which only the device knows yet.
+
+        `settle` lets follow what depends on it, before the next update at the latest.
+        """
         for optimizer in self.optimizers:
+            optimizer.found_inf = 1 - is_accepted.float()  # type: ignore[attr-defined]  # 1: leaves all as it is
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["rate_factor"]
+                group["renews"] = self.ema.num_updates % RENEWED_EVERY == 0
             optimizer.step()
-        self.ema.update(self.phase.module)
-        if self.phase.adversary is not None:
-            self.phase.adversary.learn(rate)
+        self._judged = OnTheWay(torch.stack([is_accepted.double(), norm.double()])), rate
+
+    def settle(self, guard: UpdateGuard) -> None:
+        """Take note of how the last update was judged, unless it was done before; average and adversary follow."""
+        if self._judged is None:
+            return
+        (judged, rate), self._judged = self._judged, None
+        is_accepted, norm = judged.read()
+        guard.note(bool(is_accepted), norm)
+        if is_accepted:
+            self.ema.update(self.phase.module)
+            if self.phase.adversary is not None:
+                self.phase.adversary.learn(rate)
 
     def return_to(self, average: Mapping[str, Tensor], *, forget: bool = False) -> None:
         """Go back to earlier averaged weights; forget: also drop what the optimisers remember of gradients."""

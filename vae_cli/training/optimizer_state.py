@@ -16,12 +16,15 @@ def restore(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None
     """
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(dict(stored))
+    if isinstance(optimizer, Muon):
+        for state in optimizer.state.values():
+            state.pop("step", None)  # of runs from before the updates were counted in one place
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
     for weight, state in optimizer.state.items():
         if isinstance(optimizer, Muon):
             side = min(weight.flatten(1).shape)
-            wanted = {"step": (), "momentum": (*weight.shape,), "whitening": (side, side)}
+            wanted = {"momentum": (*weight.shape,), "whitening": (side, side)}
         else:
             wanted = {"step": (), "exp_avg": (*weight.shape,), "exp_avg_sq": (*weight.shape,)}
         if {name: (*value.shape,) for name, value in state.items()} != wanted:

@@ -18,7 +18,7 @@ from vae_cli.runtime import of_main_rank
 from vae_cli.training.initial_weights import take_over
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
-from vae_cli.training.run_state import RunState
+from vae_cli.training.run_state import LEAST, RunState
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,15 @@ class TrainingRun:
         ends_at = budget.started + budget.seconds
         left = ends_at - time.monotonic() if budget.steps is None else budget.steps - self.state.step
         return of_main_rank(left, self.inputs.runtime.device)
+
+    @property
+    def flow_updates(self) -> float:
+        """All of the flow's that the budget has room for; under one of time, about, and 0 when the run is resumed."""
+        state, budget = self.state, self.budget
+        if budget.steps is not None:
+            return budget.steps - state.first_step
+        used = budget.seconds - state.left  # by the first phase, in this invocation
+        return 0 if self.resume is not None else state.first_step / max(used, LEAST) * state.left
 
     def as_model(self, module: nn.Module) -> Model:
         """The model with the current phase's averaged module in its place."""
