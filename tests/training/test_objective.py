@@ -314,9 +314,9 @@ def test_weights_that_an_accepted_update_ruins_are_recovered(
     """One huge step, which the average follows: back to the best weights, at half the rate, to the budget's end."""
     honest = PhaseOptimizer.step
 
-    def step(self: PhaseOptimizer, scheduled: float) -> None:
+    def step(self: PhaseOptimizer, scheduled: float, *judged: Tensor) -> None:
         is_ruined.append(len(is_ruined) == 30)
-        honest(self, rate if is_ruined[-1] else scheduled)
+        honest(self, rate if is_ruined[-1] else scheduled, *judged)
 
     is_ruined: list[bool] = []
     monkeypatch.setattr(PhaseOptimizer, "step", step)
