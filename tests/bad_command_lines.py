@@ -21,6 +21,7 @@ SOUND = {
     "sample": "@RUN -n 1 --out @NEW.png",
     "reconstruct": "@RUN @PICTURE --out @NEW",
     "inpaint": "@RUN @PICTURE --mask-alpha --out @NEW",
+    "masks": "@PICTURE --out @NEW.html",
     "denoise": "@RUN @PICTURE --out @NEW",
     "style": "@RUN @PICTURE --like @PICTURE --out @NEW",
     "augment": "@RUN @DATA --out @NEW",

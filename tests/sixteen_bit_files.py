@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vae_cli.files import png_in_place, tiff_in_place
 from vae_cli.files.originals import InPlaceOriginal, open_original
-from vae_cli.files.samples import Samples
+from vae_cli.images.samples import Samples
 
 
 def stored(path: Path, picture: Samples) -> Path:

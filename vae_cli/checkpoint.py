@@ -24,6 +24,7 @@ from vae_cli.checkpoint_folders import (
     TRAINER,
     WEIGHTS,
     Choice,
+    bare,
     choose_weights,
     require_whole,
     seal,
@@ -39,7 +40,7 @@ from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime
 
 FORMAT_VERSION = 5
-HEADER_KEY = "vae"  # the only entry, as safetensors would write several in random order: equal models, equal files
+HEADER_KEY = "vae"
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,18 @@ def write_checkpoint(
 
 
 def weights_file(facts: Facts, weights: Mapping[str, Tensor]) -> bytes:
-    """The content of `model.safetensors`; the facts already hold the digest of the weights."""
-    return save(dict(weights), metadata={HEADER_KEY: facts.as_json()})
+    """The content of `model.safetensors`; the facts already hold the digest of the weights.
+
+    Its header also says `format: pt`, by which other programs know whose tensors they are. It is put in by hand, as
+    safetensors would write several entries in random order: equal models, equal files.
+    """
+    content = memoryview(save(dict(weights), metadata={HEADER_KEY: facts.as_json()}))
+    start = 8 + int.from_bytes(content[:8], "little")  # of the tensors
+    header = json.loads(bytes(content[8:start]))
+    header["__metadata__"] = {"format": "pt"} | header["__metadata__"]
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # tensors begin at a multiple of eight
+    return b"".join((len(text).to_bytes(8, "little"), text, content[start:]))
 
 
 @contextmanager
@@ -292,9 +303,9 @@ def load_resumable(run: Path) -> Resumable:
             facts, weights = read_weights(folder / WEIGHTS)
             return Resumable(facts, weights, _read_trainer(folder), tuple(problems))
         except CheckpointError as error:
-            problems.append(str(error))
-    problem = problems[0] if problems else "no complete checkpoint; start again with --overwrite"
-    raise CheckpointError(f"{run}: cannot be resumed: {problem}")
+            problems.append(bare(error))
+    problem = problems[0] if problems else "no complete checkpoint"
+    raise CheckpointError(f"{run}: cannot be resumed: {problem}; start again with --overwrite")
 
 
 def _read_trainer(folder: Path) -> dict[str, Any]:

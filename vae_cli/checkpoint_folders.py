@@ -26,6 +26,11 @@ STEP_NAME = re.compile(r"step-(\d{8,})")
 INSTEAD = "give a run folder, or another of its checkpoints/"
 
 
+def bare(error: CheckpointError) -> str:
+    """What is wrong, where nobody has to choose another checkpoint."""
+    return str(error).removesuffix(f"; {INSTEAD}")
+
+
 def seal(facts: Mapping[str, Any]) -> str:
     """SHA-256 of a description, so that a single flipped bit in it is noticed."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -172,7 +177,7 @@ def choose_weights(run: Path) -> Choice:
             require_whole(folder)
             return Choice(folder / WEIGHTS, (*problems, f"{best}: is missing; taking the weights of {folder.name}"))
         except CheckpointError as error:
-            problems.append(str(error))
+            problems.append(bare(error))
     if problems:
-        raise CheckpointError(problems[0])
+        raise CheckpointError(f"{problems[0]}; {INSTEAD}")
     raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")

@@ -21,7 +21,7 @@ class DataConfig(Section):
     """What is read, and how it becomes pixels."""
 
     path: str | None = None
-    """Folder, list or zip of images; null = the built-in data set."""
+    """Folder, list, zip or tar of images; null = the built-in data set."""
     image_size: ImageSize | None = None
     """Height and width that the model works at, pixels; null = chosen from the images."""
     channels: Literal["auto", 1, 3] = "auto"
@@ -294,6 +294,14 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> Layer:
+    """Every single setting by its dotted key; a list is one."""
+    found: Layer = {}
+    for name, value in settings.items():
+        found |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:

@@ -7,10 +7,12 @@ only rules out bfloat16 where it gains little. The choice is stored with a run a
 import contextlib
 import datetime
 import os
+import platform
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -48,6 +50,14 @@ class Runtime:
     @property
     def precision(self) -> str:
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def machine(self) -> str:
+        """What the networks are computed on, in words for people."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+            return f"{self.world_size} × {name}" if self.world_size > 1 else name
+        return f"{cpu_name()}, {torch.get_num_threads() * self.world_size} threads"
 
     def place(self, module: Module) -> Module:
         """The module on the device, in the memory format that is fastest there."""
@@ -97,6 +107,14 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"--device {name}: no MPS device here; use --device cpu")
     return torch.device(name)
+
+
+def cpu_name() -> str:
+    """As Linux tells it, else the kind of processor."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
@@ -201,8 +219,10 @@ def distributed(runtime: Runtime, store: "Store | None") -> Iterator[None]:
     if is_cuda:
         torch.cuda.set_device(runtime.device)
     try:
-        torch.distributed.init_process_group("nccl" if is_cuda else "gloo", store=store, rank=runtime.rank,
-                                             world_size=runtime.world_size, timeout=RANK_TIMEOUT)  # fmt: skip
+        # Beside nccl, gloo carries what the processes have to tell one another: that waits for no device.
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", store=store,
+                                             rank=runtime.rank, world_size=runtime.world_size,
+                                             timeout=RANK_TIMEOUT)  # fmt: skip
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
@@ -244,19 +264,19 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     return mean / torch.distributed.get_world_size()
 
 
-def of_main_rank(value: float, device: torch.device) -> float:
+def of_main_rank(value: float) -> float:
     """Rank 0's value on every rank."""
     if not torch.distributed.is_initialized():
         return value
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    shared = torch.tensor([value], dtype=torch.float64)
     torch.distributed.broadcast(shared, 0)
     return shared.item()
 
 
-def is_any_rank(value: bool, device: torch.device) -> bool:
+def is_any_rank(value: bool) -> bool:
     """Whether it is true on one of the ranks at least."""
     if not torch.distributed.is_initialized():
         return value
-    shared = torch.tensor([float(value)], device=device)
+    shared = torch.tensor([float(value)])
     torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
     return bool(shared.item())

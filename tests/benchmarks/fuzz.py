@@ -156,10 +156,11 @@ def stored(path: Path) -> None:
     """Changes a pixel and writes the picture back, as `vae inpaint` does."""
     import numpy as np
 
-    from vae_cli.files.originals import open_original, size_of
+    from vae_cli.files.originals import open_original
     from vae_cli.images.bad_files import bad_bytes_are_data_errors
+    from vae_cli.images.decode import probe
 
-    size_of(path)
+    probe(path)
     with bad_bytes_are_data_errors():
         original = open_original(path)
         hole = np.zeros(original.display_size, bool)
@@ -169,11 +170,11 @@ def stored(path: Path) -> None:
 
 def masks(path: Path) -> None:
     from vae_cli.files.masks import hole_from_alpha, hole_from_color, read_hole
-    from vae_cli.files.originals import shown_image
+    from vae_cli.images.decode import open_image
 
     read_hole(path, (7, 9))
-    hole_from_color(shown_image(path), "#000")
-    hole_from_alpha(shown_image(path))
+    hole_from_color(open_image(path), "#000")
+    hole_from_alpha(open_image(path))
 
 
 def zip_members(path: Path) -> None:

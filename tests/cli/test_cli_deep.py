@@ -8,7 +8,7 @@ import tifffile
 from sixteen_bit_files import opened, stored
 
 from vae_cli.files.png_in_place import PngSource
-from vae_cli.files.samples import Samples
+from vae_cli.images.samples import Samples
 
 from .conftest import draw, draw_mask
 
@@ -91,13 +91,13 @@ def test_what_a_format_cannot_hold_stops_no_other(vae, run: Path, scans: Path, t
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.jpg"]
 
 
-def test_check_and_train_name_them(vae, scans: Path) -> None:
+def test_check_and_train_read_them(vae, scans: Path) -> None:
+    """As `inpaint` does, and refuse what it refuses."""
     outcome = vae("check", scans, "--json")
-    reasons = {entry["input"]: entry["reason"] for entry in outcome.json["files"]}
-    assert outcome.code == 3 and set(reasons) == {"a.tif", "b.png", "cut.tif"}
-    for name in ("a.tif", "b.png"):
-        assert "16-bit colour" in reasons[name] and "inpaint and denoise keep 16" in reasons[name]
-    assert vae("train", scans, "--preset", "tiny", "--steps", 2, "--out", scans.with_name("run")).code == 3
+    assert outcome.code == 0 and [entry["input"] for entry in outcome.json["files"]] == ["cut.tif"]
+    assert outcome.json["images"] == 2 and outcome.json["modes"] == {"RGB": 1, "RGBA": 1}
+    trained = vae("train", scans, "--preset", "tiny", "--steps", 2, "--out", scans.with_name("run"), "--json")
+    assert trained.code == 0 and (trained.json["skipped"], trained.json["images"]) == (1, 1)
 
 
 def test_pages_of_a_tiff(vae, run: Path, tmp_path: Path) -> None:

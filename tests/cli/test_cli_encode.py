@@ -1,11 +1,14 @@
 """`vae encode` and back through `vae sample --latents`: files that other tools read, and files that are none."""
 
 import csv
+import importlib.util
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from .conftest import SIDE, Outcome, draw, pixels
 
@@ -34,8 +37,10 @@ def test_what_an_npz_file_holds(vae, run: Path, mixed: Path) -> None:
     assert outcome.code == 1, outcome.stderr
     path = mixed.with_name("mixed-encode.npz")
     with np.load(path, allow_pickle=False) as found:
-        assert sorted(found.files) == ["files", "labels", "latents", "std"]
+        assert sorted(found.files) == ["files", "labels", "latents", "scaling_factor", "shift_factor", "std"]
         means, stds = found["latents"], found["std"]
+        scaled = (means - found["shift_factor"]) * found["scaling_factor"]
+        np.testing.assert_allclose([scaled.mean(), scaled.std()], [0, 1], atol=1e-5)
         files, labels = found["files"].tolist(), found["labels"].tolist()
     assert means.dtype == stds.dtype == np.float32 and means.shape == stds.shape == (5, *means.shape[1:])
     assert means.ndim == 4 and (stds > 0).all()
@@ -58,6 +63,35 @@ def test_what_a_csv_file_holds(vae, run: Path, mixed: Path, tmp_path: Path) -> N
         assert [row[1] for row in rows] == found["labels"].tolist()
     assert header == ["file", "label", *(f"z{number}" for number in range(wanted.shape[1]))]
     np.testing.assert_array_equal(np.array([row[2:] for row in rows], np.float64).astype(np.float32), wanted)
+
+
+def test_what_safetensors_and_parquet_files_hold(vae, run: Path, mixed: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("l.npz", "l.safetensors", "l.parquet"):
+        assert vae("encode", run, mixed, "--out", tmp_path / name).code == 1
+    with np.load(tmp_path / "l.npz", allow_pickle=False) as found:
+        wanted = dict(found)
+    with safe_open(tmp_path / "l.safetensors", framework="np") as file:
+        for name in ("latents", "std", "shift_factor", "scaling_factor"):
+            np.testing.assert_array_equal(file.get_tensor(name), wanted[name], err_msg=name)
+        names = json.loads(file.metadata()["vae"])
+    assert names == {"files": wanted["files"].tolist(), "labels": wanted["labels"].tolist()}
+    table = parquet.read_table(tmp_path / "l.parquet")
+    facts = json.loads(table.schema.metadata[b"vae"])
+    for name in ("latents", "std"):
+        rows = np.array(table[name].to_pylist(), np.float32).reshape(-1, *facts["shapes"][name])
+        np.testing.assert_array_equal(rows, wanted[name], err_msg=name)
+    assert facts["scaling_factor"] == wanted["scaling_factor"] and table["label"].to_pylist()[-1] == "dog"
+    assert table["file"].to_pylist()[-1].endswith("\\udcff.png"), "no UTF-8, and escaped"
+
+
+def test_a_missing_package_is_named(vae, run: Path, photos: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "l.parquet").write_bytes(b"")
+    for words in (("encode", run, photos, "--out", tmp_path / "a.parquet"),
+                  ("sample", run, "--latents", tmp_path / "l.parquet")):  # fmt: skip
+        outcome = vae(*words)
+        assert outcome.code == 2 and "pip install pyarrow" in outcome.errors[0], outcome.stderr
 
 
 def test_files_and_flat_folders_have_no_labels(vae, run: Path, photos: Path, tmp_path: Path) -> None:
@@ -85,13 +119,15 @@ def test_there_and_back_is_a_reconstruction(vae, run: Path, photos: Path, latent
     """From our files, and from plain arrays of any shape and type that others write."""
     assert vae("reconstruct", run, photos, "--out", tmp_path / "rebuilt").code == 0
     wanted = np.stack([pixels(path) for path in sorted((tmp_path / "rebuilt").rglob("*.png"))])
-    assert vae("encode", run, photos, "--out", tmp_path / "table.csv").code == 0
+    ours = ["latents.npz", "table.csv", "tensors.safetensors", "table.parquet"]
+    for name in ours[1:] if importlib.util.find_spec("pyarrow") else ours[1:-1]:
+        assert vae("encode", run, photos, "--out", tmp_path / name).code == 0
     with np.load(latents) as found:
         means = found["latents"]
     np.save(tmp_path / "grid.npy", means.astype(np.float64))
     np.save(tmp_path / "flat.npy", means.reshape(len(means), -1))
     np.savez_compressed(tmp_path / "plain.npz", edited=np.asfortranarray(means))
-    for name in ("latents.npz", "table.csv", "grid.npy", "flat.npy", "plain.npz"):
+    for name in (*(name for name in ours if (tmp_path / name).exists()), "grid.npy", "flat.npy", "plain.npz"):
         found = as_decoded(vae, run, tmp_path / name, tmp_path / f"from-{name}")
         np.testing.assert_array_equal(found, wanted, err_msg=name)
 
@@ -198,9 +234,14 @@ def test_files_that_are_something_else(vae, run: Path, latents: Path, photos: Pa
         assert refused(vae, run, path).code == 2
 
 
-def test_only_npz_and_csv_are_written(vae, run: Path, photos: Path, tmp_path: Path) -> None:
-    outcome = vae("encode", run, photos, "--out", tmp_path / "l.npy")
-    assert outcome.code == 2 and ".npz or .csv" in outcome.errors[0]
+def test_the_format_is_the_suffixs_or_the_options(vae, run: Path, photos: Path, tmp_path: Path) -> None:
+    for words, problem in (((), ".npz, .csv, .safetensors or .parquet"), (("--format", "npy"), "--format")):
+        outcome = vae("encode", run, photos, "--out", tmp_path / "l.npy", *words)
+        assert outcome.code == 2 and problem in outcome.errors[0]
+    outcome = vae("encode", run, photos, "--out", tmp_path / "l.npz", "--format", "csv")
+    assert outcome.code == 2 and "says another" in outcome.errors[0]
+    assert vae("encode", run, photos, "--out", tmp_path / "l.tmp", "--format", "csv").code == 0
+    assert (tmp_path / "l.tmp").read_bytes().startswith(b"file,label,z0,")
     (tmp_path / "bad.png").write_bytes(b"")
     assert vae("encode", run, tmp_path / "bad.png").code == 3
     assert not (tmp_path / "bad.png-encode.npz").exists()
@@ -224,4 +265,4 @@ def test_training_leaves_pictures_of_its_latents(vae, run: Path, photos: Path, t
     small = ("--set", "model.width=8", "--set", "model.flow.width=16", "--set", "training.batch_size=4")
     outcome = vae("train", photos, *plane, *small, "--steps", 4, "--out", tmp_path / "plane", "--device", "cpu")
     assert outcome.code == 0, outcome.stderr
-    assert pixels(tmp_path / "plane" / "previews" / "manifold.png").shape == (20 * (SIDE + 2) - 2,) * 2 + (3,)
+    assert pixels(tmp_path / "plane" / "previews" / "manifold.png").shape == (20 * (SIDE + 2) - 2,) * 2 + (4,)

@@ -61,3 +61,21 @@ def test_a_missing_extra_is_named(vae, run: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(builtins, "__import__", without_onnx)
     outcome = vae("export", run, "--part", "decoder", "--out", tmp_path / "a.onnx")
     assert outcome.code == 2 and "pip install onnx onnxscript" in outcome.stderr
+
+
+def test_a_folder_gets_a_card_that_commands_can_follow(vae, run: Path, tmp_path: Path) -> None:
+    outcome = vae("export", run, "--out", tmp_path / "shared")
+    assert outcome.stdout.split() == [str(tmp_path / "shared" / name) for name in ("tiny.safetensors", "README.md")]
+    card = (tmp_path / "shared" / "README.md").read_text()
+    assert "vae sample tiny.safetensors" in card and "PSNR" in card and "dog" in card
+    assert "vae sample . -n 64" in (run / "README.md").read_text()
+
+
+@pytest.mark.parametrize("words", [
+    ("info", "hf://somebody/model"), ("check", "https://a.org/set.zip"), ("train", "--init", "HTTPS://a.org/x"),
+    ("inpaint", "photo", "s3://a/b.png"),
+])  # fmt: skip
+def test_addresses_are_refused_in_a_sentence(vae, words: tuple[str, ...]) -> None:
+    outcome = vae(*words)
+    assert outcome.code == 2 and len(outcome.errors) == 1 and "download it" in outcome.errors[0]
+    assert words[-1] in outcome.errors[0]

@@ -77,7 +77,7 @@ def test_common_options_are_everywhere(vae, command: str) -> None:
     text = vae(command, "--help").stdout
     for option in ("--device", "--seed", "--json", "--quiet", "-q", "--verbose", "-v", "--debug"):
         assert option in text, option
-    reads_images = command not in ("config", "export", "info", "report")
+    reads_images = command not in ("compare", "config", "export", "info", "masks", "report")
     assert ("--batch-size" in text) == reads_images
     assert ("--overwrite" in text) == (command not in ("check", "config", "info"))
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sixteen_bit_files import stored
 
-from vae_cli.files.samples import Samples
+from vae_cli.images.samples import Samples
 from vae_cli.jobs import train as job
 from vae_cli.training.loop import train
 

@@ -1,6 +1,8 @@
 """A page about a run, written by `train` and by `report`."""
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,12 @@ import pytest
 def test_train_leaves_a_page(run: Path) -> None:
     text = (run / "report.html").read_text()
     assert text.count("data:image/png") >= 5 and "PSNR of reconstructions" in text
-    assert "Loss of the latent flow" in text and "cat, dog" in text
+    assert "loss of the flow" in text and "cat, dog" in text
+    cards = dict(re.findall(r"<h2>([^<]+)</h2><p class=\"value\">([^<]+)</p>", text))
+    images = json.loads((run / "data.json").read_text())["training_images"]
+    assert cards["Learned from"] == f"{images} images" and re.fullmatch(r"\d+ min \d+ s", cards["Took"])
+    assert cards["Rebuilds images"].endswith(" dB") and cards["Fills holes"].endswith("% by the model")
+    assert f"vae train --config {run}/config.yaml" in text and "30 updates on " in text
 
 
 def test_a_page_elsewhere_and_the_own_one_again(vae, run: Path, tmp_path: Path) -> None:
@@ -22,7 +29,7 @@ def test_a_page_elsewhere_and_the_own_one_again(vae, run: Path, tmp_path: Path) 
     assert vae("report", own, "--out", path).code == 2
     assert vae("report", own, "--out", path, "--overwrite").code == 0
     assert vae("report", own / "checkpoints" / "best", "--out", tmp_path / "folder").code == 0
-    assert "vae run own" in (tmp_path / "folder" / "report.html").read_text()
+    assert "<h1>own</h1>" in (tmp_path / "folder" / "report.html").read_text()
 
 
 def test_what_has_no_report(vae, run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ LINES = [line.removeprefix("$ ").partition("  #")[0].strip()
 INSTALLATION = [
     "uv venv && uv pip install --torch-backend cpu -e . && source .venv/bin/activate",
     "python3 -m venv .venv && source .venv/bin/activate && pip install -e .",
+    'docker run -it --rm -v "$PWD":/vae -w /vae python:3.12-slim sh -c "pip install -e . && vae train"',
     'pip install -e ".[test]"',
     "python -m pytest",
 ]
@@ -57,6 +59,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             draw(tmp_path / name / f"{number}.png", 30 + number)
         draw_mask(tmp_path / "masks" / f"{number}.png", box=(20, 20, 40, 40), side=96)
         _scratched().save(_below(tmp_path / "scans", f"{number}.png"))
+    with zipfile.ZipFile(tmp_path / "scans-masks.zip", "w") as archive:  # as the page of `masks` stores it
+        for path in (tmp_path / "masks").iterdir():
+            archive.write(path, path.name)
     for name in ("a.jpg", "b.jpg"):
         draw(tmp_path / name, 40 + ord(name[0]))
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tiny import LADDER, VECTOR, pictures, tiny_model
 
+from vae_cli.drawing.grids import INK, with_alpha
 from vae_cli.drawing.latent_pictures import (
     NUM_FRAMES,
     NUM_ROWS,
@@ -73,18 +74,19 @@ def test_any_model_and_any_number_of_images(latents: str, num_images: int) -> No
     if 1 < num_images <= NUM_ROWS and latents == "grid":
         assert len(rows) == num_images - 1, "so many images lie in a space of one dimension less"
     for labels in ([""] * num_images, ["a"] * num_images, [*["a"] * (num_images - 1), ""]):
-        assert latent_map(model, encoded, labels).shape[2] == 3
+        assert latent_map(model, encoded, labels).shape[2] == 4
     again = traversals(model, encode_all(model, pictures(num_images)))
     assert all(np.array_equal(one.frames, other.frames) for one, other in zip(rows, again, strict=True))
 
 
 def test_captions_stand_beside_the_picture() -> None:
     for channels in (1, 3):
-        sheet = np.full((40, 30, channels), 77, np.uint8)
+        sheet = with_alpha(np.full((40, 30, channels), 77, np.uint8))
         wide = with_captions(sheet, ["one", "another"])
         np.testing.assert_array_equal(wide[:, -30:], sheet)
         margin = wide[:, :-30]
-        assert margin[:20].min() < 128 and margin[20:].min() < 128, "two lines of text"
+        assert margin[:20, :, -1].max() > 128 and margin[20:, :, -1].max() > 128, "two lines of text"
+        assert (margin[:, :, :-1] == INK).all() and margin[0, 0, -1] == 0, "grey on nothing"
 
 
 def test_the_sheet_shows_the_quantiles() -> None:
@@ -101,7 +103,7 @@ def test_the_sheet_shows_the_quantiles() -> None:
 
 def centre_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """x and y of the middle of all pixels of a colour left of the legend."""
-    rows, columns = np.nonzero((picture[:, :640] == colour).all(2))
+    rows, columns = np.nonzero((picture[:, :640, :3] == colour).all(2) & (picture[:, :640, 3] == 255))
     return np.array((columns.mean(), rows.mean()))
 
 
@@ -111,7 +113,7 @@ def test_points_lie_where_their_latents_are() -> None:
     means = np.array([(0, 0)] * 5 + [(4, 0)] * 5 + [(0, 2)] * 5, float)
     labels = ["origin"] * 5 + ["right"] * 5 + ["up"] * 5
     picture = latent_map(model, encoded_vectors(means, np.ones_like(means)), labels)
-    legend = Image.fromarray(picture[:, 640:])
+    legend = Image.fromarray(picture[:, 640:]).convert("RGB")
     colours = [colour for _, colour in sorted(legend.getcolors(100_000), reverse=True)]
     vivid = [colour for colour in colours if max(colour) - min(colour) > 120][:3]
     assert len(vivid) == 3, "three labels, three colours in the legend"
@@ -127,8 +129,8 @@ def test_a_map_of_more_dimensions_follows_the_variance() -> None:
     means = random.normal(size=(200, 3)) * (0.1, 5, 0.1)
     means[:100, 1] -= 20
     picture = latent_map(model, encoded_vectors(means, np.ones_like(means)), ["a"] * 100 + ["b"] * 100)
-    columns = np.nonzero((picture[:, :640] != 255).any((0, 2)))[0]
-    rows = np.nonzero((picture[:, :640] != 255).any((1, 2)))[0]
+    columns = np.nonzero(picture[:, :640, 3].any(0))[0]
+    rows = np.nonzero(picture[:, :640, 3].any(1))[0]
     assert np.ptp(columns) > 600 and np.ptp(rows) < 60, "all of the spread lies along the first axis"
 
 
@@ -136,11 +138,11 @@ def test_unlabelled_images_are_shown_themselves() -> None:
     model = tiny_model()
     images = pictures(3)
     picture = latent_map(model, encode_all(model, images), [""] * 3)
-    assert picture.shape == (640, 640, 3) and (picture != 255).any()
+    assert picture.shape == (640, 640, 4) and 0 < (picture[:, :, 3] == 255).mean() < 0.5
 
 
 def test_names_of_any_script_and_number_do_no_harm() -> None:
     model = tiny_model({"model": {"latents": list(PLANE)}})
     means = np.random.default_rng(0).normal(size=(60, 2))
     labels = [f"line\nbreak {number} 文字 \udcff" for number in range(60)]
-    assert latent_map(model, encoded_vectors(means, np.ones_like(means)), labels).shape == (640, 800, 3)
+    assert latent_map(model, encoded_vectors(means, np.ones_like(means)), labels).shape == (640, 800, 4)

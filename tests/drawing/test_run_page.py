@@ -3,13 +3,15 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vae_cli.drawing.run_page import MEASURED, run_page
+from vae_cli.drawing.run_page import Card, run_page
+from vae_cli.training.run_record import MEASURED, read_record
 
 FACTS = {"step": 90, "phase": "flow", "has_flow": True, "image_size": [8, 6], "channels": 3, "labels": ["<cat>", "dog"],
          "parameters": 1234, "latent_shapes": [[2, 2, 1]]}  # fmt: skip
@@ -32,22 +34,28 @@ def folder(tmp_path: Path) -> Path:
 
 
 def text_of(run: Path) -> str:
-    return "".join(run_page(run, FACTS, "width: 3\n", "9.9"))
+    cards = [Card("Rebuilds <all>", "21.2 dB", "soft & dark")]
+    commands = ["vae sample 'my <run>'"]
+    return "".join(run_page(read_record(run), FACTS, cards=cards, commands=commands, config_yaml="width: 3\n",
+                            version="9.9"))  # fmt: skip
 
 
 def test_everything_of_a_run_is_shown_and_nothing_is_loaded(folder: Path) -> None:
     text = text_of(folder)
     assert text.count("data:image/png;base64,") == 3 and "step 50" in text
     assert text.count("<svg role=") == 3, "the bound, the score, the active units; no other figures were logged"
+    order = [text.index(words) for words in ("21.2 dB", "New images, drawn", "How training went", "To repeat it")]
+    assert order == sorted(order), "the summary first, then pictures, curves, and how to repeat it"
     assert "77.5" not in text, "figures of other weights"
-    for words in ("21.25", "17", "/photos", "1,234 parameters", "8×6 colour", "width: 3", "vae 9.9", "–"):
+    for words in ("21.25", "17", "/photos", "width: 3", "vae 9.9", "–"):
         assert words in text
-    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+    assert not re.search(r"(?:src|href)=\"(?!data:)|https?:|url\(|@import", text)
 
 
 def test_names_and_labels_are_text(folder: Path) -> None:
     text = text_of(folder)
-    for words in ("my &lt;run&gt;", "&lt;cat&gt;, dog", "x&lt;y", "a &amp; b"):
+    for words in ("my &lt;run&gt;", "&lt;cat&gt;, dog", "Rebuilds &lt;all&gt;", "soft &amp; dark", "x&lt;y",
+                  "a &amp; b"):  # fmt: skip
         assert words in text
     assert "<cat>" not in text and "<run>" not in text
 
@@ -65,7 +73,7 @@ def test_damaged_files_are_left_out(folder: Path) -> None:
         assert ">unknown<" in text and "built-in" not in text
     for path in (folder / "metrics.jsonl", folder / "data.json"):
         path.unlink()
-    assert "1,234 parameters" in text_of(folder)
+    assert "21.2 dB" in text_of(folder)
 
 
 def test_wide_pictures_are_made_to_fit(folder: Path) -> None:
@@ -73,6 +81,17 @@ def test_wide_pictures_are_made_to_fit(folder: Path) -> None:
         Image.fromarray(np.zeros((2200, 2200), np.uint8)).save(folder / "previews" / f"{name}.png")
     widths = [int(width) for width in re.findall(r'<img [^>]*width="(\d+)"', text_of(folder))]
     assert widths == [1100, 480, 250]
+
+
+def test_early_samples_are_labelled_as_such(folder: Path) -> None:
+    for step in (4, 8, 12, 60):
+        shutil.copy(folder / "previews" / "samples.png", folder / "previews" / f"step-{step:08d}-samples.png")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("".join(json.dumps({"step": step, "phase": "flow", "flow_loss": 1.0}) + "\n" for step in (9, 108)))
+    text = text_of(folder)
+    for caption in ("step 4, before the flow: noise is expected", "step 8, before the flow: noise is expected",
+                    "step 12, flow 4% trained: noise is expected", "step 60, flow 52% trained<"):  # fmt: skip
+        assert caption in text
 
 
 @pytest.mark.parametrize("content", [

@@ -10,8 +10,9 @@ from sixteen_bit_files import opened, stored
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files import tiff_in_place
-from vae_cli.files.originals import InPlaceOriginal, shown_image
-from vae_cli.files.samples import Samples, to_image
+from vae_cli.files.originals import InPlaceOriginal
+from vae_cli.images.decode import open_image
+from vae_cli.images.samples import Samples, to_image
 
 SIZE = (37, 53)
 
@@ -113,12 +114,12 @@ def test_what_a_model_sees() -> None:
 @pytest.mark.parametrize(("num_samples", "mode"), [(2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_masks_see_eight_bits(tmp_path: Path, num_samples: int, mode: str) -> None:
     shown = picture(num_samples, orientation=6)
-    image = shown_image(stored(tmp_path / "a.tif", shown))
+    image = open_image(stored(tmp_path / "a.tif", shown))
     assert (image.mode, image.size) == (mode, SIZE)
     wanted = np.rint(np.rot90(shown.pixels, -1) / 257)
     np.testing.assert_array_equal(np.asarray(image), wanted)
     Image.new("RGB", (3, 2)).save(tmp_path / "b.png")
-    assert shown_image(tmp_path / "b.png").size == (3, 2)
+    assert open_image(tmp_path / "b.png").size == (3, 2)
 
 
 def test_a_transparent_colour_is_transparent_to_masks() -> None:

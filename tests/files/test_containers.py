@@ -10,7 +10,7 @@ from originals import HEIGHT, WIDTH, encoded, noise, refilled, shown, smooth
 from PIL import Image
 
 from vae_cli.errors import DataError
-from vae_cli.files.containers import webp_without_metadata
+from vae_cli.files.containers import avif_facts, webp_without_metadata
 from vae_cli.files.originals import open_original
 from vae_cli.images.decode import open_image
 from vae_cli.images.jpeg2000 import boxes
@@ -198,3 +198,39 @@ def test_avif_says_of_its_colours_what_it_said(tmp_path: Path, subsampling: str)
     flags = [part.partition(b"av1C")[2][2] & 0x0C for part in (content, new)]
     assert flags[0] == flags[1] and remarks == ("re-encoded (AVIF is lossy)",)
     assert {after.image.info[key] for key in ("icc_profile", "xmp")} == {b"profile of odd length", b"<x/>"}
+
+
+def items(*kinds: bytes) -> bytes:
+    """The boxes of an AVIF file that list its items."""
+    infe = b"".join(
+        struct.pack(">I4sIHH4sB", 21, b"infe", 0x2000000, number, 0, kind, 0) for number, kind in enumerate(kinds)
+    )
+    iinf = struct.pack(">I4sIH", 14 + len(infe), b"iinf", 0, len(kinds)) + infe
+    return struct.pack(">I4sI", 12 + len(iinf), b"meta", 0) + iinf
+
+
+@pytest.mark.parametrize(("kinds", "names"), [
+    ((b"av01", b"av01", b"Exif", b"mime"), ()), ((b"grid", b"av01", b"av01", b"av01"), ()),
+    ((b"av01", b"av01", b"av01"), ("further pictures (a depth map, say)",)),
+    ((b"av01", b"tmap", b"mime", b"mime", b"uri "), ("further descriptions", "gain map", "item uri ")), ((), ()),
+])  # fmt: skip
+def test_what_an_avif_holds_beside_its_picture_is_named(kinds: tuple[bytes, ...], names: tuple[str, ...]) -> None:
+    assert avif_facts(items(*kinds), 2)["extras"] == names
+
+
+def test_what_another_format_cannot_keep_is_named(tmp_path: Path) -> None:
+    chunk, webp = b"abcd\2\0\0\0xx", encoded(smooth(), "WEBP", lossless=True)
+    cases = {"webp": (webp[:4] + struct.pack("<I", len(webp) - 8 + len(chunk)) + webp[8:] + chunk, "chunk abcd"),
+             "ppm": (b"P6 # by hand\n1 1 255\n\1\2\3", "comment")}  # fmt: skip
+    for suffix, (content, name) in cases.items():
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(content)
+        assert open_original(path).save(tmp_path / f"{suffix}.png", format="png") == (f"{name}: not kept in PNG",)
+
+
+def test_texts_beyond_ascii_come_into_a_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[315] = "Größe".encode()
+    smooth().save(tmp_path / "a.webp", exif=exif, lossless=True)
+    assert open_original(tmp_path / "a.webp").save(tmp_path / "a.tif", format="tif") == ()
+    assert "Größe".encode() in (tmp_path / "a.tif").read_bytes()

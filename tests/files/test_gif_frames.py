@@ -97,3 +97,12 @@ def test_a_damaged_later_frame_is_no_fault_of_the_first(tmp_path: Path) -> None:
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     before, after, hole, _ = refilled(tmp_path / "a.gif", content[: 3 * len(content) // 4])
     np.testing.assert_array_equal(shown(before)[~hole], shown(after)[~hole])
+
+
+def test_what_another_format_cannot_keep_is_named(tmp_path: Path) -> None:
+    content = encoded(Image.new("P", (4, 4)), "GIF", save_all=True, append_images=[Image.new("P", (4, 4), 1)], loop=3)
+    xmp = b"\x21\xff\x0bXMP DataXMP\3<a>\0"
+    assert gif_frames.other_metadata(content) == ()
+    assert gif_frames.other_metadata(content[:-1] + xmp + xmp.replace(b"XMP Data", b"ABC Data") + b";") == (
+        "XMP", "application data",
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.masks import dilate, hole_from_alpha, hole_from_color, read_hole
+from vae_cli.files.masks import cuts_blocks, dilate, hole_from_alpha, hole_from_color, read_hole
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef
 
@@ -202,3 +202,11 @@ def test_the_transparent_grey_of_16_bits(tmp_path: Path) -> None:
         assert hole_from_color(image, "#ffffff").tolist() == [[False, False, True]]
         assert hole_from_color(image, "#010101").tolist() == [[True, False, False]], "what transparency hides"
     assert read_hole(ImageRef("a.png", tmp_path / "a.png"), (1, 3)).tolist() == [[False, True, True]]
+
+
+def test_holes_that_cut_blocks_of_a_jpeg() -> None:
+    hole = np.zeros((20, 24), bool)
+    hole[8:16, :8] = hole[16:, 16:] = True
+    assert not cuts_blocks(hole), "whole blocks, the last ones cut off by the edge"
+    hole[0, 9] = True
+    assert cuts_blocks(hole)

@@ -13,6 +13,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sixteen_bit_files import stored
 
 from vae_cli.errors import DataError
 from vae_cli.images import decode as decode_module
@@ -20,6 +21,7 @@ from vae_cli.images.decode import open_image, probe
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.modes import is_grey, to_array
 from vae_cli.images.recipe import ImageRecipe
+from vae_cli.images.samples import Samples
 
 WHITE = (255, 255, 255)
 
@@ -78,18 +80,15 @@ def test_other_depths_of_grey_use_their_own_range(tmp_path: Path) -> None:
     assert to_array(open_image(twelve), channels=1).ravel().tolist() == [0, 255]
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4), (4, 2)])
-def test_16_bit_colour_png_fails_by_name(tmp_path: Path, colour_type: int, channels: int) -> None:
-    path = saved(tmp_path / "a.png", png_16_bit(colour_type, channels))
-    for reader in (open_image, probe):
-        with pytest.raises(DataError, match="16-bit"):
-            reader(path)
-    assert to_array(open_image(saved(path, png_16_bit(0, 1))), channels=1)[0, 0, 0] == 156
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_colour_is_scaled(tmp_path: Path, suffix: str) -> None:
+    stored(tmp_path / f"a.{suffix}", Samples(np.array([[[0, 40000, 65535]]], np.uint16), 3))
+    assert to_array(open_image(tmp_path / f"a.{suffix}"), channels=3).ravel().tolist() == [0, 156, 255]
+    assert probe(tmp_path / f"a.{suffix}") == ("RGB", (1, 1))
 
 
-def test_16_bit_colour_tiff_ppm_and_jpeg2000_fail_by_name(tmp_path: Path) -> None:
+def test_16_bit_colour_of_other_formats_fails_by_name(tmp_path: Path) -> None:
     deep = [
-        saved(tmp_path / "a.tif", tiff(16, 3, bytes(12))),
         saved(tmp_path / "a.ppm", b"P6 1 1 65535\n" + bytes(6)),
         saved(tmp_path / "b.ppm", b"P3 1 1 300\n1 2 3\n"),
     ]
@@ -146,8 +145,7 @@ def test_16_bit_grey_that_counts_from_white(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "b.tif", (values >> 8).astype(np.uint8), photometric="miniswhite")
     assert to_array(open_image(tmp_path / "b.tif"), channels=1).ravel().tolist() == [255, 99, 0], "as with 8 bits"
     tifffile.imwrite(tmp_path / "c.tif", values, photometric="miniswhite", byteorder=">")
-    with pytest.raises(DataError, match="miniswhite"):
-        open_image(tmp_path / "c.tif")
+    assert to_array(open_image(tmp_path / "c.tif"), channels=1).ravel().tolist() == [255, 99, 0]
 
 
 # ---- files

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.jobs import latent_files
@@ -123,3 +124,27 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         for name in ("pipe", "zero"):
             with pytest.raises(ConfigError, match=name):
                 latent_files.read(tmp_path / f"{name}.{suffix}")
+
+
+def test_named_arrays_of_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only arrays called latents are read, whatever else lies beside them, and none of a size beyond the bound."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = pyarrow.FixedSizeListArray.from_arrays(VALUES, 8)
+    lists = pyarrow.array([[1.0], [2.0, 3.0], None])
+    nulls = pyarrow.array([[0.5] * 8, None, [0.5] * 8], pyarrow.list_(pyarrow.float32(), 8))
+    for name, columns in (("good", {"latents": rows, "text": ["a"] * 3}), ("lists", {"latents": lists}),
+                          ("other", {"z": rows}), ("null", {"latents": nulls})):  # fmt: skip
+        parquet.write_table(pyarrow.table(columns), tmp_path / f"{name}.parquet")
+    np.testing.assert_array_equal(latent_files.read(tmp_path / "good.parquet")[0], VALUES.reshape(3, 8))
+    save_file({"mine": VALUES}, tmp_path / "other.safetensors")
+    for name in ("junk.parquet", "junk.safetensors"):
+        (tmp_path / name).write_bytes(b"PAR1" + bytes(50) + b"PAR1")
+    for name in ("lists.parquet", "other.parquet", "null.parquet", "other.safetensors", "junk.parquet",
+                 "junk.safetensors"):  # fmt: skip
+        with pytest.raises(DataError, match=name):
+            latent_files.read(tmp_path / name)
+    same = pyarrow.FixedSizeListArray.from_arrays(np.zeros(2**20, np.float32), 2**10)  # which packs into nothing
+    parquet.write_table(pyarrow.table({"latents": same}), tmp_path / "bomb.parquet")
+    monkeypatch.setattr(latent_files, "MAX_BYTES", 2**20)
+    with pytest.raises(DataError, match=r"more than .* MiB"):
+        latent_files.read(tmp_path / "bomb.parquet")

@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from vae_cli import locks
 from vae_cli.checkpoint_folders import WEIGHTS
 from vae_cli.config_layers import dump_yaml
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.files.new_pictures import save_picture
 from vae_cli.jobs.train_request import known_config
 from vae_cli.training import run_folder
 from vae_cli.training.inputs import TrainingInputs
@@ -61,6 +66,21 @@ def test_the_slower_one_takes_the_next_number(tmp_path: Path, monkeypatch) -> No
     with run_folder.claimed(None, "photos") as (folder, _):
         assert folder == Path("runs/photos-2")
     assert Path("runs/photos").exists() and not Path("runs/photos-2").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("training.lock", b"process 1 on x"), ("training.lock", None), ("x", b"")]
+)
+def test_a_start_that_was_killed_before_it_wrote_leaves_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    left = Path("runs/photos", name)
+    left.parent.mkdir(parents=True)
+    left.mkdir() if content is None else left.write_bytes(content)
+    is_free = name == "training.lock" and content is not None
+    with run_folder.claimed(None, "photos") as (first, _), run_folder.claimed(None, "photos") as (second, _):
+        assert [first.name, second.name] == (["photos", "photos-2"] if is_free else ["photos-2", "photos-3"])
 
 
 def test_what_was_written_or_there_before_stays(tmp_path: Path) -> None:
@@ -262,3 +282,34 @@ def test_a_folder_in_place_of_the_log_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(ConfigError, match=r"metrics\.jsonl: a folder where a run has a file; move it away"):
         run_folder.require_own(tmp_path)
+
+
+def test_the_log_counts_the_seconds_of_all_invocations(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 3, "phase": "vae", "seconds": 500.5}\n'
+                                            '{"step": 4, "phase": "vae", "seconds": "x"}\n'
+                                            '{"step": 9, "phase": "vae", "seconds": 900.5}\n')  # fmt: skip
+    with closing(run_folder.MetricsLog(tmp_path, first_step=5)) as log:
+        assert 500.5 <= log.seconds() < 600, "what an interrupted run did after step 5 is done again"
+
+
+def test_tensorboard_gets_scalars_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[Any, ...]] = []
+
+    class Board:
+        def __init__(self, folder: str, purge_step: int) -> None: ...
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            shown.append((name, value, step))
+
+        def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
+            shown.append((name, pixels.tolist(), step, dataformats))
+
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
+    picture = tmp_path / "step-00000007-samples.png"
+    save_picture(np.full((1, 2, 2), 255, np.uint8), picture)
+    with closing(run_folder.MetricsLog(tmp_path, first_step=0)) as log:
+        log.write(7, "vae", {"elbo_nats": -2.5, "machine": "a computer"})
+        log.add_pictures(7, [picture])
+    assert shown == [("vae/elbo_nats", -2.5, 7), ("samples", [[[255] * 3] * 2], 7, "HWC")]

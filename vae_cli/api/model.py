@@ -9,11 +9,12 @@ import numpy as np
 from vae_cli import checkpoint
 from vae_cli.api.images import Images, Pictures, hole_in, pictures_in
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.files.stored_values import as_grey, as_rgb
 from vae_cli.files.write_back import recoloured
 from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.modes import eight_bits
 from vae_cli.images.recipe import fit_to
+from vae_cli.images.stored_values import as_grey, as_rgb
+from vae_cli.jobs import latent_files
 from vae_cli.jobs.evaluate import Evaluation
 from vae_cli.jobs.open_model import open_model
 from vae_cli.tasks import denoise as denoising
@@ -123,11 +124,14 @@ class Model(checkpoint.Model):
         """The latents of pictures: for each layer, coarse to fine, means and standard deviations [N, C, h, w]."""
         return encoding.encode_all(self, self._at_model_size(images))
 
-    def decode(self, latents: Encoded | np.ndarray | Sequence[np.ndarray]) -> Images:
+    def decode(self, latents: Encoded | np.ndarray | Sequence[np.ndarray] | str | Path) -> Images:
         """The pictures of latents, [N, H, W, C]: of `encode`'s, or of an array a layer [N, C, h, w] or [N, C · h · w].
 
-        An array [N, D] may hold all layers, one after another. Raises DataError for other shapes.
+        An array [N, D] may hold all layers, one after another. Also of a file that `vae encode` has written. Raises
+        DataError for other shapes.
         """
+        if isinstance(latents, str | Path):
+            latents = latent_files.read(Path(latents))
         arrays = latents.means if isinstance(latents, Encoded) else latents
         arrays = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
         return Images(list(encoding.decode(self, encoding.latents_from(arrays, self.vae.latent_shapes))))
@@ -137,7 +141,7 @@ class Model(checkpoint.Model):
         holes: Literal["center", "half", "brush", "random", "scattered"] | None = None,
         feature_weights: str | Path | None = None, seed: int = 0,
     ) -> dict[str, Any]:  # fmt: skip
-        """The figures of `vae evaluate --json` on a folder, list or zip; None = the images held out in training.
+        """The figures of `vae evaluate --json` on a folder, list, zip or tar; None = the images held out in training.
 
         importance_samples: of each image, for its likelihood; 0 = the bound alone. limit: at most so many images.
         holes: also the fills of such holes. feature_weights: the file of a network by whose features samples are

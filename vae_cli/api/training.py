@@ -87,7 +87,7 @@ def train(
     seed: int | None = None, init: str | Path | None = None, resume: bool = False, overwrite: bool = False,
     workers: int | None = None, strict: bool = False, device: str = "auto",
 ) -> Training:  # fmt: skip
-    """A training on a folder, list or zip of images (None = the built-in clothes); nothing happens before it is run.
+    """A training on a folder, list, zip or tar of images (None = the built-in clothes), which begins when it is run.
 
     The arguments are the options of `vae train`. time: "10m" or seconds, counted from this call. settings: further
     ones by their dotted keys, such as {"model.width": 64}. Raises ConfigError for settings that cannot be met and for

@@ -5,6 +5,7 @@ import errno
 import importlib
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -30,6 +31,7 @@ COMMANDS = {
     "sample": "Draw new images.",
     "reconstruct": "Encode images and decode them again.",
     "inpaint": "Fill the holes of damaged images.",
+    "masks": "Write a page to draw and correct masks on.",
     "denoise": "Remove noise from images of any size.",
     "style": "Carry a look over to other images.",
     "augment": "Write new images near each training image of DATA.",
@@ -37,6 +39,7 @@ COMMANDS = {
     "encode": "Write the latents of images to a file.",
     "evaluate": "Measure a model on images.",
     "report": "Write one page about a run.",
+    "compare": "Show runs side by side.",
     "export": "Write a model as one file.",
     "check": "Say what is in a folder before training on it.",
     "config": "Show every setting, with its meaning, range and default.",
@@ -46,6 +49,7 @@ COMMANDS = {
 imported when its command is used: all of them together take longer than the rest of `vae --help`."""
 
 _BUG = 70
+_REMOTE = re.compile(r"(hf|https?|s3|gs|ftp)://", re.IGNORECASE)
 _WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
@@ -76,14 +80,18 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Also refuses empty words, which are shell variables that are not set: as a path they would be this folder.
 
-        And it names what is missing before Typer loads pydantic to check what is there.
+        Addresses are refused, too, and what is missing is named before Typer loads pydantic to check what is there.
         """
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for param in self.params:
-            words = given.get(param.name)
-            if "" in (words if isinstance(words, list | tuple) else [words]):
+            found = given.get(param.name)
+            words = found if isinstance(found, list | tuple) else [found]
+            if "" in words:
                 name = param.opts[0] if param.param_type_name == "option" else str(param.metavar).strip("[]")
                 raise ConfigError(f"{name}: an empty word was given; is a variable of the shell not set?")
+            if address := next((word for word in words if isinstance(word, str) and _REMOTE.match(word)), None):
+                hint = "download it, for instance with `hf download`, and give the folder or file"
+                raise ConfigError(f"{address}: vae reads nothing from the network; {hint}")
         missing = next((param for param in self.params if param.required and not given.get(param.name)), None)
         if missing and "help" not in given and not ctx.resilient_parsing:
             ctx.fail(f"Missing argument '{missing.metavar}'.")

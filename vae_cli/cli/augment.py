@@ -14,7 +14,7 @@ from vae_cli.printable import shell_quoted
 def augment(
     context: typer.Context, run: options.Run,
     data: Annotated[Path, typer.Argument(
-        metavar="DATA", help="Folder, list or zip of images.", callback=options.existing)],
+        metavar="DATA", help="Folder, list, zip or tar of images.", callback=options.existing)],
     per_image: Annotated[int | None, typer.Option(
         min=0, max=100_000, metavar="K", help="New images of each training image; 4, with --balance 0.")] = None,
     strength: Annotated[float | None, typer.Option(

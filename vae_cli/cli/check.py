@@ -18,7 +18,7 @@ _NUM_LISTED = 8
 def check(
     context: typer.Context,
     data: Annotated[Path, typer.Argument(
-        metavar="DATA", help="Folder, list file or zip.", callback=options.existing)],
+        metavar="DATA", help="Folder, list, zip or tar.", callback=options.existing)],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything is wrong.")] = False,
     labels: Annotated[Literal["auto", "none", "folders"], typer.Option(
         help="Whether folders are classes, as in `vae train`.")] = "auto",

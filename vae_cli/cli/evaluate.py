@@ -21,7 +21,7 @@ Family = Literal["center", "half", "brush", "random", "scattered"]
 def evaluate(
     context: typer.Context, run: options.Run,
     data: Annotated[Path | None, typer.Argument(
-        metavar="[DATA]", help="Folder, list or zip; none = the images held out in training.",
+        metavar="[DATA]", help="Folder, list, zip or tar; none = the images held out in training.",
         callback=options.existing)] = None,
     importance_samples: Annotated[int, typer.Option(
         "--importance-samples", min=0, max=100_000, metavar="K", help="Samples an image for the NLL; 0 = off.")] = 0,

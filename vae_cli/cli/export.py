@@ -27,19 +27,24 @@ def export(
     """Write a model as one file.
 
     A .safetensors file holds the whole model, the best weights with their configuration, and may stand for RUN in every
-    command. An .onnx file holds the encoder or the decoder (without --part the decoder), float32, for programs without
-    torch: images are [N, C, H, W] in 0..1, latents as `vae encode` writes them. It needs the [onnx] extra.
+    command; a folder given with --out also gets a model card, README.md, unless it has one. An .onnx file holds the
+    encoder or the decoder (without --part the decoder), float32, for programs without torch: images are [N, C, H, W] in
+    0..1, latents as `vae encode` writes them. It needs the [onnx] extra.
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
     results: Results = context.obj
     require_run(run)
     from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
+    from vae_cli.jobs.model_card import write_card
 
     path = export_path(out, run, part)
     refuse_existing([path], overwrite=overwrite)
     if path.suffix.lower() == SAFETENSORS:
-        results.take(FileDone(str(export_whole(run, path, bfloat16=bfloat16)), "ok", path))
+        source = str(export_whole(run, path, bfloat16=bfloat16))
+        results.take(FileDone(source, "ok", path))
+        if path.parent == out and (card := write_card(out, run, path.name)):
+            results.take(FileDone(source, "ok", card))
         results.finish(f"vae info {shell_quoted(path)}")
         return
     if bfloat16:

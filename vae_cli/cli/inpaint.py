@@ -23,20 +23,9 @@ def inpaint(
     context: typer.Context, run: options.Run,
     inputs: Annotated[list[Path] | None, typer.Argument(
         metavar="INPUT", help="Image files or folders (searched recursively).")] = None,
-    mask: Annotated[Path | None, typer.Option(
-        "--mask", metavar="FILE|DIR", help="White marks the hole; a folder is paired by name.")] = None,
-    mask_color: Annotated[str | None, typer.Option(
-        "--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")] = None,
-    mask_alpha: Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")] = False,
-    mask_auto: Annotated[bool, typer.Option(
-        "--mask-auto", help="Find scratches and dust; --dry-run writes the masks.")] = False,
-    mask_pattern: Annotated[str | None, typer.Option(
-        "--mask-pattern", metavar="NAME", help="What masks of a folder are called, as in '{stem}_damage.png'.")] = None,
-    mask_value: Annotated[int | None, typer.Option(
-        "--mask-value", min=0, max=65535, metavar="N", help="This value marks the hole, not white.")] = None,
-    mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")] = False,
-    mask_dilate: Annotated[int, typer.Option(
-        "--mask-dilate", min=0, max=10_000, metavar="PX", help="Grow the hole.")] = 0,
+    mask: options.Mask = None, mask_color: options.MaskColor = None, mask_alpha: options.MaskAlpha = False,
+    mask_auto: options.MaskAuto = False, mask_pattern: options.MaskPattern = None, mask_value: options.MaskValue = None,
+    mask_invert: options.MaskInvert = False, mask_dilate: options.MaskDilate = 0,
     pages: Annotated[str, typer.Option(
         "--pages", metavar="first|all|1,3-5", help="Which pages of a TIFF; the others stay as they are.")] = "first",
     feather: Annotated[float, typer.Option(

@@ -46,6 +46,21 @@ StripMetadata = Annotated[bool, typer.Option(
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
 
+Mask = Annotated[Path | None, typer.Option(
+    "--mask", metavar="FILE|DIR", help="White marks the hole; a folder or zip is paired by name.")]  # fmt: skip
+MaskColor = Annotated[str | None, typer.Option(
+    "--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")]  # fmt: skip
+MaskAlpha = Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")]
+MaskAuto = Annotated[bool, typer.Option("--mask-auto", help="Find scratches and dust.")]
+MaskPattern = Annotated[str | None, typer.Option(
+    "--mask-pattern", metavar="NAME",
+    help="What masks of a folder are called, as in '{stem}_damage.png'.")]  # fmt: skip
+MaskValue = Annotated[int | None, typer.Option(
+    "--mask-value", min=0, max=65535, metavar="N", help="This value marks the hole, not white.")]  # fmt: skip
+MaskInvert = Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")]
+MaskDilate = Annotated[int, typer.Option(
+    "--mask-dilate", min=0, max=10_000, metavar="PX", help="Grow the hole.")]  # fmt: skip
+
 Device = Annotated[str, _common(
     "--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", callback=_existing_device)]  # fmt: skip
 BatchSize = Annotated[int, _common(

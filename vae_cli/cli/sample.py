@@ -33,7 +33,7 @@ def sample(
     guidance: Annotated[float | None, typer.Option(
         min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
     latents: Annotated[Path | None, typer.Option(
-        "--latents", metavar="FILE", help="Decode these instead: an .npz or .csv of `vae encode`, "
+        "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip

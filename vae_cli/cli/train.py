@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     data: Annotated[Path | None, typer.Argument(
-        metavar="[DATA]", help="Folder, list or zip of images; none = built-in clothes.",
+        metavar="[DATA]", help="Folder, list, zip or tar of images; none = built-in clothes.",
         callback=options.existing)] = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="RUN", help="Run folder; default runs/<DATA's name>.")] = None,

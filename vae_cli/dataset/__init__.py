@@ -1,1 +1,1 @@
-"""From a folder, list or zip to batches: scan, split, decode once, cache, batches, close-ups, random masks."""
+"""From a folder, list, zip or tar to batches: scan, split, decode once, cache, batches, close-ups, random masks."""

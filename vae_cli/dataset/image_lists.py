@@ -16,7 +16,7 @@ METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl"})
 _COLUMNS = {
     "path": frozenset({"path", "paths", "file", "filename", "filepath", "filepaths", "image", "imagepath", "imagefile",
                        "imagename", "img", "imgpath", "output"}),
-    "label": frozenset({"label", "labels", "class", "classname", "labelname", "category"}),
+    "label": frozenset({"label", "labels", "class", "classname", "cls", "labelname", "category"}),
     "split": frozenset({"split", "subset"}),
 }  # fmt: skip
 """Names of columns, without capitals, spaces and underscores."""
@@ -134,19 +134,25 @@ def _rows(lines: Sequence[str], header: _Header) -> Iterator[Listed | Skipped]:
 
 def _json_lines(lines: Sequence[str]) -> Iterator[Listed | Skipped]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogateescape")  # as no file's name could be
-        except (ValueError, RecursionError):
-            entry = None
-        values: dict[str, str] = {}
-        for name, value in entry.items() if isinstance(entry, dict) else ():
-            kind = next((kind for kind, known in _COLUMNS.items() if _plain_name(name) in known), None)
-            if kind is not None and isinstance(value, str | int | float) and str(value).strip():
-                values.setdefault(kind, str(value).strip())
-        yield Listed(**values) if "path" in values else Skipped(f"line {number}", "no line of a list: names no image")
+        if line.strip():
+            values = fields_of(line)
+            is_said = "path" in values
+            yield Listed(**values) if is_said else Skipped(f"line {number}", "no line of a list: names no image")
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """The `path`, `label` and `split` that a JSON object names, under whatever names; none of what is no object."""
+    try:
+        entry = json.loads(text)
+        json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogateescape")  # as no file's name could be
+    except (ValueError, RecursionError):
+        entry = None
+    values: dict[str, str] = {}
+    for name, value in entry.items() if isinstance(entry, dict) else ():
+        kind = next((kind for kind, known in _COLUMNS.items() if _plain_name(name) in known), None)
+        if kind is not None and isinstance(value, str | int | float) and str(value).strip():
+            values.setdefault(kind, str(value).strip())
+    return values
 
 
 # ---- plain lines

@@ -1,16 +1,16 @@
-"""Which images a folder, list file, zip or single file holds, with their ids, labels and splits. Opens no image."""
+"""Which images a folder, list file, archive or single file holds, with their ids, labels and splits. Opens no image."""
 
 import os
 import re
 import unicodedata
-import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from vae_cli.atomic import open_regular
+from vae_cli.dataset.archives import is_ignored, tar_members, zip_members
 from vae_cli.dataset.image_lists import LIST_SUFFIXES, METADATA_NAMES, Listed, read_list, read_metadata, spellings
 from vae_cli.dataset.split import SPLIT_NAMES, split_folders, split_note
 from vae_cli.errors import ConfigError, DataError
@@ -26,7 +26,6 @@ from vae_cli.images.image_ref import (
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
-_IGNORED_NAMES = {"Thumbs.db", "__MACOSX"}
 _NO_FILE = "there is no such file"
 _MAX_SHOWN = 300  # characters of a path that leads nowhere
 
@@ -46,19 +45,25 @@ class Scan:
 
 
 def scan(path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Sequence[Path] = ()) -> Scan:
-    """The images of a folder (recursive), a list, a .zip or one image file.
+    """The images of a folder (recursive), a list, a .zip, a .tar, or one image file.
 
-    labels: auto | none | folders. splits: auto | none | folders, as for `split_folders`. exclude: output and mask
-    folders to leave out; run folders inside `path` always are. Raises ConfigError for a path that does not exist or
-    labels that the folders do not give, DataError for no images.
+    A folder without images may hold .tar files, which then are one set. labels: auto | none | folders. splits: auto |
+    none | folders, as for `split_folders`. exclude: output and mask folders to leave out; run folders inside `path`
+    always are. Raises ConfigError for a path that does not exist or labels that the folders do not give, DataError for
+    no images.
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
     found = _Found(with_splits=splits != "none")
     if path.is_dir():
         _scan_folder(path, found, {os.path.realpath(excluded) for excluded in exclude})
+        if not found.images:
+            for shard in found.tars:
+                found.take(tar_members(shard.path, f"{shard.id}/"))
     elif suffix_of(path.name) == ".zip":
-        _scan_zip(path, found)
+        found.take(zip_members(path))
+    elif suffix_of(path.name) == ".tar":
+        found.take(tar_members(path))
     elif suffix_of(path.name) in LIST_SUFFIXES:
         _scan_list(path, found)
     else:
@@ -80,6 +85,7 @@ class _Found:
     images: list[ImageRef] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     metadata: list[ImageRef] = field(default_factory=list)
+    tars: list[ImageRef] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
     def add(self, ref: ImageRef) -> None:
@@ -90,9 +96,19 @@ class _Found:
             return
         if ref.id.rpartition("/")[2] in METADATA_NAMES:
             self.metadata.append(ref)
+        if suffix == ".tar":
+            self.tars.append(ref)
         self.others[suffix or "no extension"] += 1
         if suffix in HEIF_SUFFIXES:
             self.skip(ref.id, HEIF_REASON)
+
+    def take(self, members: Iterable[ImageRef | Skipped]) -> None:
+        """All that an archive holds."""
+        for member in members:
+            if isinstance(member, Skipped):
+                self.skipped.append(member)
+            else:
+                self.add(member)
 
     def skip(self, entry_id: str, reason: str) -> None:
         self.skipped.append(Skipped(entry_id, reason))
@@ -114,10 +130,6 @@ def _no_images_message(path: Path, found: _Found) -> str:
         first = found.skipped[0]
         message += f"\nskipped {len(found.skipped)}, the first: {first.id}: {first.reason}"
     return message
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in _IGNORED_NAMES
 
 
 # ---- folders
@@ -145,7 +157,7 @@ def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
         if prefix and {"config.yaml", "checkpoints"} <= children.keys():  # a run
             continue
         for name, entry in children.items():
-            if _is_ignored(name) or (excluded and os.path.realpath(entry.path) in excluded):
+            if is_ignored(name) or (excluded and os.path.realpath(entry.path) in excluded):
                 continue
             if _is(entry.is_dir):
                 if not _holds_results(name, children.keys()):
@@ -175,7 +187,7 @@ def _holds_results(folder: str, beside: Set[str]) -> bool:
     return match is not None and match[1] in beside and suffix_of(match[1]) in IMAGE_SUFFIXES
 
 
-# ---- lists, zips, single files
+# ---- lists, single files
 
 
 def _scan_list(path: Path, found: _Found) -> None:
@@ -226,29 +238,10 @@ def _read_metadata(found: _Found) -> None:
     found.images = [ref for ref in images.values() if ref is not None]
 
 
-def _scan_zip(path: Path, found: _Found) -> None:
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
-    except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: no readable zip file ({reason}); copy or download it again") from error
-    for name in sorted(names):
-        parts = name.split("/")
-        if any(_is_ignored(part) for part in parts if part not in ("", ".", "..")):
-            continue
-        if not name:
-            found.skip("(no name)", "a member of the zip without a name")
-        elif ".." in parts or name.startswith("/"):
-            found.skip(name, "unsafe name: it points out of the zip")
-        else:
-            found.add(ImageRef(name, path, member=name))
-
-
 def _scan_file(path: Path, found: _Found) -> None:
     reason = _why_no_image(path, path.name)
     if reason is not None:
-        raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl) or a .zip")
+        raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl), a .zip or .tar")
     found.add(ImageRef(path.name, path))
 
 
@@ -296,12 +289,14 @@ def _sorted_out(found: _Found, labels: str, splits: str, path: Path) -> Scan:
 
 
 def _folders_of(entry_id: str) -> list[str]:
-    """The folders of an image from the top down; none of an absolute path, which has its top elsewhere."""
-    return [] if entry_id.startswith("/") else [part for part in entry_id.split("/")[:-1] if part != "."]
+    """The folders of an image from the top down, without the shard that it lies in; none of an absolute path, which has
+    its top elsewhere."""
+    folders = [] if entry_id.startswith("/") else entry_id.split("/")[:-1]
+    return [part for part in folders if part != "." and suffix_of(part) != ".tar"]
 
 
 def _wrapping_folder(images: Sequence[ImageRef]) -> str:
-    """'photos/' when a zip holds one top folder and everything lies at least one folder deeper; else ''.
+    """'photos/' when an archive holds one top folder and everything lies at least one folder deeper; else ''.
 
     File managers zip a folder together with its name, which is no class and no split.
     """

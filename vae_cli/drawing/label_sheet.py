@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vae_cli.drawing.grids import GAP_PIXELS, grid
+from vae_cli.drawing.grids import GAP_PIXELS, INK, grid, ground
 from vae_cli.printable import printable
 
 SMALLEST_TEXT, LARGEST_TEXT = 11, 20  # pixels; in between, text is two fifths as high as an image
@@ -25,14 +25,17 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 def sheet(names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """uint8 [H, W, C]: each row's images [h, w, C] with its name to the left, which is cut short where it is long."""
-    image_height = len(rows[0][0])
+    image_height, _, channels = rows[0][0].shape
     size = max(SMALLEST_TEXT, min(LARGEST_TEXT, image_height * 2 // 5))
     titles = [_title(name, number, size) for number, name in enumerate(names, start=1)]
     width = max(title.shape[1] for title in titles) + 2 * MARGIN_PIXELS
     lines = []
     for title, row in zip(titles, rows, strict=True):
         below = max(0, len(title) - image_height) + GAP_PIXELS
-        line = np.pad(grid(row, num_columns=len(row)), ((0, below), (width, 0), (0, 0)), constant_values=255)
+        line = np.pad(grid(row, num_columns=len(row)), ((0, below), (width, 0), (0, 0)),
+                      constant_values=ground(channels))  # fmt: skip
+        if ground(channels) == 0:
+            title = np.concatenate([np.full((*title.shape[:2], channels - 1), INK, np.uint8), 255 - title], axis=2)
         top = max(0, (image_height - len(title)) // 2)
         line[top : top + len(title), MARGIN_PIXELS : MARGIN_PIXELS + title.shape[1]] = title
         lines.append(line)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from vae_cli.checkpoint import Model
+from vae_cli.drawing.grids import INK
 from vae_cli.files.new_pictures import to_image
 from vae_cli.metrics.latents import principal_directions
 from vae_cli.model.vae import Latents
@@ -86,15 +87,15 @@ def traversals(model: Model, encoded: Encoded) -> list[Traversal]:
 
 
 def with_captions(sheet: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-    """A picture uint8 [H, W, C] of equally high rows, with a line of text to the left of each."""
+    """A picture uint8 [H, W, C] with alpha, of equally high rows, with a line of text to the left of each."""
     font = ImageFont.load_default(CAPTION_POINTS)
     margin = math.ceil(max(font.getlength(caption) for caption in captions)) + 8
-    wider = np.pad(sheet, ((0, 0), (margin, 0), (0, 0)), constant_values=255)
-    image = to_image(wider)
-    pen, height = ImageDraw.Draw(image), len(sheet) / len(captions)
+    text, height = Image.new("L", (margin, len(sheet))), len(sheet) / len(captions)
     for number, caption in enumerate(captions):
-        pen.text((margin - 6, (number + 0.5) * height), caption, "black", font, anchor="rm")
-    return np.array(image).reshape(wider.shape)
+        ImageDraw.Draw(text).text((margin - 6, (number + 0.5) * height), caption, 255, font, anchor="rm")
+    beside = np.full((len(sheet), margin, sheet.shape[2]), INK, np.uint8)
+    beside[:, :, -1] = np.asarray(text)
+    return np.concatenate([beside, sheet], axis=1)
 
 
 # ---- manifold
@@ -112,7 +113,7 @@ def manifold(model: Model) -> list[np.ndarray]:
 
 
 def latent_map(model: Model, encoded: Encoded, labels: Sequence[str]) -> np.ndarray:
-    """uint8 [H, W, 3]: where images lie in the plane in which their posterior means vary most (PCA).
+    """uint8 [H, W, 4]: where images lie in the plane in which their posterior means vary most (PCA).
 
     Points in their labels' colours with a legend; where no image has a label, small pictures of what the latents
     decode to. The two latents of a model that has no more are the plane themselves.
@@ -143,7 +144,7 @@ def _map_of_pictures(model: Model, encoded: Encoded, plane: np.ndarray, numbers:
         cells.setdefault((left, top), number)
     chosen = list(cells.values())
     pictures = decode(model, Latents(tuple(torch.from_numpy(layer[chosen]) for layer in encoded.means)))
-    canvas = Image.new("RGB", (MAP_PIXELS, MAP_PIXELS), "white")
+    canvas = Image.new("RGBA", (MAP_PIXELS, MAP_PIXELS))
     for corner, pixels in zip(cells, pictures, strict=True):
         small = to_image(pixels).convert("RGB")
         small.thumbnail((THUMBNAIL_PIXELS - THUMBNAIL_GAP, THUMBNAIL_PIXELS - THUMBNAIL_GAP))
@@ -158,16 +159,16 @@ def _map_of_dots(plane: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     for number, name in enumerate(sorted(names)):  # hues around the circle, every other one darker
         colour = colorsys.hsv_to_rgb(number / len(names), 0.85, 0.9 if number % 2 == 0 else 0.6)
         colours[name] = (round(255 * colour[0]), round(255 * colour[1]), round(255 * colour[2]))
-    dots = Image.new("RGB", (MAP_PIXELS * _OVERSAMPLING, MAP_PIXELS * _OVERSAMPLING), "white")
+    dots = Image.new("RGBA", (MAP_PIXELS * _OVERSAMPLING, MAP_PIXELS * _OVERSAMPLING))
     pen, radius = ImageDraw.Draw(dots), DOT_PIXELS * _OVERSAMPLING / 2
     places = (_pixels_of(plane, DOT_PIXELS) + 0.5) * _OVERSAMPLING
     for number in np.random.default_rng(0).permutation(len(places)):  # in order, the last label would lie on top
         x, y = places[number]
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), colours[labels[number]])
-    canvas = Image.new("RGB", (MAP_PIXELS + LEGEND_PIXELS, MAP_PIXELS), "white")
+    canvas = Image.new("RGBA", (MAP_PIXELS + LEGEND_PIXELS, MAP_PIXELS))
     canvas.paste(dots.resize((MAP_PIXELS, MAP_PIXELS), Image.Resampling.LANCZOS))
 
-    pen, font, ink, left = ImageDraw.Draw(canvas), ImageFont.load_default(LEGEND_POINTS), (40, 40, 40), MAP_PIXELS + 8
+    pen, font, ink, left = ImageDraw.Draw(canvas), ImageFont.load_default(LEGEND_POINTS), (INK,) * 3, MAP_PIXELS + 8
     for number, name in enumerate(sorted(names[:MAX_NAMES])):
         top = 12 + 22 * number
         pen.ellipse((left, top + 4, left + DOT_PIXELS, top + 4 + DOT_PIXELS), colours[name])

@@ -1,6 +1,6 @@
 """The pictures in a run's `previews/`: what the model draws, rebuilds and fills, and what its latents mean."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.dataset.random_masks import draw_observed
 from vae_cli.drawing import label_sheet, latent_pictures
-from vae_cli.drawing.grids import grid
+from vae_cli.drawing.grids import grid, with_alpha
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.tasks.encode import Encoded, encode_all
 from vae_cli.tasks.inpaint import Picture, inpaint
@@ -37,12 +37,12 @@ def draw_final(model: Model, images: ImageSet, folder: Path) -> list[Path]:
     pictures = _first_pictures(model, images)
     if model.flow is not None:
         rows = _filled_rows(model, images.pixels[_evenly(images, MAX_FILLED)])
-        pictures["inpaintings"] = grid(list(rows), num_columns=NUM_FILLS + 2)
+        pictures["inpaintings"] = _grid(rows, num_columns=NUM_FILLS + 2)
     ends = images.pixels[_evenly(images, MAX_ENDS)]
     ends = ends if len(ends) > 1 else ends.repeat(2, axis=0)
     pairs = [ends_of_images(model, ends[start : start + 2]) for start in range(0, len(ends) - 1, 2)]
     frames = [frame for pair in pairs for frame in interpolate(model, pair, steps=NUM_FRAMES)]
-    pictures["interpolation"] = grid(frames, num_columns=NUM_FRAMES)
+    pictures["interpolation"] = _grid(frames, num_columns=NUM_FRAMES)
     some = _evenly(images, MAX_MAPPED)
     labels = [model.label_names[label] if label >= 0 else "" for label in images.labels[some]]
     return _save(pictures | latents(model, encode_all(model, images.pixels[some]), labels), folder, "")
@@ -50,15 +50,19 @@ def draw_final(model: Model, images: ImageSet, folder: Path) -> list[Path]:
 
 def _first_pictures(model: Model, images: ImageSet) -> dict[str, np.ndarray]:
     """Samples, rows of samples of each label (of many labels, of some), and images beside their reconstructions."""
-    pictures = {"samples": grid(list(sample(model, NUM_SAMPLES)))}
+    pictures = {"samples": _grid(sample(model, NUM_SAMPLES))}
     if model.flow is not None and (every := learned_labels(model)):
         names = every[:: -(-len(every) // MAX_LABELS)]
-        drawn = list(sample(model, NUM_OF_EACH, labels=names, guidance=DEFAULT_GUIDANCE))
+        drawn = [with_alpha(each) for each in sample(model, NUM_OF_EACH, labels=names, guidance=DEFAULT_GUIDANCE)]
         rows = [drawn[start : start + NUM_OF_EACH] for start in range(0, len(drawn), NUM_OF_EACH)]
         pictures["labels"] = label_sheet.sheet(names, rows)
     originals = list(images.pixels[_evenly(images, MAX_PAIRS)])
     pairs = [each for pair in zip(originals, reconstruct(model, originals), strict=True) for each in pair]
-    return pictures | {"reconstructions": grid(pairs, num_columns=8 if len(originals) > 4 else 2)}
+    return pictures | {"reconstructions": _grid(pairs, num_columns=8 if len(originals) > 4 else 2)}
+
+
+def _grid(images: Iterable[np.ndarray], num_columns: int | None = None) -> np.ndarray:
+    return grid([with_alpha(image) for image in images], num_columns)
 
 
 def _save(pictures: dict[str, np.ndarray], folder: Path, prefix: str) -> list[Path]:
@@ -95,11 +99,11 @@ def names_of_latents(model: Model) -> tuple[str, ...]:
 def latents(model: Model, encoded: Encoded, labels: Sequence[str]) -> dict[str, np.ndarray]:
     """What the latents of images with these labels ('' = none) mean; `manifold` only for a model of two latents."""
     rows = latent_pictures.traversals(model, encoded)
-    frames = grid([frame for row in rows for frame in row.frames], num_columns=latent_pictures.NUM_FRAMES)
+    frames = _grid([frame for row in rows for frame in row.frames], num_columns=latent_pictures.NUM_FRAMES)
     pictures = {
         "traversals": latent_pictures.with_captions(frames, [row.caption for row in rows]),
         "map": latent_pictures.latent_map(model, encoded, labels),
     }
     if latent_pictures.is_plane(model):
-        pictures["manifold"] = grid(latent_pictures.manifold(model), num_columns=latent_pictures.SHEET_SIDE)
+        pictures["manifold"] = _grid(latent_pictures.manifold(model), num_columns=latent_pictures.SHEET_SIDE)
     return pictures

@@ -5,7 +5,9 @@ many things.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -16,7 +18,6 @@ from vae_cli.images.jpeg2000 import CODE_STREAM, boxes
 _WEBP_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
 _WEBP_PICTURE = (*_WEBP_PIXELS, b"VP8X", b"ICCP", b"ANIM", b"ANMF")
 _JP2_PICTURE = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
-_AVIF_HEAD_BYTES = 4096
 
 
 def webp_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
@@ -46,6 +47,14 @@ def webp_without_metadata(content: bytes, exif: bytes) -> bytes:
     kept = [(kind, bytes([data[0] & ~0x0C | 0x08 * bool(exif)]) + data[1:] if kind == b"VP8X" else data)
             for kind, data in kept]  # fmt: skip
     return _webp(b"".join(_chunk(*each) for each in (*kept, *([(b"EXIF", exif)] if exif else []))))
+
+
+def other_webp_metadata(content: bytes) -> tuple[str, ...]:
+    """Names of chunks that no program but their own knows."""
+    known = (*_WEBP_PICTURE, b"EXIF", b"XMP ")
+    return tuple(
+        dict.fromkeys(f"chunk {kind.decode('latin-1')}" for kind, _ in _chunks(content, 12) if kind not in known)
+    )
 
 
 def is_lossless_webp(content: bytes) -> bool:
@@ -115,8 +124,18 @@ def avif_with_old_colours(old: bytes, new: bytes) -> bytes:
     return new[:target] + old[source : source + 4] + new[target + 4 :]
 
 
-def avif_facts(content: bytes) -> dict[str, Any]:
-    """How the colours are subsampled, and names of what Pillow does not see."""
+def avif_facts(content: bytes, num_pictures: int) -> dict[str, Any]:
+    """How the colours are subsampled, and names of what Pillow does not see beside so many pictures: colours, alpha."""
     flags = content.partition(b"av1C")[2][2:3] or b"\0"
     sampling = {0x0C: "4:2:0", 0x08: "4:2:2"}.get(flags[0] & 0x0C, "4:4:4")
-    return {"subsampling": sampling, "extras": ("gain map",) if b"tmap" in content[:_AVIF_HEAD_BYTES] else ()}
+    items, names = Counter[bytes](), list[str]()
+    with suppress(LookupError, struct.error):
+        listed = dict(boxes(dict(boxes(content))[b"meta"][4:]))[b"iinf"]  # ISO/IEC 14496-12, 8.11.6
+        entries = boxes(listed[6 if listed[0] == 0 else 8 :])
+        items.update(data[10:14] if data[0] == 3 else data[8:12] for kind, data in entries if kind == b"infe")
+    if b"grid" not in items and items[b"av01"] > num_pictures:
+        names.append("further pictures (a depth map, say)")
+    names += ["further descriptions"] * (items[b"mime"] > 1)
+    others = sorted({*items} - {b"av01", b"grid", b"Exif", b"mime"})
+    names += ["gain map" if kind == b"tmap" else f"item {kind.decode('latin-1')}" for kind in others]
+    return {"subsampling": sampling, "extras": tuple(names)}

@@ -10,6 +10,7 @@ from PIL import Image
 _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _ANIMATION = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_XMP = b"XMP DataXMP"
 _INTERLACED = 0x40
 
 
@@ -55,6 +56,16 @@ def without_metadata(content: bytes, _exif: bytes) -> bytes:
         if block.kind == _IMAGE or is_animation:
             kept += content[block.start : block.end]
     return kept + bytes([_END])
+
+
+def other_metadata(content: bytes) -> tuple[str, ...]:
+    """Names of what a file holds beside frames, how they follow each other, and comments."""
+    found = []
+    for block in _blocks(content):
+        name = content[block.start + 3 : block.start + 14]
+        if block.label == _APPLICATION and name not in _ANIMATION:
+            found.append("XMP" if name == _XMP else "application data")
+    return tuple(dict.fromkeys(found))
 
 
 def _first_frame(content: bytes) -> _Frame:

@@ -132,3 +132,11 @@ def _straight(image: Image.Image) -> Image.Image:
         alpha = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
         return Image.merge("RGBA", (grey, grey, grey, alpha))
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+
+
+def cuts_blocks(hole: np.ndarray) -> bool:
+    """Whether a hole, bool [H, W], covers only a part of any block of 8x8 pixels, which JPEG codes together."""
+    height, width = hole.shape
+    padded = np.pad(hole, ((0, -height % 8), (0, -width % 8)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // 8, 8, -1, 8)
+    return bool((blocks.any((1, 3)) & ~blocks.all((1, 3))).any())

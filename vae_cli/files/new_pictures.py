@@ -35,7 +35,7 @@ def save_animation(frames: Iterable[np.ndarray], path: Path, *, frames_per_secon
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
-    """An image of mode L or RGB from uint8 [H, W, C]."""
+    """An image of mode L, LA, RGB or RGBA from uint8 [H, W, C]."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

@@ -4,25 +4,25 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from vae_cli.atomic import open_regular, writing
 from vae_cli.errors import DataError
-from vae_cli.files import png_in_place, tiff_in_place, tiff_pages
+from vae_cli.files import png_in_place, tiff_in_place
 from vae_cli.files.formats import refuse_existing, wanted_format
 from vae_cli.files.pillow_encoding import says_more_than_orientation
 from vae_cli.files.pillow_original import PillowOriginal, open_with_pillow
 from vae_cli.files.png_in_place import PngSource
-from vae_cli.files.samples import PageChange, Samples, to_image
 from vae_cli.files.tiff_in_place import TiffSource
+from vae_cli.images import png, tiff
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import TIFF_MAGIC, open_tiff
-from vae_cli.images.decode import open_image, probe
-from vae_cli.images.orientation import displayed_image
+from vae_cli.images.decode import NO_PAGES
+from vae_cli.images.samples import PageChange, Samples, to_image
 
 _IN_PLACE = {"PNG": png_in_place, "TIFF": tiff_in_place}
 _CHANGED = "the result does not come back as it was written; please report this"
@@ -53,27 +53,16 @@ class InPlaceOriginal(Samples):
         """
         file_format = wanted_format(format, self.format)
         refuse_existing(path, overwrite=overwrite)
-        if strip:
-            self = replace(self, text={})
-        source = self.source
-        if isinstance(source, PngSource):
-            source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
-        if file_format != self.format or (strip and self.format == "TIFF"):
-            if pages:
-                hint = "leave out --format, --strip-metadata or --pages"
-                raise DataError(f"{self.path}: another format, or a file without metadata, holds one page; {hint}")
-            return self._save_as(format, path, overwrite=overwrite, strip=strip)
+        if pages and file_format != self.format:
+            raise DataError(f"{self.path}: another format holds one page; leave out --format or --pages")
+        if file_format not in _IN_PLACE:
+            return self._for_pillow(file_format).save(path, format=format, overwrite=overwrite, strip=strip)
+        self = replace(self, text={}) if strip else self
         try:
-            changes = [*pages, self.page_change()]
-            with writing(path) as file:
-                remarks = source.write(file, changes, self.text)
-                file.flush()
-                with bad_bytes_are_data_errors():
-                    for change in changes:
-                        again, _ = _IN_PLACE[file_format].read(file, path, change.number)
-                        if _checksum(again.pixels) != change.checksum:
-                            raise DataError(_CHANGED)
-            return remarks
+            with writing(path) as file, bad_bytes_are_data_errors():
+                if file_format != self.format:
+                    return self._write_as(file, path, file_format, strip)
+                return self._write_own(file, path, [*pages, self.page_change()], strip)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
 
@@ -82,31 +71,53 @@ class InPlaceOriginal(Samples):
         with bad_bytes_are_data_errors():
             return PageChange(self.source.number, self.source.change_to(self), _checksum(self.pixels))
 
-    def _save_as(self, format: str, path: Path, *, overwrite: bool, strip: bool) -> tuple[str, ...]:
-        file_format = wanted_format(format, self.format)
-        if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + bool(self.alpha):
-            reason = f"it has premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
-            raise DataError(f"{self.path}: {reason}; leave out --format and --strip-metadata")
-        lost = self.source.metadata
-        if file_format in _IN_PLACE:
-            with writing(path) as file:
-                remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
-                file.flush()
-                with bad_bytes_are_data_errors():
-                    again, _ = _IN_PLACE[file_format].read(file, path)
-                    if not np.array_equal(again.display_array(3), self.display_array(3)):
-                        raise DataError(f"{self.path}: {_CHANGED}")
-            if self.source.exif and says_more_than_orientation(self.source.exif):
-                lost = (*lost, "EXIF")
-            remarks = (*remarks, *(f"{name}: not kept in {file_format}" for name in lost if not strip))
-            return (*remarks, *(["only the first frame is kept"] if self.source.num_frames > 1 else []))
-        if self.pixels.itemsize > 1 and self.pixels.shape[2] > 1:
-            raise DataError(f"{self.path}: 16-bit colour cannot be stored as {file_format}; use --format png or tiff")
+    def _write_own(self, file: BinaryIO, path: Path, changes: Sequence[PageChange], strip: bool) -> tuple[str, ...]:
+        """In the format that it has. Returns remarks; raises DataError, without the file's name."""
+        source, module = self.source, _IN_PLACE[self.format]
+        if strip and isinstance(source, TiffSource):
+            remarks = source.write(whole := BytesIO(), changes, self.text)
+            remarks += tiff_in_place.write_pages(file, whole)
+            file.flush()
+            self._refuse_other(tiff_in_place.read(file, path, source.number)[0])
+            return remarks
+        if isinstance(source, PngSource):
+            source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
+        remarks = source.write(file, changes, self.text)
+        file.flush()
+        for change in changes:
+            if _checksum(module.read(file, path, change.number)[0].pixels) != change.checksum:
+                raise DataError(_CHANGED)
+        return remarks
+
+    def _write_as(self, file: BinaryIO, path: Path, file_format: str, strip: bool) -> tuple[str, ...]:
+        """PNG as TIFF, or the other way round. Returns remarks; raises DataError, without the file's name."""
+        self.refuse_unnamed(file_format)
+        remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
+        file.flush()
+        self._refuse_other(_IN_PLACE[file_format].read(file, path)[0])
+        exif = self.source.exif
+        lost = (*self.source.metadata, *(["EXIF"] if exif and says_more_than_orientation(exif) else []))
+        remarks += tuple(f"{name}: not kept in {file_format}" for name in lost if not strip)
+        return (*remarks, *(["only the first frame is kept"] if self.source.num_frames > 1 else []))
+
+    def _refuse_other(self, again: Samples) -> None:
+        """Raises DataError where what was written shows something else."""
+        if not np.array_equal(again.display_array(3), self.display_array(3)):
+            raise DataError(_CHANGED)
+
+    def _for_pillow(self, file_format: str) -> PillowOriginal:
+        """The same, to be stored in a format that only Pillow writes. Raises DataError."""
+        try:
+            self.refuse_unnamed(file_format)
+            if self.pixels.itemsize > 1 and self.pixels.shape[2] > 1:
+                raise DataError(f"16-bit colour cannot be stored as {file_format}; use --format png or tiff")
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from error
         image = to_image(self)
         if self.source.exif:
             image.info["exif"] = self.source.exif
-        described = self.orientation, self.format, self.source.num_frames, {"extras": lost}
-        return PillowOriginal(self.path, image, *described).save(path, format=format, overwrite=overwrite, strip=strip)
+        described = self.orientation, self.format, self.source.num_frames, {"extras": self.source.metadata}
+        return PillowOriginal(self.path, image, *described)
 
 
 Original = InPlaceOriginal | PillowOriginal
@@ -120,39 +131,13 @@ def open_original(path: Path, page: int = 0) -> Original:
     try:
         if module is None:
             if page > 0:
-                raise DataError(f"has no page {page + 1}: only TIFF files have several")
+                raise DataError(NO_PAGES.format(page + 1))
             return open_with_pillow(path)
         with bad_bytes_are_data_errors(), open_regular(path) as file:
             samples, source = module.read(file, path, page)
         return InPlaceOriginal(**vars(samples), path=path, source=source)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def num_pages(path: Path) -> int:
-    """How many pages of a file can be opened; 1 of what is no TIFF, or none."""
-    if _in_place_module(path) is not tiff_in_place:
-        return 1
-    with suppress(DataError), bad_bytes_are_data_errors(), open_regular(path) as file:
-        return tiff_pages.count(open_tiff(file))
-    return 1
-
-
-def size_of(path: Path, page: int = 0) -> tuple[int, int]:
-    """(height, width) as displayed of what `open_original` opens, from the header alone. Raises DataError."""
-    if (module := _in_place_module(path)) is None:
-        return probe(path)[1]
-    with bad_bytes_are_data_errors(), open_regular(path) as file:
-        return module.display_size(file, page)
-
-
-def shown_image(path: Path, page: int = 0) -> Image.Image:
-    """What `open_original` opens, as displayed, with at most 8 bits of each colour or 16 of grey. Raises DataError."""
-    if (module := _in_place_module(path)) is None:
-        return open_image(path)
-    with bad_bytes_are_data_errors(), open_regular(path) as file:
-        samples = module.read(file, path, page)[0]
-        return displayed_image(to_image(samples), samples.orientation)
 
 
 def _checksum(pixels: np.ndarray) -> int:
@@ -163,7 +148,7 @@ def _in_place_module(path: Path) -> ModuleType | None:
     """What reads and writes a file that is changed in place, by its first bytes; None for files left to Pillow."""
     with suppress(DataError), bad_bytes_are_data_errors(), open_regular(path) as file:  # its reader says what is wrong
         head = file.read(8)
-        if head == png_in_place.SIGNATURE:
+        if head == png.SIGNATURE:
             return png_in_place
-        return tiff_in_place if head[:4] in TIFF_MAGIC else None
+        return tiff_in_place if head[:4] in tiff.MAGIC else None
     return None

@@ -247,6 +247,9 @@ def _metadata(original: Picture, fitted: Picture, file_format: str) -> tuple[dic
             with suppress(*BAD_BYTES):
                 tags.load(kept.pop("exif", b""))
             tags[ORIENTATION_TAG] = orientation
+            for code, value in list(tags.items()):
+                if isinstance(value, str):  # of which Pillow would write only what is ASCII
+                    tags[code] = value.encode("latin-1", "replace")
             if "xmp" in kept:
                 tags[_XMP_TAG] = kept.pop("xmp")
             kept["exif"] = tags

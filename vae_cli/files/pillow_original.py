@@ -11,10 +11,9 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from vae_cli.atomic import writing
 from vae_cli.errors import DataError
-from vae_cli.files import containers, jpeg_segments, raw_pixels
+from vae_cli.files import containers, gif_frames, jpeg_segments, raw_pixels
 from vae_cli.files.formats import refuse_existing, wanted_format
 from vae_cli.files.pillow_encoding import Picture, encodings
-from vae_cli.files.samples import SIXTEEN_BIT_MODES, samples_of
 from vae_cli.images import jpeg2000
 from vae_cli.images.bad_files import BAD_BYTES, bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import coded_bits
@@ -22,6 +21,7 @@ from vae_cli.images.colours import BLACK, WHITE, Colour
 from vae_cli.images.decode import open_image, probe
 from vae_cli.images.modes import refuse_lost_palette, to_array, with_clear_surroundings
 from vae_cli.images.orientation import as_displayed, displayed_image, displayed_size, orientation_of
+from vae_cli.images.samples import SIXTEEN_BIT_MODES, samples_of
 
 _FILLABLE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *SIXTEEN_BIT_MODES)
 _RESOLUTION_TAGS = (282, 296)
@@ -138,14 +138,20 @@ def _facts_of(image: ImageFile.ImageFile, content: bytes) -> dict[str, Any]:
         facts["extras"] = jpeg_segments.other_metadata(content)
     elif image.format == "WEBP":
         facts["is_lossless"] = containers.is_lossless_webp(content)
+        facts["extras"] = containers.other_webp_metadata(content)
+    elif image.format == "GIF":
+        with suppress(*BAD_BYTES):  # what a damaged file holds is no fault of its first frame
+            facts["extras"] = gif_frames.other_metadata(content)
     elif image.format == "AVIF":
-        facts |= containers.avif_facts(content)
+        facts |= containers.avif_facts(content, 2 if image.mode == "RGBA" else 1)
     elif image.format == "JPEG2000":
         facts["extras"] = containers.other_jp2_metadata(content)
         facts |= {"bits": coded_bits(content), "order": jpeg2000.channel_order(content)}
-    elif image.format == "PPM" and image.mode != "1":
-        codec, *_, args = image.tile[0]
-        facts |= {"maximum": args[-1]} if codec.startswith("ppm") and isinstance(args, tuple) else {}
+    elif image.format == "PPM":
+        codec, _, start, args = image.tile[0]
+        facts["extras"] = ("comment",) if b"#" in content[:start] else ()
+        if image.mode != "1" and codec.startswith("ppm") and isinstance(args, tuple):
+            facts["maximum"] = args[-1]
     return facts
 
 

@@ -9,59 +9,43 @@ from io import BytesIO
 from typing import IO, cast
 
 import numpy as np
-from tifffile import TiffFile, TiffFileError, TiffPage
+from tifffile import TiffFileError, TiffPage
 
 from vae_cli.errors import DataError
+from vae_cli.images import tiff
 from vae_cli.images.bad_files import BAD_BYTES
-from vae_cli.images.bit_depth import open_tiff
 
-_LONG, _LONG8 = 4, 16
-_STORAGE_TAGS = {258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 338, 339, 347,
+_LONG, _LONG8, _SUB_DIRECTORIES = 4, 16, 330
+STORAGE_TAGS = {258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 338, 339, 347,
                  *range(512, 522), *range(529, 533)}  # fmt: skip
 """Those that say how the pixels of a page are stored, and not what they show."""
 
 
-def pages(tiff: TiffFile) -> Iterator[TiffPage]:
-    """Raises DataError where a page is damaged, or where they form a loop."""
-    positions = set()
+def previews(page: TiffPage) -> list[TiffPage]:
+    """The smaller copies of a page that its file holds: those that follow it, and those below it. Raises DataError."""
+    found = below(page)
+    with suppress(DataError):  # a damaged later page is no fault of this one
+        following = itertools.islice(tiff.directories(page.parent), page.index + 1, None)
+        found = [*itertools.takewhile(lambda each: not tiff.is_page(each), following), *found]
+    return [each for each in found if each.is_reduced]
+
+
+def below(page: TiffPage) -> list[TiffPage]:
+    """The pictures in a page's SubIFDs. Raises DataError."""
     try:
-        for page in tiff.pages:
-            if page.offset in positions:
-                raise DataError("damaged TIFF (its pages form a loop)")
-            positions.add(page.offset)
-            yield cast(TiffPage, page)
-    except DataError:
-        raise
+        return [cast(TiffPage, each) for each in page.pages or ()]
     except (TiffFileError, *BAD_BYTES) as error:
-        raise DataError("damaged TIFF (one of its pages)") from error
+        raise DataError("damaged TIFF (what lies below one of its pages)") from error
 
 
-def page_at(tiff: TiffFile, number: int) -> TiffPage:
-    """Raises DataError where there is none or it cannot be reached."""
-    found = 0
-    for found, page in enumerate(pages(tiff)):
-        if found == number:
-            return page
-    raise DataError(f"has no page {number + 1}, only {found + 1}")
-
-
-def count(tiff: TiffFile) -> int:
-    """How many pages can be read: a damaged later page is no fault of the first one."""
-    number = 0
-    with suppress(DataError):
-        for _ in pages(tiff):
-            number += 1
-    return max(number, 1)
-
-
-def free_bytes(tiff: TiffFile, own: TiffPage) -> list[int]:
+def free_bytes(own: TiffPage) -> list[int]:
     """How many bytes may be written over each strip or tile of a page without touching anything else.
 
     Two pages may show the same strip, and byte counts are sometimes too large.
     """
-    starts = [tiff.filehandle.size]
+    starts = [own.parent.filehandle.size]
     try:
-        for page in pages(tiff):
+        for page in itertools.chain.from_iterable((page, *below(page)) for page in tiff.directories(own.parent)):
             starts += [page.offset, *(tag.valueoffset for tag in page.tags.values()), *map(int, page.dataoffsets)]
     except (DataError, ValueError, TypeError):  # a damaged page: nobody knows what else it uses
         return [0] * len(own.dataoffsets)
@@ -97,37 +81,37 @@ def _within_4_gib() -> Iterator[None]:
 
 
 @_within_4_gib()
-def set_segments(file: IO[bytes], number: int, positions: Sequence[int], sizes: Sequence[int]) -> None:
+def set_segments(file: IO[bytes], page: TiffPage, positions: Sequence[int], sizes: Sequence[int]) -> None:
     """Says in a page's directory where its strips or tiles are now. Raises DataError."""
     for which, values in enumerate((positions, sizes)):
-        tiff = open_tiff(file)  # anew for each tag, since tifffile remembers how long the file was
-        page = page_at(tiff, number)
+        form = tiff.open_tiff(file)  # anew for each tag, since tifffile remembers how long the file was
+        form.filehandle.seek(page.offset)
+        page = TiffPage(form, index=page.index)
         tag = page.tags.get(segment_tags(page)[which])
         if tag is None:
             raise DataError("damaged TIFF (its strips or tiles)")
-        tag.overwrite(values, dtype=_LONG8 if tiff.is_bigtiff else _LONG, erase=False)
+        tag.overwrite(values, dtype=_LONG8 if form.is_bigtiff else _LONG, erase=False)
 
 
 @_within_4_gib()
-def store_anew(file: IO[bytes], number: int, page_file: bytes) -> None:
+def store_anew(file: IO[bytes], old: TiffPage, page_file: bytes) -> None:
     """Gives a page the pixels of another TIFF file's only page, stored as they are there, and keeps what else its
     directory says. Raises DataError."""
-    target = open_tiff(file)
-    old, new, form = page_at(target, number), open_tiff(BytesIO(page_file)).pages.first, target.tiff
-    free = [*zip(old.dataoffsets, free_bytes(target, old), strict=False)]
+    new, form = tiff.open_tiff(BytesIO(page_file)).pages.first, old.parent.tiff
+    free = [*zip(old.dataoffsets, free_bytes(old), strict=False)]
     for position, num_free in free:
         put(file, bytes(num_free), position, num_free)
     segments = zip(new.dataoffsets, new.databytecounts, itertools.chain(free, itertools.repeat((0, 0))), strict=False)
     positions = [put(file, page_file[start : start + size], *place) for start, size, place in segments]
     entries = {}
     for tag in new.tags.values():
-        if tag.code in _STORAGE_TAGS:
+        if tag.code in STORAGE_TAGS:
             data = page_file[tag.valueoffset : tag.valueoffset + tag.valuebytecount]
             if new.parent.byteorder != form.byteorder:
                 data = np.frombuffer(data, f"u{struct.calcsize(tag.dataformat[-1])}").byteswap().tobytes()
             entries[tag.code] = int(tag.dtype), tag.count, data
     packed = struct.pack(f"{form.byteorder}{len(positions)}{form.offsetformat[-1]}", *positions)
-    entries[segment_tags(new)[0]] = _LONG8 if target.is_bigtiff else _LONG, len(positions), packed
+    entries[segment_tags(new)[0]] = _LONG8 if old.parent.is_bigtiff else _LONG, len(positions), packed
 
     directory = {}
     for code, (dtype, num, data) in entries.items():
@@ -139,23 +123,32 @@ def store_anew(file: IO[bytes], number: int, page_file: bytes) -> None:
     for _ in range(num_tags):
         entry = file.read(form.tagsize)
         (code,) = struct.unpack_from(f"{form.byteorder}H", entry)
-        if code not in _STORAGE_TAGS:
+        if code not in STORAGE_TAGS:
             directory[code] = entry
     next_page = file.read(form.offsetsize)
     content = b"".join(directory[code] for code in sorted(directory))
     place = put(file, struct.pack(form.tagnoformat, len(directory)) + content + next_page)
-    file.seek(_pointer_to(target, number))
-    file.write(struct.pack(form.offsetformat, place))
+    position, pointer = _pointer_to(old)
+    file.seek(position)
+    file.write(struct.pack(pointer, place))
 
 
-def _pointer_to(tiff: TiffFile, number: int) -> int:
-    """The position in the file of where the directory of a page is said to be."""
-    if number == 0:
-        return tiff.tiff.offsetsize  # 4 bytes into the file, or 8 in a BigTIFF
-    before = page_at(tiff, number - 1)
-    tiff.filehandle.seek(before.offset)
-    (num_tags,) = struct.unpack(tiff.tiff.tagnoformat, tiff.filehandle.read(tiff.tiff.tagnosize))
-    return before.offset + tiff.tiff.tagnosize + num_tags * tiff.tiff.tagsize
+def _pointer_to(page: TiffPage) -> tuple[int, str]:
+    """The position in the file of where the directory of a page is said to be, and the number's format."""
+    form, handle = page.parent.tiff, page.parent.filehandle
+    position = form.offsetsize  # 4 bytes into the file, or 8 in a BigTIFF
+    for each in tiff.directories(page.parent):
+        if each.offset == page.offset:
+            break
+        if page.offset in (each.subifds or ()):
+            tag = each.tags[_SUB_DIRECTORIES]
+            size = tag.valuebytecount // tag.count
+            place = tag.valueoffset + size * list(each.subifds or ()).index(page.offset)
+            return place, f"{form.byteorder}{'Q' if size == 8 else 'I'}"
+        handle.seek(each.offset)
+        (num_tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+        position = each.offset + form.tagnosize + num_tags * form.tagsize
+    return position, form.offsetformat
 
 
 def segment_tags(page: TiffPage) -> tuple[int, int]:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from vae_cli.files.originals import Original
-from vae_cli.files.stored_values import as_grey
 from vae_cli.images.colours import Colour
+from vae_cli.images.stored_values import as_grey
 
 
 def with_changes(original: Original, before: np.ndarray, after: np.ndarray, background: Colour) -> Original:

@@ -1,4 +1,4 @@
-"""Opening image files, alone or in zips, as Pillow images: upright, whole, and of a depth that can be used.
+"""Opening image files, alone or in archives, as Pillow images: upright, whole, and of a depth that can be used.
 
 A DataError raised here says only what is wrong; callers put the file's name in front of it.
 """
@@ -7,102 +7,137 @@ import functools
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from tifffile import TiffPage
 
 from vae_cli.atomic import open_regular
 from vae_cli.errors import DataError
-from vae_cli.images import bounds
+from vae_cli.images import bounds, png, tiff
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.bit_depth import TIFF_MAGIC, head_of, refuse_deep, refuse_tiff, tiff_bits
+from vae_cli.images.bit_depth import head_of, refuse_deep
 from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
 from vae_cli.images.jpeg2000 import channel_order, in_order
-from vae_cli.images.modes import black_as_zero, refuse_lost_palette, with_clear_surroundings
-from vae_cli.images.orientation import XMP_KEYS, displayed_image, displayed_size, orientation_of
+from vae_cli.images.modes import refuse_lost_palette, with_clear_surroundings
+from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
+from vae_cli.images.samples import Samples, to_image
 
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 _MAX_MEMBER_BYTES = 256 << 20  # held in memory while it is decoded
 _DRAFT_MARGIN = 2  # JPEGs are decoded at no less than twice the wanted size, so that our own resampling decides
+NO_PAGES = "has no page {}: only TIFF files have several"
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 """Of texts and profiles unpacked; generators of images store far more than Pillow's bound for one, 1 MiB."""
 
 
-def open_image(source: ImageRef | Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """The image as displayed (orientation applied), first frame, decoded fully.
+def open_image(source: ImageRef | Path, *, page: int = 0, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """The image as displayed (orientation applied), first frame or another page, decoded fully.
 
-    at_least: (H, W); big JPEGs may then come reduced, but not below it.
-    Raises DataError for anything that is not a whole image of at most 8 bits colour or 16 bits grey.
+    at_least: (H, W); big JPEGs may then come reduced, but not below it. Of 16-bit colour the upper bits come.
+    Raises DataError for anything that is not a whole image of at most 16 bits.
     """
-    with bad_bytes_are_data_errors(), _opened(source) as image:
+    with bad_bytes_are_data_errors(), _stream(source) as stream:
+        if (samples := _as_stored(stream, page)) is not None:
+            upright = displayed_image(to_image(samples), samples.orientation)
+        else:
+            upright = _decoded(stream, source, at_least)
+        refuse_lost_palette(upright)
+        return upright
+
+
+def probe(source: ImageRef | Path, page: int = 0) -> tuple[str, tuple[int, int]]:
+    """Mode of `open_image` and (H, W) as displayed, from the header alone. Raises DataError like open_image."""
+    with bad_bytes_are_data_errors(), _stream(source) as stream:
+        if (own := _tiff_page(stream, page)) is not None:
+            return tiff.mode_of(own), tiff.display_size(own)
+        with _opened(stream, source) as image:
+            width, height = image.size
+            # a PNG's own getexif() would decode the whole picture
+            return image.mode, displayed_size((height, width), orientation_of(image, header_only=True))
+
+
+def num_pages(source: ImageRef | Path) -> int:
+    """How many pages of a file can be opened; 1 of what is no TIFF, or none."""
+    with suppress(DataError), bad_bytes_are_data_errors(), _stream(source) as stream:
+        if stream.read(4) in tiff.MAGIC:
+            return tiff.count(tiff.open_tiff(stream))
+    return 1
+
+
+def read_bytes(source: ImageRef) -> bytes:
+    """The file of an image, or its member of an archive, as it is. Raises DataError."""
+    with bad_bytes_are_data_errors(), _stream(source) as stream:
+        return stream.read()
+
+
+def _as_stored(stream: BinaryIO, page: int) -> Samples | None:
+    """A page of a TIFF, or a PNG of other depths than 8, as its file stores it; None of all else, which Pillow reads
+    as well."""
+    if (own := _tiff_page(stream, page)) is not None:
+        tiff.check(own)
+        with bounds.decoding.taken(own.imagelength * own.imagewidth * bounds.BYTES_A_PIXEL):
+            return tiff.read(stream, own).samples
+    head = stream.read(26)
+    stream.seek(0)
+    return png.read(stream) if head.startswith(png.SIGNATURE) and head[24:25] != b"\x08" else None
+
+
+def _tiff_page(stream: IO[bytes], page: int) -> TiffPage | None:
+    """None where the file is no TIFF. Raises DataError where it has no such page."""
+    head = stream.read(4)
+    stream.seek(0)
+    if head in tiff.MAGIC:
+        return tiff.page_at(tiff.open_tiff(stream), page)
+    if page > 0:
+        raise DataError(NO_PAGES.format(page + 1))
+    return None
+
+
+def _decoded(stream: IO[bytes], source: ImageRef | Path, at_least: tuple[int, int] | None) -> Image.Image:
+    """As displayed."""
+    with _opened(stream, source) as image:
         if at_least is not None and getattr(image, "quantization", None):  # none in lossless JPEGs: only whole
             longest = max(at_least) * _DRAFT_MARGIN  # which side is which is known only after the rotation
             image.draft(image.mode, (longest, longest))
-        is_12_bit = image.format == "TIFF" and tiff_bits(image) == (12,)
         frame = image.tile[0].extents if image.format == "GIF" and image.tile else None
         order = channel_order(head_of(image)) if image.format == "JPEG2000" else ()
         with bounds.decoding.taken(image.width * image.height * bounds.BYTES_A_PIXEL):
             image.load()
             shown = in_order(with_clear_surroundings(image, frame), order)
             upright = displayed_image(shown, orientation_of(image))
-            upright = upright.copy() if upright is image else upright  # without the file's handle
-        if is_12_bit:
-            values = np.asarray(upright).astype(np.uint32)
-            upright = Image.fromarray((values * 65535 // 4095).astype(np.uint16))
-        refuse_lost_palette(upright)
-        return black_as_zero(upright, image)
-
-
-def probe(source: ImageRef | Path) -> tuple[str, tuple[int, int]]:
-    """Pillow's mode and (H, W) as displayed, from the header alone. Raises DataError like open_image."""
-    with bad_bytes_are_data_errors(), _opened(source) as image:
-        width, height = image.size
-        # Pillow turns TIFF sizes itself; a PNG's own getexif() would decode the whole picture.
-        orientation = 1 if image.format == "TIFF" else orientation_of(image, header_only=True)
-        return image.mode, displayed_size((height, width), orientation)
-
-
-def read_bytes(source: ImageRef) -> bytes:
-    """The file of an image, or its member of a zip, as it is. Raises DataError."""
-    with bad_bytes_are_data_errors(), _stream(source) as stream:
-        return stream.read()
+            return upright.copy() if upright is image else upright  # without the file's handle
 
 
 @contextmanager
-def _opened(source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(stream: IO[bytes], source: ImageRef | Path) -> Iterator[ImageFile.ImageFile]:
     """The image with its header read and its pixels not. Raises DataError for what Pillow would reduce or misread."""
     name = source.id if isinstance(source, ImageRef) else source.name
-    with _stream(source) as stream:
-        head, num_bytes = stream.read(64), stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        if not head:
-            raise DataError("empty file")
-        is_heif = suffix_of(name) in HEIF_SUFFIXES or (head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS)
-        if is_heif:
-            if not can_read_heif():
-                raise DataError(HEIF_REASON)
-            import pillow_heif
+    head, num_bytes = stream.read(64), stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if not head:
+        raise DataError("empty file")
+    is_heif = suffix_of(name) in HEIF_SUFFIXES or (head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS)
+    if is_heif:
+        if not can_read_heif():
+            raise DataError(HEIF_REASON)
+        import pillow_heif
 
-            pillow_heif.register_heif_opener()
-        try:
-            image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS)
-        except UnidentifiedImageError:
-            if head[:4] in TIFF_MAGIC:
-                refuse_tiff(stream)
-            _refuse_known_format(stream, head)
-            raise
-        with image:
-            bounds.refuse_hollow(image, head, num_bytes)
-            for key in XMP_KEYS:  # Pillow would turn a TIFF by what its XMP says
-                image.info.pop(key, None)
-            refuse_deep(image, head)
-            yield image
+        pillow_heif.register_heif_opener()
+    try:
+        image = Image.open(stream, formats=(*_FORMATS, "HEIF") if is_heif else _FORMATS)
+    except UnidentifiedImageError:
+        _refuse_known_format(stream, head)
+        raise
+    with image:
+        bounds.refuse_hollow(image, head, num_bytes)
+        refuse_deep(image)
+        yield image
 
 
 def _refuse_known_format(stream: IO[bytes], head: bytes) -> None:
@@ -119,17 +154,24 @@ def _refuse_known_format(stream: IO[bytes], head: bytes) -> None:
 
 
 @contextmanager
-def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
+def _stream(source: ImageRef | Path) -> Iterator[BinaryIO]:
     if isinstance(source, Path) or source.member is None:
         with open_regular(source if isinstance(source, Path) else source.path) as stream:
             yield stream
         return
+    if source.span is not None:
+        offset, size = source.span
+        with _unpacked(size, "tar"), open_regular(source.path) as tar:
+            tar.seek(offset)
+            content = tar.read(size)
+            if len(content) < size:
+                raise EOFError
+            yield BytesIO(content)
+        return
     facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
     member = archive.getinfo(source.member)
-    if member.file_size > _MAX_MEMBER_BYTES:
-        raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its zip; unpack it")
-    with bounds.unpacking.taken(member.file_size):
+    with _unpacked(member.file_size, "zip"):
         try:
             content = archive.read(member)
         except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
@@ -139,6 +181,15 @@ def _stream(source: ImageRef | Path) -> Iterator[IO[bytes]]:
             hint = "unpack it, or zip it anew with deflate"
             raise DataError(f"packed in its zip in a way that cannot be read ({method}: {error}); {hint}") from error
         yield BytesIO(content)
+
+
+@contextmanager
+def _unpacked(num_bytes: int, archive: str) -> Iterator[None]:
+    """Raises DataError for more bytes of a member than may be held in memory, and else waits until they can."""
+    if num_bytes > _MAX_MEMBER_BYTES:
+        raise DataError(f"larger than {_MAX_MEMBER_BYTES >> 20} MiB inside its {archive}; unpack it")
+    with bounds.unpacking.taken(num_bytes):
+        yield
 
 
 @functools.lru_cache(maxsize=2)

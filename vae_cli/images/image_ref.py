@@ -8,19 +8,24 @@ from pathlib import Path
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2",
 })  # fmt: skip
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})
 HEIF_REASON = "HEIC images need one more package: pip install pillow-heif"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image: `member` names it inside a zip, `label` is its class, `split` its part where the folders say so."""
+    """One image: `member` names it inside an archive, `label` is its class, `split` its part where the folders say so.
+
+    span: where its bytes lie in a tar, and how many there are.
+    """
 
     id: str
     path: Path
     member: str | None = None
     label: str | None = None
     split: str | None = None
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
@@ -58,17 +58,6 @@ def is_grey(image: Image.Image, background: Colour = WHITE) -> bool:
         return True
     pixels = to_array(image, channels=3, background=background)
     return bool((pixels == pixels[..., :1]).all())
-
-
-def black_as_zero(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """The image of an opened file, inverted where white is stored as 0, which Pillow does for 8 bits but not for 16."""
-    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or not opened.mode.startswith("I;16"):
-        return image
-    if opened.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != 0:
-        return image
-    values, copy = np.asarray(image), image.copy()  # keeps mode and info
-    copy.frombytes((65535 - values).astype(values.dtype).tobytes())
-    return copy
 
 
 def with_clear_surroundings(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:

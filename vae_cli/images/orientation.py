@@ -17,7 +17,7 @@ _TRANSPOSES = {
 def orientation_of(image: Image.Image, *, header_only: bool = False) -> int:
     """EXIF orientation 1..8 of an opened image; 1 where its metadata cannot be read, and where only XMP has one."""
     try:
-        if image.format not in (None, "TIFF"):  # those have no other place for it than `info`
+        if image.format is not None:  # else there is no other place for it than `info`
             if not header_only:
                 image.load()  # a PNG may say it behind its pixels
             described = Image.Image()

@@ -15,7 +15,7 @@ from vae_cli.dataset.scan import Scan
 from vae_cli.dataset.split import split_images
 from vae_cli.drawing.label_sheet import folder_names
 from vae_cli.errors import DataError
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.inputs import scan_as_trained
@@ -43,7 +43,7 @@ class SplitData:
 
     def name_of(self, image_id: str) -> str:
         """What the user calls an image; ids of a list are relative to its folder."""
-        is_list = self.path.is_file() and self.path.suffix.lower() != ".zip"
+        is_list = self.path.is_file() and self.path.suffix.lower() not in ARCHIVE_SUFFIXES
         return str((self.path.parent if is_list else self.path) / image_id)
 
     @cached_property

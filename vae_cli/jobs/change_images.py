@@ -15,13 +15,13 @@ import numpy as np
 from vae_cli.errors import ConfigError, DataError, OutOfMemoryError
 from vae_cli.files.formats import FORMATS
 from vae_cli.files.originals import InPlaceOriginal, Original, open_original
-from vae_cli.files.samples import PageChange
 from vae_cli.files.write_back import has_colour
 from vae_cli.files.write_queue import Outcome, WriteQueue
 from vae_cli.images.bad_files import NO_MEMORY, bad_bytes_are_data_errors
 from vae_cli.images.bounds import require_memory
 from vae_cli.images.colours import WHITE, Colour, parse_color
 from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.samples import PageChange
 from vae_cli.jobs import outputs
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input, batches, find_inputs
@@ -130,11 +130,11 @@ def file_format(wanted: str, out: Path | None) -> str:
 
 
 def find_unzipped(paths: Sequence[Path], report: Report, exclude: Sequence[Path] = ()) -> list[Input]:
-    """`find_inputs` of images that can be written back. Raises ConfigError, also for an image inside a zip."""
+    """`find_inputs` of images that can be written back. Raises ConfigError, also for an image inside an archive."""
     items = find_inputs(paths, report, exclude=exclude)
     zipped = next((item for item in items if item.ref.member is not None), None)
     if zipped is not None:
-        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which a zip cannot take; unpack it")
+        raise ConfigError(f"{zipped.ref.path}: results keep their input's format, which no archive can take; unpack it")
     return items
 
 

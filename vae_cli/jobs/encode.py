@@ -16,13 +16,15 @@ from vae_cli.tasks import encode as task
 
 
 def encode(
-    model: Model, items: Sequence[Input], path: Path, report: Report,
+    model: Model, items: Sequence[Input], path: Path, kind: str, report: Report,
     *, pictures: Path | None = None, overwrite: bool = False, batch_size: int = 64,
 ) -> Iterator[JobEvent]:  # fmt: skip
     """Writes the latents of every image that can be decoded, and draws what they mean; the others are reported.
 
-    Raises ConfigError when a picture exists, WriteError.
+    kind: of the file, as for `latent_files.write`. Raises ConfigError when a picture exists or a package is missing,
+    WriteError.
     """
+    latent_files.require_format(kind)
     drawn = [pictures / f"{name}.png" for name in previews.names_of_latents(model)] if pictures else []
     refuse_existing(drawn, overwrite=overwrite)
     images, for_task = tee(decoded(items, ImageRecipe.of(model.config.data), report, batch_size=batch_size))
@@ -36,7 +38,7 @@ def encode(
     if not found:
         return
     encoded, labels = task.stacked(found), [item.ref.label or "" for item in used]
-    latent_files.write(path, encoded, [item.name for item in used], labels)
+    latent_files.write(path, kind, encoded, [item.name for item in used], labels)
     yield from (FileDone(item.name, "ok", path) for item in used)
     if drawn:
         made = previews.latents(model, encoded, labels)

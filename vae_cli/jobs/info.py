@@ -12,7 +12,7 @@ import torch
 from vae_cli import __version__
 from vae_cli.checkpoint import FORMAT_VERSION, outline
 from vae_cli.checkpoint_folders import resolve_run
-from vae_cli.runtime import pick_device, pick_dtype
+from vae_cli.runtime import cpu_name, pick_device, pick_dtype
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "typer", "rich", "pydantic", "pyyaml", "safetensors")
 
@@ -50,7 +50,7 @@ def machine_facts(device: str = "auto") -> dict[str, Any]:
         versions[package] = None
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    devices: list[dict[str, Any]] = [{"name": "cpu", "description": platform.processor() or platform.machine()}]
+    devices: list[dict[str, Any]] = [{"name": "cpu", "description": cpu_name()}]
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
         devices.append({"name": f"cuda:{index}", "description": found.name, "memory_bytes": found.total_memory})

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from vae_cli.checkpoint import Model
+from vae_cli.files.masks import cuts_blocks
 from vae_cli.files.originals import Original
 from vae_cli.files.write_back import own_colours
 from vae_cli.jobs import inpaint_plan
-from vae_cli.jobs.change_images import Answer, Opened, Part, Planned
+from vae_cli.jobs.change_images import Answer, Opened, Part, Planned, SharedRemark
 from vae_cli.jobs.events import FileDone, Finished, JobEvent, Remark
 from vae_cli.jobs.inpaint_sheet import write_sheet
 from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
 from vae_cli.printable import printable
 from vae_cli.tasks import inpaint as task
 from vae_cli.tasks.conditional_draws import Method
+
+TRACES = "a JPEG, in which damage leaves traces up to 8 pixels around it; --mask-dilate 8 takes them into the hole"
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Filling:
         if hole.any():
             self.covers.append(float(hole.mean()))
             yield from inpaint_plan.warn_if_inverted(self.covers, image.name)
+            if image.original.format == "JPEG" and not self.masks.dilate_pixels and cuts_blocks(hole):
+                yield SharedRemark(image.name, TRACES)
             yield image._replace(hole=hole)
         else:
             yield FileDone(image.name, "skipped", reason=NOTHING_FOUND)

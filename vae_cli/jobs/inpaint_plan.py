@@ -13,10 +13,11 @@ from vae_cli.errors import ConfigError, DataError, WriteError
 from vae_cli.files import masks
 from vae_cli.files.mask_pairs import NoMask, mask_names, pair_masks
 from vae_cli.files.new_pictures import save_picture
-from vae_cli.files.originals import num_pages, open_original, shown_image, size_of
+from vae_cli.files.originals import open_original
 from vae_cli.files.scratches import find_scratches
 from vae_cli.files.write_queue import is_of_name
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.decode import num_pages, open_image, probe
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.change_images import Planned, Storage, find_unzipped, plan_targets
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
@@ -40,7 +41,8 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    files = scan(source.path, labels="none", splits="none").images if source.path.is_dir() else source.path
+    is_one = not source.path.is_dir() and source.path.suffix.lower() != ".zip"
+    files = source.path if is_one else scan(source.path, labels="none", splits="none").images
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
@@ -65,12 +67,12 @@ def read_hole(
     if source.auto:
         return find_hole(item, source.dilate_pixels, most=MUCH_DAMAGE, page=page)
     if mask is not None:
-        has_page = page > 0 and mask.member is None and page < num_pages(mask.path)
-        own_mask = shown_image(mask.path, page) if has_page else mask
+        has_page = page > 0 and mask.member is None and page < num_pages(mask)
+        own_mask = open_image(mask, page=page) if has_page else mask
         return masks.read_hole(own_mask, size, value=source.value, **changes)
     if source.color is not None:
-        return masks.hole_from_color(shown_image(item.ref.path, page), source.color, **changes)
-    return masks.hole_from_alpha(shown_image(item.ref.path, page), **changes)
+        return masks.hole_from_color(open_image(item.ref, page=page), source.color, **changes)
+    return masks.hole_from_alpha(open_image(item.ref, page=page), **changes)
 
 
 @bad_bytes_are_data_errors()
@@ -171,7 +173,7 @@ def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
         name = image.item.name
         try:
             path = image.item.ref.path
-            holes = [read_hole(image.item, image.mask, size_of(path, page), source, page) for page in image.pages]
+            holes = [read_hole(image.item, image.mask, probe(path, page)[1], source, page) for page in image.pages]
         except DataError as error:
             yield FileDone(name, "failed", reason=str(error))
             continue

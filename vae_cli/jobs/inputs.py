@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.jobs.events import FileDone, Remark, Report
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.pretrained import is_photo, located
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class Input:
     """One image of the user's. relative: its place below the output folder. name: what the user calls it, which is the
-    path, within a zip followed by the member."""
+    path, within an archive followed by the member."""
 
     ref: ImageRef
     relative: PurePosixPath
@@ -100,7 +100,7 @@ def find_inputs(
     inputs: list[Input] = []
     for path in paths:
         require(path)
-        if not path.is_dir() and path.suffix.lower() != ".zip":
+        if not path.is_dir() and path.suffix.lower() not in ARCHIVE_SUFFIXES:
             inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
             continue
         found = scan(path, labels=labels, splits=labels, exclude=exclude)

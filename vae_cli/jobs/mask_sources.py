@@ -28,11 +28,23 @@ class MaskSource:
     pattern: str | None = None
     value: int | None = None
 
-    def check(self) -> None:
-        """Raises ConfigError unless there is exactly one source, it exists, and all else belongs to it."""
-        if sum((self.path is not None, self.color is not None, self.alpha, self.auto)) != 1:
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any source."""
+        return self._num_sources > 0
+
+    @property
+    def _num_sources(self) -> int:
+        return sum((self.path is not None, self.color is not None, self.alpha, self.auto))
+
+    def check(self, *, is_needed: bool = True) -> None:
+        """Raises ConfigError unless there is exactly one source, it exists, and all else belongs to it.
+
+        is_needed: else there may be none.
+        """
+        if self._num_sources > 1 or (is_needed and not self.is_given):
             sources = "--mask FILE|DIR, --mask-color '#ff00ff', --mask-alpha or --mask-auto"
-            raise ConfigError(f"inpaint: give exactly one of {sources}")
+            raise ConfigError(f"masks: give {'exactly' if is_needed else 'at most'} one of {sources}")
         if self.auto and self.invert:
             raise ConfigError("--mask-invert: what --mask-auto finds is the hole; leave one of them out")
         if self.path is not None:

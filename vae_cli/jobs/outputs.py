@@ -26,6 +26,12 @@ def is_picture(out: Path | None) -> bool:
     return out.suffix.lower() in IMAGE_SUFFIXES
 
 
+def require_page(path: Path, option: str) -> None:
+    """Raises ConfigError for a name that is no web page's."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{option} {path}: this becomes a web page; give it a name such as {path.stem}.html")
+
+
 def default_folder(first_input: Path, command: str) -> Path:
     """`<INPUT>-<command>` beside the first INPUT."""
     path = first_input if first_input.name not in ("", "..") else first_input.resolve()

@@ -10,14 +10,15 @@ import numpy as np
 
 from vae_cli.checkpoint import Model
 from vae_cli.drawing import previews
-from vae_cli.drawing.run_page import MEASURED
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
+from vae_cli.jobs.model_card import write_card
 from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line, fill_share_line
 from vae_cli.jobs.report import NAME, write_report
 from vae_cli.printable import printable
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.training.run_folder import METRICS, MetricsLog, last_metrics
+from vae_cli.training.run_record import MEASURED
 from vae_cli.training.training_run import TrainingRun
 
 MAX_MEASURED = 1000
@@ -25,7 +26,7 @@ MAX_MEASURED = 1000
 
 
 def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dict[str, Any]]:
-    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes the page.
+    """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes card and page.
 
     Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
     """
@@ -36,10 +37,12 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
-        log.write(state.step, MEASURED, {"weights_step": model.facts.step, **shares, **plain})
+        sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain})
     pictures = previews.draw_final(model, images, folder / "previews")
     yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
     try:
+        write_card(folder, folder)  # before the page, which is what tells that all was done
         write_report(folder, folder / NAME)
         yield Remark(f"all of it on one page: {printable(folder / NAME)}")
     except VaeError as error:

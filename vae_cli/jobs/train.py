@@ -11,7 +11,7 @@ import torch
 
 from vae_cli import locks
 from vae_cli.checkpoint import Resumable, load_model, load_resumable, read_facts
-from vae_cli.checkpoint_folders import checkpoints_in, require_whole, resolve_run, step_folders
+from vae_cli.checkpoint_folders import bare, checkpoints_in, require_whole, resolve_run, step_folders
 from vae_cli.drawing import previews
 from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
@@ -36,6 +36,7 @@ from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, Ste
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
 from vae_cli.training.prepare import prepare
+from vae_cli.training.run_record import STARTED
 from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
@@ -176,7 +177,8 @@ class TrainingJob:
         if self.resumable is None and num_logged >= stored.training.save_every:
             raise CheckpointError(f"{self.folder}: its step checkpoints are gone, and training cannot go on without; "
                                   "start again with --overwrite")  # fmt: skip
-        return [*(self.resumable.problems if self.resumable else ()), *remarks]
+        problems = self.resumable.problems if self.resumable else ()
+        return [*(f"{problem}; the training goes on from an older checkpoint" for problem in problems), *remarks]
 
     def _repair(self, run: TrainingRun) -> Iterator[Remark]:
         """Say what has changed in the data of a run that goes on, and write its best weights again if they are lost."""
@@ -190,7 +192,7 @@ class TrainingJob:
                 require_whole(best)
         except CheckpointError as error:
             run.write_best()
-            yield _warning(f"{error};\nwritten again from the checkpoint of step {run.state.step}")
+            yield _warning(f"{bare(error)};\nwritten again from the checkpoint of step {run.state.step}")
 
     def _prepare(self, report: Report) -> TrainingInputs:
         """Read the data; rank 0 first, so that the others find its cache."""
@@ -214,21 +216,28 @@ class TrainingJob:
         """The loop's events; on rank 0 figures are logged and pictures drawn on the way."""
 
         def stops() -> bool:
-            self.is_stopped = self.is_stopped or is_any_rank(stop(), self.runtime.device)
+            self.is_stopped = self.is_stopped or is_any_rank(stop())
             return self.is_stopped
 
         log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None
         with closing(log) if log is not None else contextlib.nullcontext():
+            if log is not None:
+                log.write(run.state.step, STARTED,
+                          {"machine": self.runtime.machine, "precision": self.runtime.precision})  # fmt: skip
             try:
                 for event in train(run, stops):
                     match event:
                         case StepLogged() if log is not None:
-                            figures = event.figures | {"images_per_second": event.images_per_second}
+                            figures = event.figures | {"images_per_second": event.images_per_second,
+                                                       "seconds": log.seconds()}  # fmt: skip
                             log.write(event.step, event.phase, figures)
                         case Validated() if log is not None:
                             log.write(event.step, event.phase, {"validation_loss": event.score})
                         case PreviewDue(step, model):
-                            previews.draw_progress(model, run.inputs.validation, self.folder / "previews", step)
+                            pictures = previews.draw_progress(model, run.inputs.validation,
+                                                              self.folder / "previews", step)  # fmt: skip
+                            if log is not None:
+                                log.add_pictures(step, pictures)
                         case Shortened():
                             self._shortened.add(event.phase)
                         case PhaseDone():

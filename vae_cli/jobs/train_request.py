@@ -6,7 +6,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, from_dict, merge
+from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, flattened, from_dict, merge
 from vae_cli.config_layers import parse_assignment, read_layer, resolve_config
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.vae import auto_latents
@@ -28,7 +28,7 @@ _SETTLED = tuple(tuple(key.split(".")) for key in (
 class TrainingRequest:
     """Everything that may be asked for, as the options of `vae train`; a resumed run knows what is left out.
 
-    data: folder, list or zip of images; None = the built-in data set. config: a YAML file of settings, which override
+    data: folder, list or archive; None = the built-in data set. config: a YAML file of settings, which override
     the preset's. sets: `key=value` with a dotted key, which override the file's. options: nested settings, which
     override all others.
     """
@@ -103,7 +103,7 @@ def _is_fixed(key: str) -> bool:
 
 def _differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Both values of every setting that differs, kinds first."""
-    old, new = (_leaves(each.as_dict()) for each in (one, other))
+    old, new = (flattened(each.as_dict()) for each in (one, other))
     keys = sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".kind"), key))
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
@@ -122,11 +122,3 @@ def _with_settled(stored: RunConfig, layer: Layer) -> RunConfig:
         rounded = [rounded_size(size, latents) for latents in (auto_latents(size, channels), stored.model.latents)]
         asked["data"]["image_size"] = list(own if own in rounded else rounded[-1])
     return stored.updated(asked)
-
-
-def _leaves(settings: Layer, prefix: str = "") -> dict[str, Any]:
-    """Every single setting by its dotted key; a list is one."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found

@@ -76,8 +76,7 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
     that is gone.
     """
     if not pretrained.is_photo(Path(init)) and not Path(init).exists():
-        raise ConfigError(f"training.init: {init} is gone, and the flow of this run is to start from it;\n"
-                          "put it back, or start a new run")  # fmt: skip
+        raise ConfigError(f"training.init: {init} is gone, and this run is to start from it; put it back")
     _, _, tensors = read_model(Path(init))
     found = [_copy(vae, "vae.", tensors)]
     if flow is not None:

@@ -163,7 +163,7 @@ class _Log:
 def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
     """Score the averaged weights, keep the best, and shorten the phase if the score stands still."""
     state, phase, training, runtime = run.state, optimizer.phase, run.inputs.config.training, run.inputs.runtime
-    score = of_main_rank(phase.validate(optimizer.average) if runtime.is_main else 0.0, runtime.device)
+    score = of_main_rank(phase.validate(optimizer.average) if runtime.is_main else 0.0)
     is_best = state.record(score, optimizer.average.state_dict(), keeps_newest=phase.keeps_newest(state.spent))
     if is_best:
         run.write_best()

@@ -7,10 +7,14 @@ import math
 import os
 import re
 import secrets
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from vae_cli import checkpoint_folders, locks
 from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomically
@@ -35,10 +39,23 @@ def is_run(folder: Path) -> bool:
 
 
 def default_folder(data: Path | str | None) -> Path:
-    """`runs/<name>`, or the first of `-2`, `-3`, … that is free."""
+    """`runs/<name>`, or the first of `-2`, `-3`, … that is free, or that a start has left before it wrote anything."""
     base = default_base(data)
     numbered = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([base], numbered) if not os.path.lexists(folder))
+    every = itertools.chain([base], numbered)
+    return next(folder for folder in every if not os.path.lexists(folder) or _is_abandoned(folder))
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether a folder holds nothing but the lock of a process that was killed."""
+    try:
+        (only,) = folder.iterdir()
+        if only.name != locks.NAME or only.is_symlink() or not only.is_file():
+            return False
+        locks.require_unlocked(folder)
+        return True
+    except (OSError, ValueError, ConfigError):
+        return False
 
 
 def default_base(data: Path | str | None) -> Path:
@@ -86,23 +103,25 @@ def claimed(folder: Path | None, data: Path | str | None) -> Iterator[tuple[Path
     with contextlib.ExitStack() as stack:
         stack.callback(_remove_empty, made)  # after the lock has gone
         try:
-            own = _made(folder, made) if folder else _first_free(data, made)
-            doubt = stack.enter_context(locks.locked(own))
+            own, doubt = _claim(stack, folder, made) if folder else _first_free(stack, data, made)
         except OSError as error:
             raise WriteError(f"{error.filename}: cannot be written ({error.strerror}); choose another --out") from error
         yield own, doubt
 
 
-def _first_free(data: Path | str | None, made: list[Path]) -> Path:
+def _first_free(stack: contextlib.ExitStack, data: Path | str | None, made: list[Path]) -> tuple[Path, str | None]:
     while True:
-        with contextlib.suppress(FileExistsError):  # another process was quicker
-            return _made(default_folder(data), made, exist_ok=False)
+        folder = default_folder(data)
+        with contextlib.suppress(FileExistsError, ConfigError):  # another process was quicker
+            return _claim(stack, folder, made, exist_ok=(folder / locks.NAME).is_file())
 
 
-def _made(folder: Path, made: list[Path], *, exist_ok: bool = True) -> Path:
+def _claim(
+    stack: contextlib.ExitStack, folder: Path, made: list[Path], *, exist_ok: bool = True
+) -> tuple[Path, str | None]:
     made += [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=exist_ok)
-    return folder
+    return folder, stack.enter_context(locks.locked(folder))
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -223,11 +242,17 @@ class MetricsLog:
         kept = [line for line in found if _step_of(line) <= first_step]
         if kept != found:
             write_atomically(path, b"".join(kept))
+        earlier = [json.loads(line).get("seconds") for line in kept]
+        self._begun = time.monotonic() - max((value for value in earlier if isinstance(value, float)), default=0.0)
         self._file, self._board = path.open("a", encoding="utf-8"), None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def seconds(self) -> float:
+        """Of training so far, over all invocations."""
+        return time.monotonic() - self._begun
 
     def write(self, step: int, phase: str, figures: dict[str, Any]) -> None:
         """Append one line, what is not finite as null; numbers also become TensorBoard scalars."""
@@ -241,6 +266,14 @@ class MetricsLog:
             for name, value in figures.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def add_pictures(self, step: int, paths: Sequence[Path]) -> None:
+        """TensorBoard shows them beside the scalars, those of one kind under one name."""
+        if self._board is not None:
+            for path in paths:
+                with Image.open(path) as picture:
+                    name = re.sub(r"^step-\d+-", "", path.stem)
+                    self._board.add_image(name, np.array(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._file.close()

@@ -1,7 +1,7 @@
 """A run that is being trained: what it reads, where it stands, its networks, and their way to disk and back."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vae_cli import checkpoint
 from vae_cli.checkpoint import Model, Resumable
 from vae_cli.checkpoint_folders import prune
-from vae_cli.errors import ConfigError
+from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
@@ -19,6 +19,9 @@ from vae_cli.training.initial_weights import take_over
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.run_state import LEAST, RunState
+
+_FLOW = "flow"
+"""In a checkpoint of the first phase: the weights that the second one starts from, if they are an earlier model's."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,9 @@ class TrainingRun:
     def budget_left(self) -> float:
         """Updates, or seconds (below 0 where the time is over); the same on all ranks."""
         budget = self.budget
-        ends_at = budget.started + budget.seconds
-        left = ends_at - time.monotonic() if budget.steps is None else budget.steps - self.state.step
-        return of_main_rank(left, self.inputs.runtime.device)
+        if budget.steps is not None:
+            return budget.steps - self.state.step
+        return of_main_rank(budget.started + budget.seconds - time.monotonic())
 
     @property
     def flow_updates(self) -> float:
@@ -115,6 +118,8 @@ class TrainingRun:
     def save(self, optimizer: PhaseOptimizer) -> Path:
         """Write a step checkpoint from which training goes on bit for bit, and remove the oldest. For rank 0 alone."""
         name, trainer = f"step-{self.state.step:08d}", {**self.state.as_dict(), **optimizer.state()}
+        if self.flow is not None and self.state.phase == "vae" and self.inputs.config.training.init != "none":
+            trainer[_FLOW] = self.flow.state_dict()  # so that the model that it is from may be gone
         path = self._write(name, self.state.step, optimizer.average.state_dict(), trainer)
         prune(self.folder, self.state.step)
         return path
@@ -142,8 +147,14 @@ def open_run(
     state = RunState(total=total) if resume is None else RunState.from_dict(resume.trainer)
     has_flow = training.flow_share > 0 or state.phase == "flow"
     vae, flow = checkpoint.build_modules(inputs.facts(), has_flow=has_flow)
-    # A run that was stopped in its first phase has saved nothing of the flow yet.
-    notes = take_over(training.init, vae, flow) if state.phase == "vae" and training.init != "none" else ()
+    notes: Sequence[str] = ()
+    if resume is not None and flow is not None and _FLOW in resume.trainer:
+        try:
+            flow.load_state_dict(resume.trainer[_FLOW])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"trainer.pt: not the start of this run's flow ({error}); start a new run") from error
+    elif state.phase == "vae" and training.init != "none":
+        notes = take_over(training.init, vae, flow)
     budget = Budget(total, training.time or 0.0, started)
     run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume, tuple(notes))
     if flow is not None:

@@ -7,7 +7,10 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from PIL import Image
 
-from vae_cli.files.stored_values import (
+from vae_cli.errors import DataError
+from vae_cli.images.colours import WHITE, Colour
+from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
+from vae_cli.images.stored_values import (
     LUMA,
     ColourSpace,
     Inks,
@@ -18,8 +21,6 @@ from vae_cli.files.stored_values import (
     as_rgb,
     keep_key_colour,
 )
-from vae_cli.images.colours import WHITE, Colour
-from vae_cli.images.orientation import as_displayed, as_stored, displayed_size
 
 SIXTEEN_BIT_MODES = ("I;16", "I")
 _MEANINGS: dict[str, ColourSpace] = {"CMYK": Inks(255), "YCbCr": YCbCr()}
@@ -59,6 +60,12 @@ class Samples:
         has_clear_entries = isinstance(self.space, Palette) and bool((self.space.alphas < 255).any())
         return self.alpha is not None or self.key_colour is not None or has_clear_entries
 
+    def refuse_unnamed(self, file_format: str) -> None:
+        """Raises DataError where there are samples that only their own file can tell the meaning of."""
+        if self.alpha == "premultiplied" or self.pixels.shape[2] > self.num_colours + bool(self.alpha):
+            reason = f"premultiplied or unnamed samples beside its colours, which {file_format} cannot hold"
+            raise DataError(f"it has {reason}; leave out --format and --strip-metadata")
+
     @property
     def display_size(self) -> tuple[int, int]:
         """(height, width) after orientation."""
@@ -91,6 +98,9 @@ class Samples:
     def plain(self, dtype: type[np.unsignedinteger] | None = None) -> "Samples":
         """The same picture, as stored, in levels from black as 0, with straight alpha if any. dtype: None = its own."""
         full, num_colours = np.iinfo(dtype or self.pixels.dtype).max, self.space.num_shown
+        if self.space == Levels(num_colours, full) and not self.has_transparency:
+            return Samples(self.pixels[..., :num_colours], num_colours, self.orientation, None, None, self.icc_profile,
+                           self.dots_per_inch)  # fmt: skip
         shape = *self.pixels.shape[:2], num_colours + self.has_transparency
         pixels = np.empty(shape, dtype or self.pixels.dtype)
         for rows in _blocks(len(pixels)):
@@ -184,7 +194,7 @@ def to_image(samples: Samples) -> Image.Image:
     else:
         is_grey = samples.space.num_shown == 1 and not samples.has_transparency
         pixels = samples.plain(None if is_grey else np.uint8).pixels
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
         image = image.convert("1", dither=Image.Dither.NONE) if samples.white == 1 and image.mode == "L" else image
     image.info = {key: value for key, value in described.items() if value is not None}
     return image

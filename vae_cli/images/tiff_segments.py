@@ -16,15 +16,14 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffIma
 from tifffile import TiffPage
 
 from vae_cli.errors import DataError
-from vae_cli.files.samples import pack, unpack
-from vae_cli.images.bounds import refuse_claim, require_memory
+from vae_cli.images.bounds import MOST_TIMES, refuse_claim, require_memory
+from vae_cli.images.samples import pack, unpack
 
 _NONE, _DEFLATE, _PACKBITS = 1, 8, 32773
 _FAX = {2: 0, 3: 292, 4: 293}  # compressions of black and white, and the tags of their options
 _WITH_PREDICTOR = (5, _DEFLATE, 32946, 34925, 50000)  # LZW, old deflate, LZMA, Zstandard; others ignore a predictor
 _DIFFERENCING, _PLANAR, _LONG = 2, 2, 4  # a predictor, a planar configuration, a type of tags
 _MOST_TIMES = {_NONE: 1, _DEFLATE: 1032}
-_MOST_TIMES_OF_OTHERS = 1 << 16  # no compression makes data shorter by more
 _BYTES_AT_ONCE = 1 << 26
 
 Place = tuple[slice, slice, slice]
@@ -71,7 +70,7 @@ def read(file: BinaryIO, page: TiffPage) -> np.ndarray:
             continue  # sparse files leave out black tiles
         num_bytes = num_bytes if is_packed(page) else wanted  # of which some writers say too few or too many
         refuse_claim(position + num_bytes, size)
-        refuse_claim(wanted, num_bytes * _MOST_TIMES.get(page.compression, _MOST_TIMES_OF_OTHERS))
+        refuse_claim(wanted, num_bytes * _MOST_TIMES.get(page.compression, MOST_TIMES))
         segments.append((place, position, num_bytes))
     shape = page.imagelength, page.imagewidth, page.samplesperpixel
     if len(segments) < len(page.dataoffsets):

@@ -1,0 +1,87 @@
+"""Smaller copies of a page in its own TIFF file: no pages of their own, and never left with what was filled."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from vae_cli.files.originals import open_original
+from vae_cli.images.decode import num_pages, open_image, probe
+
+SIZE = (32, 48)
+HOLE = np.zeros(SIZE, bool)
+HOLE[8:16, 16:24] = True
+
+
+def picture() -> np.ndarray:
+    """Smooth, and white in the hole."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    pixels = np.stack([rows * 4, columns * 3, rows + columns], axis=-1).astype(np.uint8)
+    pixels[HOLE] = 255
+    return pixels
+
+
+def write(path: Path, place: str, **options: Any) -> Path:
+    """Two pages, the first with a preview of half its size below it or behind it."""
+    pixels = picture()
+    preview = {"photometric": "rgb", "subfiletype": 1, **options}
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, photometric="rgb", subifds=int(place == "below"), metadata=None)
+        file.write(pixels[::2, ::2], metadata=None, **preview)
+        file.write(255 - pixels, photometric="rgb", metadata=None)
+    return path
+
+
+def refilled(path: Path, **options: Any) -> tuple[Path, tuple[str, ...]]:
+    filled = open_original(path).with_fill(np.full((*SIZE, 3), (10, 20, 30), np.float32), HOLE)
+    return path.with_name("out.tif"), filled.save(path.with_name("out.tif"), **options)
+
+
+@pytest.mark.parametrize("place", ["below", "behind"])
+@pytest.mark.parametrize("compression", [None, "lzw", "jpeg"])
+def test_a_preview_shows_the_fill(tmp_path: Path, place: str, compression: str | None) -> None:
+    path = write(tmp_path / "a.tif", place, compression=compression)
+    assert num_pages(path) == 2
+    out, remarks = refilled(path)
+    assert any("drawn anew" in remark for remark in remarks) == (compression == "jpeg")
+    with tifffile.TiffFile(path) as old, tifffile.TiffFile(out) as new:
+        before, after = (file.pages.first.pages[0] if place == "below" else file.pages[1] for file in (old, new))
+        was, now = before.asarray().astype(int), after.asarray().astype(int)
+        assert after.is_reduced and now.shape == was.shape
+        assert np.abs(now[5:7, 9:11] - (10, 20, 30)).max() <= 1, "in the hole"
+        outside = np.abs(now - was)[:, 16:]
+        assert outside.max() <= (8 if compression == "jpeg" else 0)
+        np.testing.assert_array_equal(new.pages[-1].asarray(), 255 - picture())
+    assert b"\xff" * 24 not in out.read_bytes()[: path.stat().st_size].replace((255 - picture()).tobytes(), b""), (
+        "no old byte of the hole stays"
+    )
+
+
+def test_a_reduced_page_is_no_page(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", "behind")
+    np.testing.assert_array_equal(np.asarray(open_image(path, page=1)), 255 - picture())
+    assert probe(path, 1) == ("RGB", SIZE)
+    filled = open_original(path, 1).with_fill(np.full((*SIZE, 3), 9, np.float32), HOLE)
+    filled.save(tmp_path / "b.tif")
+    with tifffile.TiffFile(path) as old, tifffile.TiffFile(tmp_path / "b.tif") as new:
+        for number in (0, 1):
+            np.testing.assert_array_equal(new.pages[number].asarray(), old.pages[number].asarray())
+        assert (new.pages[2].asarray()[HOLE] == 9).all()
+
+
+def test_what_is_below_a_page_and_no_preview_is_told(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(picture(), photometric="rgb", subifds=1)
+        file.write(picture()[..., 0], photometric="minisblack")
+    _, remarks = refilled(tmp_path / "a.tif")
+    assert "other pictures in its file (SubIFDs) are as they were" in remarks
+
+
+def test_stripping_keeps_every_page_and_no_preview(tmp_path: Path) -> None:
+    out, _ = refilled(write(tmp_path / "a.tif", "below"), strip=True)
+    with tifffile.TiffFile(out) as file:
+        assert len(file.pages) == 2 and file.pages.first.pages is None
+        assert (file.pages[0].asarray()[HOLE] == (10, 20, 30)).all()
+        np.testing.assert_array_equal(file.pages[1].asarray(), 255 - picture())
