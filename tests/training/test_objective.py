@@ -297,8 +297,8 @@ def test_weights_that_explode_never_replace_the_good_checkpoints(
 ) -> None:
     """They do so again after every retreat; what is saved while updates are refused would push out what was good."""
     monkeypatch.setattr(loop, "update_weights", exploding(lambda step: step >= 9))
-    inputs = tiny_inputs(tiny_config({"training": {"steps": 400, "save_every": 4, "validate_every": 4}}))
-    run = start(tmp_path / "run", inputs)
+    training = {"steps": 400, "save_every": 4, "validate_every": 4, "patience": 0}
+    run = start(tmp_path / "run", tiny_inputs(tiny_config({"training": training})))
     with pytest.raises(DivergedError):
         list(train(run))
     kept = load_resumable(tmp_path / "run")
