@@ -22,6 +22,8 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     style.py            clothes carried to another label: accuracy of a classifier, SSIM to the input
     damage_detection.py scratches, hairs and dust drawn on photographs and found again
     sizes.py            speed, memory and quality from 32 to 256 px; cost of the `base` preset at 256 px
+    roofline.py         images a second, share of the matmul peak and costliest operators of an update, per preset
+    scale.py            on paper: an update of `base` on 8 and 64 GPUs
     command_lines.py    800 bad command lines: codes, messages, JSON, hangs
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run
     fuzz.py             mutated images, masks, zips, lists, settings and weights: only errors of the program's own

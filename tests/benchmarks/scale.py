@@ -1,6 +1,7 @@
 """On paper: what an update of `base` at 64 px costs on 8 GPUs and on 8 nodes of 8, from counted operations and bytes.
 
-    python tests/benchmarks/scale.py --work FOLDER [--batch 2048] [--teraflops 300] [--node-gbytes 300] [--net-gbytes 50]
+    python tests/benchmarks/scale.py --work FOLDER [--batch 2048] [--teraflops 300] [--node-gbytes 300]
+        [--net-gbytes 50]
 
 Nothing is run: operations and weights are counted (cost.py), the machine is what the options say of one GPU: matrix
 products as networks reach them, all-reduce inside a node, and between nodes a GPU. The milliseconds are those of
@@ -47,7 +48,8 @@ def main() -> None:
             for images in (256, args.batch):
                 made = milliseconds(found, num, args, images, save_every)
                 figures[f"{phase}, {num} GPUs, batch {images}"] = made
-                rows.append((f"{phase}, {num} GPUs", str(images // num), *(f"{value:.2f} ms" for value in made.values())))
+                cells = (f"{value:.2f} ms" for value in made.values())
+                rows.append((f"{phase}, {num} GPUs", str(images // num), *cells))
     common.table(rows)
     common.finish("scale", figures, protocol={name: str(value) for name, value in vars(args).items()})
 
