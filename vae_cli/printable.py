@@ -33,6 +33,12 @@ def shell_quoted(word: Path | str) -> str:
     return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words for a sentence."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
 def shortened(value: object) -> str:
     """The `repr` of a value from a stranger's file, of at most some hundred characters, however large the value is."""
     return _SHORT.repr(value)

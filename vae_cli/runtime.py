@@ -57,7 +57,8 @@ class Runtime:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
             return f"{self.world_size} × {name}" if self.world_size > 1 else name
-        return f"{cpu_name()}, {torch.get_num_threads() * self.world_size} threads"
+        threads = torch.get_num_threads() * self.world_size
+        return f"{cpu_name()}, {threads} thread{'s' * (threads != 1)}"
 
     def place(self, module: Module) -> Module:
         """The module on the device, in the memory format that is fastest there."""

@@ -27,6 +27,8 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     command_lines.py    800 bad command lines: codes, messages, JSON, hangs
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run
     fuzz.py             mutated images, masks, zips, lists, settings and weights: only errors of the program's own
+    metadata.py         what of a file's metadata `inpaint` loses, and whether it says so, by exiftool
+    soak.py             memory of `inpaint` over 10,000 images
     formats.py          `vae inpaint` on 16-bit, CMYK, palette and rotated files
     startup.py          seconds of `vae --help`; examples in every command's help
 

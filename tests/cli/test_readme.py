@@ -22,7 +22,7 @@ LINES = [line.removeprefix("$ ").partition("  #")[0].strip()
 INSTALLATION = [
     "uv venv && uv pip install --torch-backend cpu -e . && source .venv/bin/activate",
     "python3 -m venv .venv && source .venv/bin/activate && pip install -e .",
-    'docker run -it --rm -v "$PWD":/vae -w /vae python:3.12-slim sh -c "pip install -e . && vae train"',
+    'docker run -it --rm -v "$PWD":/src -w /src python:3.12-slim sh -c "pip install -e . && vae train"',
     'pip install -e ".[test]"',
     "python -m pytest",
 ]
@@ -112,7 +112,7 @@ def test_every_option_in_the_readme_exists(vae) -> None:
     assert {command for command, _ in used} == set(COMMANDS), "a command that is not shown, or none of ours"
     for command, words in used:
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", words)) <= known[command], f"vae {command}{words}"
-    foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "-m"}
+    foreign = {"--torch-backend", "--standalone", "--nproc-per-node", "--rm", "-m"}
     anywhere = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README)) - foreign
     assert anywhere <= {"--version"}.union(*known.values())
 
@@ -131,4 +131,4 @@ def test_the_tree_names_every_room() -> None:
     assert tree is not None
     named = {name.rstrip("/") for name in re.findall(r"(?<=[ \n])[a-z_]+(?:/|\.py)", "\n" + tree[1])}
     present = {path.name for path in (ROOT / "vae_cli").iterdir() if path.name[0] != "_"}
-    assert named <= present and {name for name in present if not name.endswith(".py")} <= named
+    assert named <= present and {name for name in present if not name.endswith((".py", ".typed"))} <= named

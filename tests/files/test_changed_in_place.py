@@ -1,5 +1,6 @@
 """16-bit colour as a whole: from one format to the other, what cannot be had, and what masks see of it."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import tifffile
 from PIL import Image
 from sixteen_bit_files import opened, stored
 
-from vae_cli.errors import ConfigError, DataError
-from vae_cli.files import tiff_in_place
+from vae_cli.errors import ConfigError, DataError, WriteError
+from vae_cli.files import png_in_place, tiff_in_place
 from vae_cli.files.originals import InPlaceOriginal
 from vae_cli.images.decode import open_image
 from vae_cli.images.samples import Samples, to_image
@@ -127,3 +128,22 @@ def test_a_transparent_colour_is_transparent_to_masks() -> None:
     keyed = picture(3, key_colour=tuple(int(value) for value in shown.pixels[0, 0]))
     alpha = np.asarray(to_image(keyed))[..., 3]
     assert alpha[0, 0] == 0 and np.count_nonzero(alpha == 255) == alpha.size - 1
+
+
+@pytest.mark.parametrize("wanted", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_full_disk_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, wanted: str
+) -> None:
+    path = stored(tmp_path / f"a.{suffix}", picture(3))
+    original = opened(path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for owner in (png_in_place, tiff_in_place):
+        monkeypatch.setattr(owner, "write_new", full)
+    monkeypatch.setattr(type(original.source), "write", full)
+    with pytest.raises(WriteError, match="No space left"):
+        original.save(tmp_path / f"b.{wanted}", format=wanted)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

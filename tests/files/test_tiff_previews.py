@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from vae_cli.errors import DataError
 from vae_cli.files.originals import open_original
 from vae_cli.images.decode import num_pages, open_image, probe
 
@@ -85,3 +86,26 @@ def test_stripping_keeps_every_page_and_no_preview(tmp_path: Path) -> None:
         assert len(file.pages) == 2 and file.pages.first.pages is None
         assert (file.pages[0].asarray()[HOLE] == (10, 20, 30)).all()
         np.testing.assert_array_equal(file.pages[1].asarray(), 255 - picture())
+
+
+def test_a_damaged_preview_does_not_lose_the_picture(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", "behind", compression="lzw")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[1].tags["StripOffsets"].overwrite(path.stat().st_size * 2)
+    out, remarks = refilled(path)
+    assert "a preview in its file is damaged, and as it was" in remarks
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[1].tags["ImageWidth"].overwrite(60000)
+        file.pages[1].tags["ImageLength"].overwrite(60000)
+    _, remarks = refilled(path, overwrite=True)
+    assert "a preview in its file is damaged, and as it was" in remarks
+    np.testing.assert_array_equal(tifffile.imread(out, key=0)[HOLE][0], (10, 20, 30))
+
+
+def test_absurdly_many_previews_are_refused(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(picture(), photometric="rgb", metadata=None)
+        for _ in range(70):
+            file.write(picture()[:2, :2], photometric="rgb", subfiletype=1, metadata=None)
+    with pytest.raises(DataError, match="70 smaller copies"):
+        refilled(tmp_path / "a.tif")

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vae_cli.cli import options
-from vae_cli.cli.progress import clock
 from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing
-from vae_cli.printable import printable, shell_quoted
+from vae_cli.printable import duration, printable, shell_quoted
 
 if TYPE_CHECKING:
     from vae_cli.jobs.compare import Compared
@@ -91,7 +90,7 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return printable(str(value))
     if key == "seconds":
-        return clock(value)
+        return duration(value)
     if key in ("fill_share", "samples.detail"):
         return f"{value:.0%}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"

@@ -17,6 +17,7 @@ from vae_cli.images.jpeg2000 import CODE_STREAM, boxes
 
 _WEBP_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
 _WEBP_PICTURE = (*_WEBP_PIXELS, b"VP8X", b"ICCP", b"ANIM", b"ANMF")
+_AVIF_BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip"}
 _JP2_PICTURE = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
 
 
@@ -133,6 +134,10 @@ def avif_facts(content: bytes, num_pictures: int) -> dict[str, Any]:
         listed = dict(boxes(dict(boxes(content))[b"meta"][4:]))[b"iinf"]  # ISO/IEC 14496-12, 8.11.6
         entries = boxes(listed[6 if listed[0] == 0 else 8 :])
         items.update(data[10:14] if data[0] == 3 else data[8:12] for kind, data in entries if kind == b"infe")
+    with suppress(LookupError, struct.error):
+        names += [f"box {kind.decode('latin-1')}" for kind in sorted({*dict(boxes(content))} - _AVIF_BOXES)]
+        if {b"udta", b"meta", b"uuid"} & {*dict(boxes(dict(boxes(content))[b"moov"]))}:
+            names.append("metadata of the sequence")
     if b"grid" not in items and items[b"av01"] > num_pictures:
         names.append("further pictures (a depth map, say)")
     names += ["further descriptions"] * (items[b"mime"] > 1)

@@ -59,7 +59,7 @@ class InPlaceOriginal(Samples):
             return self._for_pillow(file_format).save(path, format=format, overwrite=overwrite, strip=strip)
         self = replace(self, text={}) if strip else self
         try:
-            with writing(path) as file, bad_bytes_are_data_errors():
+            with writing(path) as file:
                 if file_format != self.format:
                     return self._write_as(file, path, file_format, strip)
                 return self._write_own(file, path, [*pages, self.page_change()], strip)
@@ -77,33 +77,35 @@ class InPlaceOriginal(Samples):
         if strip and isinstance(source, TiffSource):
             remarks = source.write(whole := BytesIO(), changes, self.text)
             remarks += tiff_in_place.write_pages(file, whole)
-            file.flush()
-            self._refuse_other(tiff_in_place.read(file, path, source.number)[0])
+            self._refuse_other(file, path, self.format, source.number)
             return remarks
         if isinstance(source, PngSource):
             source = source.without_metadata(self.orientation) if strip else source.showing(to_image(self))
         remarks = source.write(file, changes, self.text)
         file.flush()
-        for change in changes:
-            if _checksum(module.read(file, path, change.number)[0].pixels) != change.checksum:
-                raise DataError(_CHANGED)
+        with bad_bytes_are_data_errors():
+            for change in changes:
+                if _checksum(module.read(file, path, change.number)[0].pixels) != change.checksum:
+                    raise DataError(_CHANGED)
         return remarks
 
     def _write_as(self, file: BinaryIO, path: Path, file_format: str, strip: bool) -> tuple[str, ...]:
         """PNG as TIFF, or the other way round. Returns remarks; raises DataError, without the file's name."""
         self.refuse_unnamed(file_format)
         remarks = _IN_PLACE[file_format].write_new(file, self, self.text)
-        file.flush()
-        self._refuse_other(_IN_PLACE[file_format].read(file, path)[0])
+        self._refuse_other(file, path, file_format)
         exif = self.source.exif
         lost = (*self.source.metadata, *(["EXIF"] if exif and says_more_than_orientation(exif) else []))
         remarks += tuple(f"{name}: not kept in {file_format}" for name in lost if not strip)
         return (*remarks, *(["only the first frame is kept"] if self.source.num_frames > 1 else []))
 
-    def _refuse_other(self, again: Samples) -> None:
+    def _refuse_other(self, file: BinaryIO, path: Path, file_format: str, page: int = 0) -> None:
         """Raises DataError where what was written shows something else."""
-        if not np.array_equal(again.display_array(3), self.display_array(3)):
-            raise DataError(_CHANGED)
+        file.flush()
+        with bad_bytes_are_data_errors():
+            again = _IN_PLACE[file_format].read(file, path, page)[0]
+            if not np.array_equal(again.display_array(3), self.display_array(3)):
+                raise DataError(_CHANGED)
 
     def _for_pillow(self, file_format: str) -> PillowOriginal:
         """The same, to be stored in a format that only Pillow writes. Raises DataError."""

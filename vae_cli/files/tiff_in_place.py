@@ -22,10 +22,13 @@ from vae_cli.errors import DataError
 from vae_cli.files import tiff_pages
 from vae_cli.files.thumbnails import with_redrawn_jpegs, without_xmp_thumbnails
 from vae_cli.images import tiff, tiff_segments
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.bounds import BYTES_A_PIXEL, require_memory
 from vae_cli.images.orientation import ORIENTATION_TAG
 from vae_cli.images.samples import PageChange, Samples, fitted, samples_of, to_image
 
 _NEW_STRIP_BYTES = 1 << 20
+_MOST_PREVIEWS = 64
 _XMP, _PHOTOSHOP = 700, 34377
 _METADATA = {
     **dict.fromkeys((269, 270, 271, 272, 305, 306, 315, 316, 33432), "text"), _XMP: "XMP",
@@ -118,7 +121,8 @@ def write_pages(file: BinaryIO, original: BinaryIO) -> tuple[str, ...]:
     form, remarks = tiff.open_tiff(original), list[str]()
     with tifffile.TiffWriter(file, bigtiff=form.is_bigtiff) as writer:
         for number in range(tiff.count(form)):
-            samples, _ = tiff.read(original, tiff.page_at(form, number))
+            with bad_bytes_are_data_errors():
+                samples, _ = tiff.read(original, tiff.page_at(form, number))
             samples.refuse_unnamed("a file without metadata")
             remarks += _add_page(writer, samples)
     return tuple(dict.fromkeys(remarks))
@@ -158,14 +162,16 @@ def _redraw_thumbnails(file: BinaryIO, number: int) -> None:
         old = file.read(tag.valuebytecount)
         new = without_xmp_thumbnails(old)
         if tag.code == _PHOTOSHOP:
-            new = with_redrawn_jpegs(old, to_image(tiff.read(file, page).samples))
+            with bad_bytes_are_data_errors():
+                new = with_redrawn_jpegs(old, to_image(tiff.read(file, page).samples))
         if new != old:
             file.seek(tag.valueoffset)
             file.write(new)
 
 
 def _renew_previews(original: BinaryIO, file: BinaryIO, number: int) -> list[str]:
-    """Makes the smaller copies of a changed page show it as it is now, where it has changed. Returns remarks."""
+    """Makes the smaller copies of a changed page show it as it is now, where it has changed. Returns remarks; raises
+    DataError where there are absurdly many."""
 
     def page_in(either: BinaryIO) -> TiffPage:
         return tiff.page_at(tiff.open_tiff(either), number)
@@ -174,27 +180,42 @@ def _renew_previews(original: BinaryIO, file: BinaryIO, number: int) -> list[str
     previews = tiff_pages.previews(page)
     if not all(each.is_reduced for each in tiff_pages.below(page)):
         remarks.append("other pictures in its file (SubIFDs) are as they were")
+    if len(previews) > _MOST_PREVIEWS:
+        raise DataError(f"has {len(previews)} smaller copies of a page, more than {_MOST_PREVIEWS}")
     if not previews:
         return remarks
-    before, after = tiff.read(original, page_in(original)).samples, tiff.read(file, page).samples
-    changed = Image.fromarray((before.pixels != after.pixels).any(-1))
+    with bad_bytes_are_data_errors():
+        before, after = tiff.read(original, page_in(original)).samples, tiff.read(file, page).samples
+    changed = Image.fromarray((before.pixels != after.pixels).any(-1)).convert("L")
+    picture = to_image(after.plain(np.uint8)).convert("L" if after.space.num_shown == 1 else "RGB")
     for which in range(len(previews)):
         preview = tiff_pages.previews(page_in(file))[which]  # anew, as the one before may have moved
-        size = preview.imagewidth, preview.imagelength
-        share = changed.convert("L").resize(size, Image.Resampling.BOX)
-        hole = np.asarray(share.filter(ImageFilter.MaxFilter(3))) > 0
-        picture = to_image(after.plain(np.uint8)).convert("L" if after.space.num_shown == 1 else "RGB")
-        small = picture.resize(size, Image.Resampling.BOX)
-        if tiff.meaning_of(preview) is not None and tiff_segments.can_be_written(preview):
-            old = replace(tiff.read(file, preview).samples, orientation=1)
-            fill = np.asarray(small, np.float32).reshape(*old.pixels.shape[:2], -1)
-            new = old.with_fill(fill, hole)
-            _put(file, preview, _segments(preview, old.pixels, new.pixels))
+        try:
+            with bad_bytes_are_data_errors():
+                content = _renewed(file, preview, picture, changed)
+            _put(file, preview, content)
+        except DataError:
+            remarks.append("a preview in its file is damaged, and as it was")
         else:
-            write_new(content := BytesIO(), samples_of(small), {})
-            _put(file, preview, content.getvalue())
-            remarks.append("a preview in its file is drawn anew, and stored as lossless deflate")
+            is_anew = isinstance(content, bytes)
+            remarks += ["a preview in its file is drawn anew, and stored as lossless deflate"] * is_anew
     return remarks
+
+
+def _renewed(file: BinaryIO, preview: TiffPage, picture: Image.Image, changed: Image.Image) -> Content:
+    """What has to be written so that a preview shows the picture where that has changed (L, 255 = it has), or all of it
+    where its own form cannot be written. Raises DataError, and many things on damaged files."""
+    tiff.check(preview)
+    size = preview.imagewidth, preview.imagelength
+    require_memory(size[0] * size[1] * BYTES_A_PIXEL)
+    small = picture.resize(size, Image.Resampling.BOX)
+    if tiff.meaning_of(preview) is None or not tiff_segments.can_be_written(preview):
+        write_new(content := BytesIO(), samples_of(small), {})
+        return content.getvalue()
+    hole = np.asarray(changed.resize(size, Image.Resampling.BOX).filter(ImageFilter.MaxFilter(3))) > 0
+    old = replace(tiff.read(file, preview).samples, orientation=1)
+    new = old.with_fill(np.asarray(small, np.float32).reshape(*hole.shape, -1), hole)
+    return _segments(preview, old.pixels, new.pixels)
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

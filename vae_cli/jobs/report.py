@@ -13,7 +13,7 @@ from vae_cli.drawing.run_page import Card, run_page
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.info import run_facts
 from vae_cli.jobs.model_warnings import fill_share_line
-from vae_cli.printable import shell_quoted
+from vae_cli.printable import duration, shell_quoted
 from vae_cli.training.run_folder import is_run
 from vae_cli.training.run_record import RunRecord, read_record
 
@@ -72,10 +72,8 @@ def _cards(record: RunRecord, facts: Mapping[str, Any]) -> Iterator[Card]:
     if facts["fill_share"] is not None:
         yield Card("Fills holes", f"{facts['fill_share']:.0%} by the model", fill_share_line(facts["fill_share"]))
     if record.seconds is not None:
-        minutes, seconds = divmod(round(record.seconds), 60)
-        took = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
         machines = "; then ".join(record.machines) or "an unknown machine"
-        yield Card("Took", took, f"{record.steps:,} updates on {machines}")
+        yield Card("Took", duration(record.seconds), f"{record.steps:,} updates on {machines}")
     shapes = ", ".join("×".join(map(str, shape)) for shape in facts["latent_shapes"])
     flow = "with a latent flow" if facts["has_flow"] else "no latent flow"
     yield Card("Model", f"{facts['parameters']:,} parameters", f"latents {shapes}, {flow}; weights of step "
