@@ -83,9 +83,12 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
             log.add(update_weights(run, optimizer, loss))
             state.step += 1
             state.use(run.budget_left())
-            saves, looks = is_save_due(), (training.log_every, training.validate_every, training.preview_every)
-            if saves or any(map(is_due, looks)) or phase.adversary is not None:
+            saves = is_save_due()
+            looks = (training.log_every, training.validate_every, training.preview_every, training.save_every)
+            if any(map(is_due, looks)) or phase.adversary is not None:
                 yield from settled()
+            elif saves:  # by this rank's clock; but all ranks have to go back at the same time
+                optimizer.settle(state.guard)
             if is_due(training.log_every):
                 yield log.line(run, phase)
             if is_due(training.validate_every):
