@@ -28,6 +28,8 @@ SOUND = {
     "interpolate": "@RUN @PICTURE @PICTURE --out @NEW",
     "encode": "@RUN @PICTURE --out @NEW.npz",
     "evaluate": "@RUN @DATA",
+    "score": "@RUN @DATA --normal @DATA --out @NEW.csv",
+    "similar": "@RUN @PICTURE @DATA --out @NEW.csv",
     "report": "@RUN --out @NEW.html",
     "export": "@RUN --out @NEW.safetensors",
     "check": "@DATA",
@@ -50,7 +52,10 @@ TEXTS = {
     "--config": (*NO_FILES, "@DATA", "@FIFO", "@BAD.yaml", "/dev/zero"),
     "--latents": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--init": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
-    "--feature-weights": (*NO_FILES, "@DATA", "@FIFO"), "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
+    "--feature-weights": (*NO_FILES, "@DATA", "@FIFO"),
+    "--normal": (*NO_FILES, "@FIFO"), "--save-latents": ("@TEXT/inside.npz", "/dev/null/x.npz"),
+    "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
+    "--only": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--out": ("@TEXT/inside", "/dev/null/x"), "--holes": ("square",),
 }  # fmt: skip
 """Words that an option cannot take."""

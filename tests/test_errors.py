@@ -1,9 +1,12 @@
 """What errors repeat of a stranger's file is short, and safe to print."""
 
+from pathlib import Path
+
 import pytest
 
+from vae_cli import printable as printing
 from vae_cli.errors import MAX_LINE, ConfigError
-from vae_cli.printable import printable, printable_lines, shortened
+from vae_cli.printable import printable, printable_lines, shell_quoted, shortened
 
 
 def test_both_ends_of_a_long_line_stay() -> None:
@@ -35,3 +38,19 @@ def test_a_value_of_any_size_is_told_in_short() -> None:
     for value in (big, "x" * 10**7, {"k" * 10**6: "v" * 10**6}, 10**4000, b"x" * 10**6):
         assert len(shortened(value)) < 5000
     assert shortened("wide") == "'wide'" and shortened([1, 2]) == "[1, 2]"
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        ("bash", ["runs/a", "'it'\"'\"'s $1'", "0,63", "./-x", "'a\\b'"]),
+        ("fish", ["runs/a", "'it'\"'\"'s $1'", "0,63", "./-x", "'a\\b'"]),
+        ("pwsh", ["runs/a", "'it''s $1'", "'0,63'", "./-x", "'a\\b'"]),
+        ("cmd", ["runs/a", '"it\'s $1"', '"0,63"', "./-x", "a\\b"]),
+    ],
+)
+def test_words_are_quoted_for_the_shell_in_use(
+    shell: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(printing, "_shell", lambda: shell)
+    assert [shell_quoted(word) for word in ("runs/a", "it's $1", "0,63", Path("-x"), "a\\b")] == expected

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vae_cli.checkpoint_folders import (
+    HEADER_KEY,
     INSTEAD,
     TRAINER,
     WEIGHTS,
@@ -32,15 +33,16 @@ from vae_cli.checkpoint_folders import (
     write_folder,
 )
 from vae_cli.config import CompleteConfig, from_dict
+from vae_cli.config_autoencoder import LadderNets
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.printable import shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
-from vae_cli.runtime import Runtime
+from vae_cli.runtime import Runtime, Undrawn
 
 FORMAT_VERSION = 5
-HEADER_KEY = "vae"
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,8 @@ def build_modules(facts: Facts, *, has_flow: bool) -> tuple[VAE, LatentFlow | No
     seeds = [image_generator(config.training.seed, INITIAL_WEIGHTS, number).initial_seed() for number in (0, 1)]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds[0])  # not torch.manual_seed, which would seed every device
-        vae = build_vae(config)
+        is_ours = isinstance(config.model.nets, LadderNets)
+        vae = build_vae(config) if is_ours else build_pretrained_vae(config)
         torch.default_generator.manual_seed(seeds[1])
         flow = build_flow(config, vae.latent_shapes[0], len(facts.label_names)) if has_flow else None
     return vae, flow
@@ -272,7 +275,7 @@ def _outlined(file: Any, facts: Facts, path: Path) -> tuple[VAE, LatentFlow | No
     """
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             vae, flow = build_modules(facts, has_flow=any(name.startswith("flow.") for name in slices))
     except (ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path}: describes a model that cannot be built ({error})") from error

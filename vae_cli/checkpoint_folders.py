@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from vae_cli.atomic import open_regular, read_bounded, remove_tree, sync_folder
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
-from vae_cli.pretrained import located
+from vae_cli.pretrained import located, meant
 from vae_cli.printable import shell_quoted
 
 NUM_KEPT = 3
 WEIGHTS, FACTS, TRAINER = "model.safetensors", "config.json", "trainer.pt"
+HEADER_KEY = "vae"
+"""Of the description in the header of a weights file."""
 MAX_FACTS_BYTES = 2**27  # a weights file takes no longer description either
 STEP_NAME = re.compile(r"step-(\d{8,})")
 INSTEAD = "give a run folder, or another of its checkpoints/"
@@ -180,4 +182,4 @@ def choose_weights(run: Path) -> Choice:
             problems.append(bare(error))
     if problems:
         raise CheckpointError(f"{problems[0]}; {INSTEAD}")
-    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?")
+    raise CheckpointError(f"{run}: no complete checkpoint here; is it a run folder, and has it saved yet?{meant(run)}")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from vae_cli.config_autoencoder import AutoencoderKL, LadderNets
 from vae_cli.config_values import ImageSize, Seconds, Section, explanations
 from vae_cli.errors import ConfigError
 
@@ -110,6 +111,8 @@ class FlowConfig(Section):
 class ModelConfig(Section):
     """The networks."""
 
+    nets: Annotated[LadderNets | AutoencoderKL, Field(discriminator="kind")] = LadderNets()
+    """Of the VAE."""
     latents: Latents | Literal["auto"] = "auto"
     """Latent layers, coarse to fine; auto = one layer, chosen from size and channels."""
     width: Width | Literal["auto"] = "auto"
@@ -183,8 +186,10 @@ class TrainingConfig(Section):
     flow_share: float = Field(0.6, ge=0, le=1)
     """Part of the budget that is the flow's; 0 = no flow."""
     init: str = Field("auto", min_length=1)
-    """A run or weights file that both phases start from, photo or none; auto = photo for colour images of 48 pixels
-    and more, where the settings of the model are left open."""
+    """A run or weights file that both phases start from, the folder of an AutoencoderKL, photo or none; auto = photo
+    for colour images of 48 pixels and more, where the settings of the model are left open."""
+    tune_vae: bool = False
+    """Train an AutoencoderKL further, too; else it stays as it is, and the whole budget is the flow's."""
     save_every: int = Field(500, ge=1)
     """Updates between checkpoints."""
     validate_every: int = Field(250, ge=1)
@@ -282,6 +287,11 @@ class CompleteConfig(RunConfig):
     model: CompleteModel
     objective: CompleteObjective
 
+    @model_validator(mode="after")
+    def _fits_the_nets(self) -> Self:
+        self.model.nets.require(self.model.latents, self.model.likelihood.kind, self.data.channels)
+        return self
+
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
     """`base` overridden by `layer`. A new `kind` drops the old kind's fields, a new budget the old budget."""
@@ -296,21 +306,12 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> Layer:
     return merged
 
 
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> Layer:
-    """Every single setting by its dotted key; a list is one."""
-    found: Layer = {}
-    for name, value in settings.items():
-        found |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
 def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     """The typed configuration. Raises ConfigError naming the dotted key and, for unknown ones, the nearest."""
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        lines = explanations(error.errors()[:50], known_keys())  # of perhaps thousands
-        raise ConfigError("\n".join(lines[:3])) from error
+        raise ConfigError("\n".join(explanations(error.errors()[:50], known_keys())[:3])) from error  # of thousands
 
 
 def known_keys(kind: Any = RunConfig) -> list[str]:

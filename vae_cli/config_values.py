@@ -10,6 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from vae_cli.printable import shortened
 
 
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every single setting by its dotted key; a list is one."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
 def parse_duration(value: object) -> object:
     """Seconds from `90s`, `10m`, `1.5h` or `1h30m`; numbers are left to pydantic. Raises ValueError for other text."""
     if not isinstance(value, str) or re.fullmatch(r"[-+.\d]+([eE][-+]?\d+)?", value.strip()):

@@ -1,5 +1,8 @@
 """Names, texts and values made safe to print, and to copy into a shell."""
 
+import functools
+import os
+import re
 import reprlib
 import shlex
 import unicodedata
@@ -25,12 +28,32 @@ def printable_lines(text: str) -> str:
 
 
 def shell_quoted(word: Path | str) -> str:
-    """A file name, or any other text, as a word of a command that can be copied into a shell.
+    """A file name, or any other text, as a word of a command that can be copied into the shell in use.
 
     A Path becomes no option there, whatever it begins with.
     """
     text = printable(word)
-    return shlex.quote(f"./{text}" if isinstance(word, Path) and text.startswith("-") else text)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"
+    if re.fullmatch(r"[\w./+:=-]+", text, re.ASCII):
+        return text
+    shell = _shell()
+    if shell in ("powershell", "pwsh"):
+        return "'" + text.replace("'", "''") + "'"
+    if shell == "cmd":
+        return text if re.fullmatch(r"[\w./+:\\~-]+", text) else f'"{text}"'
+    return shlex.quote(text)
+
+
+@functools.cache
+def _shell() -> str:
+    """The name of the shell that this program was started from; where there is none, that of the system."""
+    import shellingham
+
+    try:
+        return str(shellingham.detect_shell()[0])
+    except (shellingham.ShellDetectionFailure, RuntimeError, OSError):
+        return "cmd" if os.name == "nt" else "sh"
 
 
 def duration(seconds: float) -> str:

@@ -10,14 +10,16 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from vae_cli.company import Company
 from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError
 from vae_cli.ranks import Ranks
 
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 _HOST_MEMORY_ERRORS = ("not enough memory", "DefaultCPUAllocator")
 _DEVICE_MEMORY_ERRORS = ("out of memory", "_ALLOC_FAILED")
 """Parts of messages of plain RuntimeErrors: not every allocator has a class of its own for them."""
-RANK_TIMEOUT = datetime.timedelta(hours=2)  # of waiting for rank 0, which scans, validates and draws pictures alone
+RANK_TIMEOUT = datetime.timedelta(days=365)  # of a collective: rank 0 does some things alone, and `Company` watches
 MIN_SPEED_UP = 1.2  # of bfloat16 over float32 in the trial
 ALONE = Ranks()
 Module = TypeVar("Module", bound=nn.Module)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,16 @@ class OnTheWay:
         return self._values.tolist()
 
 
+class Undrawn(TorchFunctionMode):
+    """New weights stay as they are: to draw some of those without memory, torch would load its compiler for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 @contextlib.contextmanager
 def memory_errors_explained(advice: str) -> Iterator[None]:
     """Turns the allocator's exceptions into OutOfMemoryError with advice; everything else passes."""
@@ -208,28 +221,34 @@ def memory_errors_explained(advice: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def distributed(runtime: Runtime, store: "Store | None") -> Iterator[None]:
+def distributed(
+    runtime: Runtime, store: "Store | None",
+    *, on_loss: Callable[[str], object] = lambda what: None, on_stop: Callable[[], object] = lambda: None,
+) -> Iterator[Company]:  # fmt: skip
     """Connects the ranks, which have met in the store, for as long as the block lasts; nothing to do for a single one.
 
-    Raises RanksError when one of them goes.
+    on_loss, on_stop: as of Company. Raises RanksError when one of them goes.
     """
     if store is None:
-        yield
+        yield Company()
         return
     is_cuda = runtime.device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(runtime.device)
+    company: Company | None = None
     try:
-        # Beside nccl, gloo carries what the processes have to tell one another: that waits for no device.
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", store=store,
-                                             rank=runtime.rank, world_size=runtime.world_size,
-                                             timeout=RANK_TIMEOUT)  # fmt: skip
-        yield
+        with Company(store, runtime.rank, runtime.world_size, on_loss=on_loss, on_stop=on_stop) as company:
+            # Beside nccl, gloo carries what the processes have to tell one another: that waits for no device.
+            torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", store=store,
+                                                 rank=runtime.rank, world_size=runtime.world_size,
+                                                 timeout=RANK_TIMEOUT)  # fmt: skip
+            yield company
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
             raise
         is_gone = "by peer" in str(error)  # the connection was closed or reset
         reason = "another one has ended, and tells why" if is_gone else str(error).splitlines()[0][:300]
+        reason = (company and company.problem) or reason
         raise RanksError(f"rank {runtime.rank}: cannot go on with the other ranks: {reason}") from error
     finally:
         if torch.distributed.is_initialized():
@@ -263,6 +282,15 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     mean = tensor.detach().clone(memory_format=torch.contiguous_format)
     torch.distributed.all_reduce(mean)
     return mean / torch.distributed.get_world_size()
+
+
+def of_all_ranks(value: Value) -> list[Value]:
+    """Each rank's value, in their order."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def of_main_rank(value: float) -> float:

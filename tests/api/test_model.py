@@ -156,3 +156,11 @@ def test_a_model_is_loaded_from_a_run(grey: Model, tmp_path: Path) -> None:
     assert isinstance(loaded, vae_cli.Model) and np.array_equal(loaded.sample(2, seed=5), grey.sample(2, seed=5))
     with pytest.raises(vae_cli.ConfigError, match="no such run"):
         vae_cli.load(tmp_path / "none")
+
+
+def test_scores_say_what_is_usual(model: Model) -> None:
+    normal = pictures(40)
+    known, odd = model.score([normal[3], np.full((8, 8, 1), 255, np.uint8)], normal=normal)
+    assert known["nearest"] == 3 and known["latent_distance"] < 1e-3 < odd["latent_distance"]
+    assert set(known) == {"elbo_nats", "bits_per_dim", "psnr_db", "latent_distance", "stranger_than", "nearest"}
+    assert model.score(normal[:1])[0]["latent_distance"] is None

@@ -75,7 +75,7 @@ def test_progress_is_shown_from_the_first_image_read(
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich knows
     vae_cli.train(photos, out=tmp_path / "run", **TINY).run()
     shown = capsys.readouterr().err
-    places = [shown.index(part) for part in ("decoding training images", "decoding held-out images", "vae", "flow")]
+    places = [shown.index(part) for part in ("decoding training images", "decoding held-out images", "VAE", "flow")]
     assert places == sorted(places)
 
 
@@ -93,6 +93,7 @@ array = np.asarray(Image.open("a.jpg"))
 forms = [array, array / 255, torch.from_numpy(array.copy()).permute(2, 0, 1), Image.open("a.jpg"), "a.jpg"]
 assert all(np.array_equal(model.reconstruct(form), model.reconstruct(array)) for form in forms)
 """
+WITH_A_BAR = "vae_cli.train('photos', out='runs/bar', preset='tiny', steps=4, settings={'training.log_every': 1}).run()"
 
 
 def test_a_notebook_of_the_readme_runs(photos: Path, tmp_path: Path) -> None:
@@ -104,8 +105,10 @@ def test_a_notebook_of_the_readme_runs(photos: Path, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     toy = code.replace('time="15m"', 'preset="tiny", steps=4')
     assert toy != code, "what README trains is cut short here"
-    cells = [nbformat.v4.new_code_cell(text) for text in (toy, MORE_CELLS, "images")]
+    cells = [nbformat.v4.new_code_cell(text) for text in (toy, MORE_CELLS, WITH_A_BAR, "images")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    bar = next(each["data"]["text/plain"] for each in notebook.cells[2]["outputs"] if each.output_type != "stream")
+    assert "flow  ━━━" in bar and "100%" in bar and " images/s" in bar and "reconstructions" in bar
     (shown,) = notebook.cells[-1]["outputs"]
     assert "image/png" in shown["data"], json.dumps(shown)[:300]

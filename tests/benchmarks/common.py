@@ -18,6 +18,7 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     folder_speed.py     `vae inpaint` from folder to folder: images a second, everything counted
     denoise.py          noise removed, against four classical methods
     augment.py          what new images are worth to a classifier: MNIST, and 50 images a class of Fashion-MNIST
+    anomalies.py        odd images found: one class left out of training, against PCA and nearest pixels
     walks.py            walks between images: FD of mid-points, evenness of steps
     style.py            clothes carried to another label: accuracy of a classifier, SSIM to the input
     damage_detection.py scratches, hairs and dust drawn on photographs and found again
@@ -26,6 +27,8 @@ target is missed. What they need beyond the program: `pip install .[benchmark]`.
     scale.py            on paper: an update of `base` on 8 and 64 GPUs
     command_lines.py    800 bad command lines: codes, messages, JSON, hangs
     kills.py            SIGKILL at random moments, resumed, against an undisturbed run
+    stops.py            SIGTERM to each rank in turn, in both phases, in validation and in drawing
+    many_images.py      second start of a folder of 60,000; memory of 2,000 and of 200,000; a million names
     fuzz.py             mutated images, masks, zips, lists, settings and weights: only errors of the program's own
     metadata.py         what of a file's metadata `inpaint` loses, and whether it says so, by exiftool
     soak.py             memory of `inpaint` over 10,000 images

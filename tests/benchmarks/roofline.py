@@ -60,7 +60,6 @@ def updates(case: str, phase: str, precision: str, every: int, device: str) -> I
     coarse = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, side // 4, side // 4, channels), np.uint8)
     images = ImageSet(coarse.repeat(4, 1).repeat(4, 2), tuple(map(str, range(NUM_IMAGES))), np.full(NUM_IMAGES, -1))
     runtime = make_runtime(pick_device(device), precision, 1)
-    runtime = getattr(runtime, "for_training", lambda: runtime)()  # which older commits do not have
     inputs = TrainingInputs(from_dict(config.as_dict(), CompleteConfig), images, images, (), runtime)
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(inputs, Path(folder), started=time.monotonic())

@@ -6,16 +6,17 @@
 Nothing is run: operations and weights are counted (cost.py), the machine is what the options say of one GPU: matrix
 products as networks reach them, all-reduce inside a node, and between nodes a GPU. The milliseconds are those of
 
-- compute: operations of the GPU's images over its speed; the frozen VAE's encoder left out where posteriors are kept.
+- compute: operations of the GPU's images over its speed; the frozen VAE's encoder, 3.2 billion an image,
+  left out of the flow's.
 - all-reduce: a ring's 2 (n - 1) / n gradients of 4 bytes; most of it is hidden behind the backward pass.
 - data: the draws of the GPU's images over PCIe at 25 GB/s, float32; uint8 pixels only where the set does not fit.
 - checkpoint: weights, average, best and moments to a disk at 1 GB/s, as a share of `save_every` updates.
 
 What it says: with the preset's 256 images, 32 a GPU, an update of 8 GPUs takes about 2 ms of computing, less than the
-launches of its kernels (some 2,000 of 3 to 5 µs), so that larger batches are free up to about 128 a GPU. Over 8 × 8
-GPUs the flow's all-reduce of 144 MB takes 5.7 ms at 50 GB/s: only from about 128 images a GPU on, a batch of 8,192, is
-it hidden. A checkpoint every 5,000 updates of 2 ms is 8 % of the time, as all wait for rank 0: `training.save_every`
-grows with the speed. Draws take a core about 0.1 ms an image of 64 px: four threads keep up with 32 images in 1 ms.
+launches of its kernels (an estimated 2,000 of 3 to 5 µs), so that larger batches are free up to about 128 a GPU. Over
+8 × 8 GPUs the flow's all-reduce of 144 MB takes 5.7 ms at 50 GB/s: only from about 128 images a GPU on, a batch of
+8,192, is it hidden. A checkpoint every 5,000 updates of 2 ms is 8 % of the time, as all wait for rank 0:
+`training.save_every` grows with the speed.
 """
 
 import common

@@ -72,7 +72,7 @@ def test_quiet_says_nothing(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "-n", 1, "--out", tmp_path / "a.png", "--quiet")
     assert outcome.stderr == "" and outcome.stdout.split() == [str(tmp_path / "a.png")]
     loud = vae("sample", run, "-n", 1, "--out", tmp_path / "b.png")
-    assert "next: vae " in loud.stderr and "sample: 1/1" in loud.stderr and "\x1b" not in loud.stderr
+    assert "next: vae " in loud.stderr and "1/1 images" in loud.stderr and "\x1b" not in loud.stderr
 
 
 # ---- reconstruct
@@ -227,6 +227,23 @@ def test_check(vae, mixed: Path, photos: Path) -> None:
     assert vae("check", mixed, "--strict").code == 3 and vae("check", photos, "--strict").code == 0
     assert vae("check", photos, "--json").json["labels"] == {"cat": 6, "dog": 6}
     assert "line\\nbreak" not in vae("check", mixed).stdout
+
+
+def test_check_names_what_is_doubtful(vae, tmp_path: Path) -> None:
+    """Sixteen pictures of as many sizes, among them one mirrored, one black and one narrow strip."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 6, 6, 3), dtype=np.uint8)
+    for number, cells in enumerate(noise[:13]):
+        Image.fromarray(cells).resize((60 + 4 * number, 60), 0).save(tmp_path / f"{number:02d}.png")
+    Image.fromarray(noise[5, :, ::-1]).resize((200, 150), 0).save(tmp_path / "mirrored.jpg")
+    Image.new("L", (70, 60), 9).save(tmp_path / "night.png")
+    Image.fromarray(noise[13]).resize((600, 50), 0).save(tmp_path / "strip.png")
+    facts = vae("check", tmp_path, "--duplicates", "--json").json
+    assert facts["duplicates"] == [["05.png", "mirrored.jpg"]] and facts["blurred"] == []
+    assert facts["dark"] == ["night.png"] and facts["odd_sizes"] == ["strip.png"] and len(facts["sizes"]) == 16
+    lines = vae("check", tmp_path, "--duplicates").stdout.splitlines()
+    assert "sizes: shorter side 32 to 63 (15), 128 to 255 (1) pixels; 16 different ones" in lines
+    assert lines[lines.index("duplicates: 1 groups") + 1] == "  05.png = mirrored.jpg"
+    assert "duplicates" not in vae("check", tmp_path, "--json").json
 
 
 def test_check_without_usable_images(vae, tmp_path: Path) -> None:

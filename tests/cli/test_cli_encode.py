@@ -252,7 +252,7 @@ def test_pictures_of_latents(vae, run: Path, photos: Path, tmp_path: Path) -> No
     outcome = vae("encode", run, photos, "--out", out, "--pictures", folder, "--json")
     assert outcome.code == 0, outcome.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["map.png", "traversals.png"]
-    assert pixels(folder / "map.png").shape == (640, 800, 3), "class folders make a legend"
+    assert pixels(folder / "map.png").shape == (640, 800, 4), "class folders make a legend"
     drawn = [entry["output"] for entry in outcome.json["files"] if entry["input"] is None]
     assert sorted(drawn) == [str(folder / "map.png"), str(folder / "traversals.png")]
     again = vae("encode", run, photos, "--out", tmp_path / "m.npz", "--pictures", folder)
@@ -266,3 +266,34 @@ def test_training_leaves_pictures_of_its_latents(vae, run: Path, photos: Path, t
     outcome = vae("train", photos, *plane, *small, "--steps", 4, "--out", tmp_path / "plane", "--device", "cpu")
     assert outcome.code == 0, outcome.stderr
     assert pixels(tmp_path / "plane" / "previews" / "manifold.png").shape == (20 * (SIDE + 2) - 2,) * 2 + (4,)
+
+
+def test_saved_latents_give_the_same_samples(vae, run: Path, tmp_path: Path) -> None:
+    """More samples than are decoded at once; enlarged ones are the same ones."""
+    path, out = tmp_path / "drawn.npz", tmp_path / "drawn"
+    words = ("sample", run, "-n", 35, "--label", "cat", "--seed", 3, "--save-latents", path)
+    outcome = vae(*words, "--out", out, "--json")
+    assert outcome.code == 0 and outcome.json["files"][-1]["output"] == str(path), outcome.stderr
+    drawn = np.stack([pixels(file) for file in sorted(out.iterdir())])
+    assert (drawn != drawn[0]).any(), "the pictures differ"
+    np.testing.assert_array_equal(as_decoded(vae, run, path, tmp_path / "again"), drawn)
+    with np.load(path) as found:
+        assert "std" not in found.files and found["latents"].dtype == np.float32 and set(found["labels"]) == {"cat"}
+        assert found["files"].tolist() == [str(file) for file in sorted(out.iterdir())]
+    assert vae("sample", run, "--latents", path, "--scale", 3, "--out", tmp_path / "large").code == 0
+    enlarged = pixels(tmp_path / "large" / "000034.png")
+    np.testing.assert_array_equal(enlarged, drawn[34].repeat(3, axis=0).repeat(3, axis=1))
+    again = vae(*words, "--out", tmp_path / "other")
+    assert again.code == 2 and str(path) in again.errors[0] and not (tmp_path / "other").exists()
+    refused_suffix = vae("sample", run, "--save-latents", tmp_path / "l.npy")
+    assert refused_suffix.code == 2 and ".npz or .csv" in refused_suffix.errors[0]
+
+
+def test_latents_of_a_grid_of_labels(vae, run: Path, tmp_path: Path) -> None:
+    path, sheet = tmp_path / "all.csv", tmp_path / "all.png"
+    assert vae("sample", run, "-n", 2, "--label", "all", "--out", sheet, "--save-latents", path).code == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["label"]) for row in rows] == [
+        (str(sheet), name) for name in ("cat", "cat", "dog", "dog")
+    ]

@@ -122,9 +122,11 @@ def test_a_terminal_that_closes_under_a_progress_bar(tmp_path: Path) -> None:
     """The kernel sends SIGHUP, and whatever is printed from then on fails."""
     script = (
         "import time, vae_cli.dataset.scan as s\nfrom vae_cli.cli.progress import Messages\n"
+        "from vae_cli.screen import Standing\n"
         "def scan(*a, **k):\n"
-        "    with Messages().progress('looking', 10) as bar:\n"
-        f"        bar(1, 10); open({str(tmp_path / 'ready')!r}, 'w').close(); time.sleep(60)\n"
+        "    with Messages().progress() as show:\n"
+        "        show(Standing('looking', 0.1, 1.0, 9.0, ''))\n"
+        f"        open({str(tmp_path / 'ready')!r}, 'w').close(); time.sleep(60)\n"
         "s.scan = scan\nfrom vae_cli.cli.app import main; main()"
     )
     (tmp_path / "data").mkdir()

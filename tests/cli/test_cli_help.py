@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vae_cli import __version__
 from vae_cli.cli.app import COMMANDS
 
 from .conftest import COLOUR_VARIABLES
@@ -64,12 +65,42 @@ def test_only_the_command_that_is_used_is_imported() -> None:
     assert run_python(code, "info", "--help").stdout.endswith("loaded: 0 vae_cli.cli.info\n")
 
 
-def test_the_shell_completes_commands_and_their_options() -> None:
-    for typed, expected in (("vae tra", "train"), ("vae train --pres", "--preset")):
+def test_the_shell_completes_what_is_being_typed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").symlink_to(run)
+    for typed, expected in (
+        ("vae tra", ["train"]),
+        ("vae train --pres", ["--preset"]),
+        ("vae train --preset s", ["small"]),
+        ("vae train --set training.b", ["training.batch_size="]),
+        ("vae sample ru", ["runs/tiny"]),
+        ("vae info ph", ["photo"]),
+        ("vae sample runs/tiny --label c", ["cat"]),
+        ("vae style runs/tiny pictures --to d", ["dog"]),
+        ("vae sample nowhere --label c", []),
+    ):
         variables = {"_VAE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
-        outcome = subprocess.run([sys.executable, "-m", "vae_cli"], capture_output=True, text=True, check=False,
-                                 env={**os.environ, **variables})  # fmt: skip
-        assert outcome.stdout.split() == [expected], outcome
+        code = IMPORTED_AFTER_HELP.format(heavy=("torch",)).replace('"loaded:", ', "").replace("end.code, ", "")
+        outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                                 cwd=tmp_path, env={**os.environ, **variables})  # fmt: skip
+        assert outcome.stdout.split() == expected, (typed, outcome)
+
+
+def test_help_and_version_as_commands(vae) -> None:
+    assert vae("help", "train").stdout == vae("train", "--help").stdout != ""
+    assert vae("help").stdout == vae("--help").stdout
+    assert vae("version").stdout == vae("--version").stdout == f"vae {__version__}\n"
+    assert vae("help", "nonsense").code == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_speaks_of_no_types_and_lists_rarer_options_below(vae, command: str) -> None:
+    text = vae(command, "--help").stdout
+    assert not re.search(
+        r"<path>|list\[|\bPath\b|<=x|x>=|\[required\]|INTEGER|FLOAT\b|TEXT\b|\{|\[\[", text.replace("{stem}", "")
+    )
+    titles = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+    assert titles == sorted(titles, key=["Arguments", "Options", "Tuning", "Common options"].index)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

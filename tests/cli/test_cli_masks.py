@@ -3,6 +3,7 @@
 import base64
 import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_cli.errors import WriteError
 from vae_cli.jobs import masks as job
+from vae_cli.jobs.events import FileDone
+from vae_cli.jobs.mask_sources import MaskSource
 
 from .conftest import draw, draw_mask, pixels
 
@@ -137,3 +141,18 @@ def test_only_bad_files_make_no_page(vae, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     outcome = vae("masks", tmp_path / "broken.png", "--out", tmp_path / "page.html")
     assert outcome.code == 3 and not (tmp_path / "page.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_not_said_to_be(
+    scans: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def cut_off(*_: object) -> Iterator[str]:
+        yield "<html>"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "mask_page", cut_off)
+    source, said = MaskSource(), list[object]()
+    pages = job.plan_mask_pages([scans], source, tmp_path / "page.html", said.append)
+    with pytest.raises(WriteError, match="No space left"):
+        said += job.write_mask_pages(pages, [scans], source)
+    assert not any(isinstance(event, FileDone) for event in said) and not (tmp_path / "page.html").exists()

@@ -1,5 +1,6 @@
 """`photo`, the model that ships with the package, here a tiny one in its place; and filling without any model."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def test_classical_fills_without_run(vae, scans: Path, tmp_path: Path) -> None:
             assert (filled[~hole] == pixels(scans / name)[~hole]).all() and (filled != pixels(scans / name)).any()
             of_api = vae_cli.inpaint(scans / name, mask, method="classical", feather=1)[0]
             assert np.array_equal(of_api.reshape(filled.shape), filled)
+
+
+def test_what_to_try_after_a_classical_fill_keeps_the_line(vae, scans: Path, tmp_path: Path) -> None:
+    words = ("--mask", tmp_path / "masks", "--method", "classical", "--out", tmp_path / "good as new")
+    outcome = vae("inpaint", scans, *words)
+    command = shlex.split(outcome.stderr.splitlines()[-1].removeprefix("next: vae "))
+    out = str(tmp_path / "good as new-dilated")
+    assert command == ["inpaint", str(scans), "--method", "classical", "--mask", str(tmp_path / "masks"),
+                       "--mask-dilate", "4", "--out", out]  # fmt: skip
+    assert vae(*command).code == 0 and len(list(Path(out).iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["photos", "Photo", "phto", "foto"])
+def test_a_slip_of_photo_is_noticed(vae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean photo, the model that ships with vae?" in vae("info", name).stderr
+    Path(name).mkdir()
+    draw(tmp_path / name / "a.png", 1)
+    outcome = vae("sample", name)
+    assert outcome.code == 4 and "did you mean photo" in outcome.stderr
+    assert "did you mean" not in vae("info", "runs/clothes").stderr
 
 
 def test_what_is_a_model_stays_run(vae, run: Path, scans: Path, tmp_path: Path) -> None:

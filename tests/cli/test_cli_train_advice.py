@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny import tiny_config
 
-from vae_cli.cli.training_messages import figures_line, shortened_line
+from vae_cli.cli.training_messages import finished_lines, shortened_line
 from vae_cli.jobs.model_warnings import (
     FEW_FLOW_UPDATES,
     few_active_line,
@@ -25,7 +25,22 @@ SMALL = ("--preset", "tiny", "--steps", 6, "--device", "cpu", "--labels", "none"
 def test_few_images_are_told_what_to_expect() -> None:
     assert few_images_line(1000) is None and few_images_line(60_000) is None
     line = few_images_line(999)
-    assert line is not None and "999" in line and "1,000" in line and "copy" in line and "\n" not in line
+    assert line is not None and "999" in line and "1,000" in line and "\n" not in line
+
+
+def test_the_end_says_how_good_the_model_is() -> None:
+    facts = {"validation": {"psnr_db": 26.44, "images": 25}, "samples": {"drawn": 64, "detail": 0.583, "copies": 0},
+             "fill_share": 0.28, "seconds": 902.0, "run": Path("runs/photos")}  # fmt: skip
+    assert list(finished_lines(facts)) == [
+        "reconstructions  26.4 dB on 25 held-out images: close, fine detail is lost",
+        "samples          58% of the detail of your images; none of 64 copies a training image",
+        f"fills            {fill_share_line(0.28)}",
+        "time             15:02",
+        "pictures         runs/photos/previews, all on one page: runs/photos/report.html",
+    ]
+    few = {"validation": {"psnr_db": 31.0, "images": 2}, "samples": {"drawn": 64, "detail": 0.9, "copies": 3}}
+    first, second, *rest = finished_lines(facts | few | {"fill_share": None})
+    assert "too few to judge by" in first and "3 of 64 copy" in second and len(rest) == 2
 
 
 def test_few_updates_are_told(vae, tmp_path: Path) -> None:
@@ -59,8 +74,9 @@ def test_the_part_of_the_model_in_fills_is_told_everywhere(vae, tmp_path: Path) 
     for number in range(20):
         draw(tmp_path / "photos" / f"{number}.png", number)
     answer = vae("train", tmp_path / "photos", *SMALL, "--out", tmp_path / "run", "--json")
-    share = answer.json["fill_share"]
+    share, samples = answer.json["fill_share"], answer.json["samples"]
     assert 0 <= share <= 1 and fill_share_line(share) in answer.stderr
+    assert samples["drawn"] == 64 and samples["detail"] > 0 and 0 <= samples["copies"] <= 64
     assert vae("info", tmp_path / "run", "--json").json["fill_share"] == share
     assert f"part in them is {share:.0%}" in vae("info", tmp_path / "run").stdout
     assert "part in fills, 0 to 1" in (tmp_path / "run" / "report.html").read_text()
@@ -87,12 +103,6 @@ def test_silent_units_of_fine_layers_are_no_illness() -> None:
 def facts_with(*layers: tuple[int, int], images: int = 50) -> dict[str, object]:
     """Figures of `evaluate` with (active, all) units a layer."""
     return {"images": images, "layers": [{"active_units": active, "latent_units": units} for active, units in layers]}
-
-
-def test_active_units_are_shown_as_a_share() -> None:
-    line = figures_line({"elbo_nats": -12.345678, "active_units": 7, "latent_units": 64})
-    assert line == "elbo_nats -12.35  active 7/64"
-    assert figures_line({"flow_loss": 0.5}) == "flow_loss 0.5"
 
 
 def test_a_standstill_is_explained() -> None:

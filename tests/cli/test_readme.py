@@ -1,5 +1,6 @@
 """README.md tells the truth: its commands run, its options exist, its files and pictures are there."""
 
+import json
 import re
 import shlex
 import zipfile
@@ -59,6 +60,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             draw(tmp_path / name / f"{number}.png", 30 + number)
         draw_mask(tmp_path / "masks" / f"{number}.png", box=(20, 20, 40, 40), side=96)
         _scratched().save(_below(tmp_path / "scans", f"{number}.png"))
+    marks = [{"input": "scans/0.png", "mark": "redo"}, {"input": "scans/1.png", "mark": "accept"}]
+    (tmp_path / "sheet-marks.json").write_text(json.dumps(marks))  # as the page of `inpaint --sheet` stores it
     with zipfile.ZipFile(tmp_path / "scans-masks.zip", "w") as archive:  # as the page of `masks` stores it
         for path in (tmp_path / "masks").iterdir():
             archive.write(path, path.name)

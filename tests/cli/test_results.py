@@ -73,8 +73,8 @@ def test_parts_end_with_a_line_before_what_is_said_after_them(capsys: pytest.Cap
     part = [Advanced("first", 0, 2), Advanced("first", 1, 2, is_over=True), Remark("one of them")]
     Results("style").show([*part, Advanced("second", 0, 3, "steps"), Advanced("third", 1, 1)])
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["first: 1/2 images", "one of them", "second: 0/3 steps",
-                                                      "third: 1/1 images"]  # fmt: skip
+    assert [line.split(",")[0] for line in lines] == ["first: 50%", "one of them", "second: 0%", "third: 100%"]
+    assert [line.split(", ")[-1] for line in lines[::2]] == ["1/2 images", "0/3 steps"]
 
 
 @pytest.mark.parametrize("stops_in_job", [True, False])

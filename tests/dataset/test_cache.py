@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from vae_cli.dataset.cache import ImageSet, cache_folder, load_images
+from vae_cli.dataset.cache import ImageSet, cache_folder, load_images, load_statistics
+from vae_cli.dataset.image_statistics import binary_share
 from vae_cli.dataset.scan import scan
+from vae_cli.dataset.stored_pixels import StoredPixels, checksums
 from vae_cli.errors import DataError
 from vae_cli.images.colours import WHITE
 from vae_cli.images.recipe import ImageRecipe
@@ -67,6 +70,30 @@ def test_second_time_comes_from_the_cache(folder: Path, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert second.ids == first.ids
     assert load(folder, label_names=()).labels.tolist() == [-1] * 5
+
+
+def test_a_second_start_opens_no_image(folder: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for sizes and modes nor for pixels, and it does not read all of these; a changed file is looked at."""
+    (folder / "cat/1.png").unlink()
+    first, pixels = load_statistics(scan(folder).images, WHITE), load(folder).pixels
+    extreme = np.count_nonzero((pixels == 0) | (pixels == 255)) / pixels.size
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", lambda *_, **__: pytest.fail("an image was opened"))
+        patched.setattr(StoredPixels, "__getitem__", lambda *_: pytest.fail("pixels were read"))
+        assert load_statistics(scan(folder).images, WHITE) == first
+        again = load(folder).pixels
+        assert binary_share(again) == extreme and len(checksums(again)) == 5
+    assert first.sizes == {(10, 12): 5} and first.modes == {"RGB": 5} and not first.grey
+    draw(folder / "cat/0.png", (30, 30))
+    assert load_statistics(scan(folder).images, WHITE).sizes == {(30, 30): 1, (10, 12): 4}
+
+
+def test_what_could_not_be_looked_at_is_looked_at_again(folder: Path) -> None:
+    assert [item.id for item in load_statistics(scan(folder).images, WHITE).skipped] == ["cat/1.png"]
+    stat, whole = (folder / "cat/1.png").stat(), (folder / "cat/0.png").read_bytes()
+    (folder / "cat/1.png").write_bytes(whole)
+    os.truncate(folder / "cat/1.png", max(stat.st_size, len(whole)))
+    assert load_statistics(scan(folder).images, WHITE).skipped == ()
 
 
 @pytest.mark.parametrize("change", [{"size": (4, 8)}, {"channels": 1}, {"fit": "pad"}, {"background": (0, 0, 0)}])

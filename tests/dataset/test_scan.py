@@ -42,6 +42,13 @@ def test_flat_and_nested_in_id_order(tmp_path: Path) -> None:
     assert found.images[0].path == tmp_path / "a/b.gif"
 
 
+def test_how_many_were_found_so_far_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "_REPORTED_AFTER", 2)
+    told: list[int] = []
+    scan(touch(tmp_path, *(f"{number}.png" for number in range(5)), "6.txt"), on_progress=told.append)
+    assert told == [2, 4]
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_extension_in_any_case(tmp_path: Path, suffix: str) -> None:
     names = [f"a{suffix}", f"b{suffix.upper()}", f"c{suffix.title()}"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from vae_cli.drawing.contact_sheet import THUMBNAIL_SIDE, Figure, Row, contact_sheet, thumbnail, with_hole
+from vae_cli.drawing.contact_sheet import THUMBNAIL_SIDE, Figure, Row, contact_sheet, thumbnail
 
 
 def page(*rows: Row) -> str:
@@ -52,12 +52,3 @@ def test_small_pictures_are_not_enlarged_and_deep_ones_become_eight_bits() -> No
     assert thumbnail(np.zeros((5, 9, 1), np.uint8)).size == (9, 5)
     deep = thumbnail(np.full((4, 4, 3), 0x8040, np.uint16))
     assert deep.getpixel((0, 0)) == (0x80, 0x80, 0x80)
-
-
-def test_a_scratch_of_one_pixel_shows_on_a_large_picture() -> None:
-    hole = np.zeros((1760, 1760), bool)
-    hole[:, 880:883] = True
-    plain = thumbnail(np.full((1760, 1760, 3), 128, np.uint8))
-    marked = np.asarray(with_hole(plain, hole)).astype(int)
-    assert marked[60, 88, 0] > 180 and marked[60, 88, 1] < 60, "a good deal of red"
-    assert marked[60, 20].tolist() == [128, 128, 128]

@@ -3,6 +3,7 @@
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from tiny import pictures
 from vae_cli import locks
 from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.errors import CheckpointError, ConfigError, DataError
+from vae_cli.jobs.data_remarks import skipped_remarks
 from vae_cli.jobs.events import Advanced, Finished, Remark
 from vae_cli.jobs.train import Started, TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
@@ -37,6 +39,14 @@ def job_of(photos: Path | None, out: Path | None, steps: int = 4, **settings: ob
 
 def kinds(events: list[TrainingEvent]) -> list[type]:
     return list(dict.fromkeys(type(event) for event in events))
+
+
+def test_skipped_files_are_told_by_reasons() -> None:
+    reasons = {"a.png": "empty", **{f"{number}.jpg": "cut off" for number in range(7)}}
+    skipped = tuple(SimpleNamespace(id=name, reason=reason) for name, reason in reasons.items())
+    assert [remark.text for remark in skipped_remarks(SimpleNamespace(skipped=skipped))] == [
+        "skipped 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more: cut off", "skipped a.png: empty",
+    ]  # fmt: skip
 
 
 def test_it_tells_everything_in_order_and_prints_nothing(photos: Path, tmp_path: Path, capfd) -> None:

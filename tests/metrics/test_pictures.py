@@ -7,7 +7,7 @@ from skimage import metrics as reference
 from torch import Tensor
 
 from vae_cli.metrics.latents import VarianceMeter
-from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB, MAX_PSNR_DB, hole_psnr_db, psnr_db, ssim
+from vae_cli.metrics.pictures import MAX_HOLE_PSNR_DB, MAX_PSNR_DB, copied, detail, hole_psnr_db, psnr_db, ssim
 
 
 def pair(channels: int, size: tuple[int, int] = (24, 31)) -> tuple[Tensor, Tensor]:
@@ -93,3 +93,20 @@ def test_a_single_image_has_no_active_units() -> None:
     meter = VarianceMeter()
     meter.add(torch.randn(1, 8))
     assert meter.num_active() == 0
+
+
+def test_detail_is_lost_in_a_blur_and_noise_has_more() -> None:
+    smooth, noisy = pair(3)
+    ramp = torch.linspace(0, 1, 11).expand(1, 1, 5, 11)
+    assert detail(ramp).item() == pytest.approx(0.1) and detail(torch.ones(1, 1, 4, 4)).item() == 0
+    assert (detail(smooth) < detail(noisy)).all() and (detail(torch.nn.functional.avg_pool2d(noisy, 3)) < 0.3).all()
+
+
+def test_copies_are_told_from_new_pictures() -> None:
+    generator = torch.Generator().manual_seed(0)
+    training, new = (torch.rand(20, 3, 24, 24, generator=generator) for _ in range(2))
+    blurred = (training[:4] + 0.02 * torch.randn(4, 3, 24, 24, generator=generator)).clamp(0, 1)
+    mean = training.mean(0, keepdim=True)  # near to all of them, and a copy of none
+    samples = torch.cat([blurred, new, mean])
+    assert copied(samples, training.split(7)).tolist() == [True] * 4 + [False] * 21
+    assert not copied(samples, [training[:1]]).any(), "of one image nothing can be told"

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import tiny_config, tiny_inputs
 
 from vae_cli.checkpoint import load_resumable
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
-from vae_cli.training.events import PhaseDone
+from vae_cli.training.events import PhaseDone, StepLogged
+from vae_cli.training.flow_phase import unstructured_loss
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
 from vae_cli.training.run_state import RunState
@@ -94,3 +96,25 @@ def test_a_share_of_nothing(tmp_path: Path, share: float) -> None:
     run = open_run(inputs, tmp_path, started=time.monotonic())
     assert (run.flow is None) == (share == 0)
     assert steps_of(run) == ([("vae", 6)] if share == 0 else [("vae", 1), ("flow", 5)])
+
+
+def test_the_log_tells_how_far_the_whole_run_is_and_how_good(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tiny_config({"training": {"steps": 10, "log_every": 1}}))
+    logged = [event for event in train(open_run(inputs, tmp_path, started=time.monotonic()))
+              if isinstance(event, StepLogged)]  # fmt: skip
+    assert [event.run_fraction for event in logged] == pytest.approx([n / 10 for n in range(1, 11)])
+    assert logged[0].seconds_left > 0 and logged[-1].seconds_left == 0
+    assert all(0 < event.figures["psnr_db"] < 60 for event in logged if event.phase == "vae")
+    explained = [event.figures["explained_variance"] for event in logged if "explained_variance" in event.figures]
+    assert explained and max(explained) < 0.9
+
+
+def test_what_is_explained_begins_at_the_best_guess_without_structure() -> None:
+    """Of pairs of independent normal numbers the velocity that regression finds leaves just that error."""
+    generator = torch.Generator().manual_seed(0)
+    u, noise = torch.randn(2, 200_000, generator=generator)
+    for time_ in (0.1, 0.5, 0.8):
+        seen, velocity = time_ * u + (1 - time_) * noise, u - noise
+        slope = (seen * velocity).mean() / seen.square().mean()
+        left = (velocity - slope * seen).square().mean().item()
+        assert unstructured_loss(torch.tensor([time_])).item() == pytest.approx(left, rel=0.02)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import pictures
 
+from vae_cli.checkpoint import load_resumable
 from vae_cli.checkpoint_folders import checkpoints_in
 
 TOLERANCE, MEAN_TOLERANCE = 2e-4, 2e-6
@@ -79,6 +81,14 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
     assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
     assert not list((tmp_path / "two" / "checkpoints").glob(".*")), "a rank left something half-written"
 
+    # From the checkpoint of two ranks a single one goes on, at the image at which they stopped.
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / "step-00000008")
+    again = launch([*words_of(photos, tmp_path / "two"), "--resume"], tmp_path / "cache")
+    assert again.returncode == 0 and "going on at step 4" in again.stderr, again.stderr
+    left, right = (load_file(tmp_path / run / "checkpoints" / "step-00000008" / WEIGHTS) for run in ("one", "two"))
+    apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
+    assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
+
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
@@ -99,30 +109,46 @@ def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
-def test_a_signal_to_one_rank_saves_once_and_ends_both(photos: Path, tmp_path: Path) -> None:
-    """To the one that does not write."""
+def test_a_signal_to_one_rank_ends_both(photos: Path, tmp_path: Path) -> None:
+    """To the one that does not write. Killed, it ends the other, too, and the last checkpoint is whole."""
+    run = tmp_path / "run"
+    words = [*words_of(photos, run), "--set", "training.save_every=100000", "--steps", "100000"]
+    (out, errors), (nothing, _), codes = signalled(words, run, signal.SIGTERM, tmp_path / "cache")
+    assert codes == [143, 143], errors
+    answer = json.loads(out)
+    assert answer["status"] == "interrupted" and nothing == ""
+    assert [path.name for path in checkpoints_in(run)] == [f"step-{answer['steps']:08d}"]
+
+    resume = [*words[:3], "--out", str(run), "--resume", "--json", "--device", "cpu"]
+    (out, errors), _, codes = signalled(resume, run, signal.SIGKILL, tmp_path / "cache")
+    assert codes == [2, -signal.SIGKILL] and "rank 0: cannot go on with the other ranks" in errors, errors
+    assert load_resumable(run).facts.step == answer["steps"]
+
+
+def signalled(
+    words: list[str], run: Path, number: int, cache: Path
+) -> tuple[tuple[str, str], tuple[str, str], list[int]]:
+    """What two ranks print, and their exit codes, when the second one gets a signal after a few updates."""
     with closing(socket.socket()) as listener:
         listener.bind(("", 0))
         port = str(listener.getsockname()[1])
-    run, log = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
-    words = [*words_of(photos, run), "--set", "training.save_every=100000", "--steps", "100000"]
+    log, num_lines = run / "metrics.jsonl", 0
+    if log.exists():
+        num_lines = len(log.read_bytes().splitlines())
     processes = [
         subprocess.Popen(
             [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(tmp_path / "cache"), "RANK": rank,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "RANK": rank,
                  "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port},
         ) for rank in "01"
     ]  # fmt: skip
     deadline = time.monotonic() + 300
-    while not (log.exists() and b'"step": 3' in log.read_bytes()) and time.monotonic() < deadline:
+    while not (log.exists() and len(log.read_bytes().splitlines()) >= num_lines + 3) and time.monotonic() < deadline:
         assert all(process.poll() is None for process in processes), [each.communicate() for each in processes]
         time.sleep(0.02)
-    processes[1].send_signal(signal.SIGTERM)
-    (out, errors), (nothing, _) = (process.communicate(timeout=180) for process in processes)
-    assert [process.returncode for process in processes] == [143, 143], errors
-    answer = json.loads(out)
-    assert answer["status"] == "interrupted" and nothing == ""
-    assert [path.name for path in checkpoints_in(run)] == [f"step-{answer['steps']:08d}"]
+    processes[1].send_signal(number)
+    first, second = (process.communicate(timeout=180) for process in processes)
+    return first, second, [process.returncode for process in processes]
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path) -> None:

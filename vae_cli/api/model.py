@@ -23,6 +23,7 @@ from vae_cli.tasks import inpaint as inpainting
 from vae_cli.tasks import interpolate as interpolating
 from vae_cli.tasks import reconstruct as reconstructing
 from vae_cli.tasks import sample as sampling
+from vae_cli.tasks import score as scoring
 from vae_cli.tasks import style as styling
 from vae_cli.tasks.conditional_draws import Method
 from vae_cli.tasks.encode import Encoded
@@ -150,6 +151,15 @@ class Model(checkpoint.Model):
         weights = None if feature_weights is None else str(feature_weights)
         folder = None if data is None else Path(data)
         return Evaluation(self, folder, importance_samples, limit, holes, None, weights, seed).run()
+
+    def score(self, images: Pictures, *, normal: Pictures | None = None, seed: int = 0) -> list[dict[str, Any]]:
+        """How usual each picture is: `elbo_nats`, `bits_per_dim`, `psnr_db`; with pictures that count as normal also
+        `latent_distance` to the `nearest` of them, its number, and `stranger_than`, the share of them that lie nearer
+        to another one.
+        """
+        known = None if normal is None else scoring.KnownLatents.of(self.encode(normal).flat_means())
+        named = ((str(number), picture) for number, picture in enumerate(self._at_model_size(images)))
+        return scoring.figures(self, list(scoring.score(self, named, seed=seed)), known)
 
     @property
     def _background(self) -> tuple[int, int, int]:

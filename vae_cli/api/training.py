@@ -1,5 +1,6 @@
 """A training from Python: its events one by one, or the whole of it with a progress bar."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -7,15 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vae_cli.config import Layer, merge
 from vae_cli.config_layers import nested
-from vae_cli.jobs.events import Advanced, Finished
+from vae_cli.jobs.events import Finished
 from vae_cli.jobs.train import TrainingEvent, TrainingJob
 from vae_cli.jobs.train_request import TrainingRequest
+from vae_cli.screen import Standings, live
 from vae_cli.stopping import StopRequest
-from vae_cli.training.events import StepLogged
 
 
 class Training:
@@ -49,26 +49,15 @@ class Training:
         Returns the figures of `vae train --json`, of which `status` is finished, interrupted or nothing_to_do.
         """
         facts: dict[str, Any] = {}
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-                   TimeElapsedColumn())  # fmt: skip
+        console, standings = Console(stderr=True), Standings()
         is_watched = console.is_terminal or console.is_jupyter
         heeded = [signal.SIGINT] if threading.current_thread() is threading.main_thread() else []
         stopping = StopRequest(heeded, signal.default_int_handler, self.stop, is_urgent=lambda: False)
-        with stopping, Progress(*columns, console=console, disable=not is_watched) as progress:
-            bars: dict[str, TaskID] = {}
+        with stopping, live(console) if is_watched else contextlib.nullcontext(lambda standing: None) as show_standing:
 
             def show(event: TrainingEvent) -> None:
-                match event:
-                    case Advanced(what, done, total):
-                        fraction = done / total
-                    case StepLogged():
-                        what, fraction = event.phase, event.fraction
-                    case _:
-                        return
-                if what not in bars:
-                    bars[what] = progress.add_task(what, total=1.0)
-                progress.update(bars[what], completed=fraction)
+                if standing := standings.trained(event):
+                    show_standing(standing)
 
             for event in self.job.run(lambda: self._is_stopping, show):
                 show(event)

@@ -38,6 +38,8 @@ COMMANDS = {
     "interpolate": "Walk between two or more images.",
     "encode": "Write the latents of images to a file.",
     "evaluate": "Measure a model on images.",
+    "score": "Rank images from the strangest to the most usual.",
+    "similar": "Find the nearest images to others.",
     "report": "Write one page about a run.",
     "compare": "Show runs side by side.",
     "export": "Write a model as one file.",
@@ -82,6 +84,8 @@ class Command(TyperCommand):
 
         Addresses are refused, too, and what is missing is named before Typer loads pydantic to check what is there.
         """
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            args = args[:-1]  # an option whose value is being completed, which would keep RUN from being read
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for param in self.params:
             found = given.get(param.name)
@@ -107,17 +111,33 @@ class Command(TyperCommand):
                           verbose=given["verbose"])  # fmt: skip
         return super().invoke(ctx)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [self.options_metavar or "", *(_as_typed(param) for param in self.params
+                                              if param.param_type_name == "argument")]  # fmt: skip
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, the usual options, the rarer ones, those of all commands; without Python's types and bounds."""
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            title = "Arguments" if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None)
-            if record:
-                sections.setdefault(title or "Options", []).append(record)
+            if record := param.get_help_record(ctx):
+                is_argument = param.param_type_name == "argument"
+                title = "Arguments" if is_argument else getattr(param, "rich_help_panel", None) or "Options"
+                name, text = _as_typed(param) if is_argument else record[0], record[1]
+                if match := re.search(r"  \[([^][]*)]$", text):
+                    text = text[: match.start()]
+                    if match[1].startswith("default: "):
+                        text += f"  [{match[1].split('; ')[0]}]"
+                sections.setdefault(title, []).append((name, text))
         for title, records in sections.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records, col_max=26)
+
+
+def _as_typed(argument: Any) -> str:
+    """RUN, [DATA], INPUT..."""
+    name = argument.metavar if argument.required or argument.metavar.startswith("[") else f"[{argument.metavar}]"
+    return f"{name}..." if argument.nargs == -1 else str(name)
 
 
 class Program(TyperGroup):
@@ -152,6 +172,10 @@ class Program(TyperGroup):
         STARTED = time.monotonic()
         Results.latest = None
         words = list(sys.argv[1:] if args is None else args)
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
+        elif words == ["version"]:
+            words = ["--version"]
         settings["standalone_mode"] = False
         try:
             code = super().main(args=words, prog_name=prog_name or "vae", **settings)

@@ -17,13 +17,13 @@ def augment(
         metavar="DATA", help="Folder, list, zip or tar of images.", callback=options.existing)],
     per_image: Annotated[int | None, typer.Option(
         min=0, max=100_000, metavar="K", help="New images of each training image; 4, with --balance 0.")] = None,
-    strength: Annotated[float | None, typer.Option(
+    strength: Annotated[float | None, options.tuning(
         min=0.0, max=1.0, metavar="S", help="How far from the image: 0 = rebuilt, 1 = as far as it goes; 0.5.")] = None,
     balance: Annotated[bool, typer.Option(
         "--balance", help="More for small classes, up to the size of the largest.")] = False,
-    method: Annotated[Literal["auto", "style", "extrapolate"], typer.Option(
+    method: Annotated[Literal["auto", "style", "extrapolate"], options.tuning(
         help="How images are made; auto = style, with models of one vector extrapolate.")] = "auto",
-    candidates: Annotated[int | None, typer.Option(
+    candidates: Annotated[int | None, options.tuning(
         min=1, max=1000, metavar="N", help="With classes: make N of each, keep the hardest to tell; 8.")] = None,
     include_originals: Annotated[bool, typer.Option(
         "--include-originals", help="Copy the training images beside the new ones.")] = False,

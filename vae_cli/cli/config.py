@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
+from vae_cli.cli import completion
 from vae_cli.cli.results import Results, print_json, say
 
 
 def config(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", help="Run, checkpoint or .safetensors file whose settings to show.")] = None,
+        metavar="[RUN]", autocompletion=completion.runs,
+        help="Run, checkpoint or .safetensors file whose settings to show.")] = None,
     preset: Annotated[str | None, typer.Option(
-        metavar="NAME", help="tiny, flat, small (default), base or nll.")] = None,
+        metavar="NAME", autocompletion=completion.presets, help="tiny, flat, small (default), base or nll.")] = None,
 ) -> None:  # fmt: skip
     """Show every setting, with its meaning, range and default.
 

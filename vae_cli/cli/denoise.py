@@ -17,7 +17,7 @@ _MAX_SIGMA = 255.0
 def denoise(
     context: typer.Context, run: options.Run, inputs: options.Inputs,
     sigma: Annotated[str, typer.Option(
-        "--sigma", metavar="auto|FLOAT", help="Standard deviation of the noise, 0-255 scale.")] = "auto",
+        "--sigma", metavar="auto|NUMBER", help="Standard deviation of the noise, 0-255 scale.")] = "auto",
     samples: Annotated[int | None, typer.Option(
         "--samples", min=1, max=1000, metavar="K",
         help="Different pictures that may have been, not their mean.")] = None,

@@ -28,11 +28,11 @@ def encode(
 ) -> None:  # fmt: skip
     """Write the latents of images to a file.
 
-    An .npz file holds, with one row an image: `latents` (float32 [N, C, h, w], the means of the posterior, exact, in
-    units in which the prior is N(0, 1)), `std` (the same shape, its standard deviations), `files` (the images' names)
-    and `labels` (their class folders, '' without). Models of several latent layers, coarse to fine, add `latents_2`,
-    `std_2` and so on. (latents - `shift_factor`) * `scaling_factor` has mean 0 and standard deviation 1, as flows and
-    diffusion models of other tools expect.
+    An .npz file holds, with one row an image: `latents` (float32 [N, C, h, w], the means of what the VAE takes it for),
+    `std` (the same shape, the standard deviations), `files` (the images' names) and `labels` (their class folders, ''
+    without). Models of several latent layers, coarse to fine, add `latents_2`, `std_2` and so on. (latents -
+    `shift_factor`) * `scaling_factor` has mean 0 and standard deviation 1, as flows and diffusion models of other tools
+    expect.
 
     A .safetensors file has the same arrays, and files and labels as JSON in its header; a .parquet file has columns of
     flattened arrays, and their shapes and the two factors as JSON in its metadata. A .csv file has the columns file,

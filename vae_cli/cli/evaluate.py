@@ -23,15 +23,16 @@ def evaluate(
     data: Annotated[Path | None, typer.Argument(
         metavar="[DATA]", help="Folder, list, zip or tar; none = the images held out in training.",
         callback=options.existing)] = None,
-    importance_samples: Annotated[int, typer.Option(
-        "--importance-samples", min=0, max=100_000, metavar="K", help="Samples an image for the NLL; 0 = off.")] = 0,
+    importance_samples: Annotated[int, options.tuning(
+        "--importance-samples", min=0, max=100_000, metavar="K",
+        help="Draws an image for a closer estimate of its likelihood; 0 = off.")] = 0,
     limit: Annotated[int | None, typer.Option(
         "--limit", min=1, max=10**9, metavar="N", help="Use N images, always the same ones.")] = None,
     holes: Annotated[Family | None, typer.Option(
         "--holes", help="Also cut such holes into the images and measure their fills.")] = None,
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE", help="With --holes: a picture of them, before | mask | after | truth.")] = None,
-    feature_weights: Annotated[str | None, typer.Option(
+    feature_weights: Annotated[str | None, options.tuning(
         "--feature-weights", metavar="FILE", help="Compare samples with the images by the features "
         "of this network (Inception's weights or a classifier's); auto = train a classifier on the run's labelled "
         "images.")] = None,

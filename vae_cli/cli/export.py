@@ -20,7 +20,9 @@ def export(
         "--part", help="This part as an ONNX file.")] = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="PATH", help="A .onnx or .safetensors file, or a folder; default: in RUN.")] = None,
-    bfloat16: Annotated[bool, typer.Option(
+    format_: Annotated[Literal["diffusers"] | None, typer.Option(
+        "--format", help="A folder that diffusers loads, of a VAE that came from one.")] = None,
+    bfloat16: Annotated[bool, options.tuning(
         "--bfloat16", help="A .safetensors file of half the size, its weights rounded.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
@@ -29,27 +31,40 @@ def export(
     A .safetensors file holds the whole model, the best weights with their configuration, and may stand for RUN in every
     command; a folder given with --out also gets a model card, README.md, unless it has one. An .onnx file holds the
     encoder or the decoder (without --part the decoder), float32, for programs without torch: images are [N, C, H, W] in
-    0..1, latents as `vae encode` writes them. It needs the [onnx] extra.
+    0..1, latents as `vae encode` writes them. It needs `pip install onnx onnxscript`. --format diffusers writes the VAE
+    of a run that began with `vae train --init FOLDER` back in the layout of that folder.
 
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
     results: Results = context.obj
     require_run(run)
-    from vae_cli.jobs.export import SAFETENSORS, export_part, export_path, export_whole
+    from vae_cli.jobs import export as job
     from vae_cli.jobs.model_card import write_card
 
-    path = export_path(out, run, part)
+    if format_:
+        if part or bfloat16:
+            raise ConfigError("--format diffusers: writes the whole VAE in float32; leave out --part and --bfloat16")
+        paths = job.autoencoder_paths(out, run)
+        refuse_existing(paths, overwrite=overwrite)
+        source = str(job.export_autoencoder(run, paths))
+        for path in paths:
+            results.take(FileDone(source, "ok", path))
+        results.finish(f"vae train DATA --init {shell_quoted(paths[0].parent)}")
+        return
+    path = job.export_path(out, run, part)
     refuse_existing([path], overwrite=overwrite)
-    if path.suffix.lower() == SAFETENSORS:
-        source = str(export_whole(run, path, bfloat16=bfloat16))
+    if path.suffix.lower() == job.SAFETENSORS:
+        source = str(job.export_whole(run, path, bfloat16=bfloat16))
         results.take(FileDone(source, "ok", path))
         if path.parent == out and (card := write_card(out, run, path.name)):
             results.take(FileDone(source, "ok", card))
         results.finish(f"vae info {shell_quoted(path)}")
         return
     if bfloat16:
-        raise ConfigError(f"--bfloat16: {printable(path.name)} holds float32; leave it out, or name a {SAFETENSORS}")
-    results.take(FileDone(str(export_part(run, path, part or "decoder")), "ok", path))
+        raise ConfigError(
+            f"--bfloat16: {printable(path.name)} holds float32; leave it out, or name a {job.SAFETENSORS}"
+        )
+    results.take(FileDone(str(job.export_part(run, path, part or "decoder")), "ok", path))
     given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
     python = f'onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
     results.messages.note(f"in Python: {python}")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vae_cli.cli import completion
 from vae_cli.cli.results import Results, print_json, say
 from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import printable, shell_quoted
@@ -17,7 +18,8 @@ NUM_LISTED = 20
 def info(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", help="Run folder, checkpoint folder, .safetensors file, or photo.")] = None,
+        metavar="[RUN]", autocompletion=completion.runs,
+        help="As in other commands; none = this machine.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
 

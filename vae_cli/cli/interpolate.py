@@ -20,11 +20,11 @@ def interpolate(
         metavar="I,J[,K...]", help="Walk between these images of `vae sample` with the same seed.")] = None,
     steps: Annotated[int | None, typer.Option(
         min=2, max=10_000, metavar="N", help="Frames a segment, both ends counted; 9 for a strip, else 30.")] = None,
-    mode: Annotated[Literal["slerp", "lerp"], typer.Option(
+    mode: Annotated[Literal["slerp", "lerp"], options.tuning(
         help="slerp: arcs through the flow's noise, every frame as real as a sample; lerp: lines through the latents, "
         "smooth even between unlike things.")] = "slerp",
-    loop: Annotated[bool, typer.Option("--loop", help="Walk back to the first image at the end.")] = False,
-    fps: Annotated[float, typer.Option(
+    loop: Annotated[bool, options.tuning("--loop", help="Walk back to the first image at the end.")] = False,
+    fps: Annotated[float, options.tuning(
         metavar="N", min=0.1, max=100.0, help="Frames a second of an animation.")] = 15.0,
     out: options.Out = None,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,

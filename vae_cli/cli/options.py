@@ -5,7 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-COMMON = "Common options"
+from vae_cli.cli import completion
+
+TUNING, COMMON = "Tuning", "Common options"
+"""Panels of the help, below the usual options."""
 
 
 def _existing_device(name: str) -> str:
@@ -30,35 +33,40 @@ def _common(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=COMMON, **settings)
 
 
+def tuning(*names: str, **settings: Any) -> Any:
+    """A rarer option of a command: the help lists it below the usual ones."""
+    return typer.Option(*names, rich_help_panel=TUNING, **settings)
+
+
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", help="Run folder, checkpoint folder, .safetensors file, or "
-    "photo, the model that ships with vae.")]  # fmt: skip
+    metavar="RUN", autocompletion=completion.runs, help="Folder that `vae train` wrote, or photo, the model that "
+    "ships with vae; also a checkpoint or an exported file.")]  # fmt: skip
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",
-    help="With an image suffix one file, else a folder.")]  # fmt: skip
-SolverSteps = Annotated[int | None, typer.Option(
+    help="Where to write: one file if it ends like an image, else a folder.")]  # fmt: skip
+SolverSteps = Annotated[int | None, tuning(
     "--solver-steps", min=1, max=1000, metavar="N",
-    help="Steps of the flow's solver; default from the model.")]  # fmt: skip
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
-StripMetadata = Annotated[bool, typer.Option(
+    help="In how many steps the flow makes latents of noise; default from the model.")]  # fmt: skip
+Format = Annotated[str, tuning("--format", metavar="NAME", help="keep, png, tiff, jpg, ...")]
+StripMetadata = Annotated[bool, tuning(
     "--strip-metadata", help="For sharing: keep only profile, orientation and resolution.")]  # fmt: skip
 SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
 
 Mask = Annotated[Path | None, typer.Option(
     "--mask", metavar="FILE|DIR", help="White marks the hole; a folder or zip is paired by name.")]  # fmt: skip
-MaskColor = Annotated[str | None, typer.Option(
+MaskColor = Annotated[str | None, tuning(
     "--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")]  # fmt: skip
-MaskAlpha = Annotated[bool, typer.Option("--mask-alpha", help="Transparent pixels are the hole.")]
+MaskAlpha = Annotated[bool, tuning("--mask-alpha", help="Transparent pixels are the hole.")]
 MaskAuto = Annotated[bool, typer.Option("--mask-auto", help="Find scratches and dust.")]
-MaskPattern = Annotated[str | None, typer.Option(
+MaskPattern = Annotated[str | None, tuning(
     "--mask-pattern", metavar="NAME",
     help="What masks of a folder are called, as in '{stem}_damage.png'.")]  # fmt: skip
-MaskValue = Annotated[int | None, typer.Option(
+MaskValue = Annotated[int | None, tuning(
     "--mask-value", min=0, max=65535, metavar="N", help="This value marks the hole, not white.")]  # fmt: skip
-MaskInvert = Annotated[bool, typer.Option("--mask-invert", help="Black marks the hole.")]
-MaskDilate = Annotated[int, typer.Option(
+MaskInvert = Annotated[bool, tuning("--mask-invert", help="Black marks the hole.")]
+MaskDilate = Annotated[int, tuning(
     "--mask-dilate", min=0, max=10_000, metavar="PX", help="Grow the hole.")]  # fmt: skip
 
 Device = Annotated[str, _common(
@@ -71,4 +79,4 @@ Overwrite = Annotated[bool, _common("--overwrite", help="Replace files that exis
 Json = Annotated[bool, _common("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, _common("--quiet", "-q", help="No progress and no notes.")]
 Verbose = Annotated[bool, _common("--verbose", "-v", help="Say more.")]
-Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, _common("--debug", help="Show the traceback of an error, for a report of a bug.")]

@@ -4,18 +4,20 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from typing import TextIO
 
 from vae_cli.jobs.events import Remark
 from vae_cli.printable import printable, printable_lines
+from vae_cli.screen import Show, Standing, live
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two lines of progress where stderr is no terminal."""
-
-Bar = Callable[[int, int], None]
-"""Takes how much is done, and of how much."""
+MAX_ALIKE = 5
+"""Warnings of one kind that are shown; more are counted."""
 
 
 class Messages:
@@ -23,59 +25,63 @@ class Messages:
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet, self.verbose = quiet, verbose
-        self._status_printed = -SECONDS_BETWEEN_LINES
+        self._shown, self._hidden = Counter[str](), Counter[str]()  # warnings of each kind
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, indent: int = 2) -> None:
+        """indent: of its further lines where a terminal is too narrow for it."""
         if not self.quiet:
-            print_line(text)
+            print_line(text, indent)
 
     def detail(self, text: str) -> None:
         """A note for those who asked for more with --verbose."""
         if self.verbose:
             self.note(text)
 
-    def warn(self, text: str) -> None:
-        print_line(f"warning: {text}")
+    def warn(self, text: str, kind: str | None = None) -> None:
+        """kind: what several warnings have in common, such as a reason; of a text without one the first is shown."""
+        counts = self._shown if self._shown[kind or text] < (MAX_ALIKE if kind else 1) else self._hidden
+        counts[kind or text] += 1
+        if counts is self._shown:
+            print_line(f"warning: {text}".replace("\n", "\n  "))
+
+    def count_alike(self) -> None:
+        """Says how many warnings were not shown because they were like others."""
+        for kind, number in self._hidden.items():
+            print_line(f"warning: {number} more like this: {kind}")
+        self._hidden.clear()
 
     def remark(self, remark: Remark) -> None:
-        {"warning": self.warn, "detail": self.detail, "status": self.status}.get(remark.kind, self.note)(remark.text)
+        {"warning": self.warn, "detail": self.detail}.get(remark.kind, self.note)(remark.text)
 
     def error(self, text: str) -> None:
         print_line(f"error: {printable(text)}")
-
-    def status(self, text: str) -> None:
-        """Where a long job stands: one line that is written again on a terminal, else a line every few seconds."""
-        if self.quiet:
-            return
-        if _is_terminal():
-            _print(f"\r\x1b[K{printable(text)[: shutil.get_terminal_size().columns - 1]}")
-            _Cursor.in_line = True
-        elif time.monotonic() - self._status_printed >= SECONDS_BETWEEN_LINES:
-            self._status_printed = time.monotonic()
-            print_line(text)
 
     def next_step(self, command: str) -> None:
         """Names the command that is useful after this one."""
         self.note(f"next: {command}")
 
-    def progress(self, what: str, total: int, unit: str = "images") -> contextlib.AbstractContextManager[Bar]:
-        """A bar on a terminal, else a plain line every few seconds and at the end; nothing when quiet."""
+    def progress(self) -> contextlib.AbstractContextManager[Show]:
+        """Takes where the job stands: drawn in one place on a terminal, else a plain line every few seconds and at the
+        end of each part; nothing when quiet."""
         if self.quiet:
-            return contextlib.nullcontext(lambda done, total: None)
-        return (_bar if _is_terminal() else _lines)(what, total, unit)
+            return contextlib.nullcontext(lambda standing: None)
+        if not _is_terminal():
+            return _lines()
+        from rich.console import Console
+
+        return live(Console(stderr=True))
 
 
-class _Cursor:
-    """Whether the terminal's cursor stands behind a status line, which the next line has to leave first."""
-
-    in_line = False
-
-
-def print_line(text: str) -> None:
-    """On stderr."""
-    start = "\n" if _Cursor.in_line else ""
-    _Cursor.in_line = False
-    _print(f"{start}{printable_lines(text)}\n")
+def print_line(text: str, indent: int = 2) -> None:
+    """On stderr; on a terminal lines are broken between words, but in no command, which is to be copied."""
+    width = shutil.get_terminal_size().columns if _is_terminal() else sys.maxsize
+    for line in printable_lines(text).split("\n"):
+        words, colon, command = line.partition(": vae ") if len(line) > width else (line, "", "")
+        parts = [words + colon[:1]]
+        if len(parts[0]) > width:
+            parts = textwrap.wrap(parts[0], width, subsequent_indent=" " * indent, break_long_words=False,
+                                  break_on_hyphens=False)  # fmt: skip
+        _print("\n".join([*parts, *([f"  vae {command}"] if colon else [])]) + "\n")
 
 
 def _print(text: str) -> None:
@@ -96,51 +102,26 @@ def _is_terminal() -> bool:
 
 
 @contextlib.contextmanager
-def _lines(what: str, total: int, unit: str) -> Iterator[Bar]:
-    done, started = 0, time.monotonic()
-    printed = started
+def _lines() -> Iterator[Show]:
+    newest: Standing | None = None
+    printed: Standing | None = None
+    printed_at = time.monotonic()
 
-    def print_progress() -> None:
-        nonlocal printed
-        printed = time.monotonic()
-        seconds = max(printed - started, 1e-9)
-        times = f"{clock((total - done) * seconds / done)} left" if 0 < done < total else clock(seconds)
-        print_line(f"{what}: {done}/{total} {unit}, {_rate(done / seconds, unit)}, {times}")
+    def put() -> None:
+        nonlocal printed, printed_at
+        if newest is not None and (
+            printed is None or (newest.what, newest.fraction) != (printed.what, printed.fraction)
+        ):
+            print_line(str(newest))
+        printed, printed_at = newest, time.monotonic()
 
-    def reach(so_far: int, in_all: int) -> None:
-        nonlocal done, total
-        done, total = so_far, in_all
-        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
-            print_progress()
+    def show(standing: Standing) -> None:
+        nonlocal newest
+        if newest is not None and newest.what != standing.what:
+            put()
+        newest = standing
+        if time.monotonic() - printed_at >= SECONDS_BETWEEN_LINES:
+            put()
 
-    yield reach
-    print_progress()
-
-
-@contextlib.contextmanager
-def _bar(what: str, total: int, unit: str) -> Iterator[Bar]:
-    """With rate and time left; it goes when the work is done."""
-    from rich import progress
-    from rich.console import Console
-    from rich.text import Text
-
-    class RateColumn(progress.ProgressColumn):
-        def render(self, task: progress.Task) -> Text:
-            return Text(_rate(task.completed / task.elapsed, unit) if task.completed and task.elapsed else "")
-
-    columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
-               progress.MofNCompleteColumn(), RateColumn(), progress.TimeRemainingColumn())  # fmt: skip
-    # what goes to a pipe must not be led to the terminal
-    with progress.Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as rich:
-        task = rich.add_task(what, total=total)
-        yield lambda done, total: rich.update(task, completed=done, total=total)
-
-
-def _rate(per_second: float, unit: str) -> str:
-    return f"{1 / per_second:.1f} s each" if 0 < per_second < 1 else f"{per_second:.1f} {unit}/s"
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    yield show
+    put()

@@ -16,7 +16,7 @@ def reconstruct(
     out: options.Out = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write the input beside its reconstruction.")] = False,
     draw: Annotated[bool, typer.Option(
-        "--sample", help="Decode a sample of the posterior instead of its mean.")] = False,
+        "--sample", help="Decode a draw of the latents that may be meant, not their mean.")] = False,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Encode images and decode them again.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from vae_cli.cli.progress import Bar, Messages, silence
+from vae_cli.cli.progress import Messages, silence
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
+from vae_cli.pretrained import is_photo
 from vae_cli.printable import printable, printable_lines
+from vae_cli.screen import Show, Standings
 
 if TYPE_CHECKING:
     from vae_cli.checkpoint import Model
@@ -78,7 +80,8 @@ class Results:
         self.files: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
         self.num_written = self.num_failed = self.num_lacking = self.num_settled = 0
-        self._bar: tuple[str, Bar] | None = None
+        self._standings = Standings()
+        self._bar: tuple[str, Show] | None = None
         self._open_bar = contextlib.ExitStack()
         Results.latest = self
 
@@ -90,7 +93,8 @@ class Results:
         for text in model.remarks:
             self.messages.warn(printable_lines(text))
         where = f"{model.runtime.device} ({model.runtime.precision})"
-        self.messages.note(f"{printable(model.path)} at step {model.facts.step} on {where}")
+        name = run if is_photo(run) else model.path
+        self.messages.note(f"{printable(name)} at step {model.facts.step} on {where}")
         return model
 
     def show(self, events: Iterable[JobEvent]) -> dict[str, Any]:
@@ -116,12 +120,12 @@ class Results:
                     say(text)
             case Remark():
                 self.messages.remark(event)
-            case Advanced(what, done, total, unit, is_over):
-                if self._bar is None or self._bar[0] != what:
+            case Advanced():
+                if self._bar is None or self._bar[0] != event.what:
                     self.close_bar()
-                    self._bar = what, self._open_bar.enter_context(self.messages.progress(what, total, unit))
-                self._bar[1](done, total)
-                if is_over:
+                    self._bar = event.what, self._open_bar.enter_context(self.messages.progress())
+                self._bar[1](self._standings.counted(event))
+                if event.is_over:
                     self.close_bar()
             case Finished(facts, is_partial):
                 self.facts |= facts
@@ -136,7 +140,8 @@ class Results:
                 say(printable(event.output or ""))
         elif event.status == "failed":
             self.num_failed += 1
-            self.messages.warn(f"{printable(event.input or '')}: {printable(self.files[-1]['reason'])}")
+            reason = printable(self.files[-1]["reason"])
+            self.messages.warn(f"{printable(event.input or '')}: {reason}", reason)
         else:
             self.num_lacking += event.is_lacking
             self.num_settled += event.is_settled and not event.is_lacking
@@ -163,6 +168,7 @@ class Results:
 
     def print_facts(self, status: str, failure: str | None, **facts: Any) -> None:
         """Prints the JSON object. Leaves with 3 after saying why nothing could be used, where `failure` tells that."""
+        self.messages.count_alike()
         if self.as_json:
             error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
             print_json(self.command, "failed" if failure else status, **error, **facts)

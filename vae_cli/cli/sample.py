@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from vae_cli.cli import options
+from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder
+from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder, refuse_existing, require_suffix
 from vae_cli.printable import shell_quoted
 
 _OF_DRAWING = {"num": "-n", "temperature": "--temperature", "prior": "--prior", "solver_steps": "--solver-steps",
-               "label": "--label", "guidance": "--guidance"}  # fmt: skip
+               "label": "--label", "guidance": "--guidance", "save_latents": "--save-latents"}  # fmt: skip
 """Options that say what to draw, and have no meaning where latents are given."""
 
 
@@ -23,18 +23,23 @@ def sample(
         "--num", "-n", min=1, max=1_000_000, metavar="N",
         help="How many images, else 64; of several labels, of each, else 8.")] = None,
     out: options.Out = None,
-    temperature: Annotated[float, typer.Option(
+    temperature: Annotated[float, options.tuning(
         metavar="T", min=0.0, max=100.0, help="Below 1: more typical, less varied.")] = 1.0,
-    prior: Annotated[Literal["auto", "flow", "normal"], typer.Option(
-        help="Learned flow or N(0, I); auto takes the flow if there.")] = "auto",
+    prior: Annotated[Literal["auto", "flow", "normal"], options.tuning(
+        help="Draw latents from the flow, or as plain noise; auto = the flow if there.")] = "auto",
     solver_steps: options.SolverSteps = None,
     label: Annotated[list[str] | None, typer.Option(
-        metavar="NAME", help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
-    guidance: Annotated[float | None, typer.Option(
+        metavar="NAME", autocompletion=completion.labels,
+        help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
+    guidance: Annotated[float | None, options.tuning(
         min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
-    latents: Annotated[Path | None, typer.Option(
+    latents: Annotated[Path | None, options.tuning(
         "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
+    save_latents: Annotated[Path | None, typer.Option(
+        "--save-latents", metavar="FILE", help="Also write the latents: .npz, .csv or .safetensors.")] = None,
+    scale: Annotated[int, typer.Option(
+        "--scale", min=1, max=64, metavar="K", help="Write every pixel as a square of K × K.")] = 1,
     batch_size: options.BatchSize = 64, seed: options.Seed = 0, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw new images.
@@ -47,7 +52,8 @@ def sample(
     """
     results: Results = context.obj
     require_run(run)
-    target, command = Target(out, own_folder(run, "samples"), overwrite, batch_size), f"vae sample {shell_quoted(run)}"
+    target = Target(out, own_folder(run, "samples"), overwrite, batch_size, scale)
+    command = f"vae sample {shell_quoted(run)}"
     if latents is not None:
         for name, option in _OF_DRAWING.items():
             source = context.get_parameter_source(name)
@@ -63,14 +69,18 @@ def sample(
     labels = tuple(dict.fromkeys(label or ()))
     if len(labels) < 2 and labels != ("all",):
         target.paths(num or NUM_IMAGES)  # refused before torch takes its seconds to load
+    require_suffix("--save-latents", save_latents, ".npz", ".csv", ".safetensors")
+    refuse_existing([save_latents] if save_latents else [], overwrite=overwrite)
     if guidance is not None and not label:
         raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     from vae_cli.jobs import sample as job
 
-    request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed)
+    request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed, save_latents)
     facts = results.show(job.sample(results.open_model(run), request, target))
     last, drawn = (num or NUM_IMAGES) - 1, facts.get("labels", [])
-    next_step = f"vae interpolate {shell_quoted(run)} --from-samples 0,{last} --seed {seed} --out walk.gif"
+    next_step = (
+        f"vae interpolate {shell_quoted(run)} --from-samples {shell_quoted(f'0,{last}')} --seed {seed} --out walk.gif"
+    )
     if request.has_rows(drawn):
         next_step = f"vae evaluate {shell_quoted(run)}"
     elif drawn:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vae_cli.cli import options
+from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.inputs import require_flow, require_run
@@ -16,7 +16,8 @@ from vae_cli.printable import shell_quoted
 def style(
     context: typer.Context, run: options.Run, inputs: options.Inputs,
     to: Annotated[str | None, typer.Option(
-        "--to", metavar="LABEL", help="Class to carry to, by its folder's name.")] = None,
+        "--to", metavar="LABEL", autocompletion=completion.labels,
+        help="Class to carry to, by its folder's name.")] = None,
     like: Annotated[Path | None, typer.Option(
         "--like", metavar="FILE|DIR", help="Images whose look is taken on.")] = None,
     unlike: Annotated[Path | None, typer.Option(

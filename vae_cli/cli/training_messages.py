@@ -1,11 +1,13 @@
 """What `vae train` says while its job goes on."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vae_cli.cli.progress import Messages, clock
-from vae_cli.jobs.events import Advanced, Remark
+from vae_cli.cli.progress import Messages
+from vae_cli.jobs.events import Remark
+from vae_cli.jobs.model_warnings import FEW_MEASURED, fill_share_line
 from vae_cli.printable import printable
+from vae_cli.screen import Show, Standings, clock
 
 if TYPE_CHECKING:
     from vae_cli.jobs.train import Started, TrainingEvent
@@ -13,25 +15,23 @@ if TYPE_CHECKING:
     from vae_cli.training.events import Shortened
     from vae_cli.training.inputs import TrainingInputs
 
+REBUILT = ((30.0, "hard to tell from them"), (25.0, "close, fine detail is lost"), (20.0, "soft"))
+"""What so many dB look like, the best first; fewer are rough."""
 
-def show_event(event: "TrainingEvent", messages: Messages, patience: int) -> None:
+
+def show_event(event: "TrainingEvent", messages: Messages, standings: Standings, show: Show, patience: int) -> None:
     """Shows an event on stderr, if it is anything to be shown. patience: `training.patience`."""
     from vae_cli.jobs.train import Started
     from vae_cli.training import events
 
+    if standing := standings.trained(event):
+        show(standing)
     match event:
-        case Advanced(what, done, total):
-            messages.status(f"{what}: {done}/{total}")
         case Remark():
             messages.remark(event)
         case Started():
             for line in started_lines(event):
                 messages.note(line)
-        case events.StepLogged():
-            messages.status(
-                f"{event.phase} {event.fraction:4.0%}  step {event.step}  {figures_line(event.figures)}  "
-                f"{event.images_per_second:.0f} images/s  {clock(event.seconds_left)} left"
-            )
         case events.Validated(phase, step, score, is_best):
             messages.detail(f"{phase} step {step}: validation loss {score:.4f}{' (best)' if is_best else ''}")
         case events.Shortened():
@@ -81,16 +81,25 @@ def cost_text(inputs: "TrainingInputs", cost: "Estimate") -> str:
             f"{cost.disk_bytes / 2**20:.0f} MiB of disk")  # fmt: skip
 
 
-def figures_line(figures: Mapping[str, float]) -> str:
-    """The figures of a log line; active units as `active 12/32`."""
-    words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in ("active_units", "latent_units")]
-    if "active_units" in figures:
-        words.append(f"active {figures['active_units']:.0f}/{figures['latent_units']:.0f}")
-    return "  ".join(words)
-
-
 def shortened_line(event: "Shortened", patience: int) -> str:
     """Why a phase uses less than its budget."""
     then = "the phase ends here" if event.is_end else "the learning rate falls from here on"
     return (f"{event.phase} step {event.step}: {patience} validations without a better score; "
             f"back to the weights of step {event.best_step}, {then}")  # fmt: skip
+
+
+def finished_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How good a finished model is, how long it took, and where its pictures are. facts: of its JSON object."""
+    measured, samples, folder = facts["validation"], facts["samples"], printable(facts["run"])
+    quality = measured["psnr_db"]
+    looks = next((words for least, words in REBUILT if quality >= least), "rough")
+    if measured["images"] < FEW_MEASURED:
+        looks = "too few to judge by"
+    yield f"reconstructions  {quality:.1f} dB on {measured['images']} held-out images: {looks}"
+    copies = samples["copies"]
+    copied = f"{copies or 'none'} of {samples['drawn']} {'copy' if copies > 1 else 'copies'} a training image"
+    yield f"samples          {samples['detail']:.0%} of the detail of your images; {copied}"
+    if facts["fill_share"] is not None:
+        yield f"fills            {fill_share_line(facts['fill_share'])}"
+    yield f"time             {clock(facts['seconds'])}"
+    yield f"pictures         {folder}/previews, all on one page: {folder}/report.html"

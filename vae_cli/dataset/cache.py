@@ -1,7 +1,8 @@
 """Decoded images at model size in one memory map under the user's cache folder.
 
 An entry is `<key>.u8` (raw pixels) and `<key>.json` (what is in it; it is written last and makes the entry valid).
-It is checked as it is opened, and each image again as it is taken out, when one that is damaged is decoded anew.
+Some of it is checked as it is opened, and each image as it is taken out, when one that is damaged is decoded anew.
+What was read from the headers of images is kept in a `<key>.json` alone. So a second start opens no image.
 """
 
 import functools
@@ -14,23 +15,28 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vae_cli.atomic import is_partial, replacing
+from vae_cli.company import Company
+from vae_cli.dataset.decoding import Failure, Request, Written, decode_into, joined, part_of, write_part
+from vae_cli.dataset.image_statistics import ImageStatistics, image_statistics, picture_sizes
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
 from vae_cli.dataset.stored_pixels import StoredPixels
 from vae_cli.errors import DataError
+from vae_cli.images.colours import Colour
 from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.image_refs import labels_of, names_of, taken
 from vae_cli.images.recipe import ImageRecipe
 
-_FORMAT = 2  # raise it whenever decoding changes, so that older entries are not used
+_FORMAT = 3  # raise it whenever decoding changes, so that older entries are not used
 _KEPT_DAYS = 30
 
 
@@ -39,26 +45,11 @@ class ImageSet:
     """uint8 [N, H, W, C] (a read-only memory map), ids, int64 [N] labels (-1 = none); notes are worth a warning."""
 
     pixels: np.ndarray
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     labels: np.ndarray
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     zooms: np.ndarray | None = None  # float32 [N], as in `close_ups`; None = every image is whole
-
-
-@dataclass(frozen=True)
-class Request:
-    """Images to decode, and how."""
-
-    refs: Sequence[ImageRef]
-    decode: Callable[[ImageRef], np.ndarray]  # gives a uint8 array of `shape`, or raises DataError
-    shape: tuple[int, ...]  # (H, W, C), or with a number before it of as many arrays for each image
-    settings: str  # everything but the files that the arrays depend on
-    workers: int = 2
-    on_progress: OnProgress | None = None
-
-
-Failure = tuple[int, str]  # position in the request, reason
 
 
 class Decoded(NamedTuple):
@@ -66,7 +57,7 @@ class Decoded(NamedTuple):
     the others failed."""
 
     pixels: np.ndarray
-    kept: list[int]
+    kept: np.ndarray  # int64
     failed: list[Failure]
     notes: tuple[str, ...] = ()
 
@@ -78,6 +69,7 @@ def load_images(
     label_names: Sequence[str] = (),
     workers: int = 2,
     on_progress: OnProgress | None = None,
+    company: Company | None = None,
 ) -> ImageSet:
     """Every image that can be decoded, as the recipe says; from the cache where nothing has changed.
 
@@ -85,26 +77,65 @@ def load_images(
     Raises DataError when no image is left.
     """
     shape = (*recipe.size, recipe.channels)
-    pixels, kept, failed, notes = load_decoded(Request(refs, recipe.decode, shape, repr(recipe), workers, on_progress))
+    company = company or Company()
+    request = Request(refs, recipe.decode, shape, repr(recipe), workers, on_progress, company)
+    pixels, kept, failed, notes = load_decoded(request)
     numbers = {name: number for number, name in enumerate(label_names)}
-    labels = np.array([numbers.get(refs[position].label or "", -1) for position in kept], np.int64)
+    labels = np.array([numbers.get(label or "", -1) for label in labels_of(refs, kept)], np.int64)
     skipped = tuple(Skipped(refs[position].id, reason) for position, reason in failed)
-    return ImageSet(pixels, tuple(refs[position].id for position in kept), labels, skipped, notes)
+    return ImageSet(pixels, names_of(refs, kept), labels, skipped, notes)
 
 
 def load_decoded(request: Request) -> Decoded:
     """All images that can be decoded, from the cache where nothing has changed. Raises DataError when there is none."""
     folder, reason = cache_folder(), "no home folder; set VAE_CACHE"
     if folder is not None:
-        path = folder / f"{_entry_key(request)}.u8"
-        entry = _read_entry(path, request)
-        if entry is not None and not _can_decode_one(request, entry.failed):
-            return entry
+        path = folder / f"{_key(request.refs, request.settings)}.u8"
+        request.company.begin()
+        entry: Decoded | None = None
+
+        def find() -> str:
+            nonlocal entry
+            entry = _read_entry(path, request)
+            is_usable = entry is not None and not _can_decode_one(request, entry.failed)
+            return "" if is_usable else "missing"
+
         try:
-            return _write_entry(path, request)
+            if request.company.once_a_node("find", find):
+                entry = _write_entry(path, request)
+            entry = entry or _read_entry(path, request)
+            if entry is not None:
+                return entry
+            reason = f"{folder}: this rank cannot read there what another has written"
         except OSError as error:
             reason = f"{folder}: {error.strerror or error}"
     return _decode_uncached(request)._replace(notes=(f"decoded images are not cached: {reason}",))
+
+
+def load_statistics(
+    refs: Sequence[ImageRef], background: Colour, *, workers: int = 2, on_progress: OnProgress | None = None,
+    company: Company | None = None,
+) -> ImageStatistics:  # fmt: skip
+    """`image_statistics`, from the cache where no file has changed."""
+    folder = cache_folder()
+    path = folder / f"{_key(refs, repr(('statistics', background)))}.json" if folder else None
+
+    def make() -> str:
+        with suppress(OSError, ValueError, TypeError, LookupError):
+            text = path.read_text() if path else ""
+            broken = {item.id for item in ImageStatistics.of_text(text).skipped}
+            rows = [row for row, name in enumerate(names_of(refs)) if name in broken] if broken else []
+            if not any(picture_sizes(taken(refs, rows), workers)):  # they may be readable by now
+                return text
+        facts = image_statistics(refs, background=background, workers=workers, on_progress=on_progress).as_text()
+        with suppress(OSError):
+            if path:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with replacing(path) as file:
+                    file.write(facts.encode())
+        return facts
+
+    return ImageStatistics.of_text((company or Company()).once_a_node("statistics", make))
 
 
 def cache_folder() -> Path | None:
@@ -123,41 +154,20 @@ def cache_folder() -> Path | None:
 # ---- decoding
 
 
-def _decode_into(stream: IO[bytes], request: Request) -> tuple[list[int], list[Failure], list[int]]:
-    """Append every decoded image to the stream; which were kept, which failed, and the checksum of each array.
-
-    Raises DataError for none kept.
-    """
-    kept, failed, checksums = list[int](), list[Failure](), list[int]()
-    with closing(ordered_map(request.decode, request.refs, request.workers)) as results:
-        for position, result in enumerate(results):
-            if isinstance(result, DataError):
-                failed.append((position, str(result)))
-            else:
-                kept.append(position)
-                arrays = np.ascontiguousarray(result).reshape(-1, *request.shape[-3:])
-                checksums += [zlib.crc32(array.data) for array in arrays]
-                stream.write(arrays.data)
-            if request.on_progress is not None:
-                request.on_progress(position + 1, len(request.refs))
-    stream.flush()
-    if not kept:
-        first = f"the first, {request.refs[0].id}: {failed[0][1]}" if failed else "the list is empty"
-        raise DataError(f"none of {len(request.refs)} images can be decoded ({first}); `vae check` lists them")
-    return kept, failed, checksums
-
-
 def _decode_uncached(request: Request) -> Decoded:
     """Into a nameless temporary file, or into memory where that has no room."""
     shape = -1, *request.shape[-3:]
     with suppress(OSError):  # the disk may also fill up meanwhile
         _require_room(Path(tempfile.gettempdir()), request)
         with tempfile.TemporaryFile() as file:
-            kept, failed, _ = _decode_into(file, request)
-            return Decoded(np.memmap(file, np.uint8, "r").reshape(shape), kept, failed)
+            written = decode_into(file, request)
+            written.require_some(request)
+            return Decoded(np.memmap(file, np.uint8, "r").reshape(shape), np.array(written.kept), written.failed)
     memory = BytesIO()
-    kept, failed, _ = _decode_into(memory, request)
-    return Decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(shape), kept, failed)
+    written = decode_into(memory, request)
+    written.require_some(request)
+    pixels = np.frombuffer(memory.getbuffer(), np.uint8).reshape(shape)
+    return Decoded(pixels, np.array(written.kept), written.failed)
 
 
 def _require_room(folder: Path, request: Request) -> None:
@@ -175,70 +185,87 @@ def _can_decode_one(request: Request, failed: list[Failure]) -> bool:
 # ---- entries
 
 
-def _entry_key(request: Request) -> str:
+def _key(refs: Sequence[ImageRef], settings: str) -> str:
     """Changes with the settings and with the path, size or time of any file."""
 
-    @functools.cache
+    @functools.lru_cache(maxsize=1)  # of a zip, for all its members
     def facts(path: Path) -> tuple[str, int, int]:
         try:
-            stat = path.stat()
+            stat = os.stat(path)
             return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
         except (OSError, ValueError):
             return os.path.abspath(path), -1, -1
 
-    digest = hashlib.blake2b(repr((_FORMAT, request.settings)).encode(), digest_size=16)
-    for ref in request.refs:
+    digest = hashlib.blake2b(repr((_FORMAT, settings)).encode(), digest_size=16)
+    for ref in refs:
         digest.update(repr((*facts(ref.path), ref.member)).encode())  # repr escapes odd names
     return digest.hexdigest()
 
 
-def _write_entry(path: Path, request: Request) -> Decoded:
-    """Decode into a new entry. Raises OSError where the folder does not take it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _prune(path.parent)
-    _require_room(path.parent, request)
-    with replacing(path) as file:
-        kept, failed, checksums = _decode_into(file, request)
-    with replacing(path.with_suffix(".json")) as file:
-        file.write(json.dumps({"kept": kept, "failed": failed, "checksums": checksums}).encode())
-    return Decoded(_stored(path, request, kept, checksums), kept, failed)
+def _write_entry(path: Path, request: Request) -> Decoded | None:
+    """Decode into a new entry; None on a rank that another one of its node writes it for.
+
+    Raises OSError where the folder does not take it.
+    """
+    company = request.company
+    try:
+        if company.size > 1:
+            write_part(path, request)
+        if company.position > 0:
+            company.hear("whole")
+            return None
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _prune(path.parent)
+        _require_room(path.parent, request)
+        with replacing(path) as file:
+            written = decode_into(file, request) if company.size == 1 else joined(path, file, request)
+            written.require_some(request)
+        with replacing(path.with_suffix(".json")) as file:
+            file.write(json.dumps(written._asdict()).encode())
+        return Decoded(_stored(path, request, written), np.array(written.kept), written.failed)
+    finally:
+        if company.position == 0:
+            company.say("whole")
+        part_of(path, company.position).unlink(missing_ok=True)
 
 
 def _read_entry(path: Path, request: Request) -> Decoded | None:
     """The entry; None when there is none or it is damaged."""
     description = path.with_suffix(".json")
     try:
-        facts = json.loads(description.read_bytes())
-        kept, failed = facts["kept"], [(position, reason) for position, reason in facts["failed"]]
-        pixels = _stored(path, request, kept, facts["checksums"])
-        positions = sorted([*kept, *(position for position, _ in failed)])
-        if positions != list(range(len(request.refs))) or not pixels.is_whole():
+        written = Written(**json.loads(description.read_bytes()))
+        failed = [(position, reason) for position, reason in written.failed]
+        pixels = _stored(path, request, written)
+        positions = sorted([*written.kept, *(position for position, _ in failed)])
+        if positions != list(range(len(request.refs))) or not pixels.seems_whole():
             return None
     except (OSError, ValueError, TypeError, LookupError):
         return None
     with suppress(OSError):  # keeps the entry from being pruned
         os.utime(path)
         os.utime(description)
-    return Decoded(pixels, kept, failed)
+    return Decoded(pixels, np.array(written.kept), failed)
 
 
-def _stored(path: Path, request: Request, kept: list[int], checksums: list[int]) -> StoredPixels:
+def _stored(path: Path, request: Request, written: Written) -> StoredPixels:
     *several, height, width, channels = request.shape
-    num_each = math.prod(several)
+    num_each, kept = math.prod(several), np.array(written.kept)
+    known = np.array(written.checksums, np.uint32)
 
     def restore(number: int) -> np.ndarray:
         with suppress(OSError):
             path.with_suffix(".json").unlink(missing_ok=True)  # the next start writes another entry
-        ref = request.refs[kept[number // num_each]]
+        ref = request.refs[int(kept[number // num_each])]
         with suppress(DataError):  # of a file that has gone, or is another one by now
             array = request.decode(ref).reshape(-1, height, width, channels)[number % num_each]
-            if zlib.crc32(np.ascontiguousarray(array).data) == checksums[number]:
+            if zlib.crc32(np.ascontiguousarray(array).data) == known[number]:
                 return array
         raise DataError(
             f"{path}: damaged while it was in use, and {ref.path} has changed; start the same command again"
         )
 
-    return StoredPixels.of(path, (len(kept) * num_each, height, width, channels), checksums, restore)
+    shape = (len(kept) * num_each, height, width, channels)
+    return StoredPixels.of(path, shape, known, restore, num_extreme=written.num_extreme)
 
 
 def _prune(folder: Path) -> None:
@@ -247,7 +274,7 @@ def _prune(folder: Path) -> None:
     Other files stay, as VAE_CACHE may name a folder that holds other things, too.
     """
     for path in folder.iterdir():
-        is_entry = re.fullmatch(r"[0-9a-f]{32}\.(u8|json)", path.name)
+        is_entry = re.fullmatch(r"[0-9a-f]{32}(\.[0-9]+)?\.(u8|json)", path.name)
         if is_entry or is_partial(path):
             with suppress(OSError):
                 days = _KEPT_DAYS if is_entry else 1

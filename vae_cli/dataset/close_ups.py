@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from vae_cli.company import Company
 from vae_cli.config import CompleteConfig
-from vae_cli.dataset.cache import ImageSet, Request, load_decoded
+from vae_cli.dataset.cache import ImageSet, load_decoded
+from vae_cli.dataset.decoding import Request
 from vae_cli.dataset.image_statistics import picture_sizes
 from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.errors import DataError
@@ -61,6 +63,7 @@ def cut_close_ups(
     *,
     workers: int = 2,
     on_progress: OnProgress | None = None,
+    company: Company | None = None,
 ) -> CloseUps:
     """The close-ups that a configuration asks for; both sets come with the files that they were read from.
 
@@ -76,11 +79,11 @@ def cut_close_ups(
     if total == 0:
         return CloseUps(config)
     shape = f"{recipe.size[0]}×{recipe.size[1]}"
-    patches = _cut(probed, total, recipe, workers, on_progress)
+    patches = _cut(probed, total, recipe, workers, on_progress, company)
     if patches is None:
         return CloseUps(config, notes=(f"data.patches: no image is much larger than {shape}: there are no close-ups",))
     note = f"images are far larger than {shape}: {len(patches.ids)} close-ups of them are learned, too (data.patches)"
-    held_out = _cut(_probe(*validation, workers), HELD_OUT_PATCHES, recipe, workers, None)
+    held_out = _cut(_probe(*validation, workers), HELD_OUT_PATCHES, recipe, workers, None, company)
     return CloseUps(config, patches, held_out, (note, *patches.notes))
 
 
@@ -93,15 +96,17 @@ def _probe(images: ImageSet, refs: Sequence[ImageRef], workers: int) -> Probed:
 
 
 def _cut(
-    probed: Probed, total: int, recipe: ImageRecipe, workers: int, on_progress: OnProgress | None
-) -> ImageSet | None:
+    probed: Probed, total: int, recipe: ImageRecipe, workers: int, on_progress: OnProgress | None,
+    company: Company | None,
+) -> ImageSet | None:  # fmt: skip
     """None where no image is large enough, or can be read any more."""
     chosen, num = sources([size for _, size in probed], recipe.size, total)
     if not chosen:
         return None
     refs, sizes = zip(*(probed[number] for number in chosen), strict=True)
     try:
-        return load_patches(refs, sizes, num, recipe, workers=workers, on_progress=on_progress)
+        return load_patches(refs, sizes, num, recipe, workers=workers, on_progress=on_progress,
+                            company=company)  # fmt: skip
     except DataError:
         return None
 
@@ -114,6 +119,7 @@ def load_patches(
     *,
     workers: int = 2,
     on_progress: OnProgress | None = None,
+    company: Company | None = None,
 ) -> ImageSet:
     """`num_patches` of every image that can be decoded, without labels; otherwise as `load_images`.
 
@@ -122,7 +128,9 @@ def load_patches(
     shape = (num_patches, *recipe.size, recipe.channels)
     settings = repr((recipe, num_patches, [ref.id for ref in refs]))  # ids decide where patches are cut
     decode = functools.partial(decode_patches, recipe=recipe, num=num_patches)
-    pixels, kept, _, notes = load_decoded(Request(refs, decode, shape, settings, workers, on_progress))
+    pixels, kept, _, notes = load_decoded(
+        Request(refs, decode, shape, settings, workers, on_progress, company or Company())
+    )
     zooms = [patch_boxes(refs[position].id, sizes[position], recipe.size, num_patches)[1] for position in kept]
     ids = tuple(refs[position].id for position in kept for _ in range(num_patches))
     labels, flat_zooms = np.full(len(ids), -1, np.int64), np.array(zooms, np.float32).reshape(-1)

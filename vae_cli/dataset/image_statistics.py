@@ -1,5 +1,6 @@
 """Facts about a set of images: from its files before they are decoded, and from its pixels."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
+from vae_cli.dataset.stored_pixels import StoredPixels, is_extreme
 from vae_cli.errors import DataError
 from vae_cli.images.colours import WHITE, Colour
 from vae_cli.images.decode import open_image, probe
@@ -28,6 +30,19 @@ class ImageStatistics:
     grey: bool
     common_size: tuple[int, int] | None
     skipped: tuple[Skipped, ...]
+
+    def as_text(self) -> str:
+        """As JSON, of which `of_text` makes the same again."""
+        skipped = [(item.id, item.reason) for item in self.skipped]
+        return json.dumps([list(self.sizes.items()), self.modes, self.grey, self.common_size, skipped])
+
+    @staticmethod
+    def of_text(text: str) -> "ImageStatistics":
+        """Raises ValueError, TypeError or LookupError for another text."""
+        sizes, modes, grey, common_size, skipped = json.loads(text)
+        return ImageStatistics({(height, width): number for (height, width), number in sizes}, modes, bool(grey),
+                               common_size and (common_size[0], common_size[1]),
+                               tuple(Skipped(name, reason) for name, reason in skipped))  # fmt: skip
 
 
 def image_statistics(
@@ -62,6 +77,8 @@ def picture_sizes(refs: Sequence[ImageRef], workers: int = 2) -> list[tuple[int,
 
 def binary_share(pixels: np.ndarray) -> float:
     """Share of the values of a uint8 array that are 0 or 255."""
+    if isinstance(pixels, StoredPixels) and pixels.num_extreme is not None:
+        return pixels.num_extreme / max(1, pixels.size)
     size = max(1, _COUNTED_BYTES * len(pixels) // max(1, pixels.nbytes))
     chunks = (pixels[start : start + size] for start in range(0, len(pixels), size))
-    return sum(np.count_nonzero((chunk == 0) | (chunk == 255)) for chunk in chunks) / max(1, pixels.size)
+    return sum(np.count_nonzero(is_extreme(chunk)) for chunk in chunks) / max(1, pixels.size)

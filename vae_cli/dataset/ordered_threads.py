@@ -17,9 +17,12 @@ OnProgress = Callable[[int, int], None]
 
 
 def ordered_map(
-    job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], workers: int
+    job: Callable[[ImageRef], Result], refs: Iterable[ImageRef], workers: int, *, ahead: int | None = None
 ) -> Generator[Result | DataError, None, None]:
-    """job(ref) for each ref, in the order of the refs; the DataError where it raises one. Other errors are raised."""
+    """job(ref) for each ref, in the order of the refs; the DataError where it raises one. Other errors are raised.
+
+    ahead: most refs that are worked on before their turn; None = a few for each worker.
+    """
 
     def outcome(ref: ImageRef) -> Result | DataError:
         try:
@@ -31,7 +34,7 @@ def ordered_map(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         submitted = (pool.submit(outcome, ref) for ref in refs)
-        pending = deque(islice(submitted, workers * _IN_FLIGHT_PER_WORKER))
+        pending = deque(islice(submitted, ahead or workers * _IN_FLIGHT_PER_WORKER))
         while pending:
             yield pending.popleft().result()
             pending.extend(islice(submitted, 1))

@@ -4,15 +4,16 @@ import os
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from vae_cli.atomic import open_regular
 from vae_cli.dataset.archives import is_ignored, tar_members, zip_members
 from vae_cli.dataset.image_lists import LIST_SUFFIXES, METADATA_NAMES, Listed, read_list, read_metadata, spellings
-from vae_cli.dataset.split import SPLIT_NAMES, split_folders, split_note
+from vae_cli.dataset.split import SPLIT_NAMES, folders_of, split_folders, split_note, wrapping_folder
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import (
     HEIF_REASON,
@@ -23,11 +24,15 @@ from vae_cli.images.image_ref import (
     can_read_heif,
     suffix_of,
 )
+from vae_cli.images.image_refs import ImageRefs, Kind, Names, archive_of
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
+_RUN_MARKS = {"config.yaml", "checkpoints"}
+"""Entries of a folder that is a run."""
 _NO_FILE = "there is no such file"
 _MAX_SHOWN = 300  # characters of a path that leads nowhere
+_REPORTED_AFTER = 1000  # files, and each time as many more
 
 
 @dataclass(frozen=True)
@@ -37,29 +42,32 @@ class Scan:
     notes: what is to be said about splits. has_split_folders: whether folders became splits.
     """
 
-    images: tuple[ImageRef, ...]
+    images: ImageRefs
     skipped: tuple[Skipped, ...]
     label_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     has_split_folders: bool = False
 
 
-def scan(path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Sequence[Path] = ()) -> Scan:
+def scan(
+    path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Sequence[Path] = (),
+    on_progress: Callable[[int], object] = lambda found: None,
+) -> Scan:  # fmt: skip
     """The images of a folder (recursive), a list, a .zip, a .tar, or one image file.
 
     A folder without images may hold .tar files, which then are one set. labels: auto | none | folders. splits: auto |
     none | folders, as for `split_folders`. exclude: output and mask folders to leave out; run folders inside `path`
-    always are. Raises ConfigError for a path that does not exist or labels that the folders do not give, DataError for
-    no images.
+    always are. on_progress: takes how many images were found so far. Raises ConfigError for a path that does not exist
+    or labels that the folders do not give, DataError for no images.
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such file or folder; check the path")
-    found = _Found(with_splits=splits != "none")
+    found = _Found(splits != "none", path if path.is_dir() else path.parent, on_progress)
     if path.is_dir():
         _scan_folder(path, found, {os.path.realpath(excluded) for excluded in exclude})
-        if not found.images:
+        if not found.names:
             for shard in found.tars:
-                found.take(tar_members(shard.path, f"{shard.id}/"))
+                found.take(tar_members(path / shard, f"{shard}/"))
     elif suffix_of(path.name) == ".zip":
         found.take(zip_members(path))
     elif suffix_of(path.name) == ".tar":
@@ -72,7 +80,7 @@ def scan(path: Path, *, labels: str = "auto", splits: str = "auto", exclude: Seq
             raise ConfigError(f"{path}: one image has no class folders; use --labels none")
     if labels != "none" or splits != "none":
         _read_metadata(found)
-    if not found.images:
+    if not found.names:
         raise DataError(_no_images_message(path, found))
     return _sorted_out(found, labels, splits, path)
 
@@ -82,25 +90,36 @@ class _Found:
     """What a scan has come upon so far; `others` counts the extensions of files that are no images."""
 
     with_splits: bool
-    images: list[ImageRef] = field(default_factory=list)
+    place: Path
+    on_progress: Callable[[int], object]
+    names: list[str] = field(default_factory=list)
+    labels: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """And splits, of images that a list, metadata or an archive describes."""
+    members: dict[str, ImageRef] = field(default_factory=dict)
+    """Images in archives."""
     skipped: list[Skipped] = field(default_factory=list)
     metadata: list[ImageRef] = field(default_factory=list)
-    tars: list[ImageRef] = field(default_factory=list)
+    tars: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
-    def add(self, ref: ImageRef) -> None:
-        """Sort an entry in by its extension."""
-        suffix = suffix_of(ref.id)
+    def add(self, name: str, member: ImageRef | None = None) -> None:
+        """Sort an entry in by its extension. member: what it is in an archive."""
+        suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif()):
-            self.images.append(ref)
+            self.names.append(name)
+            if member:
+                self.members[name] = member
+                self.labels |= {name: (member.label, None)} if member.label else {}
+            if len(self.names) % _REPORTED_AFTER == 0:
+                self.on_progress(len(self.names))
             return
-        if ref.id.rpartition("/")[2] in METADATA_NAMES:
-            self.metadata.append(ref)
+        if name.rpartition("/")[2] in METADATA_NAMES:
+            self.metadata.append(member or ImageRef(name, self.place / name))
         if suffix == ".tar":
-            self.tars.append(ref)
+            self.tars.append(name)
         self.others[suffix or "no extension"] += 1
         if suffix in HEIF_SUFFIXES:
-            self.skip(ref.id, HEIF_REASON)
+            self.skip(name, HEIF_REASON)
 
     def take(self, members: Iterable[ImageRef | Skipped]) -> None:
         """All that an archive holds."""
@@ -108,18 +127,19 @@ class _Found:
             if isinstance(member, Skipped):
                 self.skipped.append(member)
             else:
-                self.add(member)
+                self.add(member.id, member)
 
     def skip(self, entry_id: str, reason: str) -> None:
         self.skipped.append(Skipped(entry_id, reason))
 
-    def described(self, ref: ImageRef, line: Listed) -> ImageRef | None:
-        """The image with what a list says about it; None where that is no split that there is."""
+    def describe(self, name: str, line: Listed) -> bool:
+        """Takes what a list says about an image; False where that is no split that there is."""
         split = SPLIT_NAMES.get((line.split or "").lower()) if self.with_splits else None
         if self.with_splits and line.split and split is None:
-            self.skip(ref.id, f"listed for the split {line.split[:_MAX_SHOWN]!r}; use train, val or test")
-            return None
-        return replace(ref, label=line.label, split=split)
+            self.skip(name, f"listed for the split {line.split[:_MAX_SHOWN]!r}; use train, val or test")
+            return False
+        self.labels[name] = line.label, split
+        return True
 
 
 def _no_images_message(path: Path, found: _Found) -> str:
@@ -148,26 +168,34 @@ def _scan_folder(root: Path, found: _Found, excluded: set[str]) -> None:
         if resolved in visited:
             continue
         visited.add(resolved)
+        folders, files, odd, marks = list[tuple[str, bool, str]](), list[str](), list[os.DirEntry[str]](), set[str]()
         try:
             with os.scandir(folder) as entries:
-                children = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+                for entry in entries:
+                    name, is_link = entry.name, entry.is_symlink()
+                    marks |= {name} & _RUN_MARKS
+                    own = os.path.realpath(entry.path) if is_link and excluded else os.path.join(resolved, name)
+                    if is_ignored(name) or own in excluded:
+                        continue
+                    if _is(entry.is_dir):
+                        folders.append((name, is_link, entry.path))
+                    elif _is(entry.is_file):
+                        files.append(name)
+                    elif suffix_of(name) in IMAGE_SUFFIXES:
+                        odd.append(entry)
         except OSError as error:
             found.skip(prefix.rstrip("/") or folder, f"folder cannot be read: {error.strerror}")
             continue
-        if prefix and {"config.yaml", "checkpoints"} <= children.keys():  # a run
+        if prefix and marks == _RUN_MARKS:
             continue
-        for name, entry in children.items():
-            if is_ignored(name) or (excluded and os.path.realpath(entry.path) in excluded):
-                continue
-            if _is(entry.is_dir):
-                if not _holds_results(name, children.keys()):
-                    enqueue = waiting.append if entry.is_symlink() else waiting.appendleft
-                    enqueue((f"{prefix}{name}/", entry.path))
-            elif _is(entry.is_file):
-                found.add(ImageRef(prefix + name, Path(entry.path)))
-            elif suffix_of(name) in IMAGE_SUFFIXES:
-                reason = "not a regular file" if os.path.exists(entry.path) else "link that leads nowhere"
-                found.skip(prefix + name, reason)
+        for name, is_link, path in sorted(folders):
+            if not _holds_results(name, files):
+                (waiting.append if is_link else waiting.appendleft)((f"{prefix}{name}/", path))
+        for name in sorted(files):
+            found.add(prefix + name)
+        for entry in odd:
+            reason = "not a regular file" if os.path.exists(entry.path) else "link that leads nowhere"
+            found.skip(prefix + entry.name, reason)
 
 
 def _is(kind: Callable[[], bool]) -> bool:
@@ -178,7 +206,7 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _holds_results(folder: str, beside: Set[str]) -> bool:
+def _holds_results(folder: str, beside: Collection[str]) -> bool:
     """Whether it is named as the results of a command on an image beside it.
 
     Of an image only: what looks like the results of a folder may be a class (`hair` and `hair-style`).
@@ -207,8 +235,8 @@ def _scan_list(path: Path, found: _Found) -> None:
             found.skip(name, "listed twice")
         elif reason is not None:
             found.skip(name, f"listed, but {reason}")
-        elif (ref := found.described(ImageRef(name, path.parent / name), line)) is not None:
-            found.add(ref)
+        elif found.describe(name, line):
+            found.add(name)
         listed.add(name)
 
 
@@ -218,7 +246,7 @@ def _read_metadata(found: _Found) -> None:
         return
     from vae_cli.images.decode import read_bytes  # which loads Pillow
 
-    images: dict[str, ImageRef | None] = {ref.id: ref for ref in found.images}
+    names, dropped = {*found.names}, set[str]()
     for file in found.metadata:
         folder = file.id[: file.id.rfind("/") + 1]
         try:
@@ -230,19 +258,19 @@ def _read_metadata(found: _Found) -> None:
             if isinstance(line, Skipped):
                 found.skip(file.id, f"{line.id}: {line.reason}")
                 continue
-            name = next((folder + name for name in spellings(line.path) if folder + name in images), None)
+            name = next((folder + name for name in spellings(line.path) if folder + name in names), None)
             if name is None:
                 found.skip(folder + line.path[:_MAX_SHOWN], f"listed in {file.id}, but not among the images")
-            elif (ref := images[name]) is not None:
-                images[name] = found.described(ref, line)
-    found.images = [ref for ref in images.values() if ref is not None]
+            elif name not in dropped and not found.describe(name, line):
+                dropped.add(name)
+    found.names = [name for name in found.names if name not in dropped]
 
 
 def _scan_file(path: Path, found: _Found) -> None:
     reason = _why_no_image(path, path.name)
     if reason is not None:
         raise DataError(f"{path}: {reason}; give an image, a folder, a list (.txt, .csv, .tsv, .jsonl), a .zip or .tar")
-    found.add(ImageRef(path.name, path))
+    found.add(path.name)
 
 
 def _why_no_image(path: Path, name: str) -> str | None:
@@ -262,44 +290,35 @@ def _why_no_image(path: Path, name: str) -> str | None:
 def _sorted_out(found: _Found, labels: str, splits: str, path: Path) -> Scan:
     """Everything in order; splits and labels from a list or metadata, else splits from the folders at the top and
     labels from those below them."""
-    images = sorted(found.images, key=lambda ref: ref.id)
-    wrapper = _wrapping_folder(images)
-    folders = [_folders_of(ref.id.removeprefix(wrapper)) for ref in images]
-    at_top = {parts[0] for parts in folders if parts}
+    names = Names(sorted(found.names))
+    found.names.clear()
+    above = [name.rpartition("/")[0] for name in names]
+    wrapper = wrapping_folder(names) if found.members else ""
+    folders = {folder: folders_of(f"{folder}/".removeprefix(wrapper)) for folder in dict.fromkeys(above)}
+    at_top = {parts[0] for parts in folders.values() if parts}
     of_split = split_folders(at_top, splits)
-    below = [parts[1:] if parts and parts[0] in of_split else parts for parts in folders]
-    names = [ref.label for ref in images]
-    if labels == "none":
-        names = [None] * len(images)
-    elif not any(names):
-        classes = {parts[0] for parts in below if parts}
+    below = {folder: parts[1:] if parts and parts[0] in of_split else parts for folder, parts in folders.items()}
+    is_labelled = labels != "none" and any(label for label, _ in found.labels.values())
+    label_of: dict[str, str | None] = dict.fromkeys(folders)
+    if labels != "none" and not is_labelled:
+        classes = {parts[0] for parts in below.values() if parts}
         if labels == "folders" and not classes:
             raise ConfigError(f"{path}: --labels folders, but there are no class folders; use --labels none")
-        if labels == "folders" or (len(classes) >= 2 and all(len(parts) == 1 for parts in below)):
-            names = [parts[0] if parts else None for parts in below]
-    # The same text may be stored in another form: macOS decomposes é in names of folders.
-    names = [name and unicodedata.normalize("NFC", name) for name in names]
-    images = [replace(ref, label=name, split=ref.split or of_split.get(parts[0] if parts else ""))
-              for ref, name, parts in zip(images, names, folders, strict=True)]  # fmt: skip
+        if labels == "folders" or (len(classes) >= 2 and all(len(parts) == 1 for parts in below.values())):
+            label_of = {folder: parts[0] if parts else None for folder, parts in below.items()}
+
+    def kind(name: str, folder: str) -> Kind:
+        label, split = found.labels.get(name, (None, None))
+        label, parts = label if is_labelled else label_of[folder], folders[folder]
+        # The same text may be stored in another form: macOS decomposes é in names of folders.
+        label = label and unicodedata.normalize("NFC", label)
+        return Kind(label, split or of_split.get(parts[0] if parts else ""), *archive_of(found.members.get(name)))
+
+    spans = [found.members[name].span or () for name in names] if found.members else []
+    images = ImageRefs(found.place, names, map(kind, names, above), chain.from_iterable(spans))
+    counts = images.num_of_each()
     return Scan(
-        tuple(images), tuple(sorted(found.skipped, key=lambda entry: entry.id)),
-        tuple(sorted({name for name in names if name is not None})),
-        tuple(split_note(images, at_top, of_split, splits)), bool(of_split),
+        images, tuple(sorted(found.skipped, key=lambda entry: entry.id)),
+        tuple(sorted({kind.label for kind in counts if kind.label is not None})),
+        tuple(split_note(counts, at_top, of_split, splits)), bool(of_split),
     )  # fmt: skip
-
-
-def _folders_of(entry_id: str) -> list[str]:
-    """The folders of an image from the top down, without the shard that it lies in; none of an absolute path, which has
-    its top elsewhere."""
-    folders = [] if entry_id.startswith("/") else entry_id.split("/")[:-1]
-    return [part for part in folders if part != "." and suffix_of(part) != ".tar"]
-
-
-def _wrapping_folder(images: Sequence[ImageRef]) -> str:
-    """'photos/' when an archive holds one top folder and everything lies at least one folder deeper; else ''.
-
-    File managers zip a folder together with its name, which is no class and no split.
-    """
-    top, *others = {ref.id.split("/")[0] for ref in images}
-    is_deep = all(ref.member is not None and ref.id.count("/") >= 2 for ref in images)
-    return f"{top}/" if not others and is_deep and top.lower() not in SPLIT_NAMES else ""

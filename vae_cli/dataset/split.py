@@ -3,9 +3,10 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vae_cli.images.image_ref import ImageRef
+from vae_cli.images.image_ref import ImageRef, suffix_of
+from vae_cli.images.image_refs import ImageRefs, Kind, names_of, taken
 from vae_cli.printable import printable
 
 HELD_OUT_SHARE = 0.05
@@ -18,9 +19,9 @@ SPLIT_NAMES = {
 class Split:
     """The three parts of a data set, each sorted by id."""
 
-    train: tuple[ImageRef, ...]
-    validation: tuple[ImageRef, ...]
-    test: tuple[ImageRef, ...]
+    train: Sequence[ImageRef]
+    validation: Sequence[ImageRef]
+    test: Sequence[ImageRef]
 
 
 def split_folders(folders: Set[str], splits: str = "auto") -> dict[str, str]:
@@ -33,9 +34,14 @@ def split_folders(folders: Set[str], splits: str = "auto") -> dict[str, str]:
     return named if splits == "folders" or (splits == "auto" and named.keys() == folders) else {}
 
 
-def split_note(images: Sequence[ImageRef], folders: Set[str], used: Mapping[str, str], splits: str) -> list[str]:
-    """What there is to say about splits, in a line or none. folders: all at the top; used: those that are splits."""
-    counts = Counter(ref.split or "no split" for ref in images)
+def split_note(kinds: Mapping[Kind, int], folders: Set[str], used: Mapping[str, str], splits: str) -> list[str]:
+    """What there is to say about splits, in a line or none.
+
+    kinds: numbers of images; folders: all at the top; used: those that are splits.
+    """
+    counts = Counter[str]()
+    for kind, number in kinds.items():
+        counts[kind.split or "no split"] += number
     if counts.keys() != {"no split"}:
         source = f"the folders {_listed(used)}" if used else "a column of that name"
         sizes = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
@@ -53,6 +59,23 @@ def _listed(folders: Set[str] | Mapping[str, str]) -> str:
     return ", ".join(names[:8] + ["…"] * (len(names) > 8))
 
 
+def folders_of(entry_id: str) -> list[str]:
+    """The folders of an image from the top down, without the shard that it lies in; none of an absolute path, which has
+    its top elsewhere."""
+    folders = [] if entry_id.startswith("/") else entry_id.split("/")[:-1]
+    return [part for part in folders if part != "." and suffix_of(part) != ".tar"]
+
+
+def wrapping_folder(names: Sequence[str]) -> str:
+    """'photos/' when an archive holds one top folder and everything lies at least one folder deeper; else ''.
+
+    File managers zip a folder together with its name, which is no class and no split.
+    """
+    top, *others = {name.split("/")[0] for name in names}
+    is_deep = all(name.count("/") >= 2 for name in names)
+    return f"{top}/" if not others and is_deep and top.lower() not in SPLIT_NAMES else ""
+
+
 def id_hash(image_id: str) -> float:
     """A number in [0, 1) that depends on the id alone, the same on every machine."""
     digest = hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -66,18 +89,22 @@ def split_images(images: Sequence[ImageRef]) -> Split:
     Without a validation folder the images of `train/` are held out in the same way; without any training image the
     folder names are taken for ordinary ones.
     """
-    ordered = sorted(images, key=lambda ref: ref.id)
-    if all(ref.split in ("validation", "test") for ref in ordered):
-        ordered = [replace(ref, split=None) for ref in ordered]
-    has_validation = any(ref.split == "validation" for ref in ordered)
-    free = [ref for ref in ordered if ref.split is None or (ref.split == "train" and not has_validation)]
+    names = names_of(images)
+    ordered = sorted(range(len(images)), key=names.__getitem__)
+    splits = [kind.split for kind in images.kinds()] if isinstance(images, ImageRefs) else [ref.split for ref in images]
+    if all(split in ("validation", "test") for split in splits):
+        splits = [None] * len(splits)
+    has_validation = "validation" in splits
+    free = [row for row in ordered if splits[row] is None or (splits[row] == "train" and not has_validation)]
+    hashes = {row: id_hash(names[row]) for row in free}
     least = 0 if has_validation else 1
-    num_below = sum(id_hash(ref.id) < HELD_OUT_SHARE for ref in free)
+    num_below = sum(value < HELD_OUT_SHARE for value in hashes.values())
     most = max(len(free) - 1, least)  # something has to be left to learn from in tiny sets
-    held_out = {ref.id for ref in lowest_hashes(free, min(max(num_below, least), most))}
-    validation = tuple(ref for ref in ordered if ref.split == "validation" or ref.id in held_out)
-    test = tuple(ref for ref in ordered if ref.split == "test")
-    train = tuple(ref for ref in ordered if ref.split in (None, "train") and ref.id not in held_out)
+    # sorted by hash, and by id where two were to have the same
+    held_out = {*sorted(free, key=hashes.__getitem__)[: min(max(num_below, least), most)]}
+    validation = taken(images, (row for row in ordered if splits[row] == "validation" or row in held_out))
+    test = taken(images, (row for row in ordered if splits[row] == "test"))
+    train = taken(images, (row for row in ordered if splits[row] in (None, "train") and row not in held_out))
     return Split(train or validation, validation, test)
 
 

@@ -3,7 +3,7 @@
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,26 +17,35 @@ class StoredPixels(np.memmap):
     another one has cut the file short. Only what takes the array as a whole still goes through the map.
     """
 
+    num_extreme: int | None = None
+    """How many values are 0 or 255; None where nobody has counted them."""
     _file: "_CheckedFile | None" = None  # None in views
 
     @classmethod
     def of(
-        cls, path: Path, shape: tuple[int, ...], checksums: Sequence[int], restore: Callable[[int], np.ndarray]
-    ) -> Self:
-        """`restore` gives the image of a number that is not in the file as it was written, or raises a DataError.
+        cls, path: Path, shape: tuple[int, ...], checksums: np.ndarray, restore: Callable[[int], np.ndarray],
+        *, num_extreme: int,
+    ) -> Self:  # fmt: skip
+        """checksums: uint32 [N], CRC-32 of each image.
 
+        `restore` gives the image of a number that is not in the file as it was written, or raises a DataError.
         Raises OSError, and ValueError for a file of another size.
         """
         pixels = cls(path, np.uint8, "r", shape=shape)
         if path.stat().st_size != pixels.nbytes or len(checksums) != len(pixels):
             raise ValueError(f"{path}: not {shape}")
-        pixels._file = _CheckedFile(path, checksums, restore)
+        pixels._file, pixels.num_extreme = _CheckedFile(path, checksums, restore), num_extreme
         return pixels
 
-    def is_whole(self) -> bool:
-        """Whether every image is as it was written."""
-        image = np.empty(self.shape[1:], np.uint8)
-        return self._file is not None and all(self._file.read(number, image) for number in range(len(self)))
+    @property
+    def checksums(self) -> np.ndarray | None:
+        """uint32 [N], CRC-32 of each image as it was written; None in views."""
+        return None if self._file is None else self._file.checksums
+
+    def seems_whole(self) -> bool:
+        """Whether every image is as it was written; of many, a thousand are looked at, as each is when it is used."""
+        image, step = np.empty(self.shape[1:], np.uint8), max(1, len(self) // 1000)
+        return self._file is not None and all(self._file.read(number, image) for number in range(0, len(self), step))
 
     def __getitem__(self, index: Any) -> Any:
         if self._file is None:
@@ -54,8 +63,8 @@ class StoredPixels(np.memmap):
 class _CheckedFile:
     """Images of one size after each other."""
 
-    def __init__(self, path: Path, checksums: Sequence[int], restore: Callable[[int], np.ndarray]) -> None:
-        self.restore, self._checksums, self._lock = restore, checksums, threading.Lock()
+    def __init__(self, path: Path, checksums: np.ndarray, restore: Callable[[int], np.ndarray]) -> None:
+        self.restore, self.checksums, self._lock = restore, checksums, threading.Lock()
         self._stream = path.open("rb", buffering=0)
         weakref.finalize(self, self._stream.close)
 
@@ -64,4 +73,15 @@ class _CheckedFile:
         with self._lock:
             self._stream.seek(number * image.nbytes)
             num_read = self._stream.readinto(image.data.cast("B"))
-        return num_read == image.nbytes and zlib.crc32(image.data) == self._checksums[number]
+        return num_read == image.nbytes and zlib.crc32(image.data) == self.checksums[number]
+
+
+def checksums(pixels: np.ndarray) -> np.ndarray:
+    """uint32 [N]: CRC-32 of each image in uint8 [N, H, W, C]."""
+    known = pixels.checksums if isinstance(pixels, StoredPixels) else None
+    return known if known is not None else np.array([zlib.crc32(image) for image in pixels], np.uint32)
+
+
+def is_extreme(values: np.ndarray) -> np.ndarray:
+    """Whether each of some uint8 values is 0 or 255."""
+    return (values == 0) | (values == 255)

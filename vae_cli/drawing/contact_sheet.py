@@ -51,8 +51,16 @@ def thumbnail(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def with_hole(image: Image.Image, hole: np.ndarray) -> Image.Image:
-    """The thumbnail with the hole, bool [H, W] of the full picture, in red; even a very thin scratch shows."""
-    share = Image.fromarray(hole.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
-    red = Image.new("RGB", image.size, (235, 40, 60))
-    return Image.composite(red, image.convert("RGB"), share.point(lambda x: 4 * x))
+def with_heat(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A picture uint8 [H, W, C] in grey, and over it heat, float [H, W] from 0 (none) over red to 1 (yellow)."""
+    grey = np.asarray(to_image(pixels).convert("L"), float)[:, :, None]
+    strength = np.clip(heat, 0, 1)[:, :, None]
+    colour = np.concatenate([np.minimum(2 * strength, 1), np.maximum(2 * strength - 1, 0), 0 * strength], axis=2) * 255
+    share = np.minimum(1.5 * strength, 0.85)
+    return Image.fromarray(np.rint(grey * (1 - share) + colour * share).astype(np.uint8))
+
+
+def at_least(image: Image.Image, side: int = THUMBNAIL_SIDE) -> Image.Image:
+    """The picture, its pixels as squares so large that the longer side has about so many."""
+    scale = max(1, round(side / max(image.size)))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)

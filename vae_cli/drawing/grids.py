@@ -20,6 +20,11 @@ def ground(channels: int) -> int:
     return 0 if channels in (2, 4) else 255
 
 
+def enlarged(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """uint8 [H · scale, W · scale, C] of a picture [H, W, C]: every pixel becomes a square."""
+    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def grid(images: Sequence[np.ndarray], num_columns: int | None = None) -> np.ndarray:
     """One picture of equally large uint8 [H, W, C] images, row by row; nearly square unless columns are given.
 

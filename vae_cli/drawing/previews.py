@@ -29,12 +29,12 @@ MAX_MAPPED = 512
 
 def draw_progress(model: Model, images: ImageSet, folder: Path, step: int) -> list[Path]:
     """Samples and reconstructions in the middle of training, with the step in their names."""
-    return _save(_first_pictures(model, images), folder, f"step-{step:08d}-")
+    return _save(_first_pictures(model, images, list(sample(model, NUM_SAMPLES))), folder, f"step-{step:08d}-")
 
 
-def draw_final(model: Model, images: ImageSet, folder: Path) -> list[Path]:
+def draw_final(model: Model, images: ImageSet, folder: Path, samples: Sequence[np.ndarray]) -> list[Path]:
     """Everything the model can do, for the end of training; fills only for a model with a flow."""
-    pictures = _first_pictures(model, images)
+    pictures = _first_pictures(model, images, samples)
     if model.flow is not None:
         rows = _filled_rows(model, images.pixels[_evenly(images, MAX_FILLED)])
         pictures["inpaintings"] = _grid(rows, num_columns=NUM_FILLS + 2)
@@ -48,9 +48,9 @@ def draw_final(model: Model, images: ImageSet, folder: Path) -> list[Path]:
     return _save(pictures | latents(model, encode_all(model, images.pixels[some]), labels), folder, "")
 
 
-def _first_pictures(model: Model, images: ImageSet) -> dict[str, np.ndarray]:
+def _first_pictures(model: Model, images: ImageSet, samples: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Samples, rows of samples of each label (of many labels, of some), and images beside their reconstructions."""
-    pictures = {"samples": _grid(sample(model, NUM_SAMPLES))}
+    pictures = {"samples": _grid(samples)}
     if model.flow is not None and (every := learned_labels(model)):
         names = every[:: -(-len(every) // MAX_LABELS)]
         drawn = [with_alpha(each) for each in sample(model, NUM_OF_EACH, labels=names, guidance=DEFAULT_GUIDANCE)]

@@ -17,7 +17,7 @@ from vae_cli.drawing.label_sheet import folder_names
 from vae_cli.errors import DataError
 from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.jobs.events import FileDone, Remark, Report
+from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
 from vae_cli.jobs.inputs import scan_as_trained
 from vae_cli.jobs.outputs import key_of, picture_names
 from vae_cli.printable import printable
@@ -108,7 +108,7 @@ def read_split(data: Path, folder: Path, model: Model, report: Report) -> SplitD
         raise DataError(f"{data}: a single image, which is held out; give more of them")
 
     def on_progress(done: int, total: int) -> None:
-        report(Remark(f"decoding images: {done}/{total}", "status"))
+        report(Advanced("decoding images", done, total, is_over=done == total))
 
     decoded = partial(load_images, recipe=ImageRecipe.of(model.config.data), label_names=found.label_names,
                       on_progress=on_progress)  # fmt: skip

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vae_cli.atomic import writing
-from vae_cli.config import CompleteConfig, flattened, from_dict
+from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import read_layer
+from vae_cli.config_values import flattened
 from vae_cli.drawing.compare_page import compare_page
 from vae_cli.errors import CheckpointError, ConfigError, VaeError
 from vae_cli.jobs.events import FileDone, Report

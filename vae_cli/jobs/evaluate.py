@@ -1,5 +1,6 @@
 """A model measured on images: on DATA, or on those that were held out when it was trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,11 @@ from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import ConfigError, VaeError
 from vae_cli.files.new_pictures import save_picture
+from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data, scan_as_trained
-from vae_cli.jobs.model_warnings import few_active_line
+from vae_cli.jobs.model_warnings import few_active_line, few_measured_line
 from vae_cli.metrics import classifier
 from vae_cli.metrics.extractors import Extractor, open_extractor
 from vae_cli.printable import printable
@@ -109,7 +111,7 @@ class Evaluation:
         found = scan_as_trained(data, model, exclude=exclude)
         for note in found.notes:
             self._say(note)
-        refs = found.images
+        refs: Sequence[ImageRef] = found.images
         for split in ("test", "validation"):
             if part := tuple(ref for ref in found.images if ref.split == split):
                 self._say(f"{printable(data)}: measuring its {split} split, {len(part)} of {len(refs)} images")
@@ -132,8 +134,9 @@ class Evaluation:
             labels = np.array([*(known.get(name, -1) for name in own.label_names), -1])[labels]  # -1 takes the last
         facts = task.evaluate(model, images.pixels, labels=labels, importance_samples=self.importance_samples,
                               seed=self.seed, on_progress=self._part("evaluate", len(images.pixels)))  # fmt: skip
-        if line := few_active_line(facts, model.config):
-            self._say(line, "warning")
+        for line in (few_measured_line(len(images.pixels)), few_active_line(facts, model.config)):
+            if line:
+                self._say(line, "warning")
         if is_grey_to_bernoulli(model.config, images.pixels):
             grey = "this model knows black and white pixels, and these are grey: its nats are no log-probabilities"
             self._say(grey, "warning")

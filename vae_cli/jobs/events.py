@@ -28,11 +28,10 @@ class FileDone:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be said while the job goes on. A status replaces the status before it; a result is what the user
-    has asked for."""
+    """Something to be said while the job goes on. A result is what the user has asked for."""
 
     text: str
-    kind: Literal["note", "detail", "warning", "status", "result"] = "note"
+    kind: Literal["note", "detail", "warning", "result"] = "note"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """A model as one file, for other programs or other machines."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vae_cli.atomic import write_atomically
-from vae_cli.checkpoint import digest, load_model, read_model, weights_file
+from vae_cli.autoencoder_folder import CONFIG, WEIGHTS, folder_files
+from vae_cli.checkpoint import digest, load_model, read_model, weights_file, weights_under
+from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.outputs import run_folder
+from vae_cli.jobs.outputs import own_folder, run_folder
 from vae_cli.pretrained import is_photo
 from vae_cli.runtime import make_runtime, pick_device
 from vae_cli.tasks.export import Part, to_onnx
@@ -29,6 +32,13 @@ def export_path(out: Path | None, run: Path, part: Part | None) -> Path:
     return out
 
 
+def autoencoder_paths(out: Path | None, run: Path) -> list[Path]:
+    """The files of a folder in the layout of diffusers. Raises ConfigError where `out` names a file."""
+    if out is not None and out.suffix and not out.is_dir():
+        raise ConfigError(f"--out {out}: give a folder for --format diffusers")
+    return [(out or own_folder(run, "diffusers")) / name for name in (CONFIG, WEIGHTS)]
+
+
 def export_whole(run: Path, path: Path, *, bfloat16: bool = False) -> Path:
     """Copies the weights that RUN stands for, proved whole; returns where they lay. Raises VaeError.
 
@@ -40,6 +50,21 @@ def export_whole(run: Path, path: Path, *, bfloat16: bool = False) -> Path:
                    for name, tensor in weights.items()}  # fmt: skip
         facts = replace(facts, weights_sha256=digest(weights))
     write_atomically(path, weights_file(facts, weights))
+    return choice.path
+
+
+def export_autoencoder(run: Path, files: Sequence[Path]) -> Path:
+    """Writes the VAE as `autoencoder_paths` names it; returns where the model lay.
+
+    Raises ConfigError for a VAE of our own, CheckpointError, WriteError.
+    """
+    choice, facts, weights = read_model(run)
+    nets = facts.config.model.nets
+    if not isinstance(nets, AutoencoderKL):
+        raise ConfigError(f"{run}: its VAE is one of vae's own, which diffusers cannot hold; --part decoder makes ONNX")
+    contents = folder_files(nets, weights_under("vae.net.", weights))
+    for path in files:
+        write_atomically(path, contents[path.name])
     return choice.path
 
 

@@ -26,8 +26,7 @@ TRACES = "a JPEG, in which damage leaves traces up to 8 pixels around it; --mask
 
 @dataclass
 class Filling:
-    """The change that fills holes. model: as for the task. sheet: where a page goes that shows every image before, with
-    its hole, and after."""
+    """The change that fills holes. model: as for the task. sheet: where a page goes on which the fills are judged."""
 
     model: Model | None
     masks: MaskSource
@@ -70,8 +69,8 @@ class Filling:
     def end(self, images: Sequence[Planned], files: Sequence[FileDone]) -> Iterator[JobEvent]:
         yield from inpaint_plan.warn_of_all_inverted(self.covers)
         if self.sheet is not None:
-            write_sheet(self.sheet, images, self.masks, files)
-            yield Remark(f"contact sheet: {printable(self.sheet)}")
+            write_sheet(self.sheet, images, self.masks, files, self.seed)
+            yield Remark(f"page to judge the fills on: {printable(self.sheet)}")
         yield Finished({"seed": self.seed, "method": self.method, "sheet": self.sheet})
 
 

@@ -22,6 +22,7 @@ from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.jobs.change_images import Planned, Storage, find_unzipped, plan_targets
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input
+from vae_cli.jobs.marks import key_of, read_redo
 from vae_cli.jobs.mask_sources import NOTHING_FOUND, MaskSource
 from vae_cli.jobs.outputs import default_folder, refuse_existing, result_paths
 from vae_cli.printable import printable
@@ -122,21 +123,36 @@ class Plan(NamedTuple):
 
 def plan_inpaint(
     inputs: Sequence[Path], source: MaskSource, storage: Storage, report: Report,
-    *, samples: int = 1, skip_missing: bool = False, pages: str = "first",
+    *, samples: int = 1, skip_missing: bool = False, pages: str = "first", only: Path | None = None,
 ) -> Plan:  # fmt: skip
-    """Pairs images with masks. Raises ConfigError. skip_missing: images without a mask are no failure."""
+    """Pairs images with masks. Raises ConfigError.
+
+    skip_missing: images without a mask are no failure. only: of a list of marks; the others are left alone.
+    """
     page_numbers(pages)
     left_out: list[FileDone] = []
+    redo = None if only is None else read_redo(only)
+
+    def is_wanted(name: str | None) -> bool:
+        return redo is None or key_of(str(name)) in redo
 
     def leave_out(event: JobEvent) -> None:
-        report(event)
         if isinstance(event, FileDone):
+            if not is_wanted(event.input):
+                return
             left_out.append(event)
+        report(event)
 
     folder = storage.out or default_folder(inputs[0], "inpaint")
     found = find_unzipped(inputs, leave_out, [folder, *([source.path] if source.path else [])])
+    known = {key_of(str(name)) for name in (*(item.name for item in found), *(event.input for event in left_out))}
+    for key, name in (redo or {}).items():
+        if key not in known:
+            leave_out(FileDone(name, "failed", reason=f"{only} lists it, but it is not among INPUT"))
     pairs: list[tuple[Input, ImageRef | None]] = []
     for item, mask in pair(found, source):
+        if isinstance(mask, Skipped) and not is_wanted(item.name):
+            continue
         if isinstance(mask, NoMask):
             leave_out(FileDone(item.name, "skipped", reason=mask.reason, is_lacking=not skip_missing, is_settled=False))
             report(Remark(f"{printable(item.name)}: {printable(mask.reason)}"))
@@ -144,11 +160,14 @@ def plan_inpaint(
             leave_out(FileDone(item.name, "failed", reason=mask.reason))
         else:
             pairs.append((item, mask))
-    planned = plan_targets([item for item, _ in pairs], folder, storage, samples)
+    # All images have a say in what the files are called; of those that are left alone nothing is replaced.
+    planned = plan_targets([item for item, _ in pairs], folder, replace(storage, overwrite=True), samples)
     images = [
         image._replace(mask=mask, pages=page_numbers(pages, image.item.ref.path))
-        for image, (_, mask) in zip(planned, pairs, strict=True)
-    ]
+        for image, (_, mask) in zip(planned, pairs, strict=True) if is_wanted(image.item.name)
+    ]  # fmt: skip
+    targets = [target for image in images for target in image.targets]
+    refuse_existing(targets, overwrite=storage.overwrite or storage.skip_existing)
     return Plan(images, left_out)
 
 

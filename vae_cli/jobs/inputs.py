@@ -4,17 +4,18 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
+from vae_cli.dataset.image_lists import LIST_SUFFIXES
 from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.image_ref import ARCHIVE_SUFFIXES, ImageRef
 from vae_cli.jobs.events import FileDone, Remark, Report
-from vae_cli.jobs.outputs import run_folder
-from vae_cli.pretrained import is_photo, located
+from vae_cli.jobs.outputs import picture_names, run_folder
+from vae_cli.pretrained import is_photo, located, meant
 from vae_cli.printable import printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def require(path: Path, problem: str = "no such file or folder") -> None:
 
 def require_run(run: Path) -> None:
     """Raises ConfigError when RUN names no model, before torch takes its seconds to load."""
-    require(located(run), f"no such run; train one with: vae train DATA --out {run}")
+    require(located(run), f"no such run{meant(run)}; train one with: vae train DATA --out {run}")
 
 
 def names_model(path: Path) -> bool:
@@ -90,25 +91,35 @@ def announce_stored_data(config: "RunConfig", report: Report) -> None:
 
 
 def find_inputs(
-    paths: Sequence[Path], report: Report, *, exclude: Sequence[Path] = (), labels: str = "none"
-) -> list[Input]:
+    paths: Sequence[Path], report: Report, *, exclude: Sequence[Path] = (), labels: str = "none",
+    with_lists: bool = False,
+) -> list[Input]:  # fmt: skip
     """Every image of INPUT, in order; what a folder holds that is no usable image is reported as failed.
 
-    `exclude` are folders of outputs and masks that may lie inside; labels: none | auto, as for `scan`. Raises
-    ConfigError for a path that does not exist.
+    `exclude` are folders of outputs and masks that may lie inside; labels: none | auto, as for `scan`. with_lists: a
+    path may be DATA, of which lists are a form as well; their images' places may lead anywhere. Raises ConfigError for
+    a path that does not exist.
     """
     inputs: list[Input] = []
     for path in paths:
         require(path)
-        if not path.is_dir() and path.suffix.lower() not in ARCHIVE_SUFFIXES:
+        is_list = with_lists and path.is_file() and path.suffix.lower() in LIST_SUFFIXES
+        if not path.is_dir() and path.suffix.lower() not in ARCHIVE_SUFFIXES and not is_list:
             inputs.append(Input(ImageRef(path.name, path), PurePosixPath(path.name), str(path)))
             continue
         found = scan(path, labels=labels, splits=labels, exclude=exclude)
+        root = path.parent if is_list else path
         for skipped in found.skipped:
-            report(FileDone(f"{path / skipped.id}", "failed", reason=skipped.reason))
+            report(FileDone(f"{root / skipped.id}", "failed", reason=skipped.reason))
         above = path.resolve().name if len(paths) > 1 else ""
-        inputs += [Input(ref, PurePosixPath(above, ref.id), str(path / ref.id)) for ref in found.images]
+        inputs += [Input(ref, PurePosixPath(above, ref.id), str(root / ref.id)) for ref in found.images]
     return inputs
+
+
+def places_below(folder: Path, inputs: Sequence[Input]) -> list[Path]:
+    """A PNG for each below the folder, as it lies below INPUT; those of a list may lie elsewhere, these never do."""
+    inside = (PurePosixPath(*(part for part in each.relative.parts if part not in ("/", ".."))) for each in inputs)
+    return [folder / name for name in picture_names(list(inside))]
 
 
 def scan_as_trained(data: Path, model: "Model", *, exclude: Sequence[Path] = ()) -> Scan:
@@ -136,12 +147,12 @@ def decoded(
 ) -> "Iterator[tuple[Input, np.ndarray]]":
     """Each usable input with its pixels, uint8 [H, W, C] as the model takes them; the others are reported as failed.
 
-    `batch_size` files are decoded at a time, on all cores.
+    All cores decode while the earlier ones are used, at most `batch_size` ahead of them.
     """
-    for batch in batches(inputs, batch_size):
-        outcomes = ordered_map(recipe.decode, [item.ref for item in batch], os.cpu_count() or 1)
-        for item, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, DataError):
-                report(FileDone(item.name, "failed", reason=str(outcome)))
-            else:
-                yield item, outcome
+    items, for_threads = tee(inputs)
+    outcomes = ordered_map(recipe.decode, (item.ref for item in for_threads), os.cpu_count() or 1, ahead=batch_size)
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, DataError):
+            report(FileDone(item.name, "failed", reason=str(outcome)))
+        else:
+            yield item, outcome

@@ -83,12 +83,11 @@ def write_mask_pages(pages: Sequence[MaskPage], inputs: Sequence[Path], source: 
             pictures = _pictures(page, source, outcomes)
             for piece in mask_page(title, pictures, masks.name, command, others):
                 file.write(piece.encode("utf-8", "replace"))
-                for event in outcomes:
-                    num_masks += isinstance(event, FileDone) and bool(event.facts.get("mask_cover"))
-                    num_done += isinstance(event, FileDone)
-                    yield event
-                    yield Advanced("pages", num_done, total)
-                outcomes.clear()
+                yield Advanced("pages", num_done + sum(isinstance(event, FileDone) for event in outcomes), total)
+        yield from outcomes  # now that the page is there
+        done = [event for event in outcomes if isinstance(event, FileDone)]
+        num_done, num_masks = num_done + len(done), num_masks + sum(bool(each.facts.get("mask_cover")) for each in done)
+        outcomes.clear()
     yield Advanced("pages", total, total, is_over=True)
     yield Finished({"pages": [page.path for page in pages], "masks": num_masks})
 

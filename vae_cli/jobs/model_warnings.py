@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vae_cli.config import RunConfig
 
-FEW_IMAGES = 1000  # with fewer a model remembers rather than invents
+FEW_IMAGES = 1000  # with fewer, samples are not both good and new
+FEW_MEASURED = 20  # held-out images: the mean PSNR of so many is known to about 1 dB
 FEW_UPDATES = 300  # of the VAE: with fewer it has hardly begun
 FEW_FLOW_UPDATES = 3000  # of photographs from nothing: with fewer, samples are clouds of colour
 SMALL_SHARE = 0.2  # of the model in fills, below which they are as good as classical
@@ -15,11 +16,19 @@ MIN_IMAGES = 10  # of fewer it is not known how much a unit varies
 
 
 def few_images_line(num_images: int) -> str | None:
-    """What so small a training set will give; None for one that is large enough."""
+    """What so small a training set will not give; None for one that is large enough."""
     if num_images >= FEW_IMAGES:
         return None
-    return (f"few images ({num_images}): expect samples and fills that look like these or copy them, little that is "
-            f"new; that takes {FEW_IMAGES:,} or more, better several thousand")  # fmt: skip
+    return (f"few images ({num_images}): rebuilding, filling and removing noise get by with few; samples that are both "
+            f"good and new take {FEW_IMAGES:,} or more, better several thousand")  # fmt: skip
+
+
+def few_measured_line(num_images: int) -> str | None:
+    """What figures of so few images are worth; None for enough of them."""
+    if num_images >= FEW_MEASURED:
+        return None
+    return (f"figures of {num_images} image{'s' * (num_images != 1)} mean little: they depend on which ones these are; "
+            f"measure {FEW_MEASURED} or more: vae evaluate RUN DATA")  # fmt: skip
 
 
 def few_updates_line(vae_steps: int) -> str | None:

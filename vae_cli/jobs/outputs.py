@@ -26,6 +26,12 @@ def is_picture(out: Path | None) -> bool:
     return out.suffix.lower() in IMAGE_SUFFIXES
 
 
+def require_suffix(option: str, path: Path | None, *suffixes: str) -> None:
+    """Raises ConfigError for a file whose kind `option` does not write; None is no file."""
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{option} {path}: give a file that ends in {' or '.join(suffixes)}")
+
+
 def require_page(path: Path, option: str) -> None:
     """Raises ConfigError for a name that is no web page's."""
     if path.suffix.lower() not in (".html", ".htm"):
@@ -62,12 +68,13 @@ def result_paths(out: Path | None, folder: Path, names: Sequence[PurePosixPath])
 @dataclass(frozen=True)
 class Target:
     """Where pictures go that a model makes: to the one file that `out` names, else numbered to `out` or the folder;
-    so many of them are made before the first is written."""
+    so many of them are made before the first is written. scale: side of the square that a pixel becomes."""
 
     out: Path | None
     folder: Path
     overwrite: bool = False
     batch_size: int = 64
+    scale: int = 1
 
     @property
     def is_one_file(self) -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vae_cli.checkpoint import Model
 from vae_cli.drawing.grids import grid
-from vae_cli.files.new_pictures import save_picture
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
 from vae_cli.jobs.inputs import Input, decoded
+from vae_cli.jobs.write_pictures import write_each
 from vae_cli.tasks import reconstruct as task
 
 
@@ -26,9 +26,6 @@ def reconstruct(
         rebuilt = task.reconstruct_draws(model, ((item.ref.id, pixels) for item, pixels in images), seed=seed)
     else:
         rebuilt = task.reconstruct(model, (pixels for _, pixels in images))
-    yield Advanced("reconstruct", 0, len(paths))
-    for number, ((item, pixels), image) in enumerate(zip(originals, rebuilt, strict=True), start=1):
-        picture = grid([pixels, image], num_columns=2) if compare else image
-        save_picture(picture, paths[item], seed=seed if draw else None)
-        yield FileDone(item.name, "ok", paths[item])
-        yield Advanced("reconstruct", number, len(paths))
+    files = ((FileDone(item.name, "ok", paths[item]), grid([pixels, image], num_columns=2) if compare else image)
+             for (item, pixels), image in zip(originals, rebuilt, strict=True))  # fmt: skip
+    yield from write_each(files, Advanced("reconstruct", 0, len(paths)), seed=seed if draw else None)

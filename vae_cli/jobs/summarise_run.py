@@ -13,10 +13,10 @@ from vae_cli.drawing import previews
 from vae_cli.errors import VaeError
 from vae_cli.jobs.events import Remark
 from vae_cli.jobs.model_card import write_card
-from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line, fill_share_line
+from vae_cli.jobs.model_warnings import few_active_line, few_flow_updates_line, few_updates_line
 from vae_cli.jobs.report import NAME, write_report
-from vae_cli.printable import printable
-from vae_cli.tasks.evaluate import evaluate
+from vae_cli.tasks.evaluate import compare_looks, evaluate
+from vae_cli.tasks.sample import sample
 from vae_cli.training.run_folder import METRICS, MetricsLog, last_metrics
 from vae_cli.training.run_record import MEASURED
 from vae_cli.training.training_run import TrainingRun
@@ -28,26 +28,27 @@ MAX_MEASURED = 1000
 def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dict[str, Any]]:
     """Measures the model, keeps the figures in metrics.jsonl, draws the final pictures and writes card and page.
 
-    Returns the figures, as `tasks.evaluate`. Raises WriteError; a page that cannot be written is only a warning.
+    Returns `validation`, as `tasks.evaluate`, and `samples`, as `compare_looks`. Raises WriteError; a page
+    that cannot be written is only a warning.
     """
     yield Remark("measuring the best weights, drawing pictures …")
     folder, state, images = run.folder, run.state, run.inputs.validation
     rows = np.unique(np.linspace(0, len(images.ids) - 1, min(len(images.ids), MAX_MEASURED)).astype(int))
     figures = evaluate(model, images.pixels[rows], labels=images.labels[rows])
+    drawn = list(sample(model, previews.NUM_SAMPLES))
+    samples = compare_looks(np.stack(drawn), images.pixels[rows], run.inputs.train.pixels)
     shares = {} if model.flow is None else {"fill_share": model.flow.fill_share}
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}
     with closing(MetricsLog(folder, first_step=state.step)) as log:
         sizes = {"weights_step": model.facts.step, "parameters": model.num_parameters}
-        log.write(state.step, MEASURED, {**sizes, **shares, **plain})
-    pictures = previews.draw_final(model, images, folder / "previews")
-    yield Remark(f"pictures: {', '.join(map(printable, pictures))}")
+        looks = {f"samples_{name}": value for name, value in samples.items()}
+        log.write(state.step, MEASURED, {**sizes, **shares, **plain, **looks})
+    previews.draw_final(model, images, folder / "previews", drawn)
     try:
         write_card(folder, folder)  # before the page, which is what tells that all was done
         write_report(folder, folder / NAME)
-        yield Remark(f"all of it on one page: {printable(folder / NAME)}")
     except VaeError as error:
         yield Remark(str(error), "warning")
-    yield from (Remark(fill_share_line(share)) for share in shares.values())
     config = run.inputs.config
     if config.training.init == "none" and (line := few_updates_line(state.vae_steps)):
         yield Remark(line, "warning")
@@ -56,7 +57,7 @@ def summarise_run(run: TrainingRun, model: Model) -> Generator[Remark, None, dic
     is_warm = state.vae_steps > model.config.objective.kl_warmup_steps  # before, inactive units mean nothing
     if is_warm and (line := few_active_line(figures, model.config)):
         yield Remark(line, "warning")
-    return figures
+    return {"validation": figures, "samples": samples}
 
 
 def is_summarised(folder: Path, last_step: int) -> bool:

@@ -1,6 +1,8 @@
 """A training from the settings to the last picture."""
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -12,11 +14,12 @@ import torch
 from vae_cli import locks
 from vae_cli.checkpoint import Resumable, load_model, load_resumable, read_facts
 from vae_cli.checkpoint_folders import bare, checkpoints_in, require_whole, resolve_run, step_folders
+from vae_cli.company import Company
 from vae_cli.drawing import previews
-from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError
+from vae_cli.errors import CheckpointError, ConfigError, DataError, DivergedError, RanksError
+from vae_cli.jobs.data_remarks import data_remarks, skipped_remarks
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data
-from vae_cli.jobs.model_warnings import few_images_line
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
 from vae_cli.jobs.train_request import TrainingRequest, known_config
 from vae_cli.printable import printable, printable_lines, shell_quoted
@@ -31,6 +34,7 @@ from vae_cli.runtime import (
     wait_for_ranks,
 )
 from vae_cli.training import run_folder
+from vae_cli.training.alike import require_alike
 from vae_cli.training.estimate import Estimate, estimate
 from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, StepLogged, Validated
 from vae_cli.training.inputs import TrainingInputs
@@ -41,7 +45,6 @@ from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
 """Updates from which on it is measured before they begin how long they will take."""
-MAX_NAMED = 5  # skipped files
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class TrainingJob:
             shared = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
             raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {shared}; "
                               f"give a multiple of {num_ranks * num_draws}")  # fmt: skip
-        self._ranks, self._address = ranks, ranks.address()
+        self._ranks, self._address, self._company = ranks, ranks.address(), Company()
         self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
         self._shortened: set[str] = set()
 
@@ -97,7 +100,7 @@ class TrainingJob:
         """What would be trained, and what that would cost here. report: takes progress and remarks."""
         inputs = self._prepare(report)
         cost = estimate(inputs)
-        for remark in (*_warnings(inputs), *_notes(inputs)):
+        for remark in (*skipped_remarks(inputs), *data_remarks(inputs)):
             report(remark)
         return inputs, cost
 
@@ -111,12 +114,13 @@ class TrainingJob:
         """
         hint = f"try --batch-size {max(1, self.config.training.batch_size // 2)} or a smaller --image-size"
         with memory_errors_explained(hint), contextlib.ExitStack() as stack:
-            yield from self._claim(stack)
+            yield from self._claim(stack, report)
             if self.request.resume and self.resumable is None:
                 yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")
             inputs = self._prepare(report)
+            wait_for_ranks()
             if self.runtime.is_main:
-                yield from _warnings(inputs)
+                yield from skipped_remarks(inputs)
             if self.resumable is not None and self.resumable.facts.label_names != inputs.label_names:
                 differing = sorted({*self.resumable.facts.label_names} ^ {*inputs.label_names})[:5]
                 raise ConfigError("the labels of DATA differ from those the run was trained with "
@@ -124,13 +128,14 @@ class TrainingJob:
             # as chosen here they become part of the configuration: a run never chooses them again
             chosen = {"precision": self.runtime.precision, "threads": torch.get_num_threads()}
             inputs = replace(inputs, config=inputs.config.updated({"training": chosen}))
+            require_alike(inputs, self._company.node)
             run = open_run(inputs, self.folder, started=self.started, resume=self.resumable,
                            extend=self.request.has_budget)  # fmt: skip
             yield from self._repair(run)
             if run.is_done:
                 yield from self._nothing_to_do(run)
                 return
-            yield from _notes(inputs)
+            yield from data_remarks(inputs)
             yield from map(Remark, run.notes)
             total, seconds = run.budget.steps or 0, None
             if total - run.state.step >= WORTH_A_TRIAL and self.runtime.world_size == 1:
@@ -142,14 +147,23 @@ class TrainingJob:
             yield from self._train(run, stop)
             if self.runtime.is_main:
                 yield from self._finish(run, stop)
-            if self.is_stopped:  # together: a launcher kills the others when one has ended
-                with contextlib.suppress(RuntimeError):
-                    wait_for_ranks()
+                self._company.finished()
+            else:
+                self._company.await_end(stop)
+                self.is_stopped = self.is_stopped or stop()
+            with contextlib.suppress(RuntimeError):  # together: a launcher kills the others when one has ended
+                wait_for_ranks()
 
-    def _claim(self, stack: contextlib.ExitStack) -> Iterator[Remark]:
+    def _claim(self, stack: contextlib.ExitStack, report: Report) -> Iterator[Remark]:
         """Meet the other ranks, make the run folder rank 0's own, and look again at what is in it."""
+
+        def end(what: str) -> None:  # from a thread, while this rank waits for ever in a collective
+            report(_warning(f"rank {self._ranks.rank}: {what}; what was saved stays"))
+            os._exit(RanksError.exit_code)
+
         store = yield from _warned(meet(self._ranks, self._address))
-        stack.enter_context(distributed(self.runtime, store))
+        group = distributed(self.runtime, store, on_loss=end, on_stop=lambda: signal.raise_signal(signal.SIGTERM))
+        self._company = stack.enter_context(group)
         with main_rank_first():
             if self.runtime.is_main:
                 wanted = self.folder if self.request.resume else self.request.out
@@ -195,7 +209,7 @@ class TrainingJob:
             yield _warning(f"{bare(error)};\nwritten again from the checkpoint of step {run.state.step}")
 
     def _prepare(self, report: Report) -> TrainingInputs:
-        """Read the data; rank 0 first, so that the others find its cache."""
+        """Read the data, once on each node."""
 
         def advance(what: str, done: int, total: int) -> None:
             report(Advanced(what, done, total))
@@ -203,10 +217,9 @@ class TrainingJob:
         if self.request.resume and self.request.data is None and self.runtime.is_main:
             announce_stored_data(self.config, report)
         exclude = [self.request.out] if self.request.out else []
-        with main_rank_first():
-            workers = self.request.workers or self._ranks.cores()
-            inputs = prepare(self.config, self.runtime.for_training(), workers=workers, exclude=exclude,
-                             on_progress=advance, with_patches=True)  # fmt: skip
+        workers = self.request.workers or self._ranks.cores()
+        inputs = prepare(self.config, self.runtime.for_training(), workers=workers, exclude=exclude,
+                         on_progress=advance, with_patches=True, company=self._company)  # fmt: skip
         if self.request.strict and inputs.skipped:
             first = inputs.skipped[0]
             raise DataError(f"{first.id}: {first.reason} ({len(inputs.skipped)} such files; --strict)")
@@ -255,7 +268,7 @@ class TrainingJob:
             if not (self.is_stopped or stop()):
                 model = load_model(self.folder, self.runtime)
                 facts["fill_share"] = None if model.flow is None else model.flow.fill_share
-                facts["validation"] = yield from summarise_run(run, model)
+                facts |= yield from summarise_run(run, model)
         except KeyboardInterrupt:  # all that was learned is saved, and resuming measures what is not
             pass
         finally:
@@ -296,7 +309,7 @@ class TrainingJob:
                               "images_per_second": speed(done.steps, done.seconds),
                               "validation_loss": done.validation_loss, "shortened": name in self._shortened}
                        for name, done in self._done.items()},
-            "fill_share": None, "validation": None,
+            "fill_share": None, "validation": None, "samples": None,
         }  # fmt: skip
 
 
@@ -311,18 +324,3 @@ def _warned(texts: Generator[str, None, Answer]) -> Generator[Remark, None, Answ
             yield _warning(next(texts))
         except StopIteration as end:
             return end.value
-
-
-def _warnings(inputs: TrainingInputs) -> Iterator[Remark]:
-    """What was skipped."""
-    for item in inputs.skipped[:MAX_NAMED]:
-        yield Remark(f"skipped {printable(item.id)}: {printable(item.reason)}", "warning")
-    if (more := len(inputs.skipped) - MAX_NAMED) > 0:
-        yield Remark(f"skipped {more} more files; data.json in the run names them all", "warning")
-
-
-def _notes(inputs: TrainingInputs) -> Iterator[Remark]:
-    """What the images made of the settings, and whether they are few."""
-    yield from map(Remark, inputs.notes)
-    if line := few_images_line(len(inputs.train.ids)):
-        yield Remark(line)

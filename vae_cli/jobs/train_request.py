@@ -6,8 +6,9 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, flattened, from_dict, merge
+from vae_cli.config import BUDGETS, CompleteConfig, Layer, RunConfig, from_dict, merge
 from vae_cli.config_layers import parse_assignment, read_layer, resolve_config
+from vae_cli.config_values import flattened
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.vae import auto_latents
 from vae_cli.training import run_folder
@@ -15,7 +16,7 @@ from vae_cli.training.prepare import rounded_size
 
 _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "data.splits", "data.binarize",
           "data.patches", "model", "training.batch_size", "training.init", "training.seed", "training.precision",
-          "training.threads", "training.flow_optimizer", "training.vae_optimizer")  # fmt: skip
+          "training.threads", "training.tune_vae", "training.flow_optimizer", "training.vae_optimizer")  # fmt: skip
 """What a run keeps for life."""
 _SETTLED = tuple(tuple(key.split(".")) for key in (
     "data.image_size", "data.channels", "data.splits", "data.patches", "model.latents", "model.width",

@@ -1,13 +1,18 @@
-"""Pictures that a model makes, written as they come: a file for each, or one of all."""
+"""Pictures that a model makes, written in threads while the next ones are computed: a file for each, or one of all."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vae_cli.drawing.grids import enlarged
+from vae_cli.errors import VaeError
 from vae_cli.files.new_pictures import save_picture
+from vae_cli.files.write_queue import Outcome, WriteQueue
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent
 from vae_cli.jobs.inputs import computed_ahead
 from vae_cli.jobs.outputs import Target
@@ -27,15 +32,51 @@ def write_pictures(
 
     details: of the number of an image, further fields of its event. Raises WriteError.
     """
+    numbered = enumerate(enlarged(image, target.scale) for image in computed_ahead(images, target.batch_size))
+    if not target.is_one_file:
+        files = ((FileDone(None, "ok", paths[number], **details(number)), image) for number, image in numbered)
+        yield from write_each(files, begin, seed=seed)
+        return
     kept: list[np.ndarray] = []
     yield begin
-    for number, image in enumerate(computed_ahead(images, target.batch_size)):
-        if target.is_one_file:
-            kept.append(image)
-        else:
-            save_picture(image, paths[number], seed=seed)
-            yield FileDone(None, "ok", paths[number], **details(number))
+    for number, image in numbered:
+        kept.append(image)
         yield replace(begin, done=number + 1)
-    if target.is_one_file:
-        save_all(kept)
-        yield FileDone(None, "ok", paths[0])
+    save_all(kept)
+    yield FileDone(None, "ok", paths[0])
+
+
+def write_each(
+    files: Iterable[tuple[FileDone, np.ndarray]], begin: Advanced, *, seed: int | None = None
+) -> Iterator[JobEvent]:
+    """Writes each picture uint8 [H, W, C] to the output of its event, which is given once the file is there.
+
+    What was written before an error is reported before that. Raises WriteError.
+    """
+    queue, num_done = WriteQueue[FileDone](), 0
+
+    def save(picture: np.ndarray, path: Path) -> tuple[str, ...]:
+        save_picture(picture, path, seed=seed)
+        return ()
+
+    def events(outcomes: Iterable[Outcome[FileDone]]) -> Iterator[JobEvent]:
+        nonlocal num_done
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            num_done += 1
+            yield outcome.key
+            yield replace(begin, done=num_done)
+
+    yield begin
+    try:
+        with queue:
+            for file, picture in files:
+                assert file.output is not None
+                queue.add(file, picture[..., 0].size, partial(save, picture, file.output))
+                yield from events(queue.outcomes())
+        yield from events(queue.outcomes(wait=True))
+    except (Exception, KeyboardInterrupt):
+        with suppress(VaeError):
+            yield from events(queue.outcomes(wait=True))
+        raise

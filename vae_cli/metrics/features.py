@@ -144,7 +144,13 @@ def nearest_training(fake: Tensor, held_out: Tensor, training: Tensor) -> Neares
 
 def nearest_distance(rows: Tensor, columns: Tensor) -> Tensor:
     """[N] distance of each row to the nearest of the columns."""
-    return torch.cat([squared.amin(1) for squared in _squared_distances(rows, columns)]).sqrt()
+    return nearest(rows, columns)[0][:, 0]
+
+
+def nearest(rows: Tensor, columns: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """[N, k] distances of each row to the nearest of the columns, and which these are."""
+    found = [squared.topk(k, dim=1, largest=False) for squared in _squared_distances(rows, columns)]
+    return torch.cat([one.values for one in found]).sqrt(), torch.cat([one.indices for one in found])
 
 
 def _squared_radius(features: Tensor, k: int) -> Tensor:

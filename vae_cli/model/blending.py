@@ -5,9 +5,9 @@ other depends on the model: `calibration` measures it on images that the model h
 """
 
 import numpy as np
+import scipy  # which loads ndimage when it is used: most commands never do
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 MAX_DEPTH = 16
@@ -29,7 +29,9 @@ def kinds_of(observed: Tensor) -> tuple[Tensor, Tensor]:
     share = F.avg_pool2d(observed, (_SURROUNDINGS, 1), stride=1, padding=(reach, 0), count_include_pad=False)
     share = F.avg_pool2d(share, (1, _SURROUNDINGS), stride=1, padding=(0, reach), count_include_pad=False)
     holes = (observed[:, 0] == 0).cpu().numpy()
-    depth = torch.from_numpy(np.stack([ndimage.distance_transform_cdt(hole, "chessboard") for hole in holes])).long()
+    depth = torch.from_numpy(
+        np.stack([scipy.ndimage.distance_transform_cdt(hole, "chessboard") for hole in holes])
+    ).long()
     depth = torch.where(depth < 0, MAX_DEPTH, depth).clamp(max=MAX_DEPTH)  # -1: nothing at all is known
     return (share >= _SPARSE_BELOW).long(), depth[:, None].to(observed.device)
 

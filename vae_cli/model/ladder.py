@@ -151,7 +151,8 @@ class Ladder(nn.Module):
             body = [ResBlock(width, dropout=dropout) for _ in range(blocks)]
             stages.append(Stage(grow, layers_at(2 ** (level + 1), width), body))
         self.stages = nn.ModuleList(stages)
-        self.start = nn.Parameter(0.1 * torch.randn(1, widths[-1], 1, 1))
+        start = torch.empty(1, widths[-1], 1, 1)
+        self.start = nn.Parameter(start if start.is_meta else 0.1 * torch.randn(start.shape))
         # Full resolution is reached by regrouping channels (Shi et al. 2016): no wide convolution runs there.
         self.head = nn.Sequential(
             nn.SiLU(), conv(width, 4 * OUTPUT_WIDTH), nn.PixelShuffle(2), nn.SiLU(), conv(OUTPUT_WIDTH, out_channels),

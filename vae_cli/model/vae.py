@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -55,9 +55,9 @@ class Latents:
         """The function applied to each layer."""
         return Latents(tuple(map(function, self.noise)))
 
-    def rows(self) -> list["Latents"]:
+    def __iter__(self) -> Iterator["Latents"]:
         """The latents of each image by itself, with a batch of one."""
-        return [Latents(layers) for layers in zip(*(noise.split(1) for noise in self.noise), strict=True)]
+        return map(Latents, zip(*(noise.split(1) for noise in self.noise), strict=True))
 
     @staticmethod
     def joined(parts: Sequence["Latents"]) -> "Latents":

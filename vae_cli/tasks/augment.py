@@ -71,7 +71,7 @@ def new_counts(images: ImageSet, *, per_image: int, balance: bool = False) -> li
     for positions in members:
         each, more = divmod(max(0, largest - len(positions)) * (1 + per_image), len(positions))
         counts[positions] += each
-        counts[sorted(positions, key=lambda position: id_hash(images.ids[position]))[:more]] += 1
+        counts[sorted(positions, key=lambda position: id_hash(images.ids[int(position)]))[:more]] += 1
     return [int(count) for count in counts]
 
 

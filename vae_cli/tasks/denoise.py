@@ -49,14 +49,14 @@ def denoise(
     if samples:
         steps, time = solver_steps or model.config.model.flow.solver_steps, REFINEMENT_TIME
     place, tiles = place_of(image_id), Tiles.of(image, model.image_size)
-    zoom = torch.full((CHUNK,), zoom_of(1.0, image.shape[:2], model.image_size))
+    zoom = zoom_of(1.0, image.shape[:2], model.image_size)
 
     def drawn(chunk: Sequence[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
         """Of (window, draw) numbers: the window's number and float32 [h, w, C] in -1..1."""
         numbers = [window for window, _ in chunk]
         x = to_unit(tiles.cut(numbers))
         noise = Latents.joined([paired_noise(model.vae, number, seed, place, window) for window, number in chunk])
-        known = known_pixels(model, x, torch.ones_like(x[:, :1]), zoom, sigma=sigma)
+        known = known_pixels(model, x, torch.ones_like(x[:, :1]), torch.full((len(x),), zoom), sigma=sigma)
         pictures = draw_pictures(model, known, noise, steps=steps, time=time)
         return zip(numbers, pictures.float().permute(0, 2, 3, 1).numpy(), strict=True)
 

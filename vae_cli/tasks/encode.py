@@ -70,12 +70,15 @@ def encode_all(model: Model, images: np.ndarray) -> Encoded:
     return stacked(list(encode(model, images)))
 
 
-def decode(model: Model, latents: Latents) -> Iterator[np.ndarray]:
-    """The expected image uint8 [H, W, C] of each row. Raises DataError where latents are too large to be decoded."""
+def decode(model: Model, latents: Iterable[Latents]) -> Iterator[np.ndarray]:
+    """The expected image uint8 [H, W, C] of each row, as a `Latents` or anything else gives them one by one.
+
+    Raises DataError where latents are too large to be decoded.
+    """
     return (to_pixels(x[None])[0] for x in expected_images(model, latents))
 
 
-def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
+def expected_images(model: Model, latents: Iterable[Latents]) -> Iterator[Tensor]:
     """float32 [C, H, W] in [-1, 1] on the CPU of each row. Raises DataError as `decode` does."""
 
     @torch.inference_mode()
@@ -90,7 +93,7 @@ def expected_images(model: Model, latents: Latents) -> Iterator[Tensor]:
             raise DataError(f"row {row} (the first is 0): too large for a picture; most latents lie between -4 and 4")
         return x
 
-    return in_chunks(decoded, enumerate(latents.rows()), CHUNK)
+    return in_chunks(decoded, enumerate(latents), CHUNK)
 
 
 def latents_from(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> Latents:

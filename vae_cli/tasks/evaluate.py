@@ -19,7 +19,7 @@ from vae_cli.metrics.extractors import Extractor, of_classifier
 from vae_cli.metrics.features import frechet_distance, kernel_distance, nearest_training, neighbourhoods
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_likelihood, importance_weights
-from vae_cli.metrics.pictures import psnr_db, ssim
+from vae_cli.metrics.pictures import copied, detail, psnr_db, ssim
 from vae_cli.model.vae import draw_noise
 from vae_cli.randomness import image_generator
 from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
@@ -28,6 +28,7 @@ CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
 """Latents, or pixels, decoded at once for the likelihood: a CPU is fastest on what fits into its caches."""
 MAX_COMPARED = 10_000  # most images, and as many samples, whose features are compared
+MAX_SEARCHED, PART = 50_000, 4096  # training images among which copies are looked for, so many at a time
 TRAINING_PER_IMAGE = 20  # most training images for each compared one, among which its nearest is searched for
 LABEL_SAMPLES, MOST_LABEL_SAMPLES = 100, 2000  # of each label, and at most of all, for `label_accuracy`
 BINARIZATION_SEED = 777  # of NumPy's legacy generator, as in the published tables (Norouzi et al. 2020)
@@ -117,6 +118,19 @@ def _measure(
         "psnr_db": psnr_db(truth, written),
         "ssim": ssim(truth, written),
     }
+
+
+def compare_looks(samples: np.ndarray, held_out: np.ndarray, training: np.ndarray) -> dict[str, float]:
+    """What can be seen of samples uint8 [N, H, W, C] beside images: their number (`drawn`), their mean `detail` as a
+    share of that of held-out images, and how many of them are `copies` of training images."""
+
+    def unit(pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2) / 255
+
+    drawn, step = unit(samples), -(-len(training) // MAX_SEARCHED)
+    parts = (unit(training[start : start + step * PART : step]) for start in range(0, len(training), step * PART))
+    share = (detail(drawn).mean() / detail(unit(held_out)).mean().clamp(min=1e-6)).item()
+    return {"drawn": len(drawn), "detail": share, "copies": int(copied(drawn, parts).sum())}
 
 
 def num_compared(num_images: int) -> int:

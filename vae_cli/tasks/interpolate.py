@@ -12,11 +12,10 @@ from torch import Tensor
 from vae_cli.checkpoint import Model
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.priors import latents_of_images
 from vae_cli.model.vae import Latents
 from vae_cli.model.velocity import even_times
 from vae_cli.tasks.encode import decode, encode_all, expected_images, latents_from
-from vae_cli.tasks.sample import CHUNK, resolve_prior
+from vae_cli.tasks.sample import drawn_latents
 from vae_cli.windows.chunks import in_chunks
 
 FINENESS = 2  # how many times finer than its own steps a walk is measured in order to make them even
@@ -41,15 +40,8 @@ def ends_of_images(model: Model, images: np.ndarray) -> Latents:
 
 def ends_of_samples(model: Model, numbers: list[int], seed: int) -> Latents:
     """The latents of the images that `sample` draws under these numbers and this seed."""
-    flow = model.flow if resolve_prior(model, "auto") == "flow" else None
-    steps, device = model.config.model.flow.solver_steps, model.runtime.device
-
-    @torch.inference_mode()
-    def drawn(chunk: Sequence[int]) -> list[Latents]:
-        with model.runtime.autocast():
-            return latents_of_images(model.vae, flow, seed, chunk, device=device, steps=steps).rows()
-
-    return Latents.joined(list(in_chunks(drawn, numbers, CHUNK)))  # in chunks of `sample`'s size, to round as it does
+    drawn = Latents.joined(list(drawn_latents(model, [(-1, number) for number in numbers], seed=seed)))
+    return drawn.map(lambda layer: layer.to(model.runtime.device))
 
 
 def interpolate(
@@ -60,7 +52,7 @@ def interpolate(
     `slerp` and `lerp` are the ways of `way_between`; frames lie so that each differs from the one before by as much.
     `loop` returns to the first.
     """
-    rows = ends.rows()
+    rows = list(ends)
     for number, (first, last) in enumerate(pairwise([*rows, *rows[: 1 if loop else 0]])):
         way = way_between(model, first, last, mode)
         only_row = torch.zeros(steps, dtype=torch.long, device=model.runtime.device)
@@ -141,10 +133,10 @@ class NoiseWalk:
     @torch.inference_mode()
     def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
-        nothing = Condition.nothing(WALK_CHUNK, model.channels, model.image_size, a.device)
 
         def ends(z: Tensor, cluster: Tensor) -> Ends:
             """The flow integrated backwards, and forwards again."""
+            nothing = Condition.nothing(len(z), model.channels, model.image_size, z.device)
             u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
             noise = flow.carry(u, condition, _TIMES[::-1])
             return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)

@@ -2,16 +2,18 @@
 
 import difflib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
-from vae_cli.images.pixels import to_pixels
 from vae_cli.model.priors import latents_of_images
+from vae_cli.model.vae import Latents
+from vae_cli.tasks.encode import decode
 from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 64  # images that are computed together
@@ -73,35 +75,50 @@ def is_learned(model: Model, number: int) -> bool:
 
 
 def sample(
+    model: Model, count: int, *, labels: Sequence[str | None] = (None,), prior: str = "auto", **options: Any
+) -> Iterator[np.ndarray]:
+    """uint8 [H, W, C] images: those of `sample_latents`, which takes the same arguments."""
+    return decode(model, sample_latents(model, count, labels=labels, prior=prior, **options))
+
+
+def sample_latents(
+    model: Model, count: int, *, labels: Sequence[str | None] = (None,), prior: str = "auto", **options: Any
+) -> Iterator[Latents]:
+    """Latents of new images, `count` of each label in turn; None = of any label. options: of `drawn_latents`.
+
+    Image i of a label depends on (seed, i), the label and the model alone, and on the same noise for every label.
+    Raises ConfigError for an unknown label or a prior that the model does not hold.
+    """
+    numbers = [-1 if label is None else label_number(model, label) for label in labels]
+    if max(numbers, default=-1) >= 0 and resolve_prior(model, prior) != "flow":
+        raise ConfigError("--label needs the flow: this model's own prior knows no labels")
+    return drawn_latents(model, product(numbers, range(count)), prior=prior, **options)
+
+
+def drawn_latents(
     model: Model,
-    count: int,
+    images: Iterable[tuple[int, int]],
     *,
-    labels: Sequence[str | None] = (None,),
     guidance: float = 1.0,
     seed: int = 0,
     temperature: float = 1.0,
     prior: str = "auto",
     solver_steps: int | None = None,
-) -> Iterator[np.ndarray]:
-    """uint8 [H, W, C] images, `count` of each label in turn; None = of any label.
+) -> Iterator[Latents]:
+    """A row of latents on the CPU for each pair of a class number, -1 = any, and the image's own number.
 
-    Image i of a label depends on (seed, i), the label and the model alone, and on the same noise for every label.
-    Raises ConfigError for an unknown label or a prior that the model does not hold.
+    Raises ConfigError for a prior that the model does not hold.
     """
-    chosen = resolve_prior(model, prior)
-    numbers = [-1 if label is None else label_number(model, label) for label in labels]
-    if max(numbers, default=-1) >= 0 and chosen != "flow":
-        raise ConfigError("--label needs the flow: this model's own prior knows no labels")
+    flow = model.flow if resolve_prior(model, prior) == "flow" else None
 
     @torch.inference_mode()
-    def drawn(chunk: Sequence[tuple[int, int]]) -> np.ndarray:
-        of_labels, indices = zip(*chunk, strict=True)
+    def drawn(chunk: Sequence[tuple[int, int]]) -> Latents:
+        labels, indices = zip(*chunk, strict=True)
         with model.runtime.autocast():
             latents = latents_of_images(
-                model.vae, model.flow if chosen == "flow" else None, seed, indices, device=model.runtime.device,
-                steps=solver_steps or model.config.model.flow.solver_steps, temperature=temperature, labels=of_labels,
-                guidance=guidance,
+                model.vae, flow, seed, indices, device=model.runtime.device, temperature=temperature, labels=labels,
+                steps=solver_steps or model.config.model.flow.solver_steps, guidance=guidance,
             )  # fmt: skip
-            return to_pixels(model.vae.decode_mean(latents))
+        return latents.map(lambda layer: layer.float().cpu().contiguous())
 
-    yield from in_chunks(drawn, product(numbers, range(count)), CHUNK)
+    return in_chunks(drawn, images, CHUNK)

@@ -37,10 +37,9 @@ def estimate(inputs: TrainingInputs) -> Estimate:
     """Compute a few updates of both phases without making them, and reckon the whole run from their time."""
     training = inputs.config.training
     vae, flow = build_modules(inputs.facts(), has_flow=training.flow_share > 0)
-    phases: list[Phase] = [VaePhase(inputs, inputs.runtime.place(vae))]
-    if flow is not None:
-        phases.append(FlowPhase(inputs, inputs.runtime.place(flow), vae))
-    vae_seconds, flow_seconds = [*map(_seconds_of_update, phases), 0.0][:2]
+    inputs.runtime.place(vae)
+    vae_seconds = _seconds_of_update(VaePhase(inputs, vae)) if training.flow_share < 1 else 0.0
+    flow_seconds = 0.0 if flow is None else _seconds_of_update(FlowPhase(inputs, inputs.runtime.place(flow), vae))
     seconds, total = training.time or 0.0, training.total_steps(inputs.images_an_epoch)
     if total is not None:
         first = training.vae_steps(total)

@@ -13,7 +13,8 @@ class StepLogged:
     phase: str
     step: int
     fraction: float  # of the phase's plan, 0 to 1
-    seconds_left: float  # of the phase
+    run_fraction: float  # of the budget of the whole run
+    seconds_left: float  # of the whole run
     images_per_second: float
     figures: dict[str, float]  # means since the last line
 

@@ -135,8 +135,9 @@ class FlowPhase(Phase):
     def _losses(
         self, module: Callable[..., Any], x: Tensor, posterior: tuple[Tensor, Tensor], labels: Tensor, visible: Tensor,
         zooms: Tensor, draws: Mapping[str, Tensor],
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones."""
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones;
+        and the explained variance of views of which nothing is known, as of samples (not a number without such)."""
         mean, log_scale = posterior
         z = mean + log_scale.exp() * draws["posterior"]
         # Clusters are for samples, which are of whole pictures of which nothing is known.
@@ -147,22 +148,24 @@ class FlowPhase(Phase):
         with self.inputs.runtime.autocast():
             flow_loss, refiner_loss = module(z, draws["noise"], draws["time"], view, x, rows, self._decode,
                                              (draws["seen_rows"], draws["place"]))  # fmt: skip
-        return flow_loss.mean(), (draws["refined"][rows] * refiner_loss).sum() / len(x)
+        explained = 1 - (flow_loss * is_free).sum() / (unstructured_loss(draws["time"]) * is_free).sum()
+        return flow_loss.mean(), (draws["refined"][rows] * refiner_loss).sum() / len(x), explained
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
         x, kept = self.inputs.images(batch), self._kept
         mean, log_scale = self._posterior(x) if kept is None else kept[batch.rows].float().unbind(1)
         visible = torch.where(batch.draws["is_hidden"], -1, batch.labels)
-        flow_loss, refiner_loss = self._losses(module, x, (mean, log_scale), batch.labels, visible, batch.zooms,
-                                               batch.draws)  # fmt: skip
-        return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, {"flow_loss": flow_loss, "refiner_loss": refiner_loss})
+        flow_loss, refiner_loss, explained = self._losses(module, x, (mean, log_scale), batch.labels, visible,
+                                                          batch.zooms, batch.draws)  # fmt: skip
+        figures = {"flow_loss": flow_loss, "refiner_loss": refiner_loss, "explained_variance": explained}
+        return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, figures)
 
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """The loss at fixed times, noise and damage."""
         move, drawn = self.inputs.runtime.move, with_rows(self.draw(0, len(x), generator))
         draws, labels = {name: move(value) for name, value in drawn.items()}, move(labels)
         zooms = torch.zeros(len(x), device=x.device)
-        flow_loss, refiner_loss = self._losses(module, x, self._posterior(x), labels, labels, zooms, draws)
+        flow_loss, refiner_loss, _ = self._losses(module, x, self._posterior(x), labels, labels, zooms, draws)
         return (flow_loss + REFINER_WEIGHT * refiner_loss).item()
 
     def finish(self, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -221,8 +224,18 @@ class FlowPhase(Phase):
         return fitted_weight(torch.cat(found))
 
 
+def unstructured_loss(time: Tensor) -> Tensor:
+    """[B] loss of the best velocity for latents that are standard normal, at times [B]: what remains of it is of those
+    who know each number's mean and spread, and nothing of how numbers belong together.
+
+    Of u and noise that are N(0, 1), the variance of u - noise given time · u + (1 - time) · noise.
+    """
+    return 1 / (time.square() + (1 - time).square())
+
+
 def with_rows(draws: dict[str, Tensor]) -> dict[str, Tensor]:
     """Draws on the CPU and beside them, as numbers that need not be asked of a device, which rows they make special.
+
 
     `refined_rows`: what the refiner learns from. `seen_rows`: the views that something is known of, and one of the
     others; `place`: where each image's view is among these.

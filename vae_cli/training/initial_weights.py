@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from vae_cli import pretrained
+from vae_cli.autoencoder_folder import autoencoder_folder, read_spec, read_tensors
 from vae_cli.checkpoint import read_facts, read_model, weights_under
 from vae_cli.checkpoint_folders import resolve_run
 from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec, ModelConfig, RunConfig
+from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.errors import ConfigError
 from vae_cli.model.flow import LatentFlow
+from vae_cli.model.pretrained_vae import PretrainedVAE
 from vae_cli.model.vae import SMALL_SIDE, VAE, auto_latents, coarsest_stride
 
 AUTO_WIDTH = 32  # channels at half resolution that keep an update affordable on a CPU
@@ -21,8 +24,12 @@ TOKEN_STRIDE = 8  # pixels that a token of a transformer is wide and high
 LABELS = "velocity_net.embed_label.weight"
 
 
-def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tuple[str, CompleteModel | None]:
-    """The completed `training.init` for images of this size, and the model that it names. Raises as `read_facts`.
+Earlier = CompleteModel | AutoencoderKL | None
+"""What a run starts from: a model of ours, an autoencoder that was made elsewhere, or nothing."""
+
+
+def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tuple[str, Earlier]:
+    """The completed `training.init` for images of this size, and what it names. Raises as `read_facts`.
 
     A complete configuration has taken from that model what it needs, so that the model may be gone.
     """
@@ -37,21 +44,52 @@ def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tup
             init = pretrained.NAME if pretrained.is_photo(Path(pretrained.NAME)) else str(pretrained.PHOTO)
     if init == "none":
         return init, None
+    if folder := autoencoder_folder(Path(init)):
+        return str(folder.absolute()), read_spec(folder)
     path = resolve_run(Path(init))
     return init if init == pretrained.NAME else str(path.absolute()), read_facts(path).config.model
 
 
-def settled_model(
-    model: ModelConfig, size: tuple[int, int], channels: int, earlier: CompleteModel | None
-) -> dict[str, Any]:
+def settled_training(config: RunConfig, init: str, earlier: Earlier) -> dict[str, Any]:
+    """`training.init` and, where the VAE stays as it is, all of the budget for the flow. Raises ConfigError where
+    nothing would be trained, or nothing is there that could stay as it is."""
+    nets = earlier.nets if isinstance(earlier, CompleteModel) else earlier or config.model.nets
+    is_foreign, training = isinstance(nets, AutoencoderKL), config.training
+    if is_foreign and init == "none":
+        raise ConfigError("model.nets: an AutoencoderKL comes from a folder; name it with --init")
+    if training.tune_vae and not is_foreign:
+        raise ConfigError(
+            "training.tune_vae: only for --init FOLDER of an AutoencoderKL; other VAEs are always trained"
+        )
+    if not is_foreign or training.tune_vae:
+        return {"init": init}
+    if training.flow_share == 0:
+        raise ConfigError("training.flow_share: 0, and the VAE stays as it is, so nothing would be trained;\n"
+                          "set training.tune_vae=true to train the VAE")  # fmt: skip
+    return {"init": init, "flow_share": 1.0}
+
+
+def settled_latents(model: ModelConfig, size: tuple[int, int], channels: int, earlier: Earlier) -> Sequence[LatentSpec]:
+    """As they are set, else as in the earlier model, else by the size of the images."""
+    if model.latents != "auto":
+        return model.latents
+    if isinstance(earlier, AutoencoderKL):
+        return (LatentSpec(stride=earlier.stride, layers=1, channels=earlier.latent_channels),)
+    return auto_latents(size, channels) if earlier is None else earlier.latents
+
+
+def settled_model(model: ModelConfig, size: tuple[int, int], channels: int, earlier: Earlier) -> dict[str, Any]:
     """What the settings of the model leave open: as in the earlier model, else by the size of the images."""
-    latents = auto_latents(size, channels) if model.latents == "auto" else model.latents
-    if earlier is None:
-        found: dict[str, Any] = {"latents": [spec.model_dump() for spec in latents], "width": AUTO_WIDTH,
-                                 "flow": auto_flow(latents, size)}  # fmt: skip
-    else:
-        found = earlier.model_dump(mode="json", include={"latents": True, "width": True,
+    latents = settled_latents(model, size, channels, earlier)
+    if isinstance(earlier, CompleteModel):
+        found = earlier.model_dump(mode="json", include={"nets": True, "latents": True, "width": True,
                                                          "flow": {"net", "width", "blocks", "patch"}})  # fmt: skip
+    else:
+        nets = model.nets if earlier is None else earlier
+        found = {"nets": nets.model_dump(mode="json"), "latents": [spec.model_dump() for spec in latents],
+                 "width": AUTO_WIDTH, "flow": auto_flow(latents, size)}  # fmt: skip
+    if found["nets"]["kind"] != "ladder" and model.likelihood.kind == "auto":
+        found["likelihood"] = {"kind": "gaussian"}
     own = model.model_dump(mode="json")
     chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
     return found | chosen | {"flow": found["flow"] | {
@@ -75,6 +113,9 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
     every label begins as the earlier model's "no label". Raises CheckpointError for a damaged file, ConfigError for one
     that is gone.
     """
+    if isinstance(vae, PretrainedVAE) and (folder := autoencoder_folder(Path(init))):
+        vae.net.load_state_dict(read_tensors(folder, read_spec(folder)))
+        return []
     if not pretrained.is_photo(Path(init)) and not Path(init).exists():
         raise ConfigError(f"training.init: {init} is gone, and this run is to start from it; put it back")
     _, _, tensors = read_model(Path(init))

@@ -32,8 +32,11 @@ def train(run: TrainingRun, stop: Callable[[], bool] = lambda: False) -> Iterato
     stop: answers alike on all ranks. Raises DivergedError, and leaves the last good checkpoint.
     """
     if run.state.phase == "vae":
-        yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
-        if run.state.spent < 1 or not run.has_flow_ahead or stop():
+        if run.inputs.config.training.flow_share < 1:
+            yield from _train_phase(run, VaePhase(run.inputs, run.vae), stop)
+            if run.state.spent < 1:
+                return
+        if not run.has_flow_ahead or stop():
             return
         done = run.state
         run.state = RunState("flow", done.step, first_step=done.step, total=done.total)
@@ -53,7 +56,7 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
     optimizer = PhaseOptimizer(phase)
     run.restore(optimizer)
     is_alone = runtime.world_size == 1
-    wrapped = phase.module if is_alone else DistributedDataParallel(phase.module, broadcast_buffers=False)
+    wrapped = phase.module if is_alone else DistributedDataParallel(phase.module)
     log, saved_step, saved_at = _Log(state.step), state.step, time.monotonic()
 
     def is_due(every: int) -> bool:
@@ -156,11 +159,16 @@ class _Log:
     def line(self, run: TrainingRun, phase: Phase) -> events.StepLogged:
         """Means, each over the updates that had the figure; then it starts over."""
         state, seconds, num_done = run.state, self.seconds(), run.state.step - self.first_step
-        means = {name: (sum(values[1:], values[0]) / len(values)).item() for name, values in self.figures.items()}
+        known = {name: [each for each in torch.stack(values).tolist() if name != "explained_variance" or each == each]
+                 for name, values in self.figures.items()}  # fmt: skip  # not every batch has views to explain
+        means = {name: sum(values) / len(values) for name, values in known.items() if values}
         self.figures.clear()
-        left = seconds / num_done * (state.step - state.first_step) * (1 / max(state.spent, 1e-9) - 1)
+        budget, left = run.budget, 0.0 if run.is_done else max(0.0, state.left)
+        whole, seconds_each = (budget.seconds, 1.0) if budget.steps is None else (budget.steps, seconds / num_done)
         speed = num_done * run.inputs.config.training.batch_size / max(seconds, 1e-9)
-        return events.StepLogged(phase.name, state.step, state.spent, left, speed, means | phase.probe())
+        share = 1 - min(1.0, left / max(whole, 1e-9))
+        return events.StepLogged(phase.name, state.step, state.spent, share, left * seconds_each, speed,
+                                 means | phase.probe())  # fmt: skip
 
 
 def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:

@@ -8,21 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_cli.config import CompleteConfig, CompleteData, CompleteModel, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.company import Company
+from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.dataset.builtin import builtin_split
-from vae_cli.dataset.cache import ImageSet, load_images
+from vae_cli.dataset.cache import ImageSet, load_images, load_statistics
 from vae_cli.dataset.close_ups import cut_close_ups
-from vae_cli.dataset.image_statistics import binary_share, image_statistics
+from vae_cli.dataset.image_statistics import binary_share
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.dataset.split import split_images
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
+from vae_cli.images.image_refs import joined
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import SMALL_SIDE, auto_latents, coarsest_stride
+from vae_cli.model.vae import SMALL_SIDE, coarsest_stride
 from vae_cli.printable import printable
 from vae_cli.runtime import Runtime
-from vae_cli.training.initial_weights import settled_init, settled_model
+from vae_cli.training.initial_weights import Earlier, settled_init, settled_latents, settled_model, settled_training
 from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
@@ -35,21 +38,25 @@ OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total
 def prepare(
     config: RunConfig, runtime: Runtime = CPU, *, workers: int = 2, exclude: Sequence[Path] = (),
     on_progress: OnProgress = lambda what, done, total: None, with_patches: bool = False,
+    company: Company | None = None,
 ) -> TrainingInputs:  # fmt: skip
     """Scan, split and decode the images, and complete the configuration from them.
 
     exclude: folders inside the data that are not read. with_patches: also cut the close-ups that training asks for.
+    company: of the ranks that do so at the same time; those of one node share the work and its disk.
     Raises ConfigError for settings that contradict the data, DataError when no image is left.
     """
     if config.data.path is None:
         return _prepare_builtin(config, runtime)
-    found = scan(Path(config.data.path), labels=config.data.labels, splits=config.data.splits, exclude=tuple(exclude))
+    company = company or Company()
+    found = scan(Path(config.data.path), labels=config.data.labels, splits=config.data.splits, exclude=tuple(exclude),
+                 on_progress=lambda done: on_progress("finding images", done, done))  # fmt: skip
     if found.has_split_folders:  # and so they remain, whatever other folders come
         config = config.updated({"data": {"splits": "folders"}})
     parts = split_images(found.images)
-    config, notes = _complete_geometry(config, parts.train + parts.validation, workers, on_progress)
+    config, notes = _complete_geometry(config, joined(parts.train, parts.validation), workers, on_progress, company)
     recipe = ImageRecipe.of(CompleteData.model_validate(config.data.model_dump()))
-    read = partial(load_images, recipe=recipe, label_names=found.label_names, workers=workers)
+    read = partial(load_images, recipe=recipe, label_names=found.label_names, workers=workers, company=company)
     train = read(parts.train, on_progress=partial(on_progress, "decoding training images"))
     try:
         validation = read(parts.validation, on_progress=partial(on_progress, "decoding held-out images"))
@@ -71,7 +78,7 @@ def prepare(
     if not with_patches:
         return inputs
     cut = cut_close_ups(complete, (train, parts.train), (validation, parts.validation), workers=workers,
-                        on_progress=partial(on_progress, "cutting close-ups"))  # fmt: skip
+                        on_progress=partial(on_progress, "cutting close-ups"), company=company)  # fmt: skip
     return replace(inputs, config=cut.config, notes=inputs.notes + cut.notes, patches=cut.train,
                    validation_patches=cut.validation)  # fmt: skip
 
@@ -79,9 +86,9 @@ def prepare(
 def _label_notes(config: RunConfig, found: Scan, train: ImageSet) -> list[str]:
     """What may surprise about labels: folders that give none, and labels that no training image has."""
     notes = []
-    folders = Counter(ref.id.split("/")[0] for ref in found.images if ref.id.count("/") == 1)
+    folders = Counter(name.split("/")[0] for name in found.images.names if name.count("/") == 1)
     num_beside = len(found.images) - sum(folders.values())
-    is_flat = len(folders) > 1 and all(ref.id.count("/") < 2 for ref in found.images)
+    is_flat = len(folders) > 1 and all(name.count("/") < 2 for name in found.images.names)
     if config.data.labels == "auto" and not found.label_names and is_flat and 0 < num_beside < sum(folders.values()):
         notes.append(f"{num_beside} images lie beside {len(folders)} folders, whose names are therefore no labels; "
                      "with --labels folders they are")  # fmt: skip
@@ -102,20 +109,20 @@ def _prepare_builtin(config: RunConfig, runtime: Runtime) -> TrainingInputs:
     if config.data.patches not in (0, "auto"):
         raise ConfigError("data.patches: the built-in images are no larger than the model; leave it at 0")
     init, earlier = settled_init(config, (28, 28), 1)
-    settled = {"data": {"patches": 0}, "training": {"init": init}}
+    settled = {"data": {"patches": 0}, "training": settled_training(config, init, earlier)}
     config = with_geometry(config.updated(settled), (28, 28), 1, earlier)
     complete, notes = _complete_likelihood(config, train.pixels)
     return TrainingInputs(complete, train, validation, label_names, runtime, notes=tuple(notes))
 
 
 def _complete_geometry(
-    config: RunConfig, refs: Sequence[ImageRef], workers: int, on_progress: OnProgress
+    config: RunConfig, refs: Sequence[ImageRef], workers: int, on_progress: OnProgress, company: Company
 ) -> tuple[RunConfig, list[str]]:
     """Image size, channels, latents and widths where they are still open, and what to say about them."""
     size, channels, notes = config.data.image_size, config.data.channels, []
     if size is None or channels == "auto":
-        facts = image_statistics(refs, background=parse_color(config.data.background), workers=workers,
-                                 on_progress=partial(on_progress, "looking at images"))  # fmt: skip
+        facts = load_statistics(refs, parse_color(config.data.background), workers=workers, company=company,
+                                on_progress=partial(on_progress, "looking at images"))  # fmt: skip
         channels = (1 if facts.grey else 3) if channels == "auto" else channels
         size = size or facts.common_size
         if config.data.image_size is None and (size is None or max(size) > MAX_AUTO_SIDE or min(size) < 8):
@@ -123,14 +130,12 @@ def _complete_geometry(
             notes.append(f"images are brought to {size[0]}×{size[1]} ({config.data.fit}); --image-size sets another")
     assert size is not None
     init, earlier = settled_init(config, size, channels)
+    if isinstance(earlier, AutoencoderKL) and config.data.channels == "auto":
+        channels = earlier.in_channels
     if config.training.init == "auto" and init != "none":
         notes.append("training starts from `photo`, our model of photographs and paintings; --init none from nothing")
-    config = config.updated({"training": {"init": init}})
-    latents: Sequence[LatentSpec]
-    if config.model.latents == "auto":
-        latents = auto_latents(size, channels) if earlier is None else earlier.latents
-    else:
-        latents = config.model.latents
+    config = config.updated({"training": settled_training(config, init, earlier)})
+    latents = settled_latents(config.model, size, channels, earlier)
     if (rounded := rounded_size(size, latents)) != size:
         stride = coarsest_stride(latents, size)
         notes.append(f"image size {size[0]}×{size[1]} becomes {rounded[0]}×{rounded[1]}: a multiple of {stride}")
@@ -144,9 +149,7 @@ def rounded_size(size: tuple[int, int], latents: Sequence[LatentSpec]) -> tuple[
     return height, width
 
 
-def with_geometry(
-    config: RunConfig, size: tuple[int, int], channels: int, earlier: CompleteModel | None = None
-) -> RunConfig:
+def with_geometry(config: RunConfig, size: tuple[int, int], channels: int, earlier: Earlier = None) -> RunConfig:
     """The configuration with everything filled in that follows from image size, channels and an earlier model.
 
     Raises ConfigError when the networks cannot halve the sides as often as the latents ask for.

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from vae_cli.atomic import is_partial, remove_tree, sync_folder, write_atomicall
 from vae_cli.checkpoint_folders import WEIGHTS
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
+from vae_cli.dataset.stored_pixels import checksums
 from vae_cli.errors import CheckpointError, ConfigError, WriteError
 from vae_cli.printable import printable
 
@@ -201,7 +201,7 @@ def describe(folder: Path, inputs: "TrainingInputs") -> None:
 def _checksums(inputs: "TrainingInputs") -> dict[str, int]:
     """Of the pixels of every image as training sees them: a file that was only copied or renamed back is the same."""
     parts = (inputs.train, inputs.validation)
-    return {name: zlib.crc32(image) for part in parts for name, image in zip(part.ids, part.pixels, strict=True)}
+    return {name: int(value) for part in parts for name, value in zip(part.ids, checksums(part.pixels), strict=True)}
 
 
 def changes_of_data(folder: Path, inputs: "TrainingInputs") -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from vae_cli import checkpoint
@@ -13,6 +14,7 @@ from vae_cli.checkpoint import Model, Resumable
 from vae_cli.checkpoint_folders import prune
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.model.flow import LatentFlow
+from vae_cli.model.pretrained_vae import PretrainedVAE
 from vae_cli.model.vae import VAE
 from vae_cli.runtime import of_main_rank
 from vae_cli.training.initial_weights import take_over
@@ -20,6 +22,7 @@ from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.optimizer import PhaseOptimizer
 from vae_cli.training.run_state import LEAST, RunState
 
+FITTED_IMAGES = 64  # training images on which the likelihood of an autoencoder that was made elsewhere is fitted
 _FLOW = "flow"
 """In a checkpoint of the first phase: the weights that the second one starts from, if they are an earlier model's."""
 
@@ -155,8 +158,12 @@ def open_run(
             raise CheckpointError(f"trainer.pt: not the start of this run's flow ({error}); start a new run") from error
     elif state.phase == "vae" and training.init != "none":
         notes = take_over(training.init, vae, flow)
+    inputs.runtime.place(vae)
+    if isinstance(vae, PretrainedVAE) and resume is None:
+        rows = np.linspace(0, len(inputs.train.ids) - 1, min(len(inputs.train.ids), FITTED_IMAGES)).astype(int)
+        vae.eval().fit_likelihood(inputs.train_chunks(rows))
     budget = Budget(total, training.time or 0.0, started)
-    run = TrainingRun(inputs, folder, budget, state, inputs.runtime.place(vae), flow, resume, tuple(notes))
+    run = TrainingRun(inputs, folder, budget, state, vae, flow, resume, tuple(notes))
     if flow is not None:
         inputs.runtime.place(flow)
     if resume is None:

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from vae_cli.dataset.batches import Batch
 from vae_cli.metrics.latents import VarianceMeter
+from vae_cli.metrics.pictures import psnr_db
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
 from vae_cli.randomness import VAE_NOISE
 from vae_cli.training import muon
@@ -102,15 +103,18 @@ class VaePhase(Phase):
 
     @torch.inference_mode()
     def probe(self) -> dict[str, float]:
-        """How many latent units differ among the last batch's images; nothing for a single image."""
+        """How well the last batch's images are rebuilt; how many latent units differ among several of them."""
         found: dict[str, float] = {}
-        if self._last_images is not None and len(self._last_images) > 1:
-            meter = VarianceMeter()
+        if self._last_images is not None:
             self.module.eval()
             with self.inputs.runtime.autocast():
                 latents = self.module.encode(self._last_images)
+                rebuilt = self.module.decode_mean(latents)
+            found["psnr_db"] = psnr_db((self._last_images + 1) / 2, (rebuilt + 1) / 2).mean().item()
+        if self._last_images is not None and len(self._last_images) > 1:
+            meter = VarianceMeter()
             meter.add(torch.cat([noise.flatten(1) for noise in latents.noise], dim=1))
-            found = {"active_units": meter.num_active(), "latent_units": len(meter.variance())}
+            found |= {"active_units": meter.num_active(), "latent_units": len(meter.variance())}
         if self.adversary is not None and self.adversary.last_loss is not None:
             found["discriminator_loss"] = self.adversary.last_loss
         return found

@@ -3,6 +3,7 @@
 One PNG mosaic per class, images in their original order, 32 a row; labels.txt holds the original labels as digits.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -47,7 +48,7 @@ def builtin_split() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     split = split_images([ImageRef(image_id, Path()) for image_id in data.ids])
     positions = {image_id: position for position, image_id in enumerate(data.ids)}
 
-    def image_set(refs: tuple[ImageRef, ...]) -> ImageSet:
+    def image_set(refs: Sequence[ImageRef]) -> ImageSet:
         chosen = [positions[ref.id] for ref in refs]
         return ImageSet(data.pixels[chosen], tuple(ref.id for ref in refs), data.labels[chosen])
 
