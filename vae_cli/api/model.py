@@ -155,7 +155,7 @@ class Model(checkpoint.Model):
     def score(self, images: Pictures, *, normal: Pictures | None = None, seed: int = 0) -> list[dict[str, Any]]:
         """How usual each picture is: `elbo_nats`, `bits_per_dim`, `psnr_db`; with pictures that count as normal also
         `latent_distance` to the `nearest` of them, its number, and `stranger_than`, the share of them that lie nearer
-        to another one.
+        to another one. Distances are in units of the normal pictures' spread. Raises DataError for what is no picture.
         """
         known = None if normal is None else scoring.KnownLatents.of(self.encode(normal).flat_means())
         named = ((str(number), picture) for number, picture in enumerate(self._at_model_size(images)))
