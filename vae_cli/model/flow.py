@@ -159,7 +159,7 @@ class LatentFlow(ClusteredLatents):
         return isinstance(self.velocity_net.body, Transformer)
 
     def guidance_of(self, *, is_labelled: bool) -> float:
-        """The guidance that samples are best drawn with; measured by tests/benchmarks/guidance.py."""
+        """The guidance that samples look best with, as the benchmarks labels.py and photo_training.py have measured."""
         return GUIDANCE if is_labelled or self.follows_clusters else 1.0
 
     def carry(self, u: Tensor, condition: Tensor, times: Sequence[float]) -> Tensor:
