@@ -32,10 +32,15 @@ def resolve_prior(model: Model, prior: str) -> str:
 
 
 def resolve_guidance(flow: LatentFlow | None, guidance: float | None, *, is_labelled: bool) -> float:
-    """The guidance that was asked for, else the flow's own; 1, which is none, without a flow."""
-    if guidance is not None:
-        return guidance
-    return 1.0 if flow is None else flow.guidance_of(is_labelled=is_labelled)
+    """The guidance that was asked for, else the flow's own; 1, which is none, without a flow.
+
+    Raises ConfigError for one that would change nothing.
+    """
+    if guidance is None:
+        return 1.0 if flow is None else flow.guidance_of(is_labelled=is_labelled)
+    if guidance != 1 and not is_labelled and (flow is None or not flow.follows_clusters):
+        raise ConfigError("--guidance: works only with --label, or without one on models of photographs; leave it out")
+    return guidance
 
 
 def label_number(model: Model, name: str, *, option: str = "--label") -> int:
