@@ -238,9 +238,10 @@ def _read_entry(path: Path, request: Request) -> Decoded | None:
     description = path.with_suffix(".json")
     try:
         written = Written(**json.loads(description.read_bytes()))
-        decoded = _decoded(_stored(path, request, written), request, written)
+        pixels = _stored(path, request, written)
+        decoded = _decoded(pixels, request, written)
         positions = sorted([*written.kept, *(position for position, _ in written.failed)])
-        if positions != list(range(len(request.refs))) or not decoded.pixels.seems_whole():
+        if positions != list(range(len(request.refs))) or not pixels.seems_whole():
             return None
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None

@@ -15,7 +15,8 @@ from vae_cli.errors import DataError, VaeError
 
 BAD_BYTES = (Exception,)
 """What Pillow's plugins, tifffile, imagecodecs and zipfile raise on odd files: no list of it was ever complete."""
-Source, Result = TypeVar("Source"), TypeVar("Result")
+Source = TypeVar("Source")
+Result = TypeVar("Result")
 NO_MEMORY = "too large for the memory that is free; make it smaller"
 _MAX_SHOWN, _MAX_HEARD = 160, 100  # characters of what a decoder says, and how much it says of one file
 
