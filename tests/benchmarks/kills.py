@@ -142,10 +142,10 @@ def complete(command: list[object], args: Namespace) -> None:
         sys.exit(f"{' '.join(map(str, command))}: has failed; see {args.work / 'kills.log'}")
 
 
-def _await(moment: Moment, process: BaseProcess, run: Path, syncs: int) -> None:
-    """Return when the moment has come, or the process has ended."""
-    started = time.monotonic()
-    while process.is_alive() and newest_line(run / "metrics.jsonl").get("step", 0) < moment.step:
+def _await(moment: Moment, process: BaseProcess, run: Path, before: tuple[int, int], syncs: int) -> None:
+    """Return when the moment has come, or the process has ended. before: `state_of` the log when it was started."""
+    started, log = time.monotonic(), run / "metrics.jsonl"
+    while process.is_alive() and (state_of(log) == before or newest_line(log).get("step", 0) < moment.step):
         time.sleep(0.005)
         if time.monotonic() - started > PATIENCE_SECONDS:
             sys.exit(f"{run}: has not reached update {moment.step} in {PATIENCE_SECONDS} s")
@@ -155,6 +155,13 @@ def _await(moment: Moment, process: BaseProcess, run: Path, syncs: int) -> None:
     while left and process.is_alive():
         if select.select([syncs], [], [], 0.1)[0]:
             left -= len(os.read(syncs, left))
+
+
+def state_of(log: Path) -> tuple[int, int]:
+    """Another one as soon as a process has begun to write to it: what an earlier one wrote tells of no moment."""
+    with contextlib.suppress(FileNotFoundError):
+        return log.stat().st_ino, log.stat().st_size
+    return 0, 0
 
 
 def remains(run: Path) -> set[tuple[str, int, int]]:
@@ -169,12 +176,12 @@ def remains(run: Path) -> set[tuple[str, int, int]]:
 
 def kill_at(moment: Moment, command: list[object], run: Path, args: Namespace) -> dict[str, Any]:
     """Start the program and kill it at the moment; says when, in which phase, and whether it still lived."""
-    left, (reading, writing) = remains(run), os.pipe()
+    left, before, (reading, writing) = remains(run), state_of(run / "metrics.jsonl"), os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     processes = start(command, args, writing)
     try:
-        _await(moment, processes[0], run, reading)
+        _await(moment, processes[0], run, before, reading)
         left = {each for each in left & remains(run) if not each[0].endswith("training.lock")}  # taken over
         time.sleep(moment.delay)
         was_alive = processes[0].is_alive()
