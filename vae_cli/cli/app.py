@@ -282,10 +282,20 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
     return _BUG, [f"{type(error).__name__}: {printable(' '.join(str(error).split())[:200])}", hint]
 
 
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _as_vae_error(error: Exception) -> VaeError | None:
     """The error for the user that an exception of Python, of the system or of torch amounts to."""
     if isinstance(error, VaeError):
         return error
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        return ConfigError("the current folder is gone, removed or with its drive; go to another one")
     if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
         return WriteError(f"{error.filename or 'output'}: {error.strerror}; free space or choose another --out")
     advice = "close other programs, or try --device cpu or fewer and smaller images"

@@ -13,7 +13,7 @@ _JPEG_START = b"\xff\xd8\xff"
 _END_OF_IMAGE = 0xD9
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd8\xff]")  # none of those that stand in the midst of coded pixels
 _QUALITIES = (90, 75, 50, 25, 5)
-_FREE_BYTES, _BYTES_EACH = 1 << 23, 50_000
+_FREE_BYTES, _BYTES_EACH = 1 << 18, 10_000
 """Of metadata that are searched however small they are, and how many of them one try to open a thumbnail counts as."""
 _XMP_END = b"</xmp:Thumbnails>"
 _XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?" + _XMP_END, re.DOTALL)
