@@ -108,9 +108,7 @@ def _decoded(file: IO[bytes], header: bytes, palette: bytes, places: tuple[tuple
     """[H, W, S] as Pillow decodes a file of nothing else: no text or profile is too long for it."""
     width, height, bits, colour_type = struct.unpack_from(">IIBB", header)
     num_samples = _NUM_COLOURS[colour_type] + (colour_type in (GREY_ALPHA, RGB_ALPHA))
-    refuse_claim(
-        width * height * num_samples * bits // 8, MOST_TIMES_DEFLATE * sum(num_bytes for _, num_bytes in places)
-    )
+    refuse_claim(width * height * num_samples * bits // 8, MOST_TIMES_DEFLATE * sum(num for _, num in places))
     require_memory(3 * width * height * num_samples * max(bits // 8, 1))
     pixels = BytesIO(SIGNATURE + packed(b"IHDR", header) + (packed(b"PLTE", palette) if palette else b""))
     pixels.seek(0, 2)
