@@ -12,7 +12,7 @@ from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import with_remarks
-from vae_cli.images.decode import open_image, probe
+from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
@@ -30,8 +30,8 @@ def check(
     """
 
     def decode(ref: ImageRef) -> tuple[str, tuple[int, int], doubtful_images.Look | None]:
-        facts, image = probe(ref), open_image(ref)
-        return *facts, doubtful_images.look_at(image) if duplicates else None
+        image = open_image(ref)
+        return image.mode, (image.height, image.width), doubtful_images.look_at(image) if duplicates else None
 
     found = scan(data, labels=labels, splits=splits)
     yield from map(Remark, found.notes)
