@@ -5,8 +5,8 @@
 Seeds are drawn by this script: every format, depth and packing in a few hundred bytes. An input is a seed, or parts of
 two, with bytes flipped, numbers replaced by ones at the edge of their range, parts doubled, left out or cut off. With
 --coverage atheris (`pip install atheris`) chooses among them by the code that they reach. Each target runs for
---seconds in a process of its own. An error of another class than VaeError, more than 10 s of the processor, or more than
-2 GiB of memory is a finding: its input is kept under --work/TARGET, with the traceback beside it.
+--seconds in a process of its own. An error of another class than VaeError, more than 10 s of the processor, or more
+than 2 GiB of memory is a finding: its input is kept under --work/TARGET, with the traceback beside it.
 """
 
 import hashlib
