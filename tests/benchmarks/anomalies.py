@@ -42,7 +42,7 @@ from vae_cli.files.new_pictures import to_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.metrics.features import nearest_distance
-from vae_cli.tasks.encode import encode_all
+from vae_cli.tasks.encode import comparable, encode_all
 from vae_cli.tasks.score import KnownLatents, score
 
 PARTS = {"train": (0, 6), "threshold": (6, 8), "usual": (8, 10)}
@@ -66,26 +66,28 @@ def split(folder: Path, most: int) -> Files:
 def scores_of(model: Model, pixels: dict[str, np.ndarray]) -> Scores:
     """Every score of the images uint8 [N, H, W, C] of each part but the training images."""
     found: Scores = {}
-    known = KnownLatents.of(encode_all(model, pixels["train"]).flat_means())
-    flat = {part: torch.from_numpy(images.reshape(len(images), -1)).double() / 255 for part, images in pixels.items()}
+    flat = {part: torch.from_numpy(images.reshape(len(images), -1)).float() / 255 for part, images in pixels.items()}
+    known = KnownLatents.of(comparable(encode_all(model, pixels["train"]).means))
+    known_pixels = KnownLatents.of(flat["train"].numpy())
     mean = flat["train"].mean(0)
-    variances, directions = torch.linalg.eigh((flat["train"] - mean).T @ (flat["train"] - mean))
-    missing = 1 - variances.flip(0).cumsum(0) / variances.sum()
+    _, lengths, directions = torch.linalg.svd(flat["train"] - mean, full_matrices=False)
+    missing = 1 - lengths.square().cumsum(0) / lengths.square().sum()
     for part in ("threshold", "usual", "odd"):
         images = pixels[part]
         scored = list(score(model, ((f"{part}{number}", image) for number, image in enumerate(images))))
-        elbo = np.array([one.elbo_nats for one in scored])
+        elbo, latents = np.array([one.elbo_nats for one in scored]), np.stack([one.latents for one in scored])
         values = {
-            "ours": known.compare(np.stack([one.means for one in scored]))[0],
+            "ours": known.compare(latents)[0],
+            "pixels, relative": known_pixels.compare(flat[part].numpy())[0],
+            "latents": nearest_distance(torch.from_numpy(latents), known.rows).numpy(),
             "elbo": -elbo,
             "complexity": -elbo - 8 * np.log(2) * np.array([png_bytes(image) for image in images]),
             "error": np.array([-one.psnr_db for one in scored]),
             "pixels": nearest_distance(flat[part], flat["train"]).numpy(),
         }
         for kept in KEPT:
-            basis = directions.flip(1)[:, : int((missing > 1 - kept).sum()) + 1]
-            centred = flat[part] - mean
-            values[f"pca {kept:.0%}"] = (centred - centred @ basis @ basis.T).square().mean(1).numpy()
+            basis, centred = directions[: int((missing > 1 - kept).sum()) + 1], flat[part] - mean
+            values[f"pca {kept:.0%}"] = (centred - centred @ basis.T @ basis).square().mean(1).numpy()
         for name, of_part in values.items():
             found.setdefault(name, {})[part] = of_part
     return found
@@ -104,13 +106,15 @@ def area(usual: np.ndarray, odd: np.ndarray) -> float:
 
 
 def without(folder: Path, out: str, args: Any) -> dict[str, dict[str, float]]:
-    """Trains without the class `out`, and measures every score."""
+    """Trains without the class `out`, or takes --model, and measures every score."""
     files = split(folder, args.most)
     usual = {part: [file for name, parts in files.items() if name != out for file in parts[part]] for part in PARTS}
     label = f"{folder.name if folder.name != 'train' else folder.parent.name}-without-{out}"
-    images = common.link_images(args.work / label, usual["train"])
-    words = ("--labels", "none", "--steps", args.steps, "--set", "training.flow_share=0", "--device", args.device)
-    run, _ = common.train(args.work, f"{label}-{args.steps}", images, *words, "--seed", args.seed)
+    name, run = f"{label}-{args.model.name if args.model else args.steps}", args.model
+    if run is None:
+        images = common.link_images(args.work / label, usual["train"])
+        words = ("--labels", "none", "--steps", args.steps, "--set", "training.flow_share=0", "--device", args.device)
+        run, _ = common.train(args.work, name, images, *words, "--seed", args.seed)
     model = common.load(run, args.device)
     recipe = ImageRecipe.of(model.config.data)
 
@@ -126,12 +130,13 @@ def without(folder: Path, out: str, args: Any) -> dict[str, dict[str, float]]:
                              "found": float((values["odd"] > threshold).mean())}  # fmt: skip
         return figures
 
-    return common.part(args.work, f"{label}-{args.steps}-scores", {"most": args.most, "seed": args.seed}, measured)
+    return common.part(args.work, f"{name}-scores", {"most": args.most, "seed": args.seed}, measured)
 
 
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--set", nargs="+", action="append", required=True, metavar="FOLDER CLASS", help="see above")
+    parser.add_argument("--model", type=Path, metavar="RUN", help="instead of training, one that knows no such images")
     parser.add_argument("--steps", type=int, default=1500, help="of training (default 1500)")
     parser.add_argument("--most", type=int, default=3000, help="images of each class (default 3000)")
     args = parser.parse_args()
@@ -150,7 +155,7 @@ def main() -> None:
         "anomalies",
         {"ahead_of_pca": means["ours"] - best_pca, "auroc": means, "pca_best": best_pca, "all": found},
         targets=[common.Target("ahead_of_pca", 0.0, at_least=True)],
-        protocol={"sets": args.set, "steps": args.steps, "most": args.most, "seed": args.seed},
+        protocol={"sets": args.set, "steps": args.steps, "most": args.most, "seed": args.seed, "model": args.model},
     )
 
 

@@ -35,10 +35,10 @@ def compare(
         "--out", "-o", metavar="FILE.html", help="Also a page, with the pictures of all of them.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
-    """Show runs side by side.
+    """Show runs side by side: figures, settings, pictures.
 
-    A table of their figures on held-out images, and of the settings that differ; with --out a page that shows their
-    pictures, too, and opens without a network.
+    A table of their figures on the images that each has held out, and of the settings that differ; with --out also a
+    page with their pictures, which opens without a network.
 
     Example: vae compare runs/a runs/b --out both.html
     """
