@@ -36,7 +36,7 @@ PHOTO = pictures(1, (20, 14), 3)[0]
 def test_samples_are_the_command_s(model: Model) -> None:
     found = model.sample(3, seed=2, label="b", guidance=1.0)
     assert found.shape == (3, 8, 8, 3) and found.dtype == np.uint8
-    assert np.array_equal(found, np.stack(list(sample(model, 3, seed=2, labels=["b"]))))
+    assert np.array_equal(found, np.stack(list(sample(model, 3, seed=2, labels=["b"], guidance=1.0))))
     assert not np.array_equal(model.sample(1, seed=2, label="b"), found[:1]), "labels are followed more strictly"
     assert not np.array_equal(model.sample(1, seed=3), model.sample(1, seed=4))
     with pytest.raises(ConfigError, match="label"):

@@ -33,7 +33,8 @@ from samples import as_features_want
 from vae_cli.checkpoint import Model
 from vae_cli.drawing.label_sheet import sheet
 from vae_cli.files.new_pictures import save_picture
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, sample
+from vae_cli.model.flow import GUIDANCE
+from vae_cli.tasks.sample import sample
 
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
@@ -132,14 +133,14 @@ def main() -> None:
     args = parser.parse_args()
     features, real = common.load_features(args.features), held_out(args)
     model, facts = trained(args)
-    values = sorted({DEFAULT_GUIDANCE, *args.guidance})
+    values = sorted({GUIDANCE, *args.guidance})
     found = {guidance: of_guidance(model, features, real, args, guidance) for guidance in values}
     of_real = accuracies(features, real)
     unlabelled_fd = of_unlabelled(model, features, real, args)
     real_accuracy = float(np.mean(list(of_real.values())))
     common.table([
         ("guidance", *NAMES),
-        *((f"{guidance:g}" + (" (default)" if guidance == DEFAULT_GUIDANCE else ""), *(row[name] for name in NAMES))
+        *((f"{guidance:g}" + (" (default)" if guidance == GUIDANCE else ""), *(row[name] for name in NAMES))
           for guidance, row in found.items()),
         ("no label", "-", "-", unlabelled_fd, "-", "-"),
         ("held-out images", real_accuracy, min(of_real.values()), "-", "-", "-"),
@@ -149,7 +150,7 @@ def main() -> None:
                     for name in CLASSES)])  # fmt: skip
     common.finish(
         "labels",
-        {"accuracy": found[DEFAULT_GUIDANCE]["accuracy"], "by_guidance": found, "real_accuracy": real_accuracy,
+        {"accuracy": found[GUIDANCE]["accuracy"], "by_guidance": found, "real_accuracy": real_accuracy,
          "unlabelled_fd": unlabelled_fd, "training": facts},
         targets=[common.Target("accuracy", BOUND, at_least=True)],
         protocol={"minutes": args.minutes, "run": str(args.run), "samples_per_label": args.per_label,

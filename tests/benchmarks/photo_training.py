@@ -2,11 +2,14 @@
 
     python tests/benchmarks/photo_training.py --pictures FOLDER --features FILE.py --work FOLDER [--minutes 15]
                                               [--init none photo] [--limit 300] [--samples 1500]
+                                              [--guidance 1 3]
 
 FOLDER of --pictures holds photographs, perhaps in class folders. Every tenth of the sorted names (number 7, 17, …) is
 held out; `vae train --labels none --image-size 64` learns from the others (of --limit N, from N of them). Then the PSNR
 of the held-out photographs' reconstructions, their Fréchet distance to them, and the distance, coverage and recall of
 samples against as many of the photographs that were learned from, all by `compare` of FILE.py at 64 pixels.
+
+--guidance: samples are also measured under these, not only under the program's own.
 
 Distances depend on the number of pictures: compare rows of one run of this script only.
 """
@@ -81,11 +84,15 @@ def measured(init: str, learned: Path, held_out: Path, features: ModuleType, arg
         drawn = np.stack(list(sample(model, args.samples, seed=args.seed)))
         save_picture(grid(list(drawn[:96])), args.work / f"from-{init}-samples.png", seed=args.seed)
         psnr = psnr_db(*((to_unit(part) + 1) / 2 for part in (real, rebuilt)))
-        figures = features.compare(as_tensor(shown(learned, args.samples)), as_tensor(drawn))
+        seen = as_tensor(shown(learned, args.samples))
+        figures = features.compare(seen, as_tensor(drawn))
+        for guidance in args.guidance:
+            other = np.stack(list(sample(model, args.samples, seed=args.seed, guidance=guidance)))
+            figures[f"guidance_{guidance:g}"] = features.compare(seen, as_tensor(other))
         return {**figures, "psnr": float(psnr.mean()),
                 "recon_fd": features.compare(as_tensor(real), as_tensor(rebuilt))["fd"]}  # fmt: skip
 
-    figures = common.part(args.work, f"from-{init}-figures", [args.samples, str(args.features)], make)
+    figures = common.part(args.work, f"from-{init}-figures", [args.samples, str(args.features), args.guidance], make)
     return {**figures, "fill_share": trained["fill_share"], "steps": trained["steps"]}
 
 
@@ -96,6 +103,7 @@ def main() -> None:
     parser.add_argument("--init", nargs="+", default=["none", "photo"])
     parser.add_argument("--limit", type=int)
     parser.add_argument("--samples", type=int, default=1500)
+    parser.add_argument("--guidance", type=float, nargs="*", default=[])
     args = parser.parse_args()
     learned, held_out = split(args.pictures, args.work, args.limit)
     features = common.load_features(args.features)

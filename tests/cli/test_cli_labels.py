@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vae_cli.metrics import classifier
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE
+from vae_cli.model.flow import GUIDANCE
 
 from .conftest import SIDE, draw, pixels
 
@@ -45,7 +45,7 @@ def odd_run(odd_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_a_label(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "--label", "all", "-n", 3, "--out", tmp_path / "grid.png", "--json", "--seed", 2)
     assert outcome.code == 0, outcome.stderr
-    assert outcome.json["labels"] == ["cat", "dog"] and outcome.json["guidance"] == DEFAULT_GUIDANCE
+    assert outcome.json["labels"] == ["cat", "dog"] and outcome.json["guidance"] == GUIDANCE
     found = pixels(tmp_path / "grid.png")
     assert found.shape[0] == 2 * SIDE + 2 and found.shape[1] > 3 * SIDE + 4
     for row, label in enumerate(("cat", "dog")):

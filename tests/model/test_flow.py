@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vae_cli.config import Layer
 from vae_cli.model.condition import Condition
-from vae_cli.model.flow import LatentFlow, build_flow
+from vae_cli.model.flow import GUIDANCE, LatentFlow, build_flow
 from vae_cli.model.refiner import Refiner
 from vae_cli.model.transformer import TokenBlock, rotation_of
 from vae_cli.model.velocity import VelocityNet, even_times, integrate
@@ -252,6 +252,20 @@ def test_guidance() -> None:
     expected = solved(plain) + 3 * (solved(labelled) - solved(plain))  # one Euler step is linear in the velocity
     torch.testing.assert_close(solved(labelled, 3.0), expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(solved(plain, 3.0), solved(plain), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("net", ["unet", "transformer"])
+def test_guidance_of_photographs_leads_to_the_cluster_too(net: str) -> None:
+    _, flow = tiny_flow({"model": {"flow": {"net": net}}}, num_labels=2)
+    flow.centroids.normal_()
+    noise, plain = torch.randn(2, *flow.shape), Condition.nothing(2, 1, (8, 8), torch.device("cpu"))
+    view = plain.with_label(torch.tensor([0, 1])).with_cluster(torch.tensor([1, 0]))
+    one = flow.solve(noise, view, steps=1)
+    less = plain if net == "transformer" else plain.with_cluster(view.cluster)
+    expected = torch.lerp(flow.solve(noise, less, steps=1), one, 3.0)
+    torch.testing.assert_close(flow.solve(noise, view, steps=1, guidance=3.0), expected, rtol=1e-3, atol=1e-3)
+    assert flow.guidance_of(is_labelled=False) == (GUIDANCE if net == "transformer" else 1.0)
+    assert flow.guidance_of(is_labelled=True) == GUIDANCE
 
 
 # Learning

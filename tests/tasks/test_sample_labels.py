@@ -11,9 +11,10 @@ from tiny import image_set, tiny_model
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
 from vae_cli.metrics.extractors import Extractor
+from vae_cli.model.flow import GUIDANCE
 from vae_cli.tasks import evaluate as module
 from vae_cli.tasks.evaluate import evaluate, label_accuracy
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, chosen_labels, label_number, sample
+from vae_cli.tasks.sample import chosen_labels, label_number, sample
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_samples_are_counted_by_label(model: Model, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MOST_LABEL_SAMPLES", 21)
     found = label_accuracy(model, extractor, seed=4)
     assert found == {"a": 0.0, "b": 1.0, "c": 0.0}
-    np.testing.assert_array_equal(seen[2], list(sample(model, 7, seed=4, labels=["c"], guidance=DEFAULT_GUIDANCE)))
+    np.testing.assert_array_equal(seen[2], list(sample(model, 7, seed=4, labels=["c"], guidance=GUIDANCE)))
     with pytest.raises(ValueError, match="no classes"):
         label_accuracy(model, replace(extractor, classify=None))
 

@@ -13,7 +13,7 @@ from tiny import LADDER, pictures, tiny_model, vivid
 from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import FILL_TEMPERATURE
+from vae_cli.model.flow import FILL_TEMPERATURE, GUIDANCE
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import conditional_draws
 from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, fill_pictures, paired_noise
@@ -58,7 +58,7 @@ def test_temperature_labels_guidance_and_steps_matter(model: Model) -> None:
     ):  # fmt: skip
         assert differ(plain, np.stack(list(sample(model, 6, **changed)))) > 0, changed
     labelled = np.stack(list(sample(model, 6, labels=["b"])))
-    assert differ(labelled, np.stack(list(sample(model, 6, labels=["b"], guidance=1.0)))) == 0
+    assert differ(labelled, np.stack(list(sample(model, 6, labels=["b"], guidance=GUIDANCE)))) == 0, "the default"
     assert differ(plain, np.stack(list(sample(model, 6, labels=["b"], guidance=0.0)))) <= 1, "zero forgets the label"
 
 

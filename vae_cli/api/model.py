@@ -46,11 +46,11 @@ class Model(checkpoint.Model):
     ) -> Images:  # fmt: skip
         """New pictures [num, H, W, C]; picture i depends on (seed, i), the label and the model alone.
 
-        guidance: how strictly the label is followed; 1 = off, by default 2 where a label is given.
+        guidance: how strictly the label, or in photographs what is typical, is followed; 1 = off, None = 2 where a
+        label is given and for photographs, else 1.
         """
-        strictness = guidance if guidance is not None else sampling.DEFAULT_GUIDANCE if label else 1.0
         drawn = sampling.sample(self, num, seed=seed, temperature=temperature, prior=prior, solver_steps=solver_steps,
-                                labels=[label], guidance=strictness)  # fmt: skip
+                                labels=[label], guidance=guidance)  # fmt: skip
         return Images(list(drawn))
 
     def reconstruct(self, images: Pictures) -> Images:

@@ -32,7 +32,7 @@ def sample(
         metavar="NAME", autocompletion=completion.labels,
         help="Class to draw, by its folder's name; may be repeated, all = every class.")] = None,
     guidance: Annotated[float | None, options.tuning(
-        min=0.0, max=100.0, metavar="G", help="How strictly to follow --label; 1 = off, else 2.")] = None,
+        min=0.0, max=100.0, metavar="G", help="How strictly to follow --label, or what is typical; 1 = off.")] = None,
     latents: Annotated[Path | None, options.tuning(
         "--latents", metavar="FILE", help="Decode these instead: a file of `vae encode`, "
         "or a plain array [N, C, h, w] or [N, D] as .npz or .npy.")] = None,
@@ -71,8 +71,6 @@ def sample(
         target.paths(num or NUM_IMAGES)  # refused before torch takes its seconds to load
     require_suffix("--save-latents", save_latents, ".npz", ".csv", ".safetensors")
     refuse_existing([save_latents] if save_latents else [], overwrite=overwrite)
-    if guidance is not None and not label:
-        raise ConfigError("--guidance: works only with --label; give a label or leave it out")
     from vae_cli.jobs import sample as job
 
     request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed, save_latents)

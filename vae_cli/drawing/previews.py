@@ -16,7 +16,7 @@ from vae_cli.tasks.encode import Encoded, encode_all
 from vae_cli.tasks.inpaint import Picture, inpaint
 from vae_cli.tasks.interpolate import ends_of_images, interpolate
 from vae_cli.tasks.reconstruct import reconstruct
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
+from vae_cli.tasks.sample import learned_labels, sample
 from vae_cli.windows.window_fill import hole_of
 
 NUM_SAMPLES = 64
@@ -53,7 +53,7 @@ def _first_pictures(model: Model, images: ImageSet, samples: Sequence[np.ndarray
     pictures = {"samples": _grid(samples)}
     if model.flow is not None and (every := learned_labels(model)):
         names = every[:: -(-len(every) // MAX_LABELS)]
-        drawn = [with_alpha(each) for each in sample(model, NUM_OF_EACH, labels=names, guidance=DEFAULT_GUIDANCE)]
+        drawn = [with_alpha(each) for each in sample(model, NUM_OF_EACH, labels=names)]
         rows = [drawn[start : start + NUM_OF_EACH] for start in range(0, len(drawn), NUM_OF_EACH)]
         pictures["labels"] = label_sheet.sheet(names, rows)
     originals = list(images.pixels[_evenly(images, MAX_PAIRS)])

@@ -57,7 +57,8 @@ def sample(model: Model, request: Request, target: Target) -> Iterator[JobEvent]
     count = request.num or (NUM_OF_EACH if has_rows else NUM_IMAGES)
     folders = dict(zip(model.label_names, folder_names(model.label_names), strict=True))
     paths = target.paths(count, [folders[label] for label in labels] if has_rows else [""])
-    guidance = task.DEFAULT_GUIDANCE if request.guidance is None else request.guidance
+    flow = model.flow if prior == "flow" else None
+    guidance = task.resolve_guidance(flow, request.guidance, is_labelled=bool(labels))
     latents: Iterable[Latents] = task.sample_latents(
         model, count, labels=labels or [None], seed=seed, temperature=request.temperature, prior=prior,
         solver_steps=request.solver_steps, guidance=guidance,
@@ -80,8 +81,8 @@ def sample(model: Model, request: Request, target: Target) -> Iterator[JobEvent]
         of_rows = [label for label in labels or [""] for _ in range(count)]
         latent_files.write(request.save_latents, request.save_latents.suffix.lower()[1:], encoded, named, of_rows)
         yield FileDone(None, "ok", request.save_latents)
-    steps = (request.solver_steps or model.config.model.flow.solver_steps) if prior == "flow" else None
-    facts = {"labels": labels, "guidance": guidance} if labels else {}
+    steps = (request.solver_steps or model.config.model.flow.solver_steps) if flow is not None else None
+    facts = ({"labels": labels} if labels else {}) | ({"guidance": guidance} if flow is not None else {})
     yield Finished({"seed": seed, "prior": prior, "temperature": request.temperature, "solver_steps": steps, **facts})
 
 

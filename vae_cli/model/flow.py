@@ -18,6 +18,7 @@ from vae_cli.model.condition import Condition
 from vae_cli.model.ladder import Encoder, pyramid
 from vae_cli.model.nets import conv, zero_init
 from vae_cli.model.refiner import Refiner
+from vae_cli.model.transformer import Transformer
 from vae_cli.model.vae import coarsest_stride
 from vae_cli.model.velocity import ConditionEncoder, VelocityNet, even_times, integrate
 
@@ -25,6 +26,8 @@ LEAST_ERROR = 1e-3
 """Mean square error of a picture in [-1, 1] below which there is nothing left to refine."""
 REFINEMENT_TIME = 0.6
 """Flow time that the refiner is given for fills: later, it relies more on the fill, earlier, on the known pixels."""
+GUIDANCE = 2.0
+"""How strictly samples follow their label, and those of photographs their cluster; see `LatentFlow.guidance_of`."""
 FILL_TEMPERATURE = 0.8
 """Standard deviation of the noise that fills start from: below 1 they are likelier and differ less."""
 FILL_STEPS = 4
@@ -136,14 +139,28 @@ class LatentFlow(ClusteredLatents):
     def velocity_under(self, known: Condition, guidance: float = 1.0) -> Callable[[Tensor, float], Tensor]:
         """The velocity of standardised latents [B, C, h, w] at one time, given what is known.
 
-        guidance g ≠ 1 makes it v(no label) + g · (v(label) - v(no label)) (Ho & Salimans 2022). Both are taken inside
-        the given cluster; the choice of the cluster has its own guidance.
+        guidance g ≠ 1 makes it v(less) + g · (v(known) - v(less)) (Ho & Salimans 2022), where less is known in that the
+        label is not and, if the flow `follows_clusters`, the cluster is not; else both are taken inside the cluster.
         """
-        labelled = self._velocity_of(self.condition(known), known.label)
+        guided = self._velocity_of(self.condition(known), known.label)
         if guidance == 1.0:
-            return labelled
-        unlabelled = self.velocity_under(known.with_label(torch.full_like(known.label, -1)))
-        return lambda u, t: torch.lerp(unlabelled(u, t), labelled(u, t), guidance)
+            return guided
+        unknown = torch.full_like(known.label, -1)
+        less = known.with_label(unknown).with_cluster(unknown) if self.follows_clusters else known.with_label(unknown)
+        unguided = self.velocity_under(less)
+        return lambda u, t: torch.lerp(unguided(u, t), guided(u, t), guidance)
+
+    @property
+    def follows_clusters(self) -> bool:
+        """Whether guidance also leads to an image's cluster.
+
+        Flows of photographs are far from learned, and draw what is typical of a cluster sooner than what is likely.
+        """
+        return isinstance(self.velocity_net.body, Transformer)
+
+    def guidance_of(self, *, is_labelled: bool) -> float:
+        """The guidance that samples look best with, as the benchmarks labels.py and photo_training.py have measured."""
+        return GUIDANCE if is_labelled or self.follows_clusters else 1.0
 
     def carry(self, u: Tensor, condition: Tensor, times: Sequence[float]) -> Tensor:
         """Standardised latents u [B, C, h, w] carried through the times, forwards or backwards, without a label.

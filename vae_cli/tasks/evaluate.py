@@ -22,7 +22,7 @@ from vae_cli.metrics.likelihood import binarized, bits_per_dim, importance_log_l
 from vae_cli.metrics.pictures import copied, detail, psnr_db, ssim
 from vae_cli.model.vae import draw_noise
 from vae_cli.randomness import image_generator
-from vae_cli.tasks.sample import DEFAULT_GUIDANCE, learned_labels, sample
+from vae_cli.tasks.sample import learned_labels, sample
 
 CHUNK = 64
 CPU_ROWS, ACCELERATOR_PIXELS = 128, 1 << 21
@@ -195,7 +195,7 @@ def label_accuracy(
         raise ValueError(f"{extractor.name} names no classes")
     labels = learned_labels(model)
     count = max(1, min(LABEL_SAMPLES, MOST_LABEL_SAMPLES // max(1, len(labels))))
-    drawn, found = sample(model, count, labels=labels, seed=seed, guidance=DEFAULT_GUIDANCE), {}
+    drawn, found = sample(model, count, labels=labels, seed=seed), {}
     for done, label in enumerate(labels, start=1):
         named = extractor.classify(np.stack(list(islice(drawn, count))))
         found[label] = float((named == model.label_names.index(label)).mean())

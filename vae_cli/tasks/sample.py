@@ -11,6 +11,7 @@ import torch
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import ConfigError
+from vae_cli.model.flow import LatentFlow
 from vae_cli.model.priors import latents_of_images
 from vae_cli.model.vae import Latents
 from vae_cli.tasks.encode import decode
@@ -18,7 +19,6 @@ from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 64  # images that are computed together
 ALL = "all"
-DEFAULT_GUIDANCE = 2.0  # guidance with which the program draws labels; more makes them clearer but less varied
 NUM_LISTED = 12  # labels that a message names at most
 
 
@@ -29,6 +29,18 @@ def resolve_prior(model: Model, prior: str) -> str:
     if prior not in ("auto", "flow", "normal"):
         raise ConfigError(f"--prior {prior}: choose auto, flow or normal")
     return ("normal" if model.flow is None else "flow") if prior == "auto" else prior
+
+
+def resolve_guidance(flow: LatentFlow | None, guidance: float | None, *, is_labelled: bool) -> float:
+    """The guidance that was asked for, else the flow's own; 1, which is none, without a flow.
+
+    Raises ConfigError for one that would change nothing.
+    """
+    if guidance is None:
+        return 1.0 if flow is None else flow.guidance_of(is_labelled=is_labelled)
+    if guidance != 1 and not is_labelled and (flow is None or not flow.follows_clusters):
+        raise ConfigError("--guidance: works only with --label, or without one on models of photographs; leave it out")
+    return guidance
 
 
 def label_number(model: Model, name: str, *, option: str = "--label") -> int:
@@ -99,7 +111,7 @@ def drawn_latents(
     model: Model,
     images: Iterable[tuple[int, int]],
     *,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     prior: str = "auto",
@@ -107,6 +119,7 @@ def drawn_latents(
 ) -> Iterator[Latents]:
     """A row of latents on the CPU for each pair of a class number, -1 = any, and the image's own number.
 
+    guidance: None = `LatentFlow.guidance_of`; more makes images clearer and less varied, 1 leaves it out.
     Raises ConfigError for a prior that the model does not hold.
     """
     flow = model.flow if resolve_prior(model, prior) == "flow" else None
@@ -117,7 +130,8 @@ def drawn_latents(
         with model.runtime.autocast():
             latents = latents_of_images(
                 model.vae, flow, seed, indices, device=model.runtime.device, temperature=temperature, labels=labels,
-                steps=solver_steps or model.config.model.flow.solver_steps, guidance=guidance,
+                steps=solver_steps or model.config.model.flow.solver_steps,
+                guidance=resolve_guidance(flow, guidance, is_labelled=max(labels) >= 0),
             )  # fmt: skip
         return latents.map(lambda layer: layer.float().cpu().contiguous())
 
