@@ -33,11 +33,11 @@ coat              .618 (4%)   .511 (5%)      .562 (3%)   .606 (5%)         .599 
 cardboard         .839 (41%)  .483 (4%)      .576 (8%)   .653 (10%)        .720 (16%)  .413 (3%)
 
 The squares over which large grids are averaged, and the number of neighbours, were chosen on these classes: of latents
-of `photo` as they are the area is 0.58 for cardboard, in squares of 2 places 0.77, of 4 places 0.84. Then looked at with
-each other class missing among what is known (the model without sandals had seen it): Fashion-MNIST 0.77 on average, pca
-0.71 (ahead but for ankle boots, 0.87 to 0.94, and sneakers, 0.82 to 0.88); glass 0.63 to 0.48, metal 0.68 to 0.69, paper
-0.68 to 0.57, plastic 0.53 to 0.36. Worse were distances whitened by the latents' spread (0.48 for cardboard), the single
-nearest image, and five neighbours instead of twenty (a little).
+of `photo` as they are the area is 0.58 for cardboard, in squares of 2 places 0.77, of 4 places 0.84. Then looked at
+with each other class missing among what is known (the model without sandals had seen it): Fashion-MNIST 0.77 on
+average, pca 0.71 (ahead but for ankle boots, 0.87 to 0.94, and sneakers, 0.82 to 0.88); glass 0.63 to 0.48, metal 0.68
+to 0.69, paper 0.68 to 0.57, plastic 0.53 to 0.36. Worse were distances whitened by the latents' spread (0.48 for
+cardboard), the single nearest image, and five neighbours instead of twenty (a little).
 """
 
 import io

@@ -1,11 +1,11 @@
 """How usual images are to a model: their likelihood, their reconstruction, and how near known latents lie to theirs.
 
-What tells odd images best is how far their latents lie from their neighbours as a multiple of what is usual there: a set
-has places where images are all alike and others where no two are. With sandals, bags or coats left out of training, or
-cardboard out of what is known as usual, the area under the ROC curve is 0.96, 0.96, 0.62 and 0.84 by this strangeness,
-0.89, 0.92, 0.51 and 0.48 by the residual of a PCA of the pixels, 0.85, 0.95, 0.60 and 0.72 by the plain distance, and
-0.78, 0.79, 0.58 and 0.41 by the bound on the likelihood, which ranks what is complex above what is odd. How that was
-measured is told in `tests/benchmarks/anomalies.py`.
+What tells odd images best is how far their latents lie from their neighbours as a multiple of what is usual there: a
+set has places where images are all alike and others where no two are. With sandals, bags or coats left out of training,
+or cardboard out of what is known as usual, the area under the ROC curve is 0.96, 0.96, 0.62 and 0.84 by this
+strangeness, 0.89, 0.92, 0.51 and 0.48 by the residual of a PCA of the pixels, 0.85, 0.95, 0.60 and 0.72 by the plain
+distance, and 0.78, 0.79, 0.58 and 0.41 by the bound on the likelihood, which ranks what is complex above what is odd.
+How that was measured is told in `tests/benchmarks/anomalies.py`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
