@@ -183,7 +183,8 @@ def _row(
               "red: unlike what it knows": shown[2]}  # fmt: skip
     figures = [Figure(caption, at_least(image), address) for caption, image in images.items()]
     if usual:
-        told = f"stranger than {facts['stranger_than']:.0%} of the usual images; {told}"
+        share = facts["stranger_than"]
+        told = f"stranger than {'all' if share == 1 else f'{share:.0%} of the'} usual images; {told}"
         nearest = thumbnail(usual.pixels[usual.names.index(facts["nearest"])])
         figures.append(Figure(f"nearest: {printable(facts['nearest'])}", at_least(nearest)))
     return Row(printable(item.name), told, tuple(figures))
