@@ -9,6 +9,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from vae_cli.training import flow_phase
+
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
 
@@ -19,6 +21,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_calibration(request: pytest.FixtureRequest) -> Iterator[None]:
+    """At the end of a training, where it takes longer than a few updates of tiny networks; in full only for a module
+    that says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "FULL_CALIBRATION", False):
+            patch.setattr(flow_phase, "CALIBRATION_IMAGES", 64)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

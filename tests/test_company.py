@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 import torch
+from ranks import together
 
 from vae_cli import company as module
 from vae_cli.company import Company
@@ -23,25 +23,6 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def together(job: Callable[[int, "torch.distributed.HashStore"], object], num: int = len(NODES)) -> list[object]:
-    """What the job returns on each rank, or raises; each rank is a thread of that name."""
-    store, results = torch.distributed.HashStore(), list[object]([None] * num)
-
-    def work(rank: int) -> None:
-        try:
-            results[rank] = job(rank, store)
-        except Exception as error:
-            results[rank] = error
-
-    threads = [threading.Thread(target=work, args=(rank,), name=str(rank), daemon=True) for rank in range(num)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "a rank waits for ever"
-    return results
-
-
 def test_each_node_does_a_thing_once() -> None:
     made: list[int] = []
 
@@ -53,7 +34,7 @@ def test_each_node_does_a_thing_once() -> None:
                 found.append(company.once_a_node("facts", lambda: made.append(rank) or f"by {rank}"))
             return company.position, company.size, *found
 
-    assert together(job) == [(0, 3, "by 0", "by 0"), (1, 3, "by 0", "by 0"), (0, 2, "by 2", "by 2"),
+    assert together(job, len(NODES)) == [(0, 3, "by 0", "by 0"), (1, 3, "by 0", "by 0"), (0, 2, "by 2", "by 2"),
                              (1, 2, "by 2", "by 2"), (2, 3, "by 0", "by 0")]  # fmt: skip
     assert sorted(made) == [0, 0, 2, 2]
 
@@ -71,7 +52,7 @@ def test_who_fails_is_told_to_those_that_wait() -> None:
                 raise ValueError("no images")
             return company.hear("facts")
 
-    (first, *others) = together(job)
+    (first, *others) = together(job, len(NODES))
     assert isinstance(first, ValueError)
     for other in others:
         assert isinstance(other, RanksError) and other.exit_code == 2 and "rank 0 on a has ended" in str(other)

@@ -41,9 +41,6 @@ USAGE = [
     (("sample", "x", "--num", "many"), "--num"),
     (("sample", "x", "--prior", "gauss"), "'flow'"),
     (("sample", "x", "--seed", str(2**63)), "--seed"),
-    (("interpolate", "x", "a.png"), "--from-samples"),
-    (("interpolate", "x", "--from-samples", "3"), "two numbers"),
-    (("interpolate", "x", "--from-samples", "a,b"), "a,b"),
     (("inpaint", "x", "a.png"), "--mask-color"),
     (("inpaint", "x", "a.png", "--mask-alpha", "--mask-color", "red"), "exactly one"),
     (("inpaint", "x", "a.png", "--mask-color", "reddish"), "reddish"),
@@ -67,6 +64,13 @@ def test_usage_errors(vae, words: tuple[str, ...], named: str) -> None:
     assert outcome.json["status"] == "failed" and outcome.json["schema_version"] == 1
     assert outcome.json["error"]["code"] == 2 and named in outcome.json["error"]["message"]
     assert outcome.json["command"] == (None if words[0] in ("smple", "--bogus") else words[0])
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (("a.png",), "--from-samples"), (("--from-samples", "3"), "two numbers"), (("--from-samples", "a,b"), "a,b"),
+])  # fmt: skip
+def test_ends_of_no_walk(vae, run: Path, words: tuple[str, ...], named: str) -> None:
+    assert_short(vae("interpolate", run, *words), 2, named)
 
 
 FAILURES = [
@@ -158,12 +162,17 @@ def test_a_stop_while_the_command_line_is_read(vae, monkeypatch, stop: type[Keyb
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "<&- 2>&-"])
-def test_a_log_that_cannot_be_written_ends_no_work(run: Path, tmp_path: Path, redirected: str) -> None:
-    words = [sys.executable, "-m", "vae_cli", "sample", str(run), "-n", "1", "--json", "--out", str(tmp_path / "out")]
-    outcome = subprocess.run(f"{shlex.join(words)} {redirected}", shell=True, capture_output=True, check=False)
+@pytest.mark.parametrize(
+    ("command", "redirected"), [("check", "2>/dev/full"), ("check", "<&- 2>&-"), ("sample", "2>&-")]
+)
+def test_a_log_that_cannot_be_written_ends_no_work(
+    run: Path, photos: Path, tmp_path: Path, command: str, redirected: str
+) -> None:
+    given = ["check", str(photos)] if command == "check" else ["sample", str(run), "-n", "1", "--out", str(tmp_path)]
+    line = shlex.join([sys.executable, "-m", "vae_cli", *given, "--json"])
+    outcome = subprocess.run(f"{line} {redirected}", shell=True, capture_output=True, check=False)
     assert outcome.returncode == 0 and json.loads(outcome.stdout)["status"] == "ok"
-    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+    assert command == "check" or [path.name for path in tmp_path.glob("*.png")] == ["000000.png"]
 
 
 @pytest.mark.parametrize("words", [("info",), ("check",), ("report",), ("export", "--out", os.devnull)])

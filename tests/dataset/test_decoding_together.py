@@ -1,12 +1,12 @@
 """The ranks of a node decode each image once between them, and end with what one of them alone would have."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ranks import together
 
 from vae_cli.company import Company
 from vae_cli.dataset import decoding
@@ -29,23 +29,14 @@ def folder(tmp_path: Path, draw: Callable[..., Path]) -> Path:
 
 def ranks_load(folder: Path) -> list[object]:
     """What NUM ranks of one node, each a thread, have of the folder, or raise."""
-    store, results, found = torch.distributed.HashStore(), list[object]([None] * NUM), scan(folder)
+    found = scan(folder)
 
-    def load(rank: int) -> None:
-        try:
-            with Company(store, rank, NUM) as company:
-                load_statistics(found.images, WHITE, company=company)
-                results[rank] = load_images(found.images, RECIPE, label_names=found.label_names, company=company)
-        except Exception as error:
-            results[rank] = error
+    def load(rank: int, store: "torch.distributed.HashStore") -> ImageSet:
+        with Company(store, rank, NUM) as company:
+            load_statistics(found.images, WHITE, company=company)
+            return load_images(found.images, RECIPE, label_names=found.label_names, company=company)
 
-    threads = [threading.Thread(target=load, args=(rank,), daemon=True) for rank in range(NUM)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "a rank waits for ever"
-    return results
+    return together(load, NUM)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from .jobs import COMMANDS, SETTINGS, Arrays, all_arrays, machine
 GOLDEN = Path(__file__).with_name("golden.npz")
 NAMES = [*(f"{preset}/{name}" for preset in SETTINGS for name in COMMANDS), "train"]
 LEAST_PSNR_DB = 45
+FULL_CALIBRATION = True
 MOST_RELATIVE_ERROR = 0.02
 
 

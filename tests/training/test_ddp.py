@@ -14,17 +14,21 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from program import run_program
 from safetensors.torch import load_file
 from tiny import pictures
+from typer.testing import CliRunner
 
 from vae_cli.checkpoint import load_resumable
 from vae_cli.checkpoint_folders import checkpoints_in
+from vae_cli.cli.app import app
 
 TOLERANCE, MEAN_TOLERANCE = 2e-4, 2e-6
 """Two halves of a gradient are added in another order than its whole. AdamW magnifies that where a gradient is almost
 nothing but rounding (a bias before a norm); ranks that truly differ would be a learning rate of 1e-3 a step apart."""
 
 WEIGHTS = "model.safetensors"
+FULL_CALIBRATION = True  # as in the processes that are compared with this one
 
 
 def words_of(photos: Path, out: Path) -> list[str]:
@@ -37,13 +41,24 @@ def words_of(photos: Path, out: Path) -> list[str]:
         "objective.importance_start": 0.5,
     }  # fmt: skip
     assignments = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
-    return ["-m", "vae_cli", "train", str(photos), "--preset", "tiny", "--steps", "8", "--device", "cpu",
+    return ["train", str(photos), "--preset", "tiny", "--steps", "8", "--device", "cpu",
             "--out", str(out), "--json", *assignments]  # fmt: skip
 
 
-def launch(words: list[str], cache: Path) -> subprocess.CompletedProcess[str]:
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=180, env=surroundings)
+def surroundings(cache: Path, **variables: object) -> dict[str, str]:
+    given = {name: str(value) for name, value in variables.items()}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1", **given}
+
+
+def start_ranks(words: list[str], cache: Path, num: int = 2) -> "list[subprocess.Popen[str]]":
+    with closing(socket.socket()) as listener:
+        listener.bind(("", 0))
+        meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": listener.getsockname()[1], "WORLD_SIZE": num}
+    return [
+        subprocess.Popen([sys.executable, "-m", "vae_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True, env=surroundings(cache, RANK=rank, **meeting))
+        for rank in range(num)
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +72,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vae_cli"]
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
     """With a vector and a grid of latents, labels, free nats that bind, several draws an image, and both phases."""
-    one = launch(words_of(photos, tmp_path / "one"), tmp_path / "cache")
-    assert one.returncode == 0, one.stderr
-    two = launch([*TORCHRUN, *words_of(photos, tmp_path / "two")], tmp_path / "cache")
+    run_program(words_of(photos, tmp_path / "one"), tmp_path / "cache")
+    command = [sys.executable, *TORCHRUN, *words_of(photos, tmp_path / "two")]
+    two = subprocess.run(command, capture_output=True, text=True, timeout=180, env=surroundings(tmp_path / "cache"))
     assert two.returncode == 0, two.stderr
 
     answer = json.loads(two.stdout)  # exactly one object: only rank 0 speaks
@@ -83,8 +98,8 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
 
     # From the checkpoint of two ranks a single one goes on, at the image at which they stopped.
     shutil.rmtree(tmp_path / "two" / "checkpoints" / "step-00000008")
-    again = launch([*words_of(photos, tmp_path / "two"), "--resume"], tmp_path / "cache")
-    assert again.returncode == 0 and "going on at step 4" in again.stderr, again.stderr
+    again = run_program([*words_of(photos, tmp_path / "two"), "--resume"], tmp_path / "cache")
+    assert "going on at step 4" in again.stderr
     left, right = (load_file(tmp_path / run / "checkpoints" / "step-00000008" / WEIGHTS) for run in ("one", "two"))
     apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
     assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
@@ -96,9 +111,10 @@ def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     objective = {"objective.adversarial": 0.5, "objective.adversarial_start": 0, "objective.perceptual": 1,
                  "objective.importance_samples": 1, "training.flow_share": 0}  # fmt: skip
     extra = [word for key, value in objective.items() for word in ("--set", f"{key}={value}")]
-    for name, start in (("one", []), ("two", TORCHRUN)):
-        result = launch([*start, *words_of(photos, tmp_path / name), *extra], tmp_path / "cache")
-        assert result.returncode == 0, result.stderr
+    run_program([*words_of(photos, tmp_path / "one"), *extra], tmp_path / "cache")
+    ranks = start_ranks([*words_of(photos, tmp_path / "two"), *extra], tmp_path / "cache")
+    answers = [rank.communicate(timeout=180) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], answers
     trainers = [
         torch.load(tmp_path / run / "checkpoints" / "step-00000004" / "trainer.pt", weights_only=True)
         for run in ("one", "two")
@@ -119,7 +135,7 @@ def test_a_signal_to_one_rank_ends_both(photos: Path, tmp_path: Path) -> None:
     assert answer["status"] == "interrupted" and nothing == ""
     assert [path.name for path in checkpoints_in(run)] == [f"step-{answer['steps']:08d}"]
 
-    resume = [*words[:3], "--out", str(run), "--resume", "--json", "--device", "cpu"]
+    resume = [words[0], "--out", str(run), "--resume", "--json", "--device", "cpu"]
     (out, errors), _, codes = signalled(resume, run, signal.SIGKILL, tmp_path / "cache")
     assert codes == [2, -signal.SIGKILL] and "rank 0: cannot go on with the other ranks" in errors, errors
     assert load_resumable(run).facts.step == answer["steps"]
@@ -129,19 +145,10 @@ def signalled(
     words: list[str], run: Path, number: int, cache: Path
 ) -> tuple[tuple[str, str], tuple[str, str], list[int]]:
     """What two ranks print, and their exit codes, when the second one gets a signal after a few updates."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("", 0))
-        port = str(listener.getsockname()[1])
     log, num_lines = run / "metrics.jsonl", 0
     if log.exists():
         num_lines = len(log.read_bytes().splitlines())
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "RANK": rank,
-                 "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port},
-        ) for rank in "01"
-    ]  # fmt: skip
+    processes = start_ranks(words, cache)
     deadline = time.monotonic() + 300
     while not (log.exists() and len(log.read_bytes().splitlines()) >= num_lines + 3) and time.monotonic() < deadline:
         assert all(process.poll() is None for process in processes), [each.communicate() for each in processes]
@@ -151,9 +158,11 @@ def signalled(
     return first, second, [process.returncode for process in processes]
 
 
-def test_a_batch_that_ranks_cannot_share_is_refused(photos: Path, tmp_path: Path) -> None:
-    surroundings = {**os.environ, "RANK": "0", "WORLD_SIZE": "3", "VAE_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, *words_of(photos, tmp_path / "run")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings)
-    assert result.returncode == 2
+def test_a_batch_that_ranks_cannot_share_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
+    result = CliRunner().invoke(app, words_of(photos, tmp_path / "run"))
+    assert result.exit_code == 2
     assert "training.batch_size" in result.stderr and "3 ranks in groups of 2; give a multiple of 6" in result.stderr

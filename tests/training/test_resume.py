@@ -17,14 +17,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from program import run_program
 from safetensors.torch import load_file
 from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_inputs
 from torch import Tensor
-from typer.testing import CliRunner
 
 from vae_cli.checkpoint import load_model, load_resumable, read_facts
 from vae_cli.checkpoint_folders import checkpoints_in
-from vae_cli.cli.app import app
 from vae_cli.config import Layer
 from vae_cli.errors import CheckpointError
 from vae_cli.images.pixels import to_unit
@@ -421,15 +420,6 @@ def start_program(words: list[str], cache: Path, pause_after: int) -> subprocess
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
 
 
-def run_program(words: list[str], cache: Path) -> str:
-    """In this process, which spares importing torch again; returns all that was said."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAE_CACHE", str(cache))
-        result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout + result.stderr
-
-
 def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
     """Returns as soon as the log of a running program holds update `step`."""
     log, deadline = run / "metrics.jsonl", time.monotonic() + 90
@@ -484,8 +474,8 @@ def test_killed_before_the_first_checkpoint(photos: Path, tmp_path: Path) -> Non
     process.kill()
     process.communicate()
     assert checkpoints_in(run) == []
-    said = run_program(["train", "--out", str(run), "--resume", "--steps", "4", "--device", "cpu"], cache)
-    assert "starting from the beginning" in said
+    result = run_program(["train", "--out", str(run), "--resume", "--steps", "4", "--device", "cpu"], cache)
+    assert "starting from the beginning" in result.stderr
     assert checkpoints_in(run)[-1].name == "step-00000004"
 
 

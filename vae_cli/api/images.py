@@ -1,6 +1,5 @@
 """Pictures as the Python API takes them, in any form, and as it gives them back: arrays that can show themselves."""
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -13,7 +12,7 @@ from vae_cli.dataset.scan import scan
 from vae_cli.drawing.grids import grid
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.files.masks import read_hole
-from vae_cli.files.new_pictures import save_picture, to_image
+from vae_cli.files.new_pictures import encoded, save_picture, to_image
 from vae_cli.files.originals import open_original
 from vae_cli.images.colours import Colour
 from vae_cli.images.image_ref import IMAGE_SUFFIXES
@@ -64,11 +63,7 @@ class Images(np.ndarray):
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows: the grid."""
-        if self.ndim not in (3, 4) or not self.size:
-            return None
-        png = io.BytesIO()
-        self.grid().save(png, "PNG")
-        return png.getvalue()
+        return encoded(self.grid(), "PNG") if self.ndim in (3, 4) and self.size else None
 
     def _eight_bit(self) -> np.ndarray:
         """uint8 [N, H, W, C], also of a single picture that was taken out by its number."""

@@ -7,7 +7,6 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import shell_quoted
 
 
@@ -43,7 +42,6 @@ def augment(
     Example: vae augment runs/photos photos --balance --out larger
     """
     results: Results = context.obj
-    require_run(run)
     from vae_cli.jobs import augment as job
 
     request = job.Request(data, per_image, strength, balance, method, candidates, include_originals, seed, overwrite)

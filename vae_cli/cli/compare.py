@@ -11,7 +11,7 @@ from vae_cli.cli.results import Results, say
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import FileDone
 from vae_cli.jobs.inputs import require_run
-from vae_cli.jobs.outputs import refuse_existing
+from vae_cli.jobs.outputs import refuse_existing, require_page
 from vae_cli.printable import duration, printable, shell_quoted
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ def compare(
         raise ConfigError("RUN: give two runs or more to compare")
     for run in runs:
         require_run(run)
-    if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out {out}: give a file that ends in .html")
     if out is not None:
+        require_page(out, "--out")
         refuse_existing([out], overwrite=overwrite)
     from vae_cli.jobs.compare import differing, read_runs, write_page
 

@@ -7,7 +7,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.inputs import require_flow
 from vae_cli.jobs.outputs import default_folder
 from vae_cli.printable import shell_quoted
 
@@ -45,7 +45,6 @@ def denoise(
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
 
     storage = Storage(out, file_format(format, out), overwrite, skip_existing, strip_metadata)
-    require_run(run)
     folder = out or default_folder(inputs[0], "denoise")
     images = plan_targets(find_unzipped(inputs, results.take, [folder]), folder, storage, samples or 1)
     from vae_cli.jobs.denoise import Denoising

@@ -8,7 +8,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.inputs import find_inputs
 from vae_cli.jobs.outputs import default_folder, refuse_existing
 from vae_cli.printable import shell_quoted
 
@@ -43,7 +43,6 @@ def encode(
     Example: vae encode runs/photos new-photos --out latents.npz
     """
     results: Results = context.obj
-    require_run(run)
     folder, suffix = default_folder(inputs[0], "encode"), out.suffix.lower().removeprefix(".") if out else None
     if suffix in get_args(Kind) and (format_ or suffix) != suffix:
         raise ConfigError(f"--format {format_}: --out {out} says another; leave one of them out")

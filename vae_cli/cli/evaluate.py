@@ -11,7 +11,7 @@ from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.images.image_ref import IMAGE_SUFFIXES
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require, require_flow, require_run
+from vae_cli.jobs.inputs import require, require_flow
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import shell_quoted
 
@@ -53,7 +53,6 @@ def evaluate(
         if sheet.suffix.lower() not in IMAGE_SUFFIXES:
             raise ConfigError(f"--sheet {sheet}: is a picture; end it with .png")
         refuse_existing([sheet], overwrite=overwrite)
-    require_run(run)
     if feature_weights not in (None, "auto"):
         require(Path(feature_weights), "no such file for --feature-weights; or `auto` to train a classifier")
     from vae_cli.jobs.evaluate import Evaluation

@@ -9,7 +9,6 @@ from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing
 from vae_cli.printable import printable, shell_quoted
 
@@ -37,35 +36,30 @@ def export(
     Example: vae export runs/photos --part decoder --out decoder.onnx
     """
     results: Results = context.obj
-    require_run(run)
     from vae_cli.jobs import export as job
     from vae_cli.jobs.model_card import write_card
 
+    if format_ and (part or bfloat16):
+        raise ConfigError("--format diffusers: writes the whole VAE in float32; leave out --part and --bfloat16")
+    paths = job.autoencoder_paths(out, run) if format_ else [job.export_path(out, run, part)]
+    refuse_existing(paths, overwrite=overwrite)
+    path, remark = paths[0], ""
     if format_:
-        if part or bfloat16:
-            raise ConfigError("--format diffusers: writes the whole VAE in float32; leave out --part and --bfloat16")
-        paths = job.autoencoder_paths(out, run)
-        refuse_existing(paths, overwrite=overwrite)
-        source = str(job.export_autoencoder(run, paths))
-        for path in paths:
-            results.take(FileDone(source, "ok", path))
-        results.finish(f"vae train DATA --init {shell_quoted(paths[0].parent)}")
-        return
-    path = job.export_path(out, run, part)
-    refuse_existing([path], overwrite=overwrite)
-    if path.suffix.lower() == job.SAFETENSORS:
-        source = str(job.export_whole(run, path, bfloat16=bfloat16))
-        results.take(FileDone(source, "ok", path))
+        source, next_step = job.export_autoencoder(run, paths), f"vae train DATA --init {shell_quoted(path.parent)}"
+    elif path.suffix.lower() == job.SAFETENSORS:
+        source, next_step = job.export_whole(run, path, bfloat16=bfloat16), f"vae info {shell_quoted(path)}"
         if path.parent == out and (card := write_card(out, run, path.name)):
-            results.take(FileDone(source, "ok", card))
-        results.finish(f"vae info {shell_quoted(path)}")
-        return
-    if bfloat16:
-        raise ConfigError(
-            f"--bfloat16: {printable(path.name)} holds float32; leave it out, or name a {job.SAFETENSORS}"
-        )
-    results.take(FileDone(str(job.export_part(run, path, part or "decoder")), "ok", path))
-    given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
-    python = f'onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
-    results.messages.note(f"in Python: {python}")
-    results.finish(f"vae export {shell_quoted(run)} --part {other}")
+            paths.append(card)
+    elif bfloat16:
+        hint = f"leave it out, or name a {job.SAFETENSORS}"
+        raise ConfigError(f"--bfloat16: {printable(path.name)} holds float32; {hint}")
+    else:
+        given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
+        remark = f'in Python: onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'
+        source = job.export_part(run, path, part or "decoder")
+        next_step = f"vae export {shell_quoted(run)} --part {other}"
+    for written in paths:
+        results.take(FileDone(str(source), "ok", written))
+    if remark:
+        results.messages.note(remark)
+    results.finish(next_step)

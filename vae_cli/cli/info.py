@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vae_cli.cli import completion
+from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results, print_json, say
-from vae_cli.jobs.inputs import require_run
 from vae_cli.printable import printable, shell_quoted
 
 _GIB = 2**30
@@ -18,7 +17,7 @@ NUM_LISTED = 20
 def info(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(
-        metavar="[RUN]", autocompletion=completion.runs,
+        metavar="[RUN]", autocompletion=completion.runs, callback=options.existing_run,
         help="As in other commands; none = this machine.")] = None,
 ) -> None:  # fmt: skip
     """Tell the facts about a run, or about this machine.
@@ -26,8 +25,6 @@ def info(
     Example: vae info runs/photos
     """
     results: Results = context.obj
-    if run is not None:
-        require_run(run)
     from vae_cli.jobs.info import machine_facts, run_facts
 
     facts = machine_facts(results.device) if run is None else run_facts(run)
@@ -40,6 +37,9 @@ def info(
 
 def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
     height, width = facts["image_size"]
+    share = facts["fill_share"]
+    fills = "none: it has no flow" if share is None else (
+        f"the model's part in them is {share:.0%}; the rest continues what is around a hole")  # fmt: skip
     shapes = ", ".join("x".join(map(str, shape)) for shape in facts["latent_shapes"])
     lines = [
         f"weights     {printable(facts['path'])}",
@@ -48,7 +48,7 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
         f"labels      {_labels_line(facts, len(facts['labels']) if verbose else NUM_LISTED)}",
         f"parameters  {facts['parameters']:,}",
         f"latents     {shapes} (channels x height x width)",
-        f"fills       {_fill_line(facts['fill_share'])}",
+        f"fills       {fills}",
         f"preset      {facts['config']['preset']}",
     ]
     if verbose:
@@ -57,14 +57,6 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
 
         lines += ["", dump_yaml(from_dict(facts["config"], CompleteConfig)).rstrip()]
     return lines
-
-
-def _fill_line(share: float | None) -> str:
-    return (
-        "none: it has no flow"
-        if share is None
-        else f"the model's part in them is {share:.0%}; the rest continues what is around a hole"
-    )
 
 
 def _labels_line(facts: dict[str, Any], limit: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    context: typer.Context, run: options.Run,
+    context: typer.Context, run: options.RunOrInput,
     inputs: Annotated[list[Path] | None, typer.Argument(
         metavar="INPUT", help="Image files or folders (searched recursively).")] = None,
     mask: options.Mask = None, mask_color: options.MaskColor = None, mask_alpha: options.MaskAlpha = False,

@@ -8,7 +8,7 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import require, require_run
+from vae_cli.jobs.inputs import require
 from vae_cli.jobs.outputs import Target, default_folder, own_folder
 from vae_cli.printable import shell_quoted
 
@@ -48,7 +48,6 @@ def interpolate(
         raise ConfigError(
             "interpolate: two or more image files are needed, or two numbers from 0 on for --from-samples"
         )
-    require_run(run)
     folder = default_folder(ends[0], "interpolate") if ends else own_folder(run, "interpolate")
     target = Target(out, folder, overwrite, batch_size)
     is_strip = target.is_one_file and target.out is not None and target.out.suffix.lower() not in (".gif", ".webp")

@@ -29,6 +29,15 @@ def existing(path: Path | None) -> Path | None:
     return path
 
 
+def existing_run(run: Path | None) -> Path | None:
+    """Raises ConfigError when a RUN that was given names no model."""
+    from vae_cli.jobs.inputs import require_run
+
+    if run is not None:
+        require_run(run)
+    return run
+
+
 def _common(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=COMMON, **settings)
 
@@ -38,9 +47,11 @@ def tuning(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=TUNING, **settings)
 
 
+_RUN_HELP = ("Folder that `vae train` wrote, or photo, the model that ships with vae; also a checkpoint or an exported "
+             "file.")  # fmt: skip
 Run = Annotated[Path, typer.Argument(
-    metavar="RUN", autocompletion=completion.runs, help="Folder that `vae train` wrote, or photo, the model that "
-    "ships with vae; also a checkpoint or an exported file.")]  # fmt: skip
+    metavar="RUN", autocompletion=completion.runs, help=_RUN_HELP, callback=existing_run)]  # fmt: skip
+RunOrInput = Annotated[Path, typer.Argument(metavar="RUN", autocompletion=completion.runs, help=_RUN_HELP)]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Image files or folders (searched recursively).")]
 Out = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="PATH",

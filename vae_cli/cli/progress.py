@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from vae_cli.jobs.events import Remark
-from vae_cli.printable import printable, printable_lines
+from vae_cli.printable import printable_lines
 from vae_cli.screen import Show, Standing, live
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -53,9 +53,6 @@ class Messages:
     def remark(self, remark: Remark) -> None:
         {"warning": self.warn, "detail": self.detail}.get(remark.kind, self.note)(remark.text)
 
-    def error(self, text: str) -> None:
-        print_line(f"error: {printable(text)}")
-
     def next_step(self, command: str) -> None:
         """Names the command that is useful after this one."""
         self.note(f"next: {command}")
@@ -81,15 +78,10 @@ def print_line(text: str, indent: int = 2) -> None:
         if len(parts[0]) > width:
             parts = textwrap.wrap(parts[0], width, subsequent_indent=" " * indent, break_long_words=False,
                                   break_on_hyphens=False)  # fmt: skip
-        _print("\n".join([*parts, *([f"  vae {command}"] if colon else [])]) + "\n")
-
-
-def _print(text: str) -> None:
-    """That the reader has gone (`2>&1 | head -3`) or the disk of a log is full ends no work."""
-    try:
-        print(text, end="", file=sys.stderr, flush=True)
-    except OSError:
-        silence(sys.stderr)
+        try:
+            print("\n".join([*parts, *([f"  vae {command}"] if colon else [])]), file=sys.stderr, flush=True)
+        except OSError:  # the reader has gone (`2>&1 | head -3`), or the disk of a log is full: that ends no work
+            silence(sys.stderr)
 
 
 def silence(stream: TextIO) -> None:
@@ -104,16 +96,14 @@ def _is_terminal() -> bool:
 @contextlib.contextmanager
 def _lines() -> Iterator[Show]:
     newest: Standing | None = None
-    printed: Standing | None = None
-    printed_at = time.monotonic()
+    printed, printed_at = ("", 0.0), time.monotonic()
 
     def put() -> None:
         nonlocal printed, printed_at
-        if newest is not None and (
-            printed is None or (newest.what, newest.fraction) != (printed.what, printed.fraction)
-        ):
+        if newest is not None and (newest.what, newest.fraction) != printed:
             print_line(str(newest))
-        printed, printed_at = newest, time.monotonic()
+            printed = newest.what, newest.fraction
+        printed_at = time.monotonic()
 
     def show(standing: Standing) -> None:
         nonlocal newest

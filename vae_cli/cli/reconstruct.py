@@ -6,7 +6,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.inputs import find_inputs
 from vae_cli.jobs.outputs import default_folder, picture_names, refuse_existing, result_paths
 from vae_cli.printable import shell_quoted
 
@@ -27,7 +27,6 @@ def reconstruct(
     Example: vae reconstruct runs/photos new-photos --out recon --compare
     """
     results: Results = context.obj
-    require_run(run)
     folder = out or default_folder(inputs[0], "reconstruct")
     items = find_inputs(inputs, results.take, exclude=[folder])
     paths = result_paths(out, folder, picture_names([item.relative for item in items]))

@@ -8,7 +8,6 @@ import typer
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
 from vae_cli.jobs.events import FileDone
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import refuse_existing, run_folder
 from vae_cli.printable import shell_quoted
 
@@ -28,7 +27,6 @@ def report(
     Example: vae report runs/photos --out photos.html
     """
     results: Results = context.obj
-    require_run(run)
     from vae_cli.jobs.report import NAME, page_path, write_report
 
     folder = run_folder(run)

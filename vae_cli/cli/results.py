@@ -5,13 +5,13 @@ import errno
 import json
 import math
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from vae_cli.cli.progress import Messages, silence
+from vae_cli.cli.progress import Messages, print_line, silence
 from vae_cli.errors import DataError
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark
 from vae_cli.pretrained import is_photo
@@ -47,14 +47,6 @@ def file_entry(event: FileDone) -> dict[str, Any]:
         reason = reason.removeprefix(f"{event.input}: ")  # which stands beside it
     return {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
             "sample": event.sample, **event.facts}  # fmt: skip
-
-
-def _last_events(job: Iterable[JobEvent], error: BaseException) -> Iterator[JobEvent]:
-    """Ends a job by an error; it still writes what is waiting, and tells of that before it raises the error."""
-    if isinstance(job, Generator):
-        with contextlib.suppress(StopIteration):
-            yield job.throw(error)
-            yield from job
 
 
 def _plain(value: Any) -> Any:
@@ -104,8 +96,11 @@ class Results:
                 for event in events:
                     self.take(event)
             except BaseException as error:  # such as a Ctrl-C while an event is being shown
-                for event in _last_events(events, error):
-                    self.take(event)
+                if isinstance(events, Generator):  # which still writes what is waiting, and tells of that first
+                    with contextlib.suppress(StopIteration):
+                        self.take(events.throw(error))
+                        for event in events:
+                            self.take(event)
                 raise
         self._bar = None
         return self.facts
@@ -173,5 +168,5 @@ class Results:
             error = {"error": {"code": DataError.exit_code, "message": failure}} if failure else {}
             print_json(self.command, "failed" if failure else status, **error, **facts)
         if failure:
-            self.messages.error(failure)
+            print_line(f"error: {printable(failure)}")
             raise typer.Exit(DataError.exit_code)

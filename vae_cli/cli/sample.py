@@ -8,7 +8,6 @@ import typer
 from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import require_run
 from vae_cli.jobs.outputs import NUM_IMAGES, Target, own_folder, refuse_existing, require_suffix
 from vae_cli.printable import shell_quoted
 
@@ -51,7 +50,6 @@ def sample(
     Example: vae sample runs/photos -n 64 --seed 7 --out grid.png
     """
     results: Results = context.obj
-    require_run(run)
     target = Target(out, own_folder(run, "samples"), overwrite, batch_size, scale)
     command = f"vae sample {shell_quoted(run)}"
     if latents is not None:
@@ -76,13 +74,13 @@ def sample(
     request = job.Request(num, labels, temperature, prior, solver_steps, guidance, seed, save_latents)
     facts = results.show(job.sample(results.open_model(run), request, target))
     last, drawn = (num or NUM_IMAGES) - 1, facts.get("labels", [])
-    next_step = (
-        f"vae interpolate {shell_quoted(run)} --from-samples {shell_quoted(f'0,{last}')} --seed {seed} --out walk.gif"
-    )
     if request.has_rows(drawn):
         next_step = f"vae evaluate {shell_quoted(run)}"
     elif drawn:
         next_step = f"{command} --label all --out labels.png"
     elif last == 0:
         next_step = f"{command} -n {NUM_IMAGES} --out grid.png"
+    else:
+        ends = f"--from-samples {shell_quoted(f'0,{last}')} --seed {seed}"
+        next_step = f"vae interpolate {shell_quoted(run)} {ends} --out walk.gif"
     results.finish(next_step, **facts)

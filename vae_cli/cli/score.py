@@ -7,7 +7,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs.inputs import find_inputs, places_below, require_run
+from vae_cli.jobs.inputs import find_inputs, places_below
 from vae_cli.jobs.outputs import default_folder, refuse_existing, require_page, require_suffix
 from vae_cli.printable import shell_quoted
 
@@ -37,7 +37,6 @@ def score(
     Example: vae score runs/photos new --sheet strange.html
     """
     results: Results = context.obj
-    require_run(run)
     require_suffix("--out", out, ".csv")
     if sheet is not None:
         require_page(sheet, "--sheet")

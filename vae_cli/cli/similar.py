@@ -7,7 +7,7 @@ import typer
 
 from vae_cli.cli import options
 from vae_cli.cli.results import Results
-from vae_cli.jobs.inputs import find_inputs, require_run
+from vae_cli.jobs.inputs import find_inputs
 from vae_cli.jobs.outputs import default_folder, refuse_existing, require_suffix
 from vae_cli.printable import shell_quoted
 
@@ -31,7 +31,6 @@ def similar(
     Example: vae similar runs/photos a.jpg photos -n 12
     """
     results: Results = context.obj
-    require_run(run)
     require_suffix("--out", out, ".csv")
     folder = default_folder(query, "similar")
     path = out or folder.with_name(f"{folder.name}.csv")

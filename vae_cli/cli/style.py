@@ -8,7 +8,7 @@ import typer
 from vae_cli.cli import completion, options
 from vae_cli.cli.results import Results
 from vae_cli.errors import ConfigError
-from vae_cli.jobs.inputs import require_flow, require_run
+from vae_cli.jobs.inputs import require_flow
 from vae_cli.jobs.outputs import default_folder, is_picture
 from vae_cli.printable import shell_quoted
 
@@ -48,7 +48,6 @@ def style(
     from vae_cli.jobs.change_images import Storage, change_images, file_format, find_unzipped, plan_targets
 
     storage = Storage(out, file_format(format, out), overwrite, skip_existing, strip_metadata)
-    require_run(run)
     folder = out or default_folder(inputs[0], "style")
     items = find_unzipped(inputs, results.take, [path for path in (folder, like, unlike, sheet) if path is not None])
     if sheet is not None and not is_picture(sheet):

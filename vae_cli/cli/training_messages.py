@@ -48,7 +48,6 @@ def show_event(event: "TrainingEvent", messages: Messages, standings: Standings,
 
 def started_lines(event: "Started") -> Iterator[str]:
     """What is learned from, what is trained, for how long, and from where."""
-
     run, inputs, config = event.run, event.run.inputs, event.run.inputs.config
     (height, width), training = config.data.image_size, config.training
     kind = "grey" if config.data.channels == 1 else "colour"

@@ -1,6 +1,5 @@
 """A page of small pictures with one row for each file: what a job over a folder of images has done."""
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.drawing.page import page
-from vae_cli.files.new_pictures import to_image
+from vae_cli.files.new_pictures import encoded, to_image
 from vae_cli.images.modes import eight_bits
 
 THUMBNAIL_SIDE = 176  # pixels of a thumbnail's longer side
@@ -24,9 +23,7 @@ class Figure:
 
     @property
     def jpeg(self) -> bytes:
-        content = io.BytesIO()
-        self.thumbnail.convert("RGB").save(content, "JPEG", quality=85)
-        return content.getvalue()
+        return encoded(self.thumbnail.convert("RGB"), "JPEG", quality=85)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,6 @@ class Line:
     name: str
     points: Sequence[tuple[float, float]]
 
-    def drawable(self) -> list[tuple[float, float]]:
-        return [point for point in self.points if abs(point[1]) < _LARGEST_VALUE]
-
 
 def line_chart(title: str, lines: Sequence[Line], steps: tuple[float, float], border: float | None = None) -> Markup:
     """An HTML `figure`; empty where no line has two finite points, which others are left out for.
@@ -39,7 +36,8 @@ def line_chart(title: str, lines: Sequence[Line], steps: tuple[float, float], bo
     """
     x_axis, drawn = _Axis(*steps, _LEFT, _RIGHT), list[dict[str, Any]]()
     for line in lines:
-        if len(points := line.drawable()) < 2:
+        points = [point for point in line.points if abs(point[1]) < _LARGEST_VALUE]
+        if len(points) < 2:
             continue
         y_axis = _y_axis(points)
         # At most about one point for each pixel: means of neighbours.

@@ -1,15 +1,13 @@
 """A page to judge fills on: before and after with a slider, holes at full resolution, and marks for a list."""
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vae_cli.drawing.page import page
-from vae_cli.files.new_pictures import to_image
+from vae_cli.files.new_pictures import encoded, to_image
 
 _HOLE_COLOUR, _HOLE_ALPHA = (235, 40, 60), 170
 
@@ -56,12 +54,12 @@ def reduced(pixels: np.ndarray, side: int) -> bytes:
     """A JPEG of uint8 [H, W, C] whose longer side is `side` at most."""
     image = to_image(pixels)
     image.thumbnail((side, side), Image.Resampling.BOX)
-    return _file(image, "JPEG", quality=85)
+    return encoded(image, "JPEG", quality=85)
 
 
 def at_full_size(pixels: np.ndarray) -> bytes:
     """A JPEG of uint8 [H, W, C], of high quality."""
-    return _file(to_image(pixels), "JPEG", quality=92, subsampling=0)
+    return encoded(to_image(pixels), "JPEG", quality=92, subsampling=0)
 
 
 def hole_overlay(hole: np.ndarray, size: tuple[int, int]) -> bytes:
@@ -69,10 +67,4 @@ def hole_overlay(hole: np.ndarray, size: tuple[int, int]) -> bytes:
     share = Image.fromarray(hole.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     red = Image.new("RGB", size, _HOLE_COLOUR)
     red.putalpha(share.point(lambda value: min(4 * value, _HOLE_ALPHA)))
-    return _file(red, "PNG")
-
-
-def _file(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    content = io.BytesIO()
-    image.save(content, file_format, **options)
-    return content.getvalue()
+    return encoded(red, "PNG")

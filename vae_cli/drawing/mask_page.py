@@ -1,6 +1,5 @@
 """A page to draw and correct masks on: pictures with the masks that there are, and a brush."""
 
-import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from PIL import Image
 from vae_cli.atomic import open_regular, read_bounded
 from vae_cli.drawing.page import page
 from vae_cli.errors import DataError
-from vae_cli.files.new_pictures import to_image
+from vae_cli.files.new_pictures import encoded, to_image
 from vae_cli.files.originals import open_original
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.modes import eight_bits
@@ -76,9 +75,7 @@ def browser_file(path: Path) -> tuple[str, bytes]:
     if kind := browser_kind(path):
         with bad_bytes_are_data_errors():
             return kind, read_bounded(path, MAX_BYTES)
-    image, content = to_image(eight_bits(open_original(path).display_array(3))), io.BytesIO()
+    image = to_image(eight_bits(open_original(path).display_array(3)))
     if max(image.size) > _MAX_JPEG_SIDE:
-        image.save(content, "PNG")
-        return "png", content.getvalue()
-    image.save(content, "JPEG", quality=92, subsampling=0)
-    return "jpeg", content.getvalue()
+        return "png", encoded(image, "PNG")
+    return "jpeg", encoded(image, "JPEG", quality=92, subsampling=0)

@@ -1,10 +1,13 @@
 """HTML pages from the templates beside this file. They open without a network: pictures lie in the page itself."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from vae_cli.atomic import writing
 
 _ENVIRONMENT = Environment(loader=PackageLoader("vae_cli.drawing"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True)  # fmt: skip
@@ -14,3 +17,10 @@ _ENVIRONMENT.filters["base64"] = lambda content: base64.b64encode(content).decod
 def page(template: str, **values: Any) -> Iterator[str]:
     """The page piece by piece, text escaped; iterators are read as it gets to them, so a long one needs no memory."""
     return _ENVIRONMENT.get_template(template).generate(values)
+
+
+def write_page(path: Path, pieces: Iterable[str]) -> None:
+    """Writes a page as its pieces come. Raises WriteError."""
+    with writing(path) as file:
+        for piece in pieces:
+            file.write(piece.encode("utf-8", "backslashreplace"))

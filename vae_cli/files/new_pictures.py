@@ -39,12 +39,18 @@ def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """The content of a file of one of Pillow's formats."""
+    content = io.BytesIO()
+    image.save(content, file_format, **options)
+    return content.getvalue()
+
+
 def _save(image: Image.Image, path: Path, **options: Any) -> None:
     suffix = path.suffix.lower()
     file_format = Image.registered_extensions()[suffix]
-    content = io.BytesIO()
     try:
-        image.save(content, format=file_format, **options, **_QUALITY.get(suffix, {}))
+        content = encoded(image, file_format, **options, **_QUALITY.get(suffix, {}))
     except (OSError, ValueError, SystemError) as error:  # the encoder's; the disk comes later
         raise ConfigError(f"{path}: cannot be stored as {file_format} ({error}); try another suffix") from error
-    write_atomically(path, content.getbuffer())
+    write_atomically(path, content)

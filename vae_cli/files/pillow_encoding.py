@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from vae_cli.errors import DataError
 from vae_cli.files import containers, gif_frames, jpeg_segments, raw_pixels
+from vae_cli.files.new_pictures import encoded
 from vae_cli.files.thumbnails import jpeg_end, with_redrawn_thumbnail, without_xmp_thumbnails
 from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.images.jpeg2000 import in_order
@@ -147,13 +148,12 @@ def _anew(
 
 
 def _encoded(original: Picture, image: Image.Image, file_format: str, options: dict[str, Any]) -> bytes:
-    bare, content = image.copy(), BytesIO()
+    bare = image.copy()
     bare.info = {}  # of which Pillow writes some without being asked
     try:
-        bare.save(content, file_format, **options)
+        return encoded(bare, file_format, **options)
     except BAD_BYTES as error:  # the encoder's, nothing has touched the disk
         raise DataError(f"{original.path}: cannot be stored as {file_format} ({error}); try --format png") from error
-    return content.getvalue()
 
 
 def _decoded(content: bytes) -> Image.Image:
@@ -177,16 +177,13 @@ def _fit_to_format(original: Picture, file_format: str) -> tuple[Picture, list[s
         candidates = ("LA", "RGBA") if image.mode == "L" else ("RGBA",)
     for mode in candidates:
         if mode in modes:
-            # Pillow would clip integers where they become shorter or longer.
-            converted = _as_integers(image, mode) if mode in ("I", "I;16") else image.convert(mode)
+            if mode in ("I", "I;16"):  # which Pillow would clip where they become shorter or longer
+                converted = Image.fromarray(np.asarray(image).astype(np.int32 if mode == "I" else np.uint16))
+            else:
+                converted = image.convert(mode)
             return replace(fitted, image=converted), [*remarks, f"stored in mode {mode}"]
     found = f"{original.path}: an image of mode {image.mode}{' with transparency' if has_key else ''}"
     raise DataError(f"{found} cannot be stored as {file_format or 'it was'}; use --format png or tiff")
-
-
-def _as_integers(image: Image.Image, mode: str) -> Image.Image:
-    """An image of whole numbers in mode I or I;16."""
-    return Image.fromarray(np.asarray(image).astype(np.int32 if mode == "I" else np.uint16))
 
 
 def _coding(original: Picture, image: Image.Image, file_format: str) -> dict[str, Any]:

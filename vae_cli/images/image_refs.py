@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import eq
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from vae_cli.images.image_ref import ImageRef
 
@@ -46,13 +46,7 @@ class Names(_EqualByItems, Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Names": ...
-    def __getitem__(self, index: int | slice) -> "str | Names":
-        if isinstance(index, slice):
-            return Names(self[row] for row in range(len(self))[index])
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # no slices: see `taken`
         row = range(len(self))[index]
         return self._text[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
 
@@ -72,15 +66,9 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> ImageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> "ImageRefs": ...
-    def __getitem__(self, index: int | slice) -> "ImageRef | ImageRefs":
-        if isinstance(index, slice):
-            return self.take(range(len(self))[index])
+    def __getitem__(self, index: int) -> ImageRef:  # type: ignore[override]  # no slices: see `taken`
         row = range(len(self))[index]
-        name, kind = self.names[row], self._table[self._kinds[row]]
+        name, kind = self.names[row], self.kind(row)
         if kind.archive is None:
             return ImageRef(name, self.place / name, None, kind.label, kind.split)
         span = (self.spans[2 * row], self.spans[2 * row + 1]) if self.spans else None
@@ -90,11 +78,10 @@ class ImageRefs(_EqualByItems, Sequence[ImageRef]):
         """Some of them, in the order of the rows."""
         rows = array("q", rows)
         spans = chain.from_iterable(self.spans[2 * row : 2 * row + 2] for row in rows)
-        kinds = (self._table[self._kinds[row]] for row in rows)
-        return ImageRefs(self.place, Names(self.names[row] for row in rows), kinds, spans)
+        return ImageRefs(self.place, Names(self.names[row] for row in rows), map(self.kind, rows), spans)
 
-    def label(self, row: int) -> str | None:
-        return self._table[self._kinds[row]].label
+    def kind(self, row: int) -> Kind:
+        return self._table[self._kinds[row]]
 
     def kinds(self) -> Iterator[Kind]:
         return (self._table[number] for number in self._kinds)
@@ -125,4 +112,4 @@ def names_of(refs: Sequence[ImageRef], rows: Iterable[int] | None = None) -> Seq
 
 def labels_of(refs: Sequence[ImageRef], rows: Iterable[int]) -> Iterator[str | None]:
     """The labels of some of the images."""
-    return (refs.label(row) if isinstance(refs, ImageRefs) else refs[row].label for row in rows)
+    return (refs.kind(row).label if isinstance(refs, ImageRefs) else refs[row].label for row in rows)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import BAD_BYTES
-from vae_cli.images.bounds import refuse_claim, require_memory
+from vae_cli.images.bounds import MOST_TIMES_DEFLATE, refuse_claim, require_memory
 from vae_cli.images.orientation import orientation_of
 from vae_cli.images.samples import Alpha, Samples
 from vae_cli.images.stored_values import Palette
@@ -27,7 +27,6 @@ one, then the lower one. Two samples of two bytes it takes for four of one."""
 XMP_KEY, _RAW_KEY = b"XML:com.adobe.xmp", b"Raw profile type"
 """Of texts in which Pillow looks for the orientation."""
 _MAX_PROFILE_BYTES = 1 << 26
-_MOST_TIMES = 1032  # deflate makes data shorter by no more
 
 Chunk = tuple[bytes, bytes]
 
@@ -109,7 +108,7 @@ def _decoded(file: IO[bytes], header: bytes, palette: bytes, places: tuple[tuple
     """[H, W, S] as Pillow decodes a file of nothing else: no text or profile is too long for it."""
     width, height, bits, colour_type = struct.unpack_from(">IIBB", header)
     num_samples = _NUM_COLOURS[colour_type] + (colour_type in (GREY_ALPHA, RGB_ALPHA))
-    refuse_claim(width * height * num_samples * bits // 8, _MOST_TIMES * sum(num_bytes for _, num_bytes in places))
+    refuse_claim(width * height * num_samples * bits // 8, MOST_TIMES_DEFLATE * sum(num for _, num in places))
     require_memory(3 * width * height * num_samples * max(bits // 8, 1))
     pixels = BytesIO(SIGNATURE + packed(b"IHDR", header) + (packed(b"PLTE", palette) if palette else b""))
     pixels.seek(0, 2)

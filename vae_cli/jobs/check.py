@@ -12,7 +12,7 @@ from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
-from vae_cli.images.decode import open_image, probe
+from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
 from vae_cli.jobs.inputs import batches
@@ -31,10 +31,9 @@ def check(
 
     def decode(ref: ImageRef) -> tuple[str, tuple[int, int], list[str], doubtful_images.Look | None]:
         with bad_bytes_are_data_errors() as heard:
-            facts = probe(ref)
             image = open_image(ref)
             look = doubtful_images.look_at(image) if duplicates else None
-        return *facts, heard, look
+        return image.mode, (image.height, image.width), heard, look
 
     found = scan(data, labels=labels, splits=splits)
     yield from map(Remark, found.notes)

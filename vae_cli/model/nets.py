@@ -25,8 +25,7 @@ class Conv3x3(nn.Conv2d):
     """A 3×3 convolution, padded to keep the size.
 
     On a CPU in bfloat16 and on small grids the weights' gradient is computed as one matrix product. Forward and
-    backward together are then 1.2 to 1.8 times as fast up to a side of 7; at 8 they no longer are
-    (tests/benchmarks/convolutions.py).
+    backward together are then 1.2 to 1.8 times as fast up to a side of 7; at 8 they no longer are.
     """
 
     MAX_SIDE = 7

@@ -1,10 +1,10 @@
 """Whether all ranks are about to train the same: their images and settings, compared before the first update."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from vae_cli import __version__
+from vae_cli.config_values import flattened
 from vae_cli.dataset.stored_pixels import checksums
 from vae_cli.errors import ConfigError
 from vae_cli.printable import printable
@@ -37,7 +37,7 @@ def _difference(key: str, own: object, of_main: object) -> str:
 def _facts(inputs: TrainingInputs) -> Iterator[tuple[str, object]]:
     """What has to be the same everywhere; bytes are digests."""
     yield "version of vae", __version__
-    yield from ((key, value) for key, value in _flat(inputs.config.as_dict()) if key not in _MAY_DIFFER)
+    yield from ((key, value) for key, value in flattened(inputs.config.as_dict()).items() if key not in _MAY_DIFFER)
     yield "labels", inputs.label_names
     sets = {"training images": inputs.train, "held-out images": inputs.validation, "close-ups": inputs.patches}
     for name, images in sets.items():
@@ -53,8 +53,3 @@ def _digest(parts: Iterable[bytes]) -> bytes:
     for part in parts:
         digest.update(part + b"\0")
     return digest.digest()
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in settings.items():
-        yield from _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else [(f"{above}{key}", value)]

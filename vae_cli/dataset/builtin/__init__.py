@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,17 +19,8 @@ _CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt"
 _SIDE = 28
 
 
-class Builtin(NamedTuple):
-    """uint8 [10000, 28, 28, 1], int64 [10000] positions in label_names, sorted names, ids; everything in id order."""
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    label_names: tuple[str, ...]
-    ids: tuple[str, ...]
-
-
-def builtin_scan() -> Builtin:
-    """Images, labels and ids 'builtin/<class>/<number in Fashion-MNIST>.png', as a scan of class folders gives them."""
+def builtin_images() -> tuple[ImageSet, tuple[str, ...]]:
+    """All of them, in the order of their ids 'builtin/<class>/<number in Fashion-MNIST>.png', and the labels' names."""
     digits = np.array([int(digit) for digit in _read("labels.txt").decode().replace("\n", "")])
     label_names = tuple(sorted(_CLASSES))
     pixels, labels, ids = [], [], []
@@ -39,20 +29,20 @@ def builtin_scan() -> Builtin:
         pixels.append(_read_mosaic(name)[: len(numbers)])
         labels.append(np.full(len(numbers), label, np.int64))
         ids += [f"builtin/{name}/{number:05d}.png" for number in numbers]
-    return Builtin(np.concatenate(pixels), np.concatenate(labels), label_names, tuple(ids))
+    return ImageSet(np.concatenate(pixels), tuple(ids), np.concatenate(labels)), label_names
 
 
 def builtin_split() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """The training and the held-out images, by the rule of split_images, and the names of the labels."""
-    data = builtin_scan()
-    split = split_images([ImageRef(image_id, Path()) for image_id in data.ids])
-    positions = {image_id: position for position, image_id in enumerate(data.ids)}
+    images, label_names = builtin_images()
+    split = split_images([ImageRef(image_id, Path()) for image_id in images.ids])
+    positions = {image_id: position for position, image_id in enumerate(images.ids)}
 
     def image_set(refs: Sequence[ImageRef]) -> ImageSet:
         chosen = [positions[ref.id] for ref in refs]
-        return ImageSet(data.pixels[chosen], tuple(ref.id for ref in refs), data.labels[chosen])
+        return ImageSet(images.pixels[chosen], tuple(ref.id for ref in refs), images.labels[chosen])
 
-    return image_set(split.train), image_set(split.validation), data.label_names
+    return image_set(split.train), image_set(split.validation), label_names
 
 
 def _read(name: str) -> bytes:
