@@ -50,7 +50,8 @@ TEXTS = {
     "--time": ("soon", "-5", "0", "10 minutes", "1e999", "9" * 400, "1:30"), "--epochs": ("0", "1e18"),
     "--set": ("nonsense", "=5", "a.b=1", "training.batch_size=59:59", "training.seed=[1", "training.time=!!int ''",
               "x." * 3000 + "=1", "training.batch_size=" + "9" * 5000, "model.latents=" + "[" * 500,
-              "data.path=&a [*a]", "model.width=1e300", "training.threads=123456789"),
+              "data.path=&a [*a]", "model.width=1e300", "training.threads=123456789", 'training.init="\\0"',
+              'training.init="\\ud800"', "training.init=" + "long" * 200),
     "--config": (*NO_FILES, "@DATA", "@FIFO", "@BAD.yaml", "/dev/zero"),
     "--latents": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
     "--init": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
@@ -58,7 +59,8 @@ TEXTS = {
     "--normal": (*NO_FILES, "@FIFO"), "--save-latents": ("@TEXT/inside.npz", "/dev/null/x.npz"),
     "--mask": NO_FILES, "--like": NO_FILES, "--from": NO_FILES,
     "--only": (*NO_FILES, "@DATA", "@FIFO", "@TEXT", "/dev/zero"),
-    "--out": ("@TEXT/inside", "/dev/null/x"), "--holes": ("square",),
+    "--pages": ("0", "3-1", "1-", "-1", "1;2", "99999999999", "NaN"), "--holes": ("square",),
+    "--out": ("@TEXT/inside", "/dev/null/x"),
 }  # fmt: skip
 """Words that an option cannot take."""
 

@@ -83,6 +83,8 @@ def test_words_stay_words(text: str) -> None:
         (["nonsense"], ["nonsense", "key=value"]),
         (["=5"], ["=5", "key=value"]),
         (["training.seed=[1"], ["training.seed"]),
+        (['data.path="a\\0b"'], ["data.path", "null character"]),
+        (['training.init="\\ud800"'], ["training.init", "unicode"]),
     ],
 )
 def test_errors_name_the_key_and_the_remedy(sets: list[str], parts: list[str]) -> None:
@@ -126,6 +128,8 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str) -> None:
         resolve_config(file=path)
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         resolve_config(file=tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="File name too long"):
+        resolve_config(file=Path("long" * 200))
 
 
 LOLS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(

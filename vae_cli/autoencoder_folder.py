@@ -5,6 +5,7 @@ unless the tensors have the shapes of the networks that they describe.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ _MAX_CONFIG_BYTES = 2**20
 
 def autoencoder_folder(path: Path) -> Path | None:
     """The folder with the autoencoder that a path names: itself, or `vae/` in that of a whole pipeline; else None."""
-    return next((folder for folder in (path, path / "vae") if (folder / WEIGHTS).is_file()), None)
+    return next((folder for folder in (path, path / "vae") if os.path.isfile(folder / WEIGHTS)), None)
 
 
 def read_spec(folder: Path) -> AutoencoderKL:

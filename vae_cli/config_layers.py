@@ -1,6 +1,7 @@
 """Where settings come from and how they override one another: defaults, presets, YAML files, `--set`, options."""
 
 import functools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def sample_names() -> list[str]:
 def read_layer(path: Path) -> Layer:
     """Settings of a YAML file, or of a sample by its name. Raises ConfigError when it cannot be read or is not a
     mapping."""
-    is_name = path.name == str(path) and not path.suffix and not path.exists()
+    is_name = path.name == str(path) and not path.suffix and not os.path.exists(path)  # also of too long a name
     if is_name and path.name in sample_names():
         path = SAMPLES / f"{path}.yaml"
     try:

@@ -53,6 +53,13 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
+    def _can_be_a_name(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("holds a null character")
+        return value
+
+    @field_validator("*")
+    @classmethod
     def _fits_into_64_bits(cls, value: Any) -> Any:
         if isinstance(value, int | float) and abs(value) >= 2**63:
             raise ValueError("too large a number")

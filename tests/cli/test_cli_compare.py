@@ -85,6 +85,10 @@ def test_damaged_runs_are_named_and_the_others_compared(vae, run: Path, other: P
     answer = vae("compare", run, without, "--json").json
     assert answer["status"] == "ok" and answer["runs"][1]["validation"] is None and answer["runs"][1]["images"] is None
 
+    figures = {"step": 6, "phase": "end", "fill_share": 10**400, "psnr_db": 10**400, "images": "x"}  # no floats
+    (without / "metrics.jsonl").write_text(f"{json.dumps(figures)}\n")
+    assert vae("compare", run, without).code == vae("report", without, "--overwrite").code == 0
+
     older = shutil.copytree(run, tmp_path / "older")
     (older / "config.yaml").write_text("preset: tiny\nmodel: {flow: {stages: 3}}\ntraining: 5\n")
     damaged = shutil.copytree(run, tmp_path / "damaged")
@@ -97,7 +101,9 @@ def test_damaged_runs_are_named_and_the_others_compared(vae, run: Path, other: P
     assert outcome.json["settings"]["model.flow.stages"] == [None, 3, None]
     assert all(f"{folder / 'config.yaml'}: " in outcome.stderr for folder in (damaged, older))
 
-    assert vae("compare", damaged, damaged).code == 4
+    for runs in ((damaged, damaged), (run, damaged), (tmp_path / "images", run)):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        assert vae("compare", *runs).code == 4
     assert vae("compare", run, tmp_path / "nowhere").code == 2
     assert vae("compare", run).code == 2
 

@@ -296,6 +296,15 @@ def test_a_name_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
     assert outcome.code == 7, outcome.stderr
 
 
+def test_the_current_folder_may_be_gone(vae, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in (("report", run, "--out", "r.html"), ("sample", run, "--out", "a.png")):
+        outcome = vae(*words)
+        assert outcome.code == 2 and "the current folder is gone" in outcome.stderr
+
+
 def test_the_reader_of_messages_may_go(photos: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from vae_cli.dataset.scan import scan
 from vae_cli.dataset.stored_pixels import StoredPixels, checksums
 from vae_cli.errors import DataError
 from vae_cli.images.colours import WHITE
+from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
 
 Draw = Callable[..., Path]
@@ -70,6 +72,23 @@ def test_second_time_comes_from_the_cache(folder: Path, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert second.ids == first.ids
     assert load(folder, label_names=()).labels.tolist() == [-1] * 5
+
+
+def test_what_decoders_remark_is_told_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ImageRecipe.decode
+
+    def decode(recipe: ImageRecipe, source: ImageRef) -> np.ndarray:
+        if source.id in ("cat/2.png", "cat/1.png"):
+            warnings.warn("odd tags", UserWarning, stacklevel=1)
+        return whole(recipe, source)
+
+    monkeypatch.setattr(ImageRecipe, "decode", decode)
+    told = ("cat/2.png: read, with a remark of its decoder: odd tags",)
+    assert load(folder).notes == told  # and of the one that fails its reason
+    (folder / "cat/1.png").unlink()
+    assert load(folder).notes == told
+    forbid_decoding(monkeypatch)
+    assert load(folder).notes == told
 
 
 def test_a_second_start_opens_no_image(folder: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:

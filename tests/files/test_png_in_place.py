@@ -114,7 +114,8 @@ def test_chunks_are_kept_in_their_place(tmp_path: Path) -> None:
     ]
     after = ((b"tEXt", b"Comment\0late"), (b"eXIf", exif(6)))
     path = saved(tmp_path / "a.png", png(samples(3), *before, after=after))
-    filled(path).with_text("seed", "11").save(tmp_path / "b.png")
+    assert filled(path).with_text("seed", "11").save(tmp_path / "b.png") == ("its own text 'seed' is replaced",)
+    assert filled(tmp_path / "b.png").with_text("seed", "11").save(tmp_path / "c.png") == ()
     kept = [chunk for chunk in before if chunk[1] != b"seed\0 3"]
     written = chunks_of(tmp_path / "b.png")
     assert [chunk for chunk in written if chunk[0] not in (b"IHDR", b"IDAT", b"IEND")] == [

@@ -10,6 +10,7 @@ from originals import encoded, refilled, smooth
 from PIL import ExifTags, Image
 from test_jpeg_segments import PHOTOSHOP, with_segments
 
+from vae_cli.errors import DataError
 from vae_cli.files.thumbnails import with_redrawn_jpegs, with_redrawn_thumbnail, without_xmp_thumbnails
 
 GREEN = Image.new("RGB", (56, 40), (0, 200, 0))
@@ -118,3 +119,16 @@ def test_files_show_the_fill(tmp_path: Path, kind: str) -> None:
     assert thumbnail.shape == (20, 28, 3)
     assert abs(thumbnail[7, 10].astype(int) - (200, 100, 50)).max() < 40
     assert abs(thumbnail[17, 25].astype(int) - (200, 0, 200)).max() < 40
+
+
+def test_metadata_of_nothing_but_beginnings_take_no_hours() -> None:
+    """A stranger's file may hold a million beginnings of a thumbnail, and the end of none."""
+    opening = b"<xmp:Thumbnails>"
+    old = opening + b"old</xmp:Thumbnails>" + opening * (1 << 17)
+    new = without_xmp_thumbnails(old)
+    num_whole = len(opening + b"old</xmp:Thumbnails>")
+    assert new == b" " * num_whole + old[num_whole:]
+    with pytest.raises(DataError, match="too many beginnings"):
+        with_redrawn_jpegs(b"\xff\xd8\xff\xd9" * (1 << 16), GREEN)
+    few = b"\xff\xd8\xff\xd9" * 10 + encoded(OLD, "JPEG")
+    assert with_redrawn_jpegs(few, GREEN) != few

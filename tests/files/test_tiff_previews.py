@@ -1,5 +1,6 @@
 """Smaller copies of a page in its own TIFF file: no pages of their own, and never left with what was filled."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import tifffile
 
 from vae_cli.errors import DataError
 from vae_cli.files.originals import open_original
+from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.decode import num_pages, open_image, probe
 
 SIZE = (32, 48)
@@ -109,3 +111,40 @@ def test_absurdly_many_previews_are_refused(tmp_path: Path) -> None:
             file.write(picture()[:2, :2], photometric="rgb", subfiletype=1, metadata=None)
     with pytest.raises(DataError, match="70 smaller copies"):
         refilled(tmp_path / "a.tif")
+
+
+def directory(tags: list[tuple[int, int, int, int]], following: int) -> bytes:
+    packed = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return struct.pack("<H", len(tags)) + packed + struct.pack("<I", following)
+
+
+ONE_PIXEL = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
+             (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 1)]  # fmt: skip
+HEAD = b"II*\0" + struct.pack("<I", 16) + bytes(8)
+
+
+def test_one_preview_named_a_thousand_times_is_not_read_as_often(tmp_path: Path) -> None:
+    """A file of 8 kB would take a second and 10 MB for each thousand."""
+    num, sub = 1000, HEAD + bytes(2 + 12 * 10 + 4)
+    content = HEAD + directory([*ONE_PIXEL, (330, 4, num, len(sub))], 0) + struct.pack("<I", len(sub) + 4 * num) * num
+    path = tmp_path / "a.tif"
+    path.write_bytes(content + directory([(254, 4, 1, 1), *ONE_PIXEL], 0))
+    assert num_pages(path) == 1 and open_image(path).size == (1, 1)
+    original = open_original(path).with_fill(np.zeros((1, 1, 3), np.float32), np.ones((1, 1), bool))
+    with pytest.raises(DataError, match="overlaps"):
+        original.save(tmp_path / "out.tif")
+
+
+def test_pages_that_lie_over_one_another_are_not_all_read(tmp_path: Path) -> None:
+    """Each would have 256 damaged tags, of which decoders say something each time."""
+    start, num = len(HEAD) + 2 + 12 * 9 + 4, 700
+    pointers = start + 2 + 12 * 256
+    content = HEAD + directory(ONE_PIXEL, start) + struct.pack("<H", 256) * ((pointers - start) // 2)
+    content += b"".join(struct.pack("<I", start + 4 * number) for number in range(1, num)) + bytes(12 * 256)
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    with bad_bytes_are_data_errors() as heard:
+        assert num_pages(path) < 5
+        with pytest.raises(DataError, match="overlap"):
+            open_image(path, page=600)
+    assert 0 < len(heard) <= 100

@@ -1,17 +1,20 @@
 """INPUT becomes a list, and files become arrays a few at a time."""
 
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from vae_cli.config import RunConfig
 from vae_cli.errors import ConfigError
+from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.jobs.events import FileDone, JobEvent
-from vae_cli.jobs.inputs import batches, computed_ahead, decoded, find_inputs, scan_as_trained
+from vae_cli.jobs.events import FileDone, JobEvent, Remark
+from vae_cli.jobs.inputs import Input, batches, computed_ahead, decoded, find_inputs, scan_as_trained
 
 RECIPE = ImageRecipe((4, 4), 3, "stretch", (255, 255, 255))
 
@@ -49,6 +52,22 @@ def test_what_cannot_be_decoded_is_reported_in_its_turn(tmp_path: Path, batch_si
     named = [Path(event.input or "").name if isinstance(event, FileDone) else event for event in events]
     assert named == [f"{number}.png" for number in range(7)]
     assert [number for number, event in enumerate(events) if isinstance(event, FileDone)] == [2, 6]
+
+
+def test_what_a_decoder_remarks_is_told_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ImageRecipe.decode
+
+    def decode(recipe: ImageRecipe, source: ImageRef) -> np.ndarray:
+        if source.id == "1.png":
+            warnings.warn("odd\ntags", UserWarning, stacklevel=1)
+        return whole(recipe, source)
+
+    monkeypatch.setattr(ImageRecipe, "decode", decode)
+    items = [Input(ImageRef(f"{n}.png", picture(tmp_path / f"{n}.png", n)), PurePosixPath(f"{n}.png"), f"{n}.png")
+             for n in range(3)]  # fmt: skip
+    events: list[object] = []
+    assert len(list(decoded(items, RECIPE, events.append))) == 3
+    assert events == [Remark("1.png: read, with a remark of its decoder: odd tags", "detail")]
 
 
 def test_a_batch_is_computed_before_the_first_of_it_is_given() -> None:

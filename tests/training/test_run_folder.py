@@ -57,6 +57,11 @@ def test_two_that_start_at_once_get_folders_of_their_own(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == [], "nothing was written, nothing stays"
 
 
+def test_a_name_that_no_file_can_have_is_left_to_the_scan() -> None:
+    long = "long" * 200
+    assert run_folder.default_base(long) == Path("runs", long)
+
+
 def test_the_slower_one_takes_the_next_number(tmp_path: Path, monkeypatch) -> None:
     """Between looking for a free name and making the folder another process makes it."""
     monkeypatch.chdir(tmp_path)

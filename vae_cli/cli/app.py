@@ -277,15 +277,25 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
         hint = f"help: {context.command_path if context else 'vae'} --help"
         return ConfigError.exit_code, [str(ConfigError(message)), hint]
     if known := _as_vae_error(error):
-        return known.exit_code, [printable(line) for line in str(known).splitlines()][:3] or ["failed"]
+        return known.exit_code, [printable(line) for line in (str(known) or "failed").split("\n")][:3]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
     return _BUG, [f"{type(error).__name__}: {printable(' '.join(str(error).split())[:200])}", hint]
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _as_vae_error(error: Exception) -> VaeError | None:
     """The error for the user that an exception of Python, of the system or of torch amounts to."""
     if isinstance(error, VaeError):
         return error
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        return ConfigError("the current folder is gone, removed or with its drive; go to another one")
     if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
         return WriteError(f"{error.filename or 'output'}: {error.strerror}; free space or choose another --out")
     advice = "close other programs, or try --device cpu or fewer and smaller images"

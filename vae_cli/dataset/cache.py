@@ -109,7 +109,8 @@ def load_decoded(request: Request) -> Decoded:
             reason = f"{folder}: this rank cannot read there what another has written"
         except OSError as error:
             reason = f"{folder}: {error.strerror or error}"
-    return _decode_uncached(request)._replace(notes=(f"decoded images are not cached: {reason}",))
+    decoded = _decode_uncached(request)
+    return decoded._replace(notes=(*decoded.notes, f"decoded images are not cached: {reason}"))
 
 
 def load_statistics(
@@ -162,12 +163,15 @@ def _decode_uncached(request: Request) -> Decoded:
         with tempfile.TemporaryFile() as file:
             written = decode_into(file, request)
             written.require_some(request)
-            return Decoded(np.memmap(file, np.uint8, "r").reshape(shape), np.array(written.kept), written.failed)
+            return _decoded(np.memmap(file, np.uint8, "r").reshape(shape), request, written)
     memory = BytesIO()
     written = decode_into(memory, request)
     written.require_some(request)
-    pixels = np.frombuffer(memory.getbuffer(), np.uint8).reshape(shape)
-    return Decoded(pixels, np.array(written.kept), written.failed)
+    return _decoded(np.frombuffer(memory.getbuffer(), np.uint8).reshape(shape), request, written)
+
+
+def _decoded(pixels: np.ndarray, request: Request, written: Written) -> Decoded:
+    return Decoded(pixels, np.array(written.kept), written.failed, written.notes(request))
 
 
 def _require_room(folder: Path, request: Request) -> None:
@@ -222,7 +226,7 @@ def _write_entry(path: Path, request: Request) -> Decoded | None:
             written.require_some(request)
         with replacing(path.with_suffix(".json")) as file:
             file.write(json.dumps(written._asdict()).encode())
-        return Decoded(_stored(path, request, written), np.array(written.kept), written.failed)
+        return _decoded(_stored(path, request, written), request, written)
     finally:
         if company.position == 0:
             company.say("whole")
@@ -234,17 +238,17 @@ def _read_entry(path: Path, request: Request) -> Decoded | None:
     description = path.with_suffix(".json")
     try:
         written = Written(**json.loads(description.read_bytes()))
-        failed = [(position, reason) for position, reason in written.failed]
         pixels = _stored(path, request, written)
-        positions = sorted([*written.kept, *(position for position, _ in failed)])
+        decoded = _decoded(pixels, request, written)
+        positions = sorted([*written.kept, *(position for position, _ in written.failed)])
         if positions != list(range(len(request.refs))) or not pixels.seems_whole():
             return None
-    except (OSError, ValueError, TypeError, LookupError):
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
     with suppress(OSError):  # keeps the entry from being pruned
         os.utime(path)
         os.utime(description)
-    return Decoded(pixels, np.array(written.kept), failed)
+    return decoded
 
 
 def _stored(path: Path, request: Request, written: Written) -> StoredPixels:

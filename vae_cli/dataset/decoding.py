@@ -16,8 +16,12 @@ from vae_cli.company import Company
 from vae_cli.dataset.ordered_threads import OnProgress, ordered_map
 from vae_cli.dataset.stored_pixels import is_extreme
 from vae_cli.errors import DataError
+from vae_cli.images.bad_files import with_remarks
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.image_refs import taken
+from vae_cli.printable import printable
+
+_MAX_REMARKS = 5  # images whose decoders' remarks are told
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,21 @@ Failure = tuple[int, str]  # position in the request, reason
 
 
 class Written(NamedTuple):
-    """What is in a file of pixels: which images were kept, which failed, the checksum of each array, and how many
-    values are 0 or 255."""
+    """What is in a file of pixels: which images were kept, which failed, the checksum of each array, how many values
+    are 0 or 255, and what decoders remarked on images that were kept."""
 
     kept: list[int]
     failed: list[Failure]
     checksums: list[int]
     num_extreme: int
+    remarks: Sequence[Failure] = ()
+
+    def notes(self, request: Request) -> tuple[str, ...]:
+        """The remarks, each with the name of its image; of many, some."""
+        told = [f"{printable(request.refs[position].id)}: read, with a remark of its decoder: {printable(line)}"
+                for position, line in self.remarks[:_MAX_REMARKS]]  # fmt: skip
+        num_more = len(self.remarks) - len(told)
+        return (*told, *([f"decoders remark on {num_more} more images; `vae check -v` shows it"] if num_more else []))
 
     def require_some(self, request: Request) -> None:
         """Raises DataError where no image was kept."""
@@ -54,21 +66,23 @@ class Written(NamedTuple):
 
 def decode_into(stream: IO[bytes], request: Request) -> Written:
     """Append every decoded image to the stream."""
-    kept, failed, checksums, num_extreme = list[int](), list[Failure](), list[int](), 0
-    with closing(ordered_map(request.decode, request.refs, request.workers)) as results:
+    kept, failed, checksums, num_extreme, remarks = list[int](), list[Failure](), list[int](), 0, list[Failure]()
+    with closing(ordered_map(with_remarks(request.decode), request.refs, request.workers)) as results:
         for position, result in enumerate(results):
             if isinstance(result, DataError):
                 failed.append((position, str(result)))
             else:
                 kept.append(position)
-                arrays = np.ascontiguousarray(result).reshape(-1, *request.shape[-3:])
+                array, lines = result
+                remarks += [(position, "; ".join(lines))] if lines else []
+                arrays = np.ascontiguousarray(array).reshape(-1, *request.shape[-3:])
                 checksums += [zlib.crc32(array.data) for array in arrays]
                 num_extreme += int(np.count_nonzero(is_extreme(arrays)))
                 stream.write(arrays.data)
             if request.on_progress is not None:
                 request.on_progress(position + 1, len(request.refs))
     stream.flush()
-    return Written(kept, failed, checksums, num_extreme)
+    return Written(kept, failed, checksums, num_extreme, remarks)
 
 
 def part_of(path: Path, position: int) -> Path:
@@ -96,7 +110,8 @@ def joined(path: Path, file: IO[bytes], request: Request) -> Written:
         part, start = Written(**json.loads(text)), num * position // request.company.size
         whole = Written(whole.kept + [start + row for row in part.kept],
                          whole.failed + [(start + row, reason) for row, reason in part.failed],
-                         whole.checksums + part.checksums, whole.num_extreme + part.num_extreme)  # fmt: skip
+                         whole.checksums + part.checksums, whole.num_extreme + part.num_extreme,
+                         [*whole.remarks, *((start + row, line) for row, line in part.remarks)])  # fmt: skip
         with part_of(path, position).open("rb") as stream:
             shutil.copyfileobj(stream, file, 1 << 20)
         part_of(path, position).unlink()

@@ -24,22 +24,22 @@ _JP2_PICTURE = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
 def webp_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
     """The first frame of an animation is replaced by one of the whole canvas; the others stay."""
     pixels = b"".join(_chunk(kind, data) for kind, data in _chunks(new, 12) if kind in _WEBP_PIXELS)
-    content, is_replaced = b"", False
+    content, is_replaced = list[bytes](), False  # joined at the end: a file may be of a million chunks
     for kind, data in _chunks(old, 12):
         if kind in _WEBP_PIXELS or kind == b"ANMF":
             if kind == b"ANMF" and not is_replaced:  # x, y, width - 1 and height - 1 of three bytes each
                 sides = b"".join((side - 1).to_bytes(3, "little") for side in picture.size)
-                content += _chunk(kind, bytes(6) + sides + data[12:16] + pixels)
+                content.append(_chunk(kind, bytes(6) + sides + data[12:16] + pixels))
             elif kind == b"ANMF":
-                content += _chunk(kind, data)
+                content.append(_chunk(kind, data))
             elif not is_replaced:
-                content += pixels
+                content.append(pixels)
             is_replaced = True
         elif kind == b"EXIF":
-            content += _chunk(kind, with_redrawn_thumbnail(data, picture))
+            content.append(_chunk(kind, with_redrawn_thumbnail(data, picture)))
         else:
-            content += _chunk(kind, without_xmp_thumbnails(data))
-    return _webp(content) + old[8 + int.from_bytes(old[4:8], "little") :]
+            content.append(_chunk(kind, without_xmp_thumbnails(data)))
+    return _webp(b"".join(content)) + old[8 + int.from_bytes(old[4:8], "little") :]
 
 
 def webp_without_metadata(content: bytes, exif: bytes) -> bytes:
@@ -88,7 +88,7 @@ def jp2_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
     pixels = new_boxes[b"jp2c"]
     if old.startswith(CODE_STREAM):  # without a container
         return pixels
-    content = b""
+    content = list[bytes]()
     for kind, data in boxes(old):
         if kind == b"jp2h":
             new_size = dict(boxes(new_boxes[kind]))[b"ihdr"]
@@ -98,8 +98,8 @@ def jp2_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
             data, pixels = pixels, b""
         elif kind == b"uuid":
             data = without_xmp_thumbnails(with_redrawn_jpegs(data, picture))
-        content += _box(kind, data)
-    return content
+        content.append(_box(kind, data))
+    return b"".join(content)
 
 
 def jp2_without_metadata(content: bytes, _exif: bytes) -> bytes:

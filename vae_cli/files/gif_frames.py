@@ -49,13 +49,13 @@ def with_new_pixels(old: bytes, picture: Image.Image) -> bytes:
 
 def without_metadata(content: bytes, _exif: bytes) -> bytes:
     """Without what is neither a frame nor how frames follow each other."""
-    kept = content[: _header_size(content)]
+    kept = [content[: _header_size(content)]]
     for block in _blocks(content):
         name = content[block.start + 3 : block.start + 14]
         is_animation = block.label == _GRAPHIC_CONTROL or (block.label == _APPLICATION and name in _ANIMATION)
         if block.kind == _IMAGE or is_animation:
-            kept += content[block.start : block.end]
-    return kept + bytes([_END])
+            kept.append(content[block.start : block.end])
+    return b"".join(kept) + bytes([_END])
 
 
 def other_metadata(content: bytes) -> tuple[str, ...]:

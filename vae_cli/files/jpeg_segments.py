@@ -63,17 +63,18 @@ def with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
     is set right. Damaged files raise many things.
     """
     end, directory = jpeg_end(old), None
-    head = b"\xff\xd8"
+    head, num_bytes = [b"\xff\xd8"], 2
     for segment in segments(old):
         if segment.is_metadata and (data := _updated(segment, picture)):
             if segment.marker == _APP2 and data.startswith(_MPF):
-                directory = segment.start + len(_MPF), len(head) + 4 + len(_MPF), len(data) - len(_MPF)
-            head += segment._replace(data=data).packed()
+                directory = segment.start + len(_MPF), num_bytes + 4 + len(_MPF), len(data) - len(_MPF)
+            head.append(segment._replace(data=data).packed())
+            num_bytes += len(head[-1])
     *tables, scan = segments(new)
     body = b"".join(table.packed() for table in tables if not table.is_metadata) + new[scan.start - 4 : jpeg_end(new)]
     if directory is None:
-        return head + body + old[end:]
-    return _with_directory(head + body, old, end, *directory, picture)
+        return b"".join(head) + body + old[end:]
+    return _with_directory(b"".join(head) + body, old, end, *directory, picture)
 
 
 def without_metadata(jpeg: bytes, exif: bytes) -> bytes:

@@ -79,7 +79,13 @@ class PngSource:
         for name, data in self._chunks_with(pixels, text):
             file.write(png.packed(name, data))
         file.write(self.tail)
-        return ("only the first frame is changed, the others are as they were",) if self.num_frames > 1 else ()
+        own = {data for name, data in self.chunks if name == b"tEXt"}
+        remarks = [f"its own text {key!r} is replaced" for key, value in text.items()
+                   if any(data.startswith(f"{key}\0".encode()) for data in own - {f"{key}\0{value}".encode()})
+                   ]  # fmt: skip
+        if self.num_frames > 1:
+            remarks.append("only the first frame is changed, the others are as they were")
+        return tuple(remarks)
 
     def _chunks_with(self, pixels: np.ndarray, text: Mapping[str, str]) -> Iterator[png.Chunk]:
         keys = tuple(f"{key}\0".encode("latin-1") for key in text)

@@ -13,6 +13,10 @@ _JPEG_START = b"\xff\xd8\xff"
 _END_OF_IMAGE = 0xD9
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd8\xff]")  # none of those that stand in the midst of coded pixels
 _QUALITIES = (90, 75, 50, 25, 5)
+_FREE_BYTES, _BYTES_EACH = 1 << 18, 10_000
+"""Of metadata that are searched however small they are, and how many of them one try to open a thumbnail counts as."""
+_XMP_END = b"</xmp:Thumbnails>"
+_XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?" + _XMP_END, re.DOTALL)
 _JPEG_TAGS, _STRIP_TAGS = (513, 514), (273, 279)
 """Where a thumbnail lies, and in how many bytes."""
 
@@ -30,10 +34,16 @@ def jpeg_end(data: bytes, start: int = 0) -> int:
 
 def with_redrawn_jpegs(data: bytes, picture: Image.Image) -> bytes:
     """Metadata of the same length in which every whole JPEG shows `picture`, wherever and by whatever tag it is held:
-    the thumbnails of EXIF and Photoshop, the previews in makers' notes."""
-    start = data.find(_JPEG_START)
+    the thumbnails of EXIF and Photoshop, the previews in makers' notes.
+
+    Raises DataError for metadata of so many beginnings of JPEGs that looking for their ends would take hours.
+    """
+    start, num_left = data.find(_JPEG_START), _FREE_BYTES + 2 * len(data)
     while start >= 0:
         end = jpeg_end(data, start)
+        num_left -= end - start + _BYTES_EACH
+        if num_left < 0:
+            raise DataError("its metadata hold too many beginnings of thumbnails; remove them with another program")
         if (thumbnail := _opened(data[start:end])) is not None:
             data = data[:start] + _redrawn(thumbnail, picture, end - start) + data[end:]
             start = end - 1
@@ -94,4 +104,6 @@ def _numbers(value: object) -> tuple[int, ...]:
 
 def without_xmp_thumbnails(xmp: bytes) -> bytes:
     """XMP data of the same length; its thumbnails are blanks."""
-    return re.sub(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails>", lambda match: b" " * len(match[0]), xmp, flags=re.DOTALL)
+    end = xmp.rfind(_XMP_END) + len(_XMP_END)  # behind it every beginning would be searched for an end to the last byte
+    whole = _XMP_THUMBNAILS.sub(lambda match: b" " * len(match[0]), xmp[:end])
+    return whole + xmp[end:]

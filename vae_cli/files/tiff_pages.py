@@ -32,6 +32,7 @@ def previews(page: TiffPage) -> list[TiffPage]:
 
 def below(page: TiffPage) -> list[TiffPage]:
     """The pictures in a page's SubIFDs. Raises DataError."""
+    tiff.refuse_overlaps(page.parent, page.subifds or ())
     try:
         return [cast(TiffPage, each) for each in page.pages or ()]
     except (TiffFileError, *BAD_BYTES) as error:
@@ -45,7 +46,9 @@ def free_bytes(own: TiffPage) -> list[int]:
     """
     starts = [own.parent.filehandle.size]
     try:
-        for page in itertools.chain.from_iterable((page, *below(page)) for page in tiff.directories(own.parent)):
+        pages = list(tiff.directories(own.parent))
+        tiff.refuse_overlaps(own.parent, [offset for page in pages for offset in page.subifds or ()])
+        for page in itertools.chain.from_iterable((page, *below(page)) for page in pages):
             starts += [page.offset, *(tag.valueoffset for tag in page.tags.values()), *map(int, page.dataoffsets)]
     except (DataError, ValueError, TypeError):  # a damaged page: nobody knows what else it uses
         return [0] * len(own.dataoffsets)

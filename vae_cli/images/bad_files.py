@@ -5,8 +5,9 @@ import functools
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
@@ -14,8 +15,10 @@ from vae_cli.errors import DataError, VaeError
 
 BAD_BYTES = (Exception,)
 """What Pillow's plugins, tifffile, imagecodecs and zipfile raise on odd files: no list of it was ever complete."""
+Source = TypeVar("Source")
+Result = TypeVar("Result")
 NO_MEMORY = "too large for the memory that is free; make it smaller"
-_MAX_SHOWN = 160  # characters of what a decoder says
+_MAX_SHOWN, _MAX_HEARD = 160, 100  # characters of what a decoder says, and how much it says of one file
 
 
 @contextmanager
@@ -32,6 +35,17 @@ def bad_bytes_are_data_errors(what: str = "damaged or unsupported") -> Iterator[
             raise
         except BAD_BYTES as error:
             raise DataError(_reason(error) or f"{what} ({_told(error, heard)})") from error
+
+
+def with_remarks(decode: Callable[[Source], Result]) -> Callable[[Source], tuple[Result, list[str]]]:
+    """`decode`, which then also gives what decoders remark meanwhile, each line once."""
+
+    def decoded(source: Source) -> tuple[Result, list[str]]:
+        with bad_bytes_are_data_errors() as heard:
+            result = decode(source)
+        return result, list(dict.fromkeys(heard))
+
+    return decoded
 
 
 def _told(error: Exception, heard: list[str]) -> str:
@@ -91,7 +105,7 @@ class _Listener(logging.Handler):
                 self._filters.close()
 
     def hear(self, line: str) -> None:
-        if getattr(self._of_thread, "depth", 0):
+        if getattr(self._of_thread, "depth", 0) and len(self._of_thread.heard) < _MAX_HEARD:
             self._of_thread.heard.append(" ".join(line.split())[:_MAX_SHOWN])
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -4,6 +4,7 @@ tifffile finds the pages, tags, strips and tiles.
 """
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -51,17 +52,37 @@ def open_tiff(stream: IO[bytes]) -> TiffFile:
 def directories(tiff: TiffFile) -> Iterator[TiffPage]:
     """The chain of pages and of what belongs to them. Raises DataError where one is damaged, or where they form a
     loop."""
-    positions = set()
+    positions, num_left = set(), tiff.filehandle.size
     try:
         for page in tiff.pages:
-            if page.offset in positions:
-                raise DataError("damaged TIFF (its pages form a loop)")
+            num_left -= _directory_bytes(tiff, page.offset)
+            if page.offset in positions or num_left < 0:
+                raise DataError("damaged TIFF (its pages form a loop, or overlap)")
             positions.add(page.offset)
             yield cast(TiffPage, page)
     except DataError:
         raise
     except (TiffFileError, *BAD_BYTES) as error:
         raise DataError("damaged TIFF (one of its pages)") from error
+
+
+def refuse_overlaps(tiff: TiffFile, offsets: Sequence[int]) -> None:
+    """Raises DataError for directories that cannot be read, and for more than the file has room for: each would be
+    read as often as it is named."""
+    try:
+        num_bytes = sum(_directory_bytes(tiff, offset) for offset in offsets)
+    except BAD_BYTES as error:
+        raise DataError("damaged TIFF (what lies below one of its pages)") from error
+    if num_bytes > tiff.filehandle.size:
+        raise DataError("damaged TIFF (what lies below one of its pages overlaps)")
+
+
+def _directory_bytes(tiff: TiffFile, offset: int) -> int:
+    """Of a directory's entries."""
+    form = tiff.tiff
+    tiff.filehandle.seek(offset)
+    (num_tags,) = struct.unpack(form.tagnoformat, tiff.filehandle.read(form.tagnosize))
+    return max(1, num_tags) * form.tagsize
 
 
 def is_page(page: TiffPage) -> bool:

@@ -11,7 +11,7 @@ from vae_cli.dataset import doubtful_images
 from vae_cli.dataset.ordered_threads import ordered_map
 from vae_cli.dataset.scan import scan
 from vae_cli.errors import DataError
-from vae_cli.images.bad_files import bad_bytes_are_data_errors
+from vae_cli.images.bad_files import with_remarks
 from vae_cli.images.decode import open_image
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark
@@ -29,27 +29,25 @@ def check(
     and lists of `blurred`, `dark` and `odd_sizes`. Raises ConfigError, DataError when there are no images.
     """
 
-    def decode(ref: ImageRef) -> tuple[str, tuple[int, int], list[str], doubtful_images.Look | None]:
-        with bad_bytes_are_data_errors() as heard:
-            image = open_image(ref)
-            look = doubtful_images.look_at(image) if duplicates else None
-        return image.mode, (image.height, image.width), heard, look
+    def decode(ref: ImageRef) -> tuple[str, tuple[int, int], doubtful_images.Look | None]:
+        image = open_image(ref)
+        return image.mode, (image.height, image.width), doubtful_images.look_at(image) if duplicates else None
 
     found = scan(data, labels=labels, splits=splits)
     yield from map(Remark, found.notes)
     sizes, modes, by_label = Counter[str](), Counter[str](), Counter[str]()
     bad, looks = {skipped.id: skipped.reason for skipped in found.skipped}, dict[str, doubtful_images.Look]()
     outcomes = chain.from_iterable(
-        ordered_map(decode, batch, os.cpu_count() or 1) for batch in batches(found.images, batch_size)
+        ordered_map(with_remarks(decode), batch, os.cpu_count() or 1) for batch in batches(found.images, batch_size)
     )
     yield Advanced("check", 0, len(found.images))
     for number, (ref, outcome) in enumerate(zip(found.images, outcomes, strict=True), start=1):
         if isinstance(outcome, DataError):
             bad[ref.id] = str(outcome)
         else:
-            mode, (height, width), heard, look = outcome
+            (mode, (height, width), look), lines = outcome
             looks |= {} if look is None else {ref.id: look}
-            for line in dict.fromkeys(heard):
+            for line in lines:
                 yield Remark(f"{printable(ref.id)}: read, with a remark of its decoder: {printable(line)}", "detail")
             sizes[f"{height}x{width}"] += 1
             modes[mode] += 1

@@ -35,7 +35,7 @@ class Compared:
 def read_runs(runs: Sequence[Path], report: Report) -> list[Compared]:
     """The runs in their order; one that cannot be read is reported as failed and left out.
 
-    Raises CheckpointError where none can be read.
+    Raises CheckpointError where no two are left, as nothing is then compared.
     """
     found, problems = list[Compared](), list[str]()
     for run in runs:
@@ -47,7 +47,7 @@ def read_runs(runs: Sequence[Path], report: Report) -> list[Compared]:
             problems.append(doubt)
         if doubt:
             report(FileDone(str(run), "failed", reason=doubt))
-    if not found:
+    if len(found) < 2:
         raise CheckpointError(problems[0])
     return found
 

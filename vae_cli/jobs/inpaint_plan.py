@@ -179,8 +179,8 @@ def page_numbers(wanted: str, path: Path | None = None) -> tuple[int, ...]:
     for part in wanted.split(","):
         first, dash, last = part.partition("-")
         is_number = first.isdecimal() and (last.isdecimal() if dash else True) and len(part) < 12
-        if not is_number or not 1 <= int(first) <= int(last or first):
-            raise ConfigError(f"--pages {wanted}: write first, all, or numbers from 1 on like 1,3-5")
+        if not is_number or not 1 <= int(first) <= min(int(last or first), _MOST_PAGES):
+            raise ConfigError(f"--pages {wanted}: write first, all, or numbers from 1 to {_MOST_PAGES} like 1,3-5")
         numbers.update(range(int(first) - 1, min(int(last or first), _MOST_PAGES)))
     return tuple(sorted(numbers))
 

@@ -149,10 +149,16 @@ def decoded(
 
     All cores decode while the earlier ones are used, at most `batch_size` ahead of them.
     """
+    from vae_cli.images.bad_files import with_remarks  # which loads Pillow
+
     items, for_threads = tee(inputs)
-    outcomes = ordered_map(recipe.decode, (item.ref for item in for_threads), os.cpu_count() or 1, ahead=batch_size)
+    refs = (item.ref for item in for_threads)
+    outcomes = ordered_map(with_remarks(recipe.decode), refs, os.cpu_count() or 1, ahead=batch_size)
     for item, outcome in zip(items, outcomes, strict=True):
         if isinstance(outcome, DataError):
             report(FileDone(item.name, "failed", reason=str(outcome)))
-        else:
-            yield item, outcome
+            continue
+        pixels, lines = outcome
+        for line in lines:
+            report(Remark(f"{printable(item.name)}: read, with a remark of its decoder: {printable(line)}", "detail"))
+        yield item, pixels

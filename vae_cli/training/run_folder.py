@@ -63,7 +63,7 @@ def default_base(data: Path | str | None) -> Path:
     if data is None:
         return Path("runs/builtin")
     path = Path(data).resolve()
-    return Path("runs") / ((path.stem if path.is_file() else path.name) or "data")
+    return Path("runs") / ((path.stem if os.path.isfile(path) else path.name) or "data")
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:

@@ -75,6 +75,11 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord(folder, next(iter(_objects(folder / "data.json")), {}), tuple(lines))
 
 
+def _whole_number(text: str) -> int | float:
+    """A float where it is so long that an int could not be used as one."""
+    return int(text) if len(text) < 20 else float(text)
+
+
 def _objects(path: Path) -> list[dict[str, Any]]:
     """The JSON objects in a file, one for each line of a .jsonl."""
     found = []
@@ -82,5 +87,5 @@ def _objects(path: Path) -> list[dict[str, Any]]:
         text = read_bounded(path, MAX_BYTES).decode("utf-8", "replace")
         for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
             with suppress(ValueError, RecursionError):
-                found.append(json.loads(part))
+                found.append(json.loads(part, parse_int=_whole_number))
     return [value for value in found if isinstance(value, dict)]
