@@ -23,6 +23,8 @@ def commented_yaml(config: RunConfig) -> str:
 
 def _settings(section: Schema, values: Schema, sections: Schema, indent: str = "") -> Iterator[str]:
     for name, field in section["properties"].items():
+        if name == "nets" and values[name] == field["default"]:
+            continue  # the others come with the folder that `training.init` names, and are nobody's choice
         inner = [sections[reference] for reference in _references(field)]
         if "$ref" in field:
             yield from ("", *_comment(inner[0]["description"], indent), f"{indent}{name}:")

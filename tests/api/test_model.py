@@ -161,6 +161,6 @@ def test_a_model_is_loaded_from_a_run(grey: Model, tmp_path: Path) -> None:
 def test_scores_say_what_is_usual(model: Model) -> None:
     normal = pictures(40)
     known, odd = model.score([normal[3], np.full((8, 8, 1), 255, np.uint8)], normal=normal)
-    assert known["nearest"] == 3 and known["latent_distance"] < 1e-3 < odd["latent_distance"]
-    assert set(known) == {"elbo_nats", "bits_per_dim", "psnr_db", "latent_distance", "stranger_than", "nearest"}
-    assert model.score(normal[:1])[0]["latent_distance"] is None
+    assert known["nearest"] == 3 and known["strangeness"] < odd["strangeness"]
+    assert set(known) == {"elbo_nats", "bits_per_dim", "psnr_db", "strangeness", "stranger_than", "nearest"}
+    assert model.score(normal[:1])[0]["strangeness"] is None

@@ -1,11 +1,15 @@
 """Makes `photo`, the model that ships with the package: nine tenths of five sets of photographs and paintings.
 
-    python tests/benchmarks/photo_model.py --sets FOLDER --work FOLDER [--time 4h]
+    python tests/benchmarks/photo_model.py --sets FOLDER --work FOLDER [--time 4h] [--init WEIGHTS]
 
 FOLDER of --sets holds one folder or tar of pictures a set: grocery, flower_photos, monet, pissarro, sisley. Of each
 set's sorted names every tenth (number 7, 17, …) is held out under --work/held-out, and the others are linked as class
 folders under --work/data, so that sets are labels. Then `vae train --config sample_configs/photo.yaml`, or `--resume`
 where an earlier call was stopped, and `vae export --bfloat16`. Copy the result to vae_cli/pretrained/photo.safetensors.
+
+--init: weights of such a run, whose flow alone learns on. The model that ships is two runs on one core each: 4,977
+updates of the VAE and 10,000 of the flow in about two hours, then `--init photo --time 91m`, 6,144 of the flow. The
+second took the Fréchet distance of 400 samples of flowers from 52.6 to 50.2.
 """
 
 import subprocess
@@ -46,11 +50,14 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--time", help="instead of the recipe's steps, as `vae train --time`")
+    parser.add_argument("--init", help="weights or photo, whose flow learns on; its VAE stays as it is")
     args = parser.parse_args()
     if not (args.work / "data").exists():
         lay_out(args.sets, args.work)
     run = args.work / "run"
     start = ["--resume"] if run.exists() else [args.work / "data", "--config", CONFIG]
+    if args.init and not run.exists():
+        start += ["--init", args.init, "--set", "training.flow_share=1"]
     vae = [sys.executable, "-m", "vae_cli"]
     budget = ["--time", args.time] if args.time else []
     subprocess.run([*vae, "train", *start, "--out", run, *budget], check=True)

@@ -135,7 +135,7 @@ def test_all_masks_as_a_zip_are_what_inpaint_takes(open_page, mask_page: Path, s
     draw(loaded(page, 1), (10, 100), (100, 100))
     content = saved(page, "#all")
     status = page.inner_text("#status")
-    assert status.startswith("3 masks, 1 pictures without") and status.endswith("scans-masks.zip --skip-missing")
+    assert status.startswith("3 saved, 1 without a hole") and status.endswith("scans-masks.zip --skip-missing")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == ["1931/<b> & 'ü'.png", "a.png", "c.png"]

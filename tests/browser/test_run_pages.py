@@ -1,4 +1,4 @@
-"""The report and the comparison in a browser: nothing overflows, curves are read out."""
+"""The report, the comparison and contact sheets in a browser: nothing overflows, curves are read out."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vae_cli.drawing.compare_page import compare_page
+from vae_cli.drawing.contact_sheet import Figure, Row, contact_sheet, thumbnail
 from vae_cli.drawing.run_page import PICTURES, Card, run_page
 from vae_cli.training.run_record import read_record
 
@@ -102,3 +103,15 @@ def test_a_comparison_fits(open_page: Any, run: Path, tmp_path: Path, width: int
     tops = page.evaluate("[...document.querySelectorAll('.side')].map((row) => new Set([...row.children].map("
                          "(figure) => figure.getBoundingClientRect().top)).size)")  # fmt: skip
     assert set(tops) == {1 if width == 1440 else 2}, "side by side where there is room"
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_pictures_of_a_contact_sheet_keep_their_shape(open_page: Any, tmp_path: Path, width: int) -> None:
+    figures = tuple(Figure(f"{number}: {'x' * 60}", thumbnail(np.full((90, 120, 3), 80, np.uint8)))
+                    for number in range(5))  # fmt: skip
+    path = tmp_path / "sheet.html"
+    path.write_text("".join(contact_sheet("5 images", [Row("a" * 90, "as strange as can be", figures)] * 2)))
+    page = open_page(path, width=width)
+    assert overflow(page) <= 0
+    sizes = page.evaluate("[...document.images].map((image) => [image.width, image.height])")
+    assert len(sizes) == 10 and all(w >= 120 and abs(w / h - 4 / 3) < 0.03 for w, h in sizes)

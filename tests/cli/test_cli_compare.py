@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 @pytest.fixture
@@ -29,9 +30,20 @@ def test_a_table_of_figures_and_of_settings_that_differ(vae, run: Path, other: P
     assert lines[0].split() == ["tiny", "other", "<b>"] and all(len(line) <= 80 for line in lines)
     figures = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     rows = {line[: line.index("  ")]: line.split()[-2:] for line in lines if "  " in line.strip()}
-    assert rows["PSNR (dB)"] == [f"{figures['psnr_db']:.5g}", "33.25"] and rows["samples copied"][1] == "3"
+    assert rows["PSNR (dB)"] == [f"{figures['psnr_db']:.4g}", "33.25"] and rows["samples copied"][1] == "3"
     assert rows["detail of samples"][1] == "50%"
     assert lines[lines.index("settings that differ") + 1 :] == [lines[-1]] and rows["training.seed"] == ["0", "7"]
+
+
+def test_latents_that_differ_are_told_in_words(vae, run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "b")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    first = config["model"]["latents"][0]
+    words = [f"stride {first['stride']}, channels {first['channels'] + more}" for more in (0, 1)]
+    first["channels"] += 1
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    line = next(line for line in vae("compare", run, folder).stdout.splitlines() if line.startswith("model.latents"))
+    assert re.split(r"\s{2,}", line)[1:] == words
 
 
 def test_json_has_the_names_of_train_and_evaluate(vae, run: Path, other: Path) -> None:

@@ -21,7 +21,7 @@ def test_a_run_a_checkpoint_and_a_file(vae, run: Path) -> None:
     stored = from_dict(read_layer(run / "config.yaml"), CompleteConfig).as_dict()
     best = run / "checkpoints" / "best"
     for path in (run, best, best / "model.safetensors"):
-        assert parse_yaml(vae("config", path).stdout) == stored, path
+        assert from_dict(parse_yaml(vae("config", path).stdout), CompleteConfig).as_dict() == stored, path
 
 
 def test_what_has_no_settings(vae, run: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tiny import rewritten
 
 from .conftest import SIDE, draw, pixels
 
-COLUMNS = ["file", "elbo_nats", "bits_per_dim", "psnr_db", "latent_distance", "stranger_than", "nearest"]
+COLUMNS = ["file", "elbo_nats", "bits_per_dim", "psnr_db", "strangeness", "stranger_than", "nearest"]
 
 
 @pytest.fixture
@@ -36,22 +36,22 @@ def test_what_score_writes(vae, run: Path, mixed: Path, tmp_path: Path) -> None:
     sheet, heatmaps = tmp_path / "sheet.html", mixed / "heat"
     words = ("score", run, mixed, "--sheet", sheet, "--heatmaps", heatmaps)
     outcome = vae(*words, "--json")
-    assert outcome.code == 1 and outcome.json["order"] == "latent_distance", outcome.stderr
+    assert outcome.code == 1 and outcome.json["order"] == "strangeness", outcome.stderr
     assert "reading the images that the run itself names" in outcome.stderr and outcome.json["usual_images"] >= 10
     rows = table(tmp_path / "new-score.csv")
     assert list(rows[0]) == COLUMNS
-    assert (rows[-1]["file"], rows[-1]["nearest"]) == (str(mixed / "0.png"), "dog/00.png"), "it was learned from"
-    assert float(rows[-1]["latent_distance"]) < 1e-3
-    distances = [float(row["latent_distance"]) for row in rows]
-    assert distances == sorted(distances, reverse=True) and len(rows) == 5
-    scored = [entry for entry in outcome.json["files"] if "latent_distance" in entry]
-    assert [entry["latent_distance"] for entry in scored] == pytest.approx(distances, rel=1e-5)
+    nearest = {row["file"]: row["nearest"] for row in rows}
+    assert nearest[str(mixed / "0.png")] == "dog/00.png", "it was learned from"
+    strangeness = [float(row["strangeness"]) for row in rows]
+    assert strangeness == sorted(strangeness, reverse=True) and len(rows) == 5
+    scored = [entry for entry in outcome.json["files"] if "strangeness" in entry]
+    assert [entry["strangeness"] for entry in scored] == pytest.approx(strangeness, rel=1e-5)
     failed = [entry["input"] for entry in outcome.json["files"] if entry["status"] == "failed"]
     assert failed == [str(mixed / "broken.png")]
     assert pixels(heatmaps / "odd, one.png").shape == (SIDE * 16, SIDE * 32 + 2, 3)
     page = sheet.read_text()
-    named = re.findall(r'<td class="name">(.*?)<div', page)
-    assert named == [row["file"] for row in rows] and page.count("<img") == 15
+    named = re.findall(r"<h2>(.*?)</h2>", page)
+    assert named == [row["file"] for row in rows] and page.count("<img") == 20
     assert re.search(r'href="new/odd%2C%20one\.png"', page)
     again = vae(*words)
     assert again.code == 2 and "--overwrite" in again.errors[0]
@@ -78,7 +78,7 @@ def test_without_usual_images_likelihood_has_to_do(vae, run: Path, mixed: Path, 
     assert outcome.code == 1 and outcome.json["order"] == "elbo_nats", outcome.stderr
     assert "--normal" in outcome.stderr
     bounds = [float(row["elbo_nats"]) for row in table(tmp_path / "new-score.csv")]
-    assert bounds == sorted(bounds) and table(tmp_path / "new-score.csv")[0]["latent_distance"] == ""
+    assert bounds == sorted(bounds) and table(tmp_path / "new-score.csv")[0]["strangeness"] == ""
 
 
 def test_files_that_are_no_tables_and_pages(vae, run: Path, mixed: Path, tmp_path: Path) -> None:

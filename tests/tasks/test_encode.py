@@ -9,7 +9,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import DataError
 from vae_cli.model.vae import Latents
-from vae_cli.tasks.encode import CHUNK, decode, encode, encode_all, latents_from
+from vae_cli.tasks.encode import CHUNK, comparable, decode, encode, encode_all, latents_from
 from vae_cli.tasks.reconstruct import reconstruct
 
 KINDS: dict[str, Layer] = {
@@ -34,6 +34,13 @@ def test_means_decode_to_the_reconstructions(model: Model) -> None:
     for arrays in (encoded.means, [encoded.flat_means()]):
         decoded = np.stack(list(decode(model, latents_from(arrays, shapes))))
         np.testing.assert_array_equal(decoded, rebuilt)
+
+
+def test_grids_are_compared_by_squares_where_they_are_large() -> None:
+    large, small = np.random.default_rng(0).normal(size=(2, 3, 16, 12)), np.ones((2, 3, 7, 5))
+    rows = comparable([large.astype(np.float32), small.astype(np.float32), np.full((2, 4, 1, 1), 5, np.float32)])
+    squares = large.reshape(2, 3, 4, 4, 3, 4).mean((3, 5)).reshape(2, -1)
+    np.testing.assert_allclose(rows, np.concatenate([squares, np.ones((2, 105)), np.full((2, 4), 5)], 1), atol=1e-6)
 
 
 def test_an_image_is_encoded_alike_whatever_stands_beside_it(model: Model) -> None:

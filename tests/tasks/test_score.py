@@ -7,7 +7,7 @@ from tiny import LADDER, pictures, tiny_model, vivid
 
 from vae_cli.checkpoint import Model
 from vae_cli.metrics.features import nearest
-from vae_cli.tasks.encode import encode_all
+from vae_cli.tasks.encode import comparable, encode_all
 from vae_cli.tasks.evaluate import evaluate
 from vae_cli.tasks.reconstruct import reconstruct
 from vae_cli.tasks.score import CHUNK, KnownLatents, figures, score, strangest_first
@@ -29,7 +29,7 @@ def test_scores_are_those_of_the_evaluation(model: Model) -> None:
     assert np.mean([one.psnr_db for one in found]) == pytest.approx(wanted["psnr_db"], abs=1e-3)
     assert np.mean([one.elbo_nats for one in found]) == pytest.approx(wanted["elbo_nats"], rel=0.1), "other noise"
     np.testing.assert_array_equal([one.rebuilt for one in found], list(reconstruct(model, images)))
-    np.testing.assert_allclose([one.means for one in found], encode_all(model, images).flat_means(), atol=1e-5)
+    np.testing.assert_allclose([one.latents for one in found], comparable(encode_all(model, images).means), atol=1e-5)
 
 
 def test_a_score_depends_on_the_image_its_name_and_the_seed(model: Model) -> None:
@@ -50,26 +50,32 @@ def test_surprise_lies_where_the_picture_was_changed() -> None:
     np.testing.assert_allclose(np.argsort(one.surprise.ravel()), np.argsort(((x - mean) ** 2).numpy().ravel()))
 
 
-def test_the_distance_counts_in_the_spread_of_each_direction() -> None:
-    """Known latents spread by 10 along one axis and by 0.1 along another: what is far off lies off the second."""
+def test_the_distance_counts_as_a_multiple_of_what_is_usual_there() -> None:
+    """Known latents lie close together around one place and far apart around another."""
     random = np.random.default_rng(0)
-    rows = (random.normal(size=(400, 2)) * (10, 0.1)).astype(np.float32)
+    crowd, wide = random.normal(size=(300, 4)) * 0.1, random.normal(size=(300, 4)) * 5 + (50, 0, 0, 0)
+    known = KnownLatents.of(np.concatenate([crowd, wide]).astype(np.float32))
+    beside_crowd, within_wide = np.array([[0, 2.0, 0, 0]], np.float32), np.array([[50, 2.0, 0, 0]], np.float32)
+    (strange, _, share), (usual, _, usual_share) = known.compare(beside_crowd), known.compare(within_wide)
+    assert strange > 10 and share == 1.0 and usual == pytest.approx(1.0, abs=0.4) and usual_share < 0.9
+
+
+def test_what_is_known_is_compared_with_the_others() -> None:
+    """So that the odd ones among the known images are found as well."""
+    rows = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    rows[7] += 30
     known = KnownLatents.of(rows)
-    near, far = np.array([[8.0, 0.0]], np.float32), np.array([[0.0, 8.0]], np.float32)
-    (distance, _, share), (far_distance, _, far_share) = known.compare(near), known.compare(far)
-    assert far_distance > 3 * distance and far_share == 1.0 and share < 1.0
-    again, numbers, shares = known.compare(rows[:50])
-    np.testing.assert_array_equal(numbers, np.arange(50))
-    assert again.max() < 1e-5 and shares.max() == 0.0
-    fresh = (random.normal(size=(400, 2)) * (10, 0.1)).astype(np.float32)
-    assert np.mean(known.compare(fresh)[2]) == pytest.approx(0.5, abs=0.06), "as far as known ones from one another"
+    strangeness, numbers, shares = known.compare(rows)
+    np.testing.assert_array_equal(numbers, np.arange(400))
+    assert strangeness.argmax() == 7 and strangeness[7] > 5 and shares[7] == pytest.approx(399 / 400)
+    assert np.median(strangeness) == pytest.approx(1.0, abs=0.1) and np.mean(shares) == pytest.approx(0.5, abs=0.01)
 
 
-def test_new_images_are_no_stranger_than_known_ones_though_few_are_known() -> None:
-    """As many directions as images: the spread fits these better than any others."""
+@pytest.mark.parametrize("dims", [2, 300])
+def test_new_images_are_as_strange_as_known_ones_among_the_others(dims: int) -> None:
     random = np.random.default_rng(0)
-    known = KnownLatents.of(random.normal(size=(300, 300)).astype(np.float32))
-    shares = known.compare(random.normal(size=(200, 300)).astype(np.float32))[2]
+    known = KnownLatents.of(random.normal(size=(300, dims)).astype(np.float32))
+    shares = known.compare(random.normal(size=(200, dims)).astype(np.float32))[2]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
 
 
@@ -77,10 +83,12 @@ def test_new_images_are_no_stranger_than_known_ones_though_few_are_known() -> No
 def test_few_images_and_many_latents(shape: tuple[int, int]) -> None:
     rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     known = KnownLatents.of(rows)
-    distance, number, share = known.compare(rows + 1e-3)
-    assert np.isfinite(distance).all() and number.tolist() == list(range(shape[0])) and (share < 0.5).all()
-    same = KnownLatents.of(np.ones((4, 3), np.float32)).compare(np.ones((1, 3), np.float32))
-    assert same[0].tolist() == [0.0]
+    strangeness, _, share = known.compare(rows + 100)
+    assert np.isfinite(strangeness).all() and (strangeness > 5).all() and (share == 1.0).all()
+    assert known.compare(rows)[1].tolist() == list(range(shape[0]))
+    same = KnownLatents.of(np.ones((4, 3), np.float32))
+    assert same.compare(np.ones((1, 3), np.float32))[0].tolist() == [0.0]
+    assert np.isfinite(same.compare(np.zeros((1, 3), np.float32))[0]).all()
 
 
 def test_the_strangest_comes_first(model: Model) -> None:
@@ -88,11 +96,11 @@ def test_the_strangest_comes_first(model: Model) -> None:
     images = pictures(20, seed=1)
     images[13] = np.where(np.arange(8)[None, :, None] % 2, 255, 0)
     scores = list(score(model, named(images)))
-    known = KnownLatents.of(encode_all(model, pictures(300)).flat_means())
+    known = KnownLatents.of(comparable(encode_all(model, pictures(300)).means))
     found = figures(model, scores, known)
     assert strangest_first(found)[0] == 13 and found[13]["stranger_than"] == 1.0
     blind = figures(model, scores, None)
-    assert blind[0]["latent_distance"] is None and blind[0]["bits_per_dim"] is None, "a density"
+    assert blind[0]["strangeness"] is None and blind[0]["bits_per_dim"] is None, "a density"
     order = strangest_first(blind)
     assert [scores[number].elbo_nats for number in order] == sorted(one.elbo_nats for one in scores)
 

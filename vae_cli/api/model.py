@@ -154,10 +154,11 @@ class Model(checkpoint.Model):
 
     def score(self, images: Pictures, *, normal: Pictures | None = None, seed: int = 0) -> list[dict[str, Any]]:
         """How usual each picture is: `elbo_nats`, `bits_per_dim`, `psnr_db`; with pictures that count as normal also
-        `latent_distance` to the `nearest` of them, its number, and `stranger_than`, the share of them that lie nearer
-        to another one. Distances are in units of the normal pictures' spread. Raises DataError for what is no picture.
+        its `strangeness`, how far its latents lie from the nearest of theirs as a multiple of what is usual there;
+        `stranger_than`, the share of them that are less strange; and the number of the `nearest`. Raises DataError for
+        what is no picture.
         """
-        known = None if normal is None else scoring.KnownLatents.of(self.encode(normal).flat_means())
+        known = None if normal is None else scoring.KnownLatents.of(encoding.comparable(self.encode(normal).means))
         named = ((str(number), picture) for number, picture in enumerate(self._at_model_size(images)))
         return scoring.figures(self, list(scoring.score(self, named, seed=seed)), known)
 

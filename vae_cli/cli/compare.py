@@ -35,10 +35,10 @@ def compare(
         "--out", "-o", metavar="FILE.html", help="Also a page, with the pictures of all of them.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
-    """Show runs side by side.
+    """Show runs side by side: figures, settings, pictures.
 
-    A table of their figures on held-out images, and of the settings that differ; with --out a page that shows their
-    pictures, too, and opens without a network.
+    A table of their figures on the images that each has held out, and of the settings that differ; with --out also a
+    page with their pictures, which opens without a network.
 
     Example: vae compare runs/a runs/b --out both.html
     """
@@ -86,13 +86,16 @@ def _text(key: str, value: Any) -> str:
     """A value in a cell; what is no number of the kind that is expected comes from a damaged file."""
     if value is None:
         return "–"
+    if key == "model.latents" and isinstance(value, list) and all(isinstance(layer, Mapping) for layer in value):
+        words = ([f"{name} {told}" for name, told in layer.items() if (name, told) != ("layers", 1)] for layer in value)
+        return printable("; ".join(map(", ".join, words)))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return printable(str(value))
     if key == "seconds":
         return duration(value)
     if key in ("fill_share", "samples.detail"):
         return f"{value:.0%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _table(rows: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -20,12 +20,12 @@ def masks(
         "--out", "-o", metavar="FILE.html", help="The page; default: <INPUT>-masks.html beside the INPUT.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
-    """Write a page to draw and correct masks on.
+    """Write a page to draw masks on, the holes that inpaint fills.
 
     Open it in a browser: brush, eraser, zoom, undo. It needs no network and no server, as the pictures lie in it. Masks
-    that are given or found are there to begin with. It stores one mask, or all of them as a zip, which `vae inpaint
-    --mask` takes as it is. Of many pictures there are several pages (page.html, page-2.html), each with a zip of its
-    own. Of files with several pages the first one is shown.
+    that are given (--mask) or found (--mask-auto) are there to begin with. It stores one mask, or all of them as a zip,
+    which `vae inpaint --mask` takes as it is. Of many pictures there are several pages (page.html, page-2.html), each
+    with a zip of its own. Of files with several pages the first one is shown.
 
     Example: vae masks scans --mask-auto --out scans-masks.html
     """
@@ -38,6 +38,6 @@ def masks(
     facts = results.show(job.write_mask_pages(pages, inputs, source))
     results.messages.note(f"{results.num_written} pictures, {facts['masks']} of them with a mask to begin with")
     if pages:
-        results.messages.note("open the page in a browser, draw, and store all masks with its button")
+        results.messages.note("open the page in a browser, draw, and press its button `Save all masks`")
     next_step = f"vae inpaint photo {' '.join(map(shell_quoted, inputs))} --mask {shell_quoted(job.zip_of(inputs))}"
     results.finish(next_step if pages else None, **facts)

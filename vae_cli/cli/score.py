@@ -20,7 +20,8 @@ def score(
     sheet: Annotated[Path | None, typer.Option(
         "--sheet", metavar="FILE", help="Also a page (.html) of the strangest images.")] = None,
     heatmaps: Annotated[Path | None, typer.Option(
-        "--heatmaps", metavar="DIR", help="Also a picture of each image that shows where it surprises.")] = None,
+        "--heatmaps", metavar="DIR",
+        help="Also, of each image, a picture of where it is unlike what the model knows.")] = None,
     normal: Annotated[Path | None, typer.Option(
         "--normal", metavar="DATA", help="Images that count as usual, instead of the run's training images.",
         callback=options.existing)] = None,
@@ -28,11 +29,11 @@ def score(
 ) -> None:  # fmt: skip
     """Rank images from the strangest to the most usual.
 
-    A table with a row for each image: the bound on its log-likelihood (elbo_nats, bits_per_dim), how well it is rebuilt
-    (psnr_db), the distance of its latents to the nearest of the training images (latent_distance, in units of their
-    spread), the share of training images that lie nearer to another one than that (stranger_than), and which one it is.
-    The order is that of the distance, which tells odd images best. Training images are encoded anew from where the run
-    found them; --normal names others. Without --out: <DATA>-score.csv.
+    A table with a row for each image: how strange it is (strangeness: how far it lies, by its latents, from the nearest
+    training images, as a multiple of what is usual there), than what share of the training images it is stranger
+    (stranger_than), the training image that is nearest, how well it is rebuilt (psnr_db), and its likelihood
+    (elbo_nats, bits_per_dim), which says little: it ranks what is detailed above what is odd. Training images are read
+    again from where the run found them and may be in DATA, too; --normal names others. Without --out: <DATA>-score.csv.
 
     Example: vae score runs/photos new --sheet strange.html
     """

@@ -22,11 +22,11 @@ def similar(
         "--out", "-o", metavar="FILE", help="A .csv file; the page lies beside it.")] = None,
     batch_size: options.BatchSize = 64, overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
-    """Find the nearest images to others.
+    """Find the images that are most like others.
 
-    For each image of QUERY the nearest ones of DATA by the distance of their latents, which stand for what an image
-    shows rather than for its pixels; never the file itself. Writes a table (query, rank, file, distance) and a page of
-    pictures beside it, .html. Without --out: <QUERY>-similar.csv.
+    For each image of QUERY the nearest ones of DATA, never the file itself, by the distance of their latents: what the
+    model keeps of an image, rather than its pixels. Writes a table (query, rank, file, distance) and beside it a page
+    of the pictures, .html. Without --out: <QUERY>-similar.csv.
 
     Example: vae similar runs/photos a.jpg photos -n 12
     """

@@ -18,5 +18,5 @@ def compare_page(
         found = zip(names, (preview(record.folder / "previews", kind) for record in records), strict=True)
         return [(name, *picture) for name, picture in found if picture]
 
-    return page("compare.html.j2", title="vae compare", names=names, figures=figures, settings=settings,
-                kinds=PICTURES, pictures=pictures)  # fmt: skip
+    return page("compare.html.j2", title=f"{len(names)} runs side by side", names=names, figures=figures,
+                settings=settings, kinds=PICTURES, pictures=pictures)  # fmt: skip

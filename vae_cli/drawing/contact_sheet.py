@@ -1,4 +1,4 @@
-"""A page of small pictures with one row for each file: what a job over a folder of images has done."""
+"""A page of small pictures with one row for each file: what a job over a folder of images has found."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,10 +28,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A file's name, what became of it (`ok`, `failed`, `skipped`), why, and its pictures."""
+    """A file's name, what there is to say of it, and its pictures."""
 
     name: str
-    status: str
     note: str
     pictures: tuple[Figure, ...] = ()
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,8 +90,8 @@ def score(model: Model, items: Sequence[Input], request: Request, report: Report
     yield Remark(f"the strangest: {', '.join(printable(item.name) for item, _ in ranked[:NUM_NAMED])}")
     if usual:
         num = sum(facts["stranger_than"] > ALARM for _, facts in ranked)
-        yield Remark(f"{num} of {len(ranked)} images lie farther from the usual ones than {ALARM:.0%} of those do")
-    order_by, num_usual = ("latent_distance", len(usual.names)) if usual else ("elbo_nats", 0)
+        yield Remark(f"{num} of {len(ranked)} images are stranger than {ALARM:.0%} of the usual ones")
+    order_by, num_usual = ("strangeness", len(usual.names)) if usual else ("elbo_nats", 0)
     yield Finished({"order": order_by, "usual_images": num_usual})
 
 
@@ -123,12 +122,13 @@ def _usual(model: Model, request: Request, report: Report) -> Usual | None:
         raise DataError(f"{request.normal or 'the run'}: a single usual image; others cannot be compared with it")
     chosen = task.thinned(np.arange(len(images.ids)), task.MAX_KNOWN)
     pixels = images.pixels[chosen]
-    means = np.empty((len(pixels), sum(map(math.prod, model.vae.latent_shapes))), np.float32)
+    latents = list[np.ndarray]()
     report(Advanced("usual images", 0, len(pixels)))
-    for number, each in enumerate(encoding.encode(model, pixels)):
-        means[number] = np.concatenate([layer.ravel() for layer in each.means])
-        report(Advanced("usual images", number + 1, len(pixels), is_over=number + 1 == len(pixels)))
-    return Usual(pixels, tuple(images.ids[number] for number in chosen), task.KnownLatents.of(means))
+    for each in encoding.encode(model, pixels):
+        latents.append(encoding.comparable([layer[None] for layer in each.means]))
+        report(Advanced("usual images", len(latents), len(pixels), is_over=len(latents) == len(pixels)))
+    known = task.KnownLatents.of(np.concatenate(latents))
+    return Usual(pixels, tuple(images.ids[number] for number in chosen), known)
 
 
 def _table(ranked: Sequence[Ranked]) -> str:
@@ -166,19 +166,28 @@ def _draw(model: Model, ranked: Sequence[Ranked], usual: Usual | None, request: 
             save_picture(grid(both, num_columns=2), path)
             yield FileDone(item.name, "ok", path)
         if request.sheet is not None and number <= NUM_ROWS:
-            rows.append(_row(request.sheet, item, facts_of[item.name], (pixels, one.rebuilt, overlay)))
+            rows.append(_row(request.sheet, item, facts_of[item.name], (pixels, one.rebuilt, overlay), usual))
         yield Advanced("draw", number, num)
     if request.sheet is not None:
-        write_page(request.sheet, f"vae score: the strangest of {len(ranked)} images", rows)
+        write_page(request.sheet, f"The strangest of {len(ranked)} images", rows)
         yield FileDone(None, "ok", request.sheet)
 
 
-def _row(page: Path, item: Input, facts: dict[str, Any], shown: tuple[np.ndarray, np.ndarray, Image.Image]) -> Row:
-    told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items() if isinstance(value, float)]
-    images = {"image": thumbnail(shown[0]), "as the model sees it": thumbnail(shown[1]), "surprise": shown[2]}
-    address = link_of_image(page, item.ref)
-    figures = (Figure(caption, at_least(image), address) for caption, image in images.items())
-    return Row(printable(item.name), "ok", ", ".join(told), tuple(figures))
+def _row(
+    page: Path, item: Input, facts: dict[str, Any], shown: tuple[np.ndarray, np.ndarray, Image.Image],
+    usual: Usual | None,
+) -> Row:  # fmt: skip
+    """What there is to say, and the image, its reconstruction, its heat map and the usual image that is nearest."""
+    address, told = link_of_image(page, item.ref), f"rebuilt to {facts['psnr_db']:.1f} dB"
+    images = {"image": thumbnail(shown[0]), "as the model sees it": thumbnail(shown[1]),
+              "red: unlike what it knows": shown[2]}  # fmt: skip
+    figures = [Figure(caption, at_least(image), address) for caption, image in images.items()]
+    if usual:
+        share = facts["stranger_than"]
+        told = f"stranger than {'all' if share == 1 else f'{share:.0%} of the'} usual images; {told}"
+        nearest = thumbnail(usual.pixels[usual.names.index(facts["nearest"])])
+        figures.append(Figure(f"nearest: {printable(facts['nearest'])}", at_least(nearest)))
+    return Row(printable(item.name), told, tuple(figures))
 
 
 def _heat(model: Model, usual: np.ndarray) -> Heat:

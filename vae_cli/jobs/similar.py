@@ -36,7 +36,7 @@ def similar(
         posteriors, found = encoding.encode(model, (pixels for _, pixels in images)), list[tuple[Input, np.ndarray]]()
         report(Advanced(what, 0, len(inputs)))
         for (item, _), posterior in zip(given, posteriors, strict=True):
-            found.append((item, np.concatenate([layer.ravel() for layer in posterior.means])))
+            found.append((item, encoding.comparable([layer[None] for layer in posterior.means])[0]))
             report(Advanced(what, len(found), len(inputs)))
         return found
 
@@ -52,7 +52,7 @@ def similar(
         found.append((query, others[:num]))
     write_atomically(path, _table(found).encode("utf-8", "surrogateescape"))
     page = path.with_suffix(".html")
-    write_page(page, f"vae similar: the nearest of {len(known)} images", (_row(page, recipe, *each) for each in found))
+    write_page(page, f"The most similar of {len(known)} images", (_row(page, recipe, *each) for each in found))
     for query, others in found:
         nearby = [{"file": item.name, "distance": distance} for item, distance in others]
         yield FileDone(query.name, "ok", path, facts={"similar": nearby})
@@ -74,7 +74,7 @@ def _table(found: Sequence[tuple[Input, Sequence[tuple[Input, float]]]]) -> str:
 
 def _row(page: Path, recipe: ImageRecipe, query: Input, others: Sequence[tuple[Input, float]]) -> Row:
     """The query and its neighbours as the model sees them, read once more."""
-    captions = ["query", *(f"{distance:.3g}: {printable(item.relative.name)}" for item, distance in others)]
+    captions = ["query", *(f"{printable(item.relative.name)}, distance {distance:.3g}" for item, distance in others)]
     figures = (Figure(caption, at_least(thumbnail(recipe.decode(item.ref))), link_of_image(page, item.ref))
                for caption, item in zip(captions, [query, *(item for item, _ in others)], strict=True))  # fmt: skip
-    return Row(printable(query.name), "ok", "", tuple(figures))
+    return Row(printable(query.name), "", tuple(figures))

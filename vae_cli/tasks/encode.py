@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vae_cli.checkpoint import Model
 from vae_cli.errors import DataError
@@ -15,6 +16,7 @@ from vae_cli.model.vae import Latents
 from vae_cli.windows.chunks import in_chunks
 
 CHUNK = 32  # images that are computed together
+MAX_COMPARED_SIDE = 7
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class Encoded:
     def flat_means(self) -> np.ndarray:
         """float32 [N, D] of several images: the layers one after another, each in C order."""
         return np.concatenate([layer.reshape(len(layer), -1) for layer in self.means], axis=1)
+
+
+def comparable(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """float32 [N, D], of which distances say how alike images are, from posterior means [N, C, h, w] of each layer.
+
+    Large grids are averaged over squares: latents of photographs are mostly texture, which hides what there is to see.
+    """
+    rows = []
+    for layer in map(torch.from_numpy, layers):
+        factor = 2 ** max(0, math.ceil(math.log2(max(layer.shape[2:]) / MAX_COMPARED_SIDE)))
+        height, width = (-(-side // factor) for side in layer.shape[2:])
+        rows.append(functional.adaptive_avg_pool2d(layer, (height, width)).flatten(1))
+    return torch.cat(rows, dim=1).numpy()
 
 
 def numbered(name: str, layer: int) -> str:

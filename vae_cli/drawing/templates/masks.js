@@ -253,7 +253,8 @@ async function load(picture) {
     mask.refresh(whole());
     setBrush(Math.max(6, Math.max(width, height) / 60));
     fit();
-    tell(picture.note || `${width} × ${height} pixels; its mask is ${picture.file}`);
+    const hint = picture.kept ? "" : "Draw over what is to be filled. ";
+    tell(picture.note || `${hint}${width} × ${height} pixels, its mask is ${picture.file}`);
   } catch (error) {
     tell(`${picture.name}: this browser cannot show it (${error.message})`);
   }
@@ -290,7 +291,7 @@ async function saveZip() {
   const { name, command } = $("all").dataset;
   download(name, "application/zip", zip(holes.map(({ file, kept, width, height }) => [file, png(kept, width, height)])));
   pictures.forEach(saved);
-  tell(`${holes.length} masks, ${without} pictures without a hole. Next: ${command}${without ? " --skip-missing" : ""}`);
+  tell(`${holes.length} saved, ${without} without a hole. Next: ${command}${without ? " --skip-missing" : ""}`);
 }
 
 /* Tools, mouse, touch and keyboard. */
