@@ -5,8 +5,8 @@
 Seeds are drawn by this script: every format, depth and packing in a few hundred bytes. An input is a seed, or parts of
 two, with bytes flipped, numbers replaced by ones at the edge of their range, parts doubled, left out or cut off. With
 --coverage atheris (`pip install atheris`) chooses among them by the code that they reach. Each target runs for
---seconds in a process of its own. An error of another class than VaeError, more than 10 s, or more than 2 GiB of memory
-is a finding: its input is kept under --work/TARGET, with the traceback beside it.
+--seconds in a process of its own. An error of another class than VaeError, more than 10 s of the processor, or more
+than 2 GiB of memory is a finding: its input is kept under --work/TARGET, with the traceback beside it.
 """
 
 import hashlib
@@ -273,14 +273,14 @@ class Trial:
         self.reader, self.folder, self.num_inputs, self.findings = READERS[target], folder, 0, set[str]()
         self.path = folder / self.reader.name
         folder.mkdir(parents=True, exist_ok=True)
-        signal.signal(signal.SIGALRM, _stop)
+        signal.signal(signal.SIGPROF, _stop)
 
     def feed(self, content: bytes) -> None:
         from vae_cli.errors import VaeError
 
         self.path.write_bytes(content)
         peak, self.num_inputs = peak_bytes(), self.num_inputs + 1
-        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
         try:
             self.reader.read(self.path)
         except VaeError as error:
@@ -292,7 +292,7 @@ class Trial:
                 content, traceback.format_exc(), f"{type(error).__name__} {Path(last.filename).name}:{last.lineno}"
             )
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         if MAX_BYTES < peak_bytes() > peak:
             self.keep(content, f"{peak_bytes() / 1e9:.1f} GB", "memory")
 
