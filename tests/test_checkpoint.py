@@ -545,7 +545,7 @@ def test_format_5_is_still_read() -> None:
     assert (model.image_size, model.channels) == ((8, 8), 1)
     found = {
         "normal": next(iter(sample(model, 1, seed=3, prior="normal", solver_steps=3))),
-        "flow": next(iter(sample(model, 1, seed=3, prior="flow", solver_steps=3, labels=["b"]))),
+        "flow": next(iter(sample(model, 1, seed=3, prior="flow", solver_steps=3, labels=["b"], guidance=1.0))),
         "rebuilt": next(iter(reconstruct(model, pictures(1)))),
         "filled": filled(model),
     }

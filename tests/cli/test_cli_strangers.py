@@ -42,7 +42,7 @@ def test_no_escape_sequence_of_a_model_reaches_the_terminal(vae, tmp_path: Path,
 @pytest.mark.parametrize(("path", "reason"), [
     ("/", "root of a disk"), ("@" + 64 * "/..", "root of a disk"), ("@/pipe.zip", "regular file"),
     ("@/pipe.txt", "regular file"), ("@/pipe", "regular file"), ("/dev/zero", "regular file"),
-    ("@/nowhere", "no such"), ("@/a\0b", "no such"),
+    ("@/nowhere", "no such"),
 ])  # fmt: skip
 def test_a_stored_path_is_said_and_leads_to_images_or_nowhere(vae, tmp_path: Path, path: str, reason: str) -> None:
     for name in ("pipe", "pipe.zip", "pipe.txt"):
@@ -51,7 +51,7 @@ def test_a_stored_path_is_said_and_leads_to_images_or_nowhere(vae, tmp_path: Pat
     outcome = vae("evaluate", stranger(tmp_path / "run", data={"path": path}))
     assert outcome.code == 2 and reason in outcome.errors[0] and len(outcome.errors) <= 3, outcome.stderr
     said = outcome.stderr.index("the run itself names: ")
-    assert path.replace("\0", "\\x00").removesuffix("/") in outcome.stderr[said:].splitlines()[0]
+    assert path.removesuffix("/") in outcome.stderr[said:].splitlines()[0]
 
 
 def test_a_run_s_own_images_are_measured_after_they_are_named(vae, tmp_path: Path, photos: Path) -> None:

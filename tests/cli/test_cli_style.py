@@ -20,7 +20,9 @@ def album(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("look", [("--to", "dog"), ("--like", "photos"), ("--like", "photos", "--from", "album")])
+@pytest.mark.parametrize(
+    "look", [("--to", "dog", "--strength", "1"), ("--like", "photos"), ("--like", "photos", "--from", "album")]
+)
 def test_a_folder_keeps_its_tree_sizes_and_depths(vae, run: Path, album: Path, photos: Path, look) -> None:
     named = {"photos": photos, "album": album / "cat"}
     before = {path: path.read_bytes() for path in album.rglob("*.*")}
