@@ -15,7 +15,8 @@ LAYERS = {
     "errors": 0, "presets": 0, "printable": 0, "randomness": 0, "stopping": 0, "atomic": 1, "config_values": 1,
     "config_autoencoder": 1.5, "pretrained": 1, "locks": 1, "ranks": 1, "company": 1, "checkpoint_folders": 2,
     "config": 2, "config_layers": 3, "config_text": 4, "runtime": 2, "images": 3, "dataset": 4, "files": 4,
-    "model": 4, "metrics": 5, "autoencoder_folder": 5, "checkpoint": 5, "training": 6, "windows": 6, "tasks": 7,
+    "foreign_errors": 3, "model": 4, "metrics": 5,
+    "autoencoder_folder": 5, "checkpoint": 5, "training": 6, "windows": 6, "tasks": 7,
     "drawing": 8, "jobs": 9, "screen": 10, "api": 11, "cli": 11,
 }  # fmt: skip
 """A room may import those with a smaller number, and itself."""

@@ -1,7 +1,6 @@
 """The program `vae`: its commands, and the one place where errors become messages and exit codes."""
 
 import contextlib
-import errno
 import importlib
 import math
 import os
@@ -20,7 +19,8 @@ from vae_cli.cli import options
 from vae_cli.cli.progress import print_line, silence
 from vae_cli.cli.results import Results, print_json
 from vae_cli.cli.stops import EXIT_CODES, heeded, stop
-from vae_cli.errors import ConfigError, OutOfMemoryError, VaeError, WriteError
+from vae_cli.errors import ConfigError
+from vae_cli.foreign_errors import as_vae_error
 from vae_cli.printable import printable
 
 STARTED = time.monotonic()
@@ -52,7 +52,6 @@ imported when its command is used: all of them together take longer than the res
 
 _BUG = 70
 _REMOTE = re.compile(r"(hf|https?|s3|gs|ftp)://", re.IGNORECASE)
-_WRITE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
 class StoppedError(Exception):
@@ -276,38 +275,7 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
         context = getattr(error, "ctx", None)
         hint = f"help: {context.command_path if context else 'vae'} --help"
         return ConfigError.exit_code, [str(ConfigError(message)), hint]
-    if known := _as_vae_error(error):
+    if known := as_vae_error(error):
         return known.exit_code, [printable(line) for line in (str(known) or "failed").split("\n")][:3]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
     return _BUG, [f"{type(error).__name__}: {printable(' '.join(str(error).split())[:200])}", hint]
-
-
-def _is_nowhere() -> bool:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return True
-    return False
-
-
-def _as_vae_error(error: Exception) -> VaeError | None:
-    """The error for the user that an exception of Python, of the system or of torch amounts to."""
-    if isinstance(error, VaeError):
-        return error
-    if isinstance(error, FileNotFoundError) and _is_nowhere():
-        return ConfigError("the current folder is gone, removed or with its drive; go to another one")
-    if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
-        return WriteError(f"{error.filename or 'output'}: {error.strerror}; free space or choose another --out")
-    advice = "close other programs, or try --device cpu or fewer and smaller images"
-    if "torch" not in sys.modules:
-        is_memory = isinstance(error, MemoryError)
-        return OutOfMemoryError(f"this machine ran out of memory; {advice}") if is_memory else None
-    from vae_cli.runtime import memory_errors_explained
-
-    try:
-        with memory_errors_explained(advice):
-            raise error
-    except OutOfMemoryError as explained:
-        return explained
-    except Exception:
-        return None
