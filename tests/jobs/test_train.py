@@ -1,5 +1,6 @@
 """A training as a job: nothing is touched before it runs, everything is an event, and not a word goes to a screen."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_best_alone_is_not_trained_over(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="step checkpoints are gone"):
         job_of(None, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").exists()
+
+
+def test_a_kill_during_the_first_save_starts_anew(photos: Path, tmp_path: Path) -> None:
+    """The update after which it is made has been logged by then."""
+    sets = (*SETS, "training.save_every=2", "training.log_every=1")
+    request = TrainingRequest(photos, tmp_path / "run", "tiny", sets=sets, options={"training": {"steps": 4}},
+                              device="cpu")  # fmt: skip
+    list(TrainingJob(request).run())
+    for folder in checkpoints_in(tmp_path / "run"):
+        shutil.rmtree(folder)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
+    assert job_of(None, tmp_path / "run", resume=True).resumable is None
 
 
 def test_two_that_go_on_do_not_mix(photos: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from vae_cli.training.events import Event, PhaseDone, PreviewDue, Shortened, Ste
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.loop import train
 from vae_cli.training.prepare import prepare
-from vae_cli.training.run_record import STARTED
+from vae_cli.training.run_record import MEASURED, STARTED
 from vae_cli.training.training_run import TrainingRun, open_run
 
 WORTH_A_TRIAL = 200
@@ -187,8 +187,10 @@ class TrainingJob:
         self.resumable = load_resumable(self.folder) if step_folders(self.folder) else None
         stored, remarks = known_config(self.folder, self.resumable.facts.config if self.resumable else None)
         self.config = self.request.resumed_config(stored)
-        num_logged = float(run_folder.last_metrics(self.folder).get("step", 0))
-        if self.resumable is None and num_logged >= stored.training.save_every:
+        last = run_folder.last_metrics(self.folder)
+        # a kill while the first of them was written has left no more updates than that, and no final figures
+        had_some = last.get("phase") == MEASURED or float(last.get("step", 0)) > stored.training.save_every
+        if self.resumable is None and had_some:
             raise CheckpointError(f"{self.folder}: its step checkpoints are gone, and training cannot go on without; "
                                   "start again with --overwrite")  # fmt: skip
         problems = self.resumable.problems if self.resumable else ()
