@@ -69,10 +69,7 @@ class Runtime:
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def move(self, tensor: Tensor) -> Tensor:
-        """A batch on the device, not waited for; images in the modules' memory format."""
-        if self.device.type == "cuda" and not tensor.is_cuda:
-            with torch.cuda.device(self.device):
-                tensor = tensor.pin_memory()  # else the copy would wait for what the device still has to do
+        """A batch on the device; images in the modules' memory format."""
         tensor = tensor.to(self.device, non_blocking=True)
         is_image = self.channels_last and tensor.ndim == 4
         return tensor.contiguous(memory_format=torch.channels_last) if is_image else tensor
@@ -210,10 +207,8 @@ def distributed(
     company: Company | None = None
     try:
         with Company(store, runtime.rank, runtime.world_size, on_loss=on_loss, on_stop=on_stop) as company:
-            # Beside nccl, gloo carries what the processes have to tell one another: that waits for no device.
-            torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", store=store,
-                                                 rank=runtime.rank, world_size=runtime.world_size,
-                                                 timeout=RANK_TIMEOUT)  # fmt: skip
+            torch.distributed.init_process_group("nccl" if is_cuda else "gloo", store=store, rank=runtime.rank,
+                                                 world_size=runtime.world_size, timeout=RANK_TIMEOUT)  # fmt: skip
             yield company
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
@@ -265,19 +260,19 @@ def of_all_ranks(value: Value) -> list[Value]:
     return values
 
 
-def of_main_rank(value: float) -> float:
+def of_main_rank(value: float, device: torch.device) -> float:
     """Rank 0's value on every rank."""
     if not torch.distributed.is_initialized():
         return value
-    shared = torch.tensor([value], dtype=torch.float64)
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
     torch.distributed.broadcast(shared, 0)
     return shared.item()
 
 
-def is_any_rank(value: bool) -> bool:
+def is_any_rank(value: bool, device: torch.device) -> bool:
     """Whether it is true on one of the ranks at least."""
     if not torch.distributed.is_initialized():
         return value
-    shared = torch.tensor([float(value)])
+    shared = torch.tensor([float(value)], device=device)
     torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
     return bool(shared.item())

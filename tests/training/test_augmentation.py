@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tiny import tiny_config, tiny_inputs
@@ -50,11 +49,6 @@ def test_the_first_visits_show_images_as_they_are() -> None:
     assert due == [False] * 5 + [True] * 3 and FIRST_VISITS == 2
 
 
-def batch_of(step: int, pixels: np.ndarray) -> Batch:
-    num = len(pixels)
-    return Batch(step, torch.from_numpy(pixels), torch.full((num,), -1), torch.zeros(num), torch.arange(num))
-
-
 def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Tensor:
     """What the VAE is shown in an update: four of the ten images, each different in every column."""
     setting = tiny_inputs(tiny_config(layer), **({"runtime": runtime} if runtime else {}))
@@ -67,9 +61,10 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
 
     rows = slice(0, 4) if runtime is None else slice(2 * runtime.rank, 2 * runtime.rank + 2)
     pixels = setting.train.pixels[rows]
-    batch = batch_of(step, pixels)
     with pytest.raises(StopIteration):
-        phase.loss(module, phase.drawn(batch), 0.5)
+        phase.loss(
+            module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1), torch.zeros(len(pixels))), 0.5
+        )
     return shown[0]
 
 
@@ -96,11 +91,10 @@ def test_validation_and_the_flow_never_move_images(monkeypatch: pytest.MonkeyPat
     vae = build_vae(setting.config)
     VaePhase(setting, vae).validate(vae)
     flow = build_flow(setting.config, vae.latent_shapes[0], 0)
-    batch = batch_of(100, setting.train.pixels[:4])
-    flow_phase, vae_phase_ = FlowPhase(setting, flow, vae), VaePhase(setting, vae)
-    assert flow_phase.loss(flow, flow_phase.drawn(batch), 0.5).total.isfinite()
+    batch = Batch(100, torch.from_numpy(setting.train.pixels[:4]), torch.full((4,), -1), torch.zeros(4))
+    assert FlowPhase(setting, flow, vae).loss(flow, batch, 0.5).total.isfinite()
     with pytest.raises(AssertionError, match="augmented"):
-        vae_phase_.loss(vae, vae_phase_.drawn(batch), 0.5)
+        VaePhase(setting, vae).loss(vae, batch, 0.5)
 
 
 def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tensor | None:
@@ -113,10 +107,9 @@ def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tenso
         raise StopIteration
 
     num = 4 if runtime is None else 2
-    phase = VaePhase(inputs, build_vae(inputs.config))
-    batch = batch_of(3, inputs.train.pixels[:num])
+    batch = Batch(3, torch.from_numpy(inputs.train.pixels[:num]), torch.full((num,), -1), torch.zeros(num))
     with pytest.raises(StopIteration):
-        phase.loss(module, phase.drawn(batch), 0.5)
+        VaePhase(inputs, build_vae(inputs.config)).loss(module, batch, 0.5)
     return shown[0]
 
 

@@ -13,7 +13,7 @@ from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow,
 from vae_cli.checkpoint import load_model, load_resumable
 from vae_cli.config import Layer, RunConfig
 from vae_cli.config_layers import resolve_config
-from vae_cli.dataset.batches import Batch
+from vae_cli.dataset.batches import Batch, Batches
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.errors import ConfigError
 from vae_cli.images.pixels import to_unit
@@ -133,13 +133,13 @@ def test_close_ups_reach_the_loss_without_cluster_or_label(monkeypatch: pytest.M
     monkeypatch.setattr(flow, "cluster_of", lambda z, label: torch.full((len(z),), 7))
     real = flow.condition
 
-    def condition(view: Condition, distinct: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def condition(view: Condition) -> torch.Tensor:
         views.append(view)
-        return real(view.with_cluster(torch.full_like(view.cluster, -1)), distinct)
+        return real(view.with_cluster(torch.full_like(view.cluster, -1)))
 
     monkeypatch.setattr(flow, "condition", condition)
-    phase = FlowPhase(inputs, flow, vae)
-    with phase.batches() as batches:
+    with Batches(inputs.train, 4, patches=inputs.patches, seed=1) as batches:
+        phase = FlowPhase(inputs, flow, vae)
         for _ in range(20):
             phase.loss(flow, next(batches), 0.0)
     zooms, clusters, labels = (torch.cat([getattr(v, name) for v in views]) for name in ("zoom", "cluster", "label"))
@@ -188,9 +188,8 @@ def test_close_ups_are_among_the_images_whose_draws_are_weighed() -> None:
         assert num_draws == 2 and all(len(layer) == 4 for layer in noise)
         raise StopIteration
 
-    pixels, phase = torch.from_numpy(inputs.train.pixels[:4]), VaePhase(inputs, tiny_vae())
+    pixels = torch.from_numpy(inputs.train.pixels[:4])
     for step in (6, 7):
         with pytest.raises(StopIteration):
-            batch = phase.drawn(Batch(step, pixels, torch.full((4,), -1), torch.zeros(4), torch.arange(4)))
-            phase.loss(module, batch, 0.9)
+            VaePhase(inputs, tiny_vae()).loss(module, Batch(step, pixels, torch.full((4,), -1), torch.zeros(4)), 0.9)
     assert torch.equal(torch.stack(shown, dim=1).flatten(0, 1), to_unit(inputs.train.pixels[:4]))

@@ -105,22 +105,6 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
     assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork") or not torch.distributed.is_gloo_available(), reason="needs gloo")
-def test_any_number_of_ranks_ends_with_the_same_weights(tmp_path: Path) -> None:
-    """A batch of twelve, whole and in two, three and four parts, of which each rank draws its own."""
-    found, script = [], Path(__file__).with_name("forked_ranks.py")
-    paths = os.pathsep.join([str(script.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    for num in (1, 2, 3, 4):
-        (folder := tmp_path / str(num)).mkdir()
-        result = subprocess.run([sys.executable, str(script), str(num), str(folder)], capture_output=True, text=True,
-                                timeout=180, env=surroundings(tmp_path / "cache", PYTHONPATH=paths))  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        found.append(load_file(folder / "checkpoints" / "step-00000008" / WEIGHTS))
-    for other in found[1:]:
-        apart = torch.cat([(found[0][name] - other[name]).abs().flatten() for name in found[0]])
-        assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
-
-
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     """Its balance and its own gradients are means over the ranks: else their discriminators would drift apart."""

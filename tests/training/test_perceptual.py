@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from vae_cli.checkpoint import load_resumable
 from vae_cli.checkpoint_folders import checkpoints_in
 from vae_cli.config import Layer, ObjectiveConfig
-from vae_cli.dataset.batches import Batch
 from vae_cli.images.pixels import to_unit
 from vae_cli.runtime import Runtime
 from vae_cli.training import run_folder
@@ -72,8 +71,10 @@ def test_the_distance_can_be_descended() -> None:
 # In the VAE's loss
 
 
-def batch_of(phase: VaePhase, step: int = 0) -> Batch:
-    with phase.batches(step) as batches:
+def batch_of(inputs: TrainingInputs, step: int = 0) -> object:
+    from vae_cli.dataset.batches import Batches
+
+    with Batches(inputs.train, inputs.config.training.batch_size, seed=1, start_step=step) as batches:
         return next(batches)
 
 
@@ -83,7 +84,7 @@ def losses(layer: Layer, spent: float = 1.0) -> tuple[VaePhase, dict[str, torch.
     inputs = tiny_inputs(tiny_config(layer))
     torch.manual_seed(0)
     phase = VaePhase(inputs, build_vae(inputs.config))
-    loss = phase.loss(phase.module, batch_of(phase), spent)
+    loss = phase.loss(phase.module, batch_of(inputs), spent)  # type: ignore[arg-type]
     return phase, loss.figures, loss.total
 
 

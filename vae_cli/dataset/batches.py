@@ -3,9 +3,9 @@
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,10 +47,6 @@ class Batch:
     pixels: Tensor
     labels: Tensor
     zooms: Tensor
-    rows: Tensor
-    """int64 [b] which of the images each is; close-ups are counted after them."""
-    draws: dict[str, Tensor] = field(default_factory=dict)
-    """What is random in the update, and the images that it reads: from `then` of `Batches`."""
 
 
 class Batches:
@@ -70,11 +66,9 @@ class Batches:
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        then: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> None:
-        """then: completes a batch in the background thread."""
         self.seconds_waited = 0.0
-        self._images, self._patches, self._then = image_set, patches, then
+        self._images, self._patches = image_set, patches
         self._batch_size, self._seed = batch_size, seed
         self._slice = slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
         self._is_closed = False
@@ -113,20 +107,17 @@ class Batches:
     def _gather(self, step: int) -> Batch:
         positions = np.arange(step * self._batch_size, (step + 1) * self._batch_size)[self._slice]
         pixels = np.empty((len(positions), *self._images.pixels.shape[1:]), np.uint8)
-        labels, numbers = (np.empty(len(positions), np.int64) for _ in range(2))
-        zooms = np.zeros(len(positions), np.float32)
+        labels, zooms = np.empty(len(positions), np.int64), np.zeros(len(positions), np.float32)
         parts = [(self._images, np.arange(len(positions)), positions)]
         if self._patches is not None:
             is_patch, num_before = positions % PATCH_EVERY == PATCH_EVERY - 1, positions // PATCH_EVERY
             whole, close = np.flatnonzero(~is_patch), np.flatnonzero(is_patch)
             parts = [(self._images, whole, (positions - num_before)[whole]), (self._patches, close, num_before[close])]
-        for first, (images, rows, own_positions) in zip((0, len(self._images.pixels)), parts, strict=False):
+        for images, rows, own_positions in parts:
             chosen = _shuffled(len(images.pixels), self._seed, own_positions)
             order = np.argsort(chosen, kind="stable")  # read the memory map forwards
             pixels[rows[order]] = images.pixels[chosen[order]]
-            labels[rows], numbers[rows] = images.labels[chosen], first + chosen
+            labels[rows] = images.labels[chosen]
             if images.zooms is not None:
                 zooms[rows] = images.zooms[chosen]
-        found = Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms),
-                      torch.from_numpy(numbers))  # fmt: skip
-        return self._then(found)
+        return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))

@@ -231,7 +231,7 @@ class TrainingJob:
         """The loop's events; on rank 0 figures are logged and pictures drawn on the way."""
 
         def stops() -> bool:
-            self.is_stopped = self.is_stopped or is_any_rank(stop())
+            self.is_stopped = self.is_stopped or is_any_rank(stop(), self.runtime.device)
             return self.is_stopped
 
         log = run_folder.MetricsLog(self.folder, first_step=run.state.step) if self.runtime.is_main else None

@@ -86,11 +86,12 @@ class ClusteredLatents(nn.Module):
         A label without clusters of its own, and the label -1, may take any cluster.
         """
         counts = self.cluster_counts
+        if counts[-1].sum() == 0:
+            return torch.full((len(z),), -1, device=z.device)
         has_own = counts.sum(1, keepdim=True) > 0
         is_allowed = torch.where(has_own, counts, counts[-1])[label] > 0  # [B, K]; label -1 takes the last row
         distance = torch.cdist(self._layout(z).flatten(1), self.centroids.flatten(1))
-        closest = distance.masked_fill(~is_allowed, torch.inf).argmin(1)
-        return torch.where(counts[-1].sum() > 0, closest, -1)  # no question to the device
+        return distance.masked_fill(~is_allowed, torch.inf).argmin(1)
 
     def _layout(self, z: Tensor) -> Tensor:
         """[B, C, rows, columns] standardised latents on the grid of the centroids."""

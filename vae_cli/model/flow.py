@@ -75,16 +75,9 @@ class LatentFlow(ClusteredLatents):
             self.register_buffer("patch_fill_weight", torch.zeros(NUM_KINDS, MAX_DEPTH))
             self.register_buffer("most_zoom", torch.zeros(()))
 
-    def condition(self, known: Condition, distinct: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """[B, width, h, w] features of what is known; computed once for all the solver's steps.
-
-        distinct: numbers [D] of the images whose views differ, and the place [B] among these of a view like each
-        image's. Of the others, such as those with nothing observed, the view need not be encoded again.
-        """
-        image = known.as_image()
-        image = image if distinct is None else image.index_select(0, distinct[0])
-        features: Tensor = self.condition_out(F.silu(self.condition_encoder(image)))
-        features = features if distinct is None else features.index_select(0, distinct[1])
+    def condition(self, known: Condition) -> Tensor:
+        """[B, width, h, w] features of what is known; computed once for all the solver's steps."""
+        features: Tensor = self.condition_out(F.silu(self.condition_encoder(known.as_image())))
         centroid = self.centroid_of(known.cluster, features.shape[2:])
         has_cluster = (known.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
         features = features + self.centroid_in(torch.cat([centroid, has_cluster], dim=1))
@@ -113,18 +106,16 @@ class LatentFlow(ClusteredLatents):
         x: Tensor,
         rows: Tensor,
         decode: Callable[[Tensor], Tensor],
-        distinct: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """[B] flow-matching loss (Liu et al. 2023, eq. 1) and [R] refiner loss of the images with numbers `rows` [R].
 
         z [B, C, h, w]: latents of the VAE, noise: standard normal in their shape, t [B] in (0, 1), x [B, C, H, W]: the
-        whole images, decode: latents -> pictures, distinct: as in `condition`. The flow's loss is the velocity's mean
-        square error per latent, the refiner's is the mean square error after refinement over that before it, where a
-        pixel is unknown or noisy.
+        whole images, decode: latents -> pictures. The flow's loss is the velocity's mean square error per latent, the
+        refiner's is the mean square error after refinement over that before it, where a pixel is unknown or noisy.
         """
         u, at = self.standardise(z), t[:, None, None, None]
         u_t = (1 - at) * noise + at * u
-        velocity = self.velocity(u_t, t, self.condition(known, distinct), known.label)
+        velocity = self.velocity(u_t, t, self.condition(known), known.label)
         flow_loss = (velocity - (u - noise)).square().flatten(1).mean(1)
         guess = self.restore(u_t + (1 - at) * velocity.detach())[rows]  # of z: the later the time, the better
         with torch.no_grad():

@@ -9,6 +9,7 @@ import torch
 
 from vae_cli.checkpoint import build_modules, count_parameters
 from vae_cli.checkpoint_folders import NUM_KEPT
+from vae_cli.dataset.batches import Batches
 from vae_cli.training.flow_phase import FlowPhase
 from vae_cli.training.inputs import TrainingInputs
 from vae_cli.training.phase import Phase
@@ -52,9 +53,11 @@ def estimate(inputs: TrainingInputs) -> Estimate:
 def _seconds_of_update(phase: Phase) -> float:
     """Of the fastest of a few passes forward and back; the first one, which compiles kernels, does not count."""
     inputs, best = phase.inputs, math.inf
+    training, runtime = inputs.config.training, inputs.runtime
     # An adversary makes the last updates the dearest; several draws, which exclude one, the first.
     spent = 0.0 if inputs.config.objective.importance_samples > 1 else 1.0
-    with phase.batches() as batches:
+    with Batches(inputs.train, training.batch_size, patches=inputs.patches, seed=training.seed, rank=runtime.rank,
+                 world_size=runtime.world_size) as batches:  # fmt: skip
         for number in range(1 + TRIAL_UPDATES):
             start = time.perf_counter()
             phase.loss(phase.module, next(batches), spent).total.backward()

@@ -1,8 +1,8 @@
 """Phase 2: the latent flow learns the frozen VAE's first-layer latents."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,6 @@ CALIBRATION_IMAGES = 512  # samples that the scale of the noise is measured on
 CALIBRATION_STEPS = 10  # of the solver; with fewer its error would be corrected instead
 FULL_GRID = 64  # positions of a latent grid up to which so many are drawn; of larger ones fewer do, and each is slower
 FEWEST_CALIBRATION_IMAGES = 16
-MOST_KEPT_BYTES = 1 << 26  # of posteriors: memory must not grow with the number of images
 WEIGHED_IMAGES = 48  # held-out images with a hole of every family, whose fills are compared with smooth continuations
 WEIGHED_CHUNK = 16  # images filled at once
 WEIGHED_PAIRS = 2  # of fills whose mean is compared
@@ -41,7 +40,7 @@ WEIGHED_PAIRS = 2  # of fills whose mean is compared
 class FlowPhase(Phase):
     """The flow-matching loss under random damage, and the refiner's."""
 
-    name, stream = "flow", FLOW_NOISE
+    name = "flow"
     is_measured_at_end = True
     module: LatentFlow
     gradient_clip = 1.0
@@ -49,11 +48,6 @@ class FlowPhase(Phase):
     def __init__(self, inputs: TrainingInputs, flow: LatentFlow, vae: VAE) -> None:
         self.inputs, self.module, self.vae = inputs, flow, vae
         self.learning_rate = inputs.config.training.flow_learning_rate
-        shape = (sum(len(each.ids) for each in (inputs.train, inputs.patches) if each is not None), 2, *flow.shape)
-        # If an image is the same at every visit and all have room: mean and log scale of each one's posterior.
-        is_kept = inputs.config.data.binarize != "dynamic" and 2 * math.prod(shape) <= MOST_KEPT_BYTES
-        self._kept = torch.zeros(shape, dtype=torch.float16, device=inputs.runtime.device) if is_kept else None
-        self._is_encoded = np.zeros(shape[0], bool)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         optimizer, refiner = self.inputs.config.training.flow_optimizer, list(self.module.refiner.parameters())
@@ -94,87 +88,51 @@ class FlowPhase(Phase):
             posterior = self.vae.first_posterior(x)
         return posterior.mean, posterior.log_scale
 
-    def _posterior_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same of a batch, which is encoded only if one of its images is new; rounded alike at every visit."""
-        if self._kept is None:
-            return self._posterior(batch.draws["x"])
-        rows = self.inputs.runtime.move(batch.rows)
-        if not self._is_encoded[batch.rows.numpy()].all():
-            self._kept[rows] = torch.stack(self._posterior(batch.draws["x"]), dim=1).half()
-            self._is_encoded[batch.rows.numpy()] = True
-        mean, log_scale = self._kept[rows].float().unbind(1)
-        return mean, log_scale
-
     def _decode(self, z: Tensor) -> Tensor:
         """[B, C, H, W] pictures of first-layer latents [B, C, h, w]; finer layers take their mean."""
         finer = (torch.zeros(len(z), *shape, device=z.device) for shape in self.vae.latent_shapes[1:])
         return self.vae.decode_mean(Latents((z, *finer)))
 
-    def draw(self, step: int, num: int, generator: Generator) -> dict[str, Tensor]:
-        """Times are logit-normal (Esser et al. 2024, eq. 19)."""
-        (height, width), channels = self.inputs.config.data.image_size, self.inputs.config.data.channels
-        damage = training_damage(num, height, width, generator)
-        posterior, noise = (torch.randn((num, *self.module.shape), generator=generator) for _ in range(2))
-        time = torch.sigmoid(torch.randn(num, generator=generator))
-        for_cluster, for_label = (torch.rand(num, generator=generator) for _ in range(2))
-        is_noisy, pixels = damage.noise_sigma > 0, torch.zeros(num, channels, height, width)
-        pixels[is_noisy] = torch.randn((int(is_noisy.sum()), channels, height, width), generator=generator)
-        # The refiner learns from the first images of which something is observed.
-        num_refined = max(1, round(REFINED_SHARE * num))
-        rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
-        return {
-            "observed": damage.observed, "noise_sigma": damage.noise_sigma, "posterior": posterior, "noise": noise,
-            "time": time, "pixels": pixels, "has_cluster": for_cluster < CLUSTER_SHARE,
-            "is_hidden": for_label < LABEL_DROPOUT,
-            "refined": torch.zeros(num).index_fill(0, rows, num / num_refined),  # weight in the refiner's loss
-        }  # fmt: skip
-
-    def completed(self, draws: dict[str, Tensor], zooms: Tensor) -> dict[str, Tensor]:
-        """With numbers of rows, as finding them would mean to wait for the device.
-
-        `refined_rows`: what the refiner learns from. `free_rows`: whole pictures of which nothing is known.
-        `seen_rows`: the views that something is known of, and one of the others; `place`: where each image's view is
-        among these.
-        """
-        refined, is_seen = draws["refined"].nonzero().flatten(), draws["observed"].flatten(1).amax(1) > 0
-        is_free = ~is_seen & (zooms == 0)  # clusters are for samples, which are such pictures
-        return draws | {
-            "has_cluster": draws["has_cluster"] & is_free, "free_rows": is_free.nonzero().flatten(),
-            "refined_rows": refined if len(refined) else refined.new_zeros(1),  # it learns on every rank
-            "seen_rows": torch.cat([is_seen.nonzero().flatten(), (~is_seen).nonzero().flatten()[:1]]),
-            "place": torch.where(is_seen, is_seen.cumsum(0) - 1, is_seen.sum()),
-        }  # fmt: skip
-
     def _losses(
-        self, module: Callable[..., Any], posterior: tuple[Tensor, Tensor], labels: Tensor, visible_labels: Tensor,
-        zooms: Tensor, draws: Mapping[str, Tensor],
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """[B] flow and [] refiner losses of images, of whose labels [B] the flow is given the visible ones."""
-        (mean, log_scale), x, rows = posterior, draws["x"], draws["refined_rows"]
-        z = mean + log_scale.exp() * draws["posterior"]
-        cluster = torch.where(draws["has_cluster"], self.module.cluster_of(mean, labels), -1)
-        view = Condition.of(x, draws["observed"], draws["noise_sigma"], visible_labels, draws["pixels"])
-        view, distinct = view.with_cluster(cluster).with_zoom(zooms), (draws["seen_rows"], draws["place"])
+        self, module: Callable[..., Any], x: Tensor, labels: Tensor, visible_labels: Tensor, zooms: Tensor,
+        draws: "_Draws",
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """[] flow and refiner losses of images [B, C, H, W], of whose labels [B] the flow is given the visible ones;
+        and the explained variance of views of which nothing is known, as of samples (not a number without such)."""
+        mean, log_scale = self._posterior(x)
+        z = mean + log_scale.exp() * draws.posterior
+        # Clusters are for samples, which are of whole pictures of which nothing is known.
+        is_free = (draws.observed.flatten(1).amax(1) == 0) & (zooms == 0)
+        has_cluster = is_free & (draws.for_cluster < CLUSTER_SHARE)
+        cluster = torch.where(has_cluster, self.module.cluster_of(mean, labels), -1)
+        view = Condition.of(x, draws.observed, draws.noise_sigma, visible_labels, draws.pixels)
+        view = view.with_cluster(cluster).with_zoom(zooms)
+        rows = draws.refined.nonzero().flatten()
+        rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, if at weight 0
         with self.inputs.runtime.autocast():
-            flow_loss, refiner_loss = module(z, draws["noise"], draws["time"], view, x, rows, self._decode, distinct)
-        return flow_loss, (draws["refined"][rows] * refiner_loss).sum() / len(x)
+            flow_loss, refiner_loss = module(z, draws.noise, draws.time, view, x, rows, self._decode)
+        explained = 1 - (flow_loss * is_free).sum() / (unstructured_loss(draws.time) * is_free).sum()
+        return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x), explained
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        draws, labels = batch.draws, batch.labels
-        visible, posterior = torch.where(draws["is_hidden"], -1, labels), self._posterior_of(batch)
-        each, refiner_loss = self._losses(module, posterior, labels, visible, batch.zooms, draws)
-        figures = {"flow_loss": each.mean(), "refiner_loss": refiner_loss}
-        if len(free := draws["free_rows"]):
-            figures["explained_variance"] = 1 - each[free].sum() / unstructured_loss(draws["time"][free]).sum()
-        return Loss(figures["flow_loss"] + REFINER_WEIGHT * refiner_loss, figures)
+        inputs, num_images = self.inputs, self.inputs.config.training.batch_size
+        generator = image_generator(inputs.seed, FLOW_NOISE, batch.step)
+        x = inputs.images(batch, generator)
+        draws = _Draws.draw(num_images, self.module.shape, x.shape[1:], generator)
+        is_hidden = inputs.part(torch.rand(num_images, generator=generator) < LABEL_DROPOUT)
+        labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
+        visible, draws = torch.where(is_hidden, -1, labels), draws.map(inputs.part)
+        flow_loss, refiner_loss, explained = self._losses(module, x, labels, visible, zooms, draws)
+        figures = {"flow_loss": flow_loss, "refiner_loss": refiner_loss}
+        figures |= {"explained_variance": explained} if explained.isfinite() else {}
+        return Loss(flow_loss + REFINER_WEIGHT * refiner_loss, figures)
 
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:
         """The loss at fixed times, noise and damage."""
-        move, zooms = self.inputs.runtime.move, torch.zeros(len(x))
-        draws = {name: move(value) for name, value in self.completed(self.draw(0, len(x), generator), zooms).items()}
-        labels, posterior = move(labels), self._posterior(x)
-        flow_loss, refiner_loss = self._losses(module, posterior, labels, labels, move(zooms), draws | {"x": x})
-        return (flow_loss.mean() + REFINER_WEIGHT * refiner_loss).item()
+        draws = _Draws.draw(len(x), self.module.shape, x.shape[1:], generator).map(self.inputs.runtime.move)
+        labels, zooms = self.inputs.runtime.move(labels), torch.zeros(len(x), device=x.device)
+        flow_loss, refiner_loss, _ = self._losses(module, x, labels, labels, zooms, draws)
+        return (flow_loss + REFINER_WEIGHT * refiner_loss).item()
 
     def finish(self, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
         flow = copy.deepcopy(self.module)
@@ -239,3 +197,34 @@ def unstructured_loss(time: Tensor) -> Tensor:
     Of u and noise that are N(0, 1), the variance of u - noise given time · u + (1 - time) · noise.
     """
     return 1 / (time.square() + (1 - time).square())
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """All that is random in a flow update, one row an image."""
+
+    posterior: Tensor
+    noise: Tensor
+    time: Tensor
+    pixels: Tensor
+    observed: Tensor
+    noise_sigma: Tensor
+    for_cluster: Tensor  # uniform; decides whether the view is given its image's cluster
+    refined: Tensor  # weight in the refiner's loss: 0 for most, 1 on average
+
+    @staticmethod
+    def draw(num: int, shape: tuple[int, int, int], image_shape: torch.Size, generator: Generator) -> "_Draws":
+        """Times are logit-normal (Esser et al. 2024, eq. 19)."""
+        damage = training_damage(num, image_shape[1], image_shape[2], generator)
+        posterior, noise = (torch.randn((num, *shape), generator=generator) for _ in range(2))
+        time = torch.sigmoid(torch.randn(num, generator=generator))
+        pixels = torch.randn((num, *image_shape), generator=generator)
+        for_cluster = torch.rand(num, generator=generator)
+        # The refiner learns from the first images of which something is observed.
+        num_refined = max(1, round(REFINED_SHARE * num))
+        rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
+        refined = torch.zeros(num).index_fill(0, rows, num / num_refined)
+        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_cluster, refined)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
+        return _Draws(*map(function, vars(self).values()))

@@ -1,6 +1,6 @@
 """What training reads: images for its updates and between them, on the device and as the VAE sees them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from vae_cli.checkpoint import Facts
 from vae_cli.config import CompleteConfig
-from vae_cli.dataset.batches import PATCH_EVERY
+from vae_cli.dataset.batches import PATCH_EVERY, Batch
 from vae_cli.dataset.cache import ImageSet
 from vae_cli.images.image_ref import Skipped
 from vae_cli.images.pixels import to_unit
@@ -52,12 +52,14 @@ class TrainingInputs:
         counts = np.bincount(np.where(labels < 0, num, labels), minlength=num + 1)
         return Facts(self.config, self.label_names, tuple(counts.tolist()), step, phase)
 
-    def uniform(self, num: int, generator: Generator) -> dict[str, Tensor]:
-        """What so many images are binarised with, `uniform` [num, C, H, W], where the configuration says so."""
-        if self.config.data.binarize != "dynamic":
-            return {}
-        _, height, width, channels = self.train.pixels.shape
-        return {"uniform": torch.rand((num, channels, height, width), generator=generator)}
+    def part(self, drawn: Tensor) -> Tensor:
+        """This rank's rows of something drawn for the global batch, on the device."""
+        share = len(drawn) // self.runtime.world_size
+        return self.runtime.move(drawn[self.runtime.rank * share : (self.runtime.rank + 1) * share])
+
+    def images(self, batch: Batch, generator: Generator) -> Tensor:
+        """[b, C, H, W] in [-1, 1] of this rank, binarised anew at every visit where the configuration says so."""
+        return self._as_input(batch.pixels, generator, self.config.training.batch_size, self.runtime.rank)
 
     def validation_chunks(self) -> Iterator[tuple[Tensor, Tensor, Generator]]:
         """(x, labels, generator) of the held-out images that are measured during training, always the same."""
@@ -66,14 +68,12 @@ class TrainingInputs:
         for number, part in enumerate(self._chunks(rows)):
             generator = image_generator(self.seed, VALIDATION, number)
             labels = torch.from_numpy(self.validation.labels[part])
-            uniform = self.uniform(len(part), generator)
-            yield self.as_input(self.validation.pixels[part], uniform), labels, generator
+            yield self._as_input(self.validation.pixels[part], generator), labels, generator
 
     def train_chunks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Some of the training images, each binarised once where the configuration says so."""
         for number, part in enumerate(self._chunks(rows)):
-            uniform = self.uniform(len(part), image_generator(self.seed, STATISTICS, number))
-            yield self.as_input(self.train.pixels[part], uniform)
+            yield self._as_input(self.train.pixels[part], image_generator(self.seed, STATISTICS, number))
 
     def close_ups(self, num: int) -> tuple[Tensor, Tensor]:
         """At most `num` close-ups of held-out images [N, C, H, W], on the CPU, and their zooms [N]; perhaps none."""
@@ -81,8 +81,8 @@ class TrainingInputs:
         if images is None or images.zooms is None:
             return torch.empty(0, *to_unit(self.train.pixels[:1]).shape[1:]), torch.empty(0)
         rows = np.linspace(0, len(images.ids) - 1, min(len(images.ids), num)).astype(np.int64)
-        uniform = self.uniform(len(rows), image_generator(self.seed, VALIDATION, len(images.ids)))
-        return self.as_input(images.pixels[rows], uniform).cpu(), torch.from_numpy(images.zooms[rows])
+        generator = image_generator(self.seed, VALIDATION, len(images.ids))
+        return self._as_input(images.pixels[rows], generator).cpu(), torch.from_numpy(images.zooms[rows])
 
     @property
     def chunk_size(self) -> int:
@@ -94,7 +94,12 @@ class TrainingInputs:
         for start in range(0, len(rows), self.chunk_size):
             yield rows[start : start + self.chunk_size]
 
-    def as_input(self, pixels: np.ndarray | Tensor, draws: Mapping[str, Tensor]) -> Tensor:
-        """[b, C, H, W] on the device, binarised where the draws say how."""
+    def _as_input(
+        self, pixels: np.ndarray | Tensor, generator: Generator, num_drawn: int | None = None, rank: int = 0
+    ) -> Tensor:
+        """[b, C, H, W] on the device; num_drawn: images of all ranks, as random numbers are drawn for them together."""
         x = to_unit(pixels)
-        return self.runtime.move(binarized(x, draws["uniform"]) if "uniform" in draws else x)
+        if self.config.data.binarize == "dynamic":
+            uniform = torch.rand((num_drawn or len(x), *x.shape[1:]), generator=generator)
+            x = binarized(x, uniform[rank * len(x) : (rank + 1) * len(x)])
+        return self.runtime.move(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae_cli.dataset.batches import Batch
+from vae_cli.dataset.batches import Batch, Batches
 from vae_cli.errors import DivergedError
 from vae_cli.randomness import DROPOUT, image_generator
 from vae_cli.runtime import mean_over_ranks, of_main_rank
@@ -54,7 +54,7 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
     state, training, runtime = run.state, run.inputs.config.training, run.inputs.runtime
     optimizer = PhaseOptimizer(phase)
     run.restore(optimizer)
-    wrapped = DistributedDataParallel(phase.module, broadcast_buffers=False) if runtime.world_size > 1 else phase.module
+    wrapped = DistributedDataParallel(phase.module) if runtime.world_size > 1 else phase.module
     log, saved_step, saved_at = _Log(state.step), state.step, time.monotonic()
 
     def is_due(every: int) -> bool:
@@ -64,7 +64,9 @@ def _train_phase(run: TrainingRun, phase: Phase, stop: Callable[[], bool]) -> It
         return state.step % training.save_every == 0 or time.monotonic() - saved_at >= SECONDS_BETWEEN_SAVES
 
     state.stretch(run.budget_left())
-    with closing(phase.batches(state.step)) as batches:
+    batches = Batches(run.inputs.train, training.batch_size, patches=run.inputs.patches, seed=training.seed,
+                      start_step=state.step, rank=runtime.rank, world_size=runtime.world_size)  # fmt: skip
+    with closing(batches):
         while state.spent < 1 and not stop():
             log.add(update_weights(run, optimizer, wrapped, next(batches)))
             state.step += 1
@@ -111,8 +113,7 @@ def update_weights(run: TrainingRun, optimizer: PhaseOptimizer, wrapped: nn.Modu
     loss = phase.loss(wrapped, batch, state.spent)
     loss.total.backward()
     norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)
-    # The one question to the device in an update: all else waits for a line of the log.
-    if state.guard.accepts(*torch.stack([mean_over_ranks(loss.total.float()), norm.float()]).tolist()):
+    if state.guard.accepts(mean_over_ranks(loss.total.double()).item(), norm.item()):
         factor = rate_factor_at(state.step - state.first_step, state.spent, warmup_steps=training.warmup_steps,
                                 decay_share=training.decay_share)  # fmt: skip
         optimizer.step(phase.learning_rate * factor * state.guard.rate_factor)
@@ -131,12 +132,12 @@ class _Log:
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
         for name, value in figures.items():
-            self.figures[name].append(value.detach().float())
+            self.figures[name].append(value.detach().float().cpu())
 
     def line(self, run: TrainingRun, phase: Phase) -> events.StepLogged:
         """Means, each over the updates that had the figure; then it starts over."""
         state, seconds, num_done = run.state, self.seconds(), run.state.step - self.first_step
-        means = {name: torch.stack(values).mean().item() for name, values in self.figures.items()}
+        means = {name: (sum(values[1:], values[0]) / len(values)).item() for name, values in self.figures.items()}
         self.figures.clear()
         budget, left = run.budget, 0.0 if run.is_done else max(0.0, state.left)
         whole, seconds_each = (budget.seconds, 1.0) if budget.steps is None else (budget.steps, seconds / num_done)
@@ -149,7 +150,7 @@ class _Log:
 def _validate(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]:
     """Score the averaged weights, keep the best, and shorten the phase if the score stands still."""
     state, phase, training, runtime = run.state, optimizer.phase, run.inputs.config.training, run.inputs.runtime
-    score = of_main_rank(phase.validate(optimizer.average) if runtime.is_main else 0.0)
+    score = of_main_rank(phase.validate(optimizer.average) if runtime.is_main else 0.0, runtime.device)
     is_best = state.record(score, optimizer.average.state_dict(), keeps_newest=phase.keeps_newest(state.spent))
     if is_best:
         run.write_best()

@@ -52,11 +52,8 @@ class Muon(torch.optim.Optimizer):
     Learning rate and weight decay mean what they do for AdamW.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float,
-                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
-        """dtype: of the product that makes a step; the matrix for it is always found in float32."""
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -64,23 +61,25 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, group["lr"], group["weight_decay"])
+                    direction = self._direction(weight)
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.sub_(group["lr"] * direction)
 
-    def _update(self, weight: nn.Parameter, rate: float, decay: float) -> None:
+    def _direction(self, weight: nn.Parameter) -> Tensor:
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if not state:
             state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
-        is_tall = matrix.shape[0] > matrix.shape[1]  # the smaller side is the cheaper one to whiten
+        is_tall = matrix.shape[0] > matrix.shape[1]
+        matrix = matrix.T if is_tall else matrix  # the smaller side is the cheaper one to whiten
         if state["step"] % RENEWED_EVERY == 0:
-            state["whitening"] = inverse_root(matrix.T @ matrix if is_tall else matrix @ matrix.T)
+            state["whitening"] = inverse_root(matrix @ matrix.T)
         state["step"] += 1
-        matrix, whitening = matrix.to(self.dtype), state["whitening"].to(self.dtype)
-        step = (matrix @ whitening if is_tall else whitening @ matrix).float()
-        size = rate * STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12)
-        weight.mul_(1 - rate * decay).sub_(step.mul_(size).view(weight.shape))
+        step = state["whitening"] @ matrix
+        step = step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))
+        return (step.T if is_tall else step).reshape(weight.shape)
 
 
 def inverse_root(gram: Tensor) -> Tensor:
@@ -89,10 +88,9 @@ def inverse_root(gram: Tensor) -> Tensor:
     Newton and Schulz's iteration X ← p(X Xᵀ) X, of which X Xᵀ and the product of the p are followed alone.
     """
     size = gram.trace().clamp(min=1e-30)
-    gram, eye, (a, b, c) = gram / size, torch.eye(len(gram), device=gram.device), POLYNOMIAL
-    root = factor = a * eye + b * gram + c * (gram @ gram)
-    for _ in range(NUM_ITERATIONS - 1):
-        gram = factor @ gram @ factor
+    gram, eye = gram / size, torch.eye(len(gram), device=gram.device)
+    root, (a, b, c) = eye, POLYNOMIAL
+    for _ in range(NUM_ITERATIONS):
         factor = a * eye + b * gram + c * (gram @ gram)
-        root = factor @ root
+        root, gram = factor @ root, factor @ gram @ factor
     return root / size.sqrt()

@@ -86,7 +86,7 @@ class TrainingRun:
         budget = self.budget
         ends_at = budget.started + budget.seconds
         left = ends_at - time.monotonic() if budget.steps is None else budget.steps - self.state.step
-        return of_main_rank(left)
+        return of_main_rank(left, self.inputs.runtime.device)
 
     def as_model(self, module: nn.Module) -> Model:
         """The model with the current phase's averaged module in its place."""

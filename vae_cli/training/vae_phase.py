@@ -10,7 +10,7 @@ from vae_cli.dataset.batches import Batch
 from vae_cli.metrics.latents import VarianceMeter
 from vae_cli.metrics.pictures import psnr_db
 from vae_cli.model.vae import VAE, ElboTerms, draw_noise
-from vae_cli.randomness import VAE_NOISE
+from vae_cli.randomness import VAE_NOISE, image_generator
 from vae_cli.training import muon
 from vae_cli.training.adversary import Adversary
 from vae_cli.training.augmentation import augmented, draw_augmentation, is_due
@@ -22,7 +22,7 @@ from vae_cli.training.phase import Loss, Phase
 class VaePhase(Phase):
     """The negative bound of the images, and what the configuration adds to it."""
 
-    name, stream = "vae", VAE_NOISE
+    name = "vae"
     module: VAE
 
     def __init__(self, inputs: TrainingInputs, vae: VAE) -> None:
@@ -36,32 +36,23 @@ class VaePhase(Phase):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return muon.parameter_groups(self.module, self.inputs.config.training.vae_optimizer)
 
-    def draw(self, step: int, num: int, generator: Generator) -> dict[str, Tensor]:
-        training, scale, found = self.inputs.config.training, self.objective.latent_noise, dict[str, Tensor]()
-        is_augmented = self.inputs.config.data.augment and training.flow_share > 0
-        if is_augmented and is_due(step, training.batch_size, self.inputs.images_an_epoch):
-            size = self.inputs.config.data.image_size
-            found["taken_rows"], found["taken_columns"] = draw_augmentation(num, size, generator)
-        for number, layer in enumerate(draw_noise(self.module.latent_shapes, num, generator)):
-            found[f"noise_{number}"] = layer
-        # As a flow's latents do not fit as well, for `VAE.forward`, on every other image.
-        if scale > 0 and training.flow_share > 0:
-            found["latent_noise"] = scale * torch.randn(num, generator=generator).abs() * (torch.arange(num) % 2)
-        return found
-
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        inputs, objective, draws = self.inputs, self.objective, batch.draws
-        x = draws["x"]
-        if "taken_rows" in draws:
-            x = inputs.runtime.move(augmented(x, draws["taken_rows"], draws["taken_columns"]))
+        inputs, objective = self.inputs, self.objective
+        generator = image_generator(inputs.seed, VAE_NOISE, batch.step)
+        x, batch_size = inputs.images(batch, generator), inputs.config.training.batch_size
+        is_wanted = inputs.config.data.augment and inputs.config.training.flow_share > 0
+        if is_wanted and is_due(batch.step, batch_size, inputs.images_an_epoch):
+            rows, columns = draw_augmentation(batch_size, (x.shape[2], x.shape[3]), generator)
+            x = inputs.runtime.move(augmented(x, inputs.part(rows), inputs.part(columns)))
         self._last_images = x
+        noise = draw_noise(self.module.latent_shapes, batch_size, generator)
+        latent_noise = self._latent_noise(generator)
         num_draws = min(self._num_draws(spent), len(x))
         num_rows = len(x) // num_draws * num_draws
         # Not always the same rows of a batch: close-ups have their own.
         chosen = inputs.runtime.move(x[batch.step % num_draws : num_rows : num_draws])
-        noise = [draws[f"noise_{number}"][:num_rows] for number in range(len(self.module.latent_shapes))]
         with inputs.runtime.autocast():
-            terms = module(chosen, noise, latent_noise=draws.get("latent_noise"),
+            terms = module(chosen, [inputs.part(layer)[:num_rows] for layer in noise], latent_noise=latent_noise,
                            num_draws=num_draws if num_draws > 1 else None)  # fmt: skip
         figures = {"elbo_nats": terms.elbo.mean(), "rate_nats": terms.kl.sum(1).mean()}
         if num_draws > 1:
@@ -79,6 +70,14 @@ class VaePhase(Phase):
             rebuilt = self.module.likelihood.mean(terms.params)
             extra["adversarial_loss"] = self.adversary.term(x, rebuilt, reconstruction_loss, self.module.last_weight)
         return Loss(sum(extra.values(), start=bound), figures | extra)
+
+    def _latent_noise(self, generator: Generator) -> Tensor | None:
+        """[b] for `VAE.forward`, none on every other image; None where no flow follows, whose latents would need it."""
+        training, scale = self.inputs.config.training, self.objective.latent_noise
+        if scale == 0 or training.flow_share == 0:
+            return None
+        size = scale * torch.randn(training.batch_size, generator=generator).abs()
+        return self.inputs.part(size * (torch.arange(len(size)) % 2))
 
     def _num_draws(self, spent: float) -> int:
         """Draws of the posterior an image."""
