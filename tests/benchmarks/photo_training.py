@@ -11,6 +11,11 @@ samples against as many of the photographs that were learned from, all by `compa
 
 --guidance: samples are also measured under these, not only under the program's own.
 
+Found, on 400 samples of flowers by `photo` (6,144 updates of its flow ago), FD and coverage: without guidance 62.5 and
+0.38; towards the cluster alone, at 2, 55.0 and 0.41; towards the label alone, at 1.5, 58.4 and 0.41; towards both at 2,
+which is what the program does, 52.6 and 0.44, at 3 53.5 and 0.44. Worse: guidance at times 0.2 to 0.8 only (60.4), with
+the net without its third block as what is led away from (57.9). No better: 20 steps for 10, noise added in each step.
+
 Distances depend on the number of pictures: compare rows of one run of this script only.
 """
 

@@ -29,6 +29,9 @@ from vae_cli.images.samples import Samples, to_image
 # By content, whatever the extension says; the formats left out can start programs (EPS) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
+_ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA,
+                getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # fmt: skip
+"""That members of a zip may be packed with; Zstandard from Python 3.14 on."""
 _MAX_MEMBER_BYTES = 256 << 20  # held in memory while it is decoded
 _DRAFT_MARGIN = 2  # JPEGs are decoded at no less than twice the wanted size, so that our own resampling decides
 NO_PAGES = "has no page {}: only TIFF files have several"
@@ -171,16 +174,13 @@ def _stream(source: ImageRef | Path) -> Iterator[BinaryIO]:
     facts = source.path.stat()
     archive = _open_zip(source.path, facts.st_size, facts.st_mtime_ns)
     member = archive.getinfo(source.member)
+    if member.compress_type not in _ZIP_METHODS:
+        names: dict[int, str] = getattr(zipfile, "compressor_names", {})
+        method = names.get(member.compress_type, f"method {member.compress_type}")
+        hint = "unpack it, or zip it anew with deflate"
+        raise DataError(f"packed in its zip in a way that cannot be read ({method}); {hint}")
     with _unpacked(member.file_size, "zip"):
-        try:
-            content = archive.read(member)
-        except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
-            method = getattr(zipfile, "compressor_names", {}).get(
-                member.compress_type, f"method {member.compress_type}"
-            )
-            hint = "unpack it, or zip it anew with deflate"
-            raise DataError(f"packed in its zip in a way that cannot be read ({method}: {error}); {hint}") from error
-        yield BytesIO(content)
+        yield BytesIO(archive.read(member))
 
 
 @contextmanager
