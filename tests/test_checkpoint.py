@@ -554,6 +554,16 @@ def test_format_5_is_still_read() -> None:
     assert (GOLDEN / "format-5.safetensors").stat().st_size < 400_000
 
 
+def test_a_run_from_before_there_were_checksums_goes_on(run: Path) -> None:
+    path = checkpoints_in(run)[-1] / "config.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in facts.items() if name not in ("files", "sha256")}))
+    assert load_resumable(run).facts.step == facts["step"] and not load_resumable(run).problems
+    path.write_text(json.dumps({name: value for name, value in facts.items() if name != "sha256"}))
+    with pytest.raises(CheckpointError, match="no checksums"):  # a damage: an early version wrote neither
+        load_resumable(run)
+
+
 def test_a_model_of_an_earlier_format_is_refused_in_words() -> None:
     """Its networks computed something else; none was ever released."""
     with pytest.raises(CheckpointError, match=r"format 4.*reads 5") as caught:

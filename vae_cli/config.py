@@ -163,6 +163,9 @@ class TrainingConfig(Section):
 
     batch_size: int = Field(32, ge=1, le=2**20)
     """Images an update over all ranks."""
+    gradient_accumulation: int = Field(1, ge=1, le=2**20)
+    """Micro-batches that each rank works through its part of a batch in, adding up their gradients: less memory for the
+    same model, up to rounding and to what dropout leaves out."""
     learning_rate: float = Field(2e-3, gt=0)
     """Of the VAE."""
     flow_learning_rate: float = Field(2e-3, gt=0)

@@ -59,12 +59,10 @@ def seen_by(layer: Layer, step: int, runtime: Runtime | None = None) -> torch.Te
         shown.append(x)
         raise StopIteration
 
-    rows = slice(0, 4) if runtime is None else slice(2 * runtime.rank, 2 * runtime.rank + 2)
-    pixels = setting.train.pixels[rows]
+    first, num = (0, 4) if runtime is None else (2 * runtime.rank, 2)
+    pixels = torch.from_numpy(setting.train.pixels[first : first + num])
     with pytest.raises(StopIteration):
-        phase.loss(
-            module, Batch(step, torch.from_numpy(pixels), torch.full((len(pixels),), -1), torch.zeros(len(pixels))), 0.5
-        )
+        phase.loss(module, Batch(step, pixels, torch.full((num,), -1), torch.zeros(num), first), 0.5)
     return shown[0]
 
 
@@ -106,8 +104,8 @@ def latent_noise_of(layer: Layer, runtime: Runtime | None = None) -> torch.Tenso
         shown.append(latent_noise)
         raise StopIteration
 
-    num = 4 if runtime is None else 2
-    batch = Batch(3, torch.from_numpy(inputs.train.pixels[:num]), torch.full((num,), -1), torch.zeros(num))
+    first, num = (0, 4) if runtime is None else (2 * runtime.rank, 2)
+    batch = Batch(3, torch.from_numpy(inputs.train.pixels[:num]), torch.full((num,), -1), torch.zeros(num), first)
     with pytest.raises(StopIteration):
         VaePhase(inputs, build_vae(inputs.config)).loss(module, batch, 0.5)
     return shown[0]

@@ -106,6 +106,19 @@ def test_two_ranks_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_ranks_of_two_micro_batches_end_with_the_weights_of_one(photos: Path, tmp_path: Path) -> None:
+    alone = ["--set", "objective.importance_samples=1"]
+    run_program([*words_of(photos, tmp_path / "one"), *alone], tmp_path / "cache")
+    words = [*words_of(photos, tmp_path / "two"), *alone, "--set", "training.gradient_accumulation=2"]
+    ranks = start_ranks(words, tmp_path / "cache")
+    answers = [rank.communicate(timeout=180) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], answers
+    left, right = (load_file(tmp_path / run / "checkpoints" / "step-00000008" / WEIGHTS) for run in ("one", "two"))
+    apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
+    assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     """Its balance and its own gradients are means over the ranks: else their discriminators would drift apart."""
     objective = {"objective.adversarial": 0.5, "objective.adversarial_start": 0, "objective.perceptual": 1,

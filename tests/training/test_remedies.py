@@ -72,7 +72,7 @@ def test_active_units_are_counted_over_all_layers() -> None:
     from vae_cli.model.vae import Latents
 
     vae.encode = lambda x: Latents(tuple(noise))  # type: ignore[method-assign, assignment]
-    phase._last_images = torch.zeros(4, 1, 8, 8)
+    phase._last_images = [torch.zeros(4, 1, 8, 8)]
     state = torch.get_rng_state()
     found = phase.probe()
     assert (found["active_units"], found["latent_units"]) == (1, 3 + 2 * 8 + 16)

@@ -50,7 +50,7 @@ def compare(
     if out is not None:
         require_page(out, "--out")
         refuse_existing([out], overwrite=overwrite)
-    from vae_cli.jobs.compare import differing, read_runs, write_page
+    from vae_cli.jobs.compare import differing, read_runs, write_comparison
 
     found = read_runs(runs, results.take)
     names, figures = _names(found), _figures(found)
@@ -59,7 +59,7 @@ def compare(
     if not results.as_json:
         say("\n".join(_table({"": names, **figures, **({"settings that differ": [], **told} if told else {})})))
     if out is not None:
-        write_page(out, found, names, figures, told)
+        write_comparison(out, found, names, figures, told)
         results.take(FileDone(None, "ok", out))
     results.num_written += len(found)
     results.finish(f"vae report {shell_quoted(runs[0])}", runs=[run.facts for run in found], settings=settings)

@@ -47,6 +47,13 @@ class Batch:
     pixels: Tensor
     labels: Tensor
     zooms: Tensor
+    first: int = 0  # where the part begins in the global batch, images
+
+    def micro_batches(self, num: int) -> "list[Batch]":
+        """The same images in `num` equal parts."""
+        parts = zip(self.pixels.chunk(num), self.labels.chunk(num), self.zooms.chunk(num), strict=True)
+        firsts = range(self.first, self.first + len(self.pixels), len(self.pixels) // num)
+        return [Batch(self.step, *part, first) for part, first in zip(parts, firsts, strict=True)]
 
 
 class Batches:
@@ -120,4 +127,5 @@ class Batches:
             labels[rows] = images.labels[chosen]
             if images.zooms is not None:
                 zooms[rows] = images.zooms[chosen]
-        return Batch(step, torch.from_numpy(pixels), torch.from_numpy(labels), torch.from_numpy(zooms))
+        pixel_rows, label_rows, zoom_rows = map(torch.from_numpy, (pixels, labels, zooms))
+        return Batch(step, pixel_rows, label_rows, zoom_rows, first=self._slice.start)

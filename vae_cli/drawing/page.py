@@ -19,8 +19,8 @@ def page(template: str, **values: Any) -> Iterator[str]:
     return _ENVIRONMENT.get_template(template).generate(values)
 
 
-def write_page(path: Path, pieces: Iterable[str]) -> None:
-    """Writes a page as its pieces come. Raises WriteError."""
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Writes a page piece by piece, as they come. Raises WriteError."""
     with writing(path) as file:
         for piece in pieces:
             file.write(piece.encode("utf-8", "backslashreplace"))

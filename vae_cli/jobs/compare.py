@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_cli.atomic import writing
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import read_layer
 from vae_cli.config_values import flattened
 from vae_cli.drawing.compare_page import compare_page
+from vae_cli.drawing.page import write_pieces
 from vae_cli.errors import CheckpointError, ConfigError, VaeError
 from vae_cli.jobs.events import FileDone, Report
 from vae_cli.jobs.outputs import run_folder
@@ -90,9 +90,9 @@ def differing(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
-def write_page(path: Path, runs: Sequence[Compared], names: Sequence[str], figures: Mapping[str, Sequence[str]],
-               settings: Mapping[str, Sequence[str]]) -> None:  # fmt: skip
+def write_comparison(
+    path: Path, runs: Sequence[Compared], names: Sequence[str], figures: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Sequence[str]],
+) -> None:  # fmt: skip
     """names: of the runs. figures, settings: a text for each run. Raises WriteError."""
-    with writing(path) as file:
-        for piece in compare_page([run.record for run in runs], names, figures, settings):
-            file.write(piece.encode("utf-8", "backslashreplace"))
+    write_pieces(path, compare_page([run.record for run in runs], names, figures, settings))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_cli.drawing.judging_page import Judged, View, at_full_size, hole_overlay, judging_page, reduced
-from vae_cli.drawing.page import write_page
+from vae_cli.drawing.page import write_pieces
 from vae_cli.errors import DataError
 from vae_cli.files.originals import open_original
 from vae_cli.images.decode import probe
@@ -52,7 +52,7 @@ def write_sheet(path: Path, images: Sequence[Planned], masks: MaskSource, files:
     without_mask = sum(event.status == "skipped" and not event.is_settled for event in files)
     title = f"{_TITLE}: {counts[0]} fills written, {counts[1]} failed, {without_mask} without a mask"
     rows = _rows(path, images, masks, files)
-    write_page(path, judging_page(title, rows, f"{path.stem}-marks.json", seed + 1))
+    write_pieces(path, judging_page(title, rows, f"{path.stem}-marks.json", seed + 1))
 
 
 def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Sequence[FileDone]) -> Iterator[Judged]:

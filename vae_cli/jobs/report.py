@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from vae_cli import __version__
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml
-from vae_cli.drawing.page import write_page
+from vae_cli.drawing.page import write_pieces
 from vae_cli.drawing.run_page import Card, run_page
 from vae_cli.errors import ConfigError
 from vae_cli.jobs.info import run_facts
@@ -44,7 +44,7 @@ def write_report(folder: Path, path: Path, run: Path | None = None) -> None:
     config_yaml = dump_yaml(from_dict(facts["config"], CompleteConfig))
     pieces = run_page(record, facts, cards=list(_cards(record, facts)), commands=list(_commands(run or folder, facts)),
                       config_yaml=config_yaml, version=__version__)  # fmt: skip
-    write_page(path, pieces)
+    write_pieces(path, pieces)
 
 
 def _cards(record: RunRecord, facts: Mapping[str, Any]) -> Iterator[Card]:

@@ -23,7 +23,7 @@ from vae_cli.files.new_pictures import save_picture, to_image
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input, announce_stored_data, decoded, find_inputs
-from vae_cli.jobs.sheets import link_of_image, write_page
+from vae_cli.jobs.sheets import link_of_image, write_contact_sheet
 from vae_cli.printable import printable
 from vae_cli.tasks import encode as encoding
 from vae_cli.tasks import score as task
@@ -169,7 +169,7 @@ def _draw(model: Model, ranked: Sequence[Ranked], usual: Usual | None, request: 
             rows.append(_row(request.sheet, item, facts_of[item.name], (pixels, one.rebuilt, overlay), usual))
         yield Advanced("draw", number, num)
     if request.sheet is not None:
-        write_page(request.sheet, f"The strangest of {len(ranked)} images", rows)
+        write_contact_sheet(request.sheet, f"The strangest of {len(ranked)} images", rows)
         yield FileDone(None, "ok", request.sheet)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from vae_cli.drawing import page as pages
 from vae_cli.drawing.contact_sheet import Row, contact_sheet
+from vae_cli.drawing.page import write_pieces
 from vae_cli.images.image_ref import ImageRef
 
 
-def write_page(path: Path, title: str, rows: Iterable[Row]) -> None:
-    """Writes the page as its rows come. Raises WriteError."""
-    pages.write_page(path, contact_sheet(title, rows))
+def write_contact_sheet(path: Path, title: str, rows: Iterable[Row]) -> None:
+    """Writes the sheet as its rows come. Raises WriteError."""
+    write_pieces(path, contact_sheet(title, rows))
 
 
 def link(page: Path, path: Path) -> str:

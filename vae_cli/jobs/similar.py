@@ -15,7 +15,7 @@ from vae_cli.drawing.contact_sheet import Figure, Row, at_least, thumbnail
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
 from vae_cli.jobs.inputs import Input, decoded
-from vae_cli.jobs.sheets import link_of_image, write_page
+from vae_cli.jobs.sheets import link_of_image, write_contact_sheet
 from vae_cli.metrics.features import nearest
 from vae_cli.printable import printable
 from vae_cli.tasks import encode as encoding
@@ -52,7 +52,7 @@ def similar(
         found.append((query, others[:num]))
     write_atomically(path, _table(found).encode("utf-8", "surrogateescape"))
     page = path.with_suffix(".html")
-    write_page(page, f"The most similar of {len(known)} images", (_row(page, recipe, *each) for each in found))
+    write_contact_sheet(page, f"The most similar of {len(known)} images", (_row(page, recipe, *each) for each in found))
     for query, others in found:
         nearby = [{"file": item.name, "distance": distance} for item, distance in others]
         yield FileDone(query.name, "ok", path, facts={"similar": nearby})

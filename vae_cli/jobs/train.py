@@ -21,7 +21,7 @@ from vae_cli.jobs.data_remarks import data_remarks, skipped_remarks
 from vae_cli.jobs.events import Advanced, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import announce_stored_data
 from vae_cli.jobs.summarise_run import is_summarised, summarise_run
-from vae_cli.jobs.train_request import TrainingRequest, known_config
+from vae_cli.jobs.train_request import TrainingRequest, known_config, memory_advice, require_shared_batches
 from vae_cli.printable import printable, printable_lines, shell_quoted
 from vae_cli.ranks import Ranks, meet
 from vae_cli.runtime import (
@@ -84,14 +84,10 @@ class TrainingJob:
             self.folder = request.out or run_folder.default_folder(self.config.data.path)
             if ranks.is_main:  # the other ranks may come when it has made the folder
                 self._require_free()
-        training, num_draws = self.config.training, self.config.objective.importance_samples
+        training = self.config.training
         device = pick_device(request.device, ranks.local_rank)
         self.runtime = make_runtime(device, training.precision, training.threads, ranks)
-        num_ranks = ranks.world_size
-        if num_ranks > 1 and training.batch_size % (num_ranks * num_draws):
-            shared = f"{num_ranks} ranks in groups of {num_draws}" if num_draws > 1 else f"{num_ranks} ranks"
-            raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {shared}; "
-                              f"give a multiple of {num_ranks * num_draws}")  # fmt: skip
+        require_shared_batches(self.config, ranks.world_size)
         self._ranks, self._address, self._company = ranks, ranks.address(), Company()
         self._done = {name: PhaseDone(name, 0, 0.0, 0.0, None, 0) for name in ("vae", "flow")}
         self._shortened: set[str] = set()
@@ -112,8 +108,8 @@ class TrainingJob:
         stop: asked before every update. report: takes progress while the images are read. The facts of Finished are
         the entries of the JSON object of `vae train`, with its `status`.
         """
-        hint = f"try --batch-size {max(1, self.config.training.batch_size // 2)} or a smaller --image-size"
-        with memory_errors_explained(hint), contextlib.ExitStack() as stack:
+        advice = memory_advice(self.config, self._ranks.world_size)
+        with memory_errors_explained(advice), contextlib.ExitStack() as stack:
             yield from self._claim(stack, report)
             if self.request.resume and self.resumable is None:
                 yield Remark(f"{printable(self.folder)}: nothing was saved yet; starting from the beginning")

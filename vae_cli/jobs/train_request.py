@@ -98,6 +98,33 @@ def known_config(folder: Path, saved: CompleteConfig | None) -> tuple[CompleteCo
     return from_dict(settings, CompleteConfig), remarks
 
 
+def require_shared_batches(config: RunConfig, num_ranks: int) -> None:
+    """Raises ConfigError for batches that ranks, micro-batches and the groups of an image's draws cannot share, and for
+    an adversary, whose weight is found on whole batches."""
+    training, num_draws = config.training, config.objective.importance_samples
+    num_parts = num_ranks * training.gradient_accumulation
+    if num_parts > 1 and training.batch_size % (num_parts * num_draws):
+        parts = ((num_ranks, "ranks"), (training.gradient_accumulation, "micro-batches"))
+        shared = " of ".join(f"{num} {what}" for num, what in parts if num > 1)
+        groups = f" in groups of {num_draws}" if num_draws > 1 else ""
+        raise ConfigError(f"training.batch_size: {training.batch_size} cannot be shared by {shared}{groups}; "
+                          f"give a multiple of {num_parts * num_draws}")  # fmt: skip
+    if training.gradient_accumulation > 1 and config.objective.adversarial > 0:
+        wanted = "training.gradient_accumulation=1, or objective.adversarial=0"
+        raise ConfigError(f"objective.adversarial: its weight is found on whole batches; set {wanted}")
+
+
+def memory_advice(config: RunConfig, num_ranks: int) -> str:
+    """What to try where the device has run out of memory."""
+    training, num = config.training, 2 * config.training.gradient_accumulation
+    try:
+        require_shared_batches(config.updated({"training": {"gradient_accumulation": num}}), num_ranks)
+        first = f"--set training.gradient_accumulation={num}, for the same model,"
+    except ConfigError:
+        first = f"--batch-size {max(1, training.batch_size // 2)}"
+    return f"try {first} or a smaller --image-size"
+
+
 def _is_fixed(key: str) -> bool:
     return any(f"{key}.".startswith(f"{fixed}.") for fixed in _FIXED)
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class FlowPhase(Phase):
     def __init__(self, inputs: TrainingInputs, flow: LatentFlow, vae: VAE) -> None:
         self.inputs, self.module, self.vae = inputs, flow, vae
         self.learning_rate = inputs.config.training.flow_learning_rate
+        self._drawn: tuple[int, _Draws] | None = None  # the last step and what it draws, once for all micro-batches
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         optimizer, refiner = self.inputs.config.training.flow_optimizer, list(self.module.refiner.parameters())
@@ -118,13 +120,14 @@ class FlowPhase(Phase):
         return flow_loss.mean(), (draws.refined[rows] * refiner_loss).sum() / len(x), explained
 
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        inputs, num_images = self.inputs, self.inputs.config.training.batch_size
-        generator = image_generator(inputs.seed, FLOW_NOISE, batch.step)
+        inputs, generator = self.inputs, image_generator(self.inputs.seed, FLOW_NOISE, batch.step)
         x = inputs.images(batch, generator)
-        draws = _Draws.draw(num_images, self.module.shape, x.shape[1:], generator)
-        is_hidden = inputs.part(torch.rand(num_images, generator=generator) < LABEL_DROPOUT)
+        if self._drawn is None or self._drawn[0] != batch.step:
+            num = inputs.config.training.batch_size
+            self._drawn = batch.step, _Draws.draw(num, self.module.shape, x.shape[1:], generator)
+        draws = self._drawn[1].map(partial(inputs.part, batch))
         labels, zooms = inputs.runtime.move(batch.labels), inputs.runtime.move(batch.zooms)
-        visible, draws = torch.where(is_hidden, -1, labels), draws.map(inputs.part)
+        visible = torch.where(draws.for_label < LABEL_DROPOUT, -1, labels)
         flow_loss, refiner_loss, explained = self._losses(module, x, labels, visible, zooms, draws)
         figures = {"flow_loss": flow_loss, "refiner_loss": refiner_loss}
         figures |= {"explained_variance": explained} if explained.isfinite() else {}
@@ -220,6 +223,7 @@ class _Draws:
     noise_sigma: Tensor
     for_start: Tensor  # uniform; decides whether the view is given its start
     refined: Tensor  # weight in the refiner's loss: 0 for most, 1 on average
+    for_label: Tensor  # uniform; decides whether the label is hidden
     layout: Tensor  # noise of the start, in its shape
     share: Tensor  # uniform; how much of the start is left beside it
 
@@ -235,11 +239,12 @@ class _Draws:
         num_refined = max(1, round(REFINED_SHARE * num))
         rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
         refined = torch.zeros(num).index_fill(0, rows, num / num_refined)
+        for_label = torch.rand(num, generator=generator)
         layout_shape = (num, shape[0], LAYOUT_SIDE, LAYOUT_SIDE) if has_layouts(shape[1:]) else (num,)
         layout = torch.randn(layout_shape, generator=generator)
         share = torch.rand(num, generator=generator)
-        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_start, refined, layout,
-                      share)  # fmt: skip
+        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_start, refined,
+                      for_label, layout, share)  # fmt: skip
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
         return _Draws(*map(function, vars(self).values()))

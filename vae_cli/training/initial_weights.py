@@ -123,7 +123,7 @@ def take_over(init: str, vae: VAE, flow: LatentFlow | None) -> list[str]:
     if isinstance(vae, PretrainedVAE) and (folder := autoencoder_folder(Path(init))):
         vae.net.load_state_dict(read_tensors(folder, read_spec(folder)))
         return []
-    if not pretrained.is_photo(Path(init)) and not os.path.exists(init):
+    if not pretrained.is_photo(Path(init)) and not os.path.exists(init):  # Path raises for a name that is too long
         raise ConfigError(f"training.init: {init} is gone, and this run is to start from it; put it back")
     _, _, tensors = read_model(Path(init))
     found = [_copy(vae, "vae.", tensors)]

@@ -52,14 +52,13 @@ class TrainingInputs:
         counts = np.bincount(np.where(labels < 0, num, labels), minlength=num + 1)
         return Facts(self.config, self.label_names, tuple(counts.tolist()), step, phase)
 
-    def part(self, drawn: Tensor) -> Tensor:
-        """This rank's rows of something drawn for the global batch, on the device."""
-        share = len(drawn) // self.runtime.world_size
-        return self.runtime.move(drawn[self.runtime.rank * share : (self.runtime.rank + 1) * share])
+    def part(self, batch: Batch, drawn: Tensor) -> Tensor:
+        """A batch's rows of something drawn for the global one, on the device."""
+        return self.runtime.move(drawn[batch.first : batch.first + len(batch.pixels)])
 
     def images(self, batch: Batch, generator: Generator) -> Tensor:
-        """[b, C, H, W] in [-1, 1] of this rank, binarised anew at every visit where the configuration says so."""
-        return self._as_input(batch.pixels, generator, self.config.training.batch_size, self.runtime.rank)
+        """[b, C, H, W] in [-1, 1], binarised anew at every visit where the configuration says so."""
+        return self._as_input(batch.pixels, generator, self.config.training.batch_size, batch.first)
 
     def validation_chunks(self) -> Iterator[tuple[Tensor, Tensor, Generator]]:
         """(x, labels, generator) of the held-out images that are measured during training, always the same."""
@@ -95,11 +94,12 @@ class TrainingInputs:
             yield rows[start : start + self.chunk_size]
 
     def _as_input(
-        self, pixels: np.ndarray | Tensor, generator: Generator, num_drawn: int | None = None, rank: int = 0
+        self, pixels: np.ndarray | Tensor, generator: Generator, num_drawn: int | None = None, first: int = 0
     ) -> Tensor:
-        """[b, C, H, W] on the device; num_drawn: images of all ranks, as random numbers are drawn for them together."""
+        """[b, C, H, W] on the device; num_drawn: images that random numbers are drawn for, of which it has the `first`
+        and those after it."""
         x = to_unit(pixels)
         if self.config.data.binarize == "dynamic":
             uniform = torch.rand((num_drawn or len(x), *x.shape[1:]), generator=generator)
-            x = binarized(x, uniform[rank * len(x) : (rank + 1) * len(x)])
+            x = binarized(x, uniform[first : first + len(x)])
         return self.runtime.move(x)

@@ -110,8 +110,7 @@ def update_weights(run: TrainingRun, optimizer: PhaseOptimizer, wrapped: nn.Modu
     phase.module.zero_grad(set_to_none=True)
     dropout = image_generator(training.seed, DROPOUT, batch.step, run.inputs.runtime.rank)
     torch.manual_seed(dropout.initial_seed())
-    loss = phase.loss(wrapped, batch, state.spent)
-    loss.total.backward()
+    loss = phase.add_gradients(wrapped, batch, state.spent)
     norm = nn.utils.clip_grad_norm_(phase.module.parameters(), phase.gradient_clip)
     if state.guard.accepts(mean_over_ranks(loss.total.double()).item(), norm.item()):
         factor = rate_factor_at(state.step - state.first_step, state.spent, warmup_steps=training.warmup_steps,

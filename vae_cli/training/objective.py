@@ -21,15 +21,18 @@ LOWER_RATE = ("the last good checkpoint is intact; resume with a lower training.
               "(in the flow phase: training.flow_learning_rate)")  # fmt: skip
 
 
-def negative_elbo_loss(terms: ElboTerms, *, kl_weight: float, free_nats: float) -> Tensor:
+def negative_elbo_loss(
+    terms: ElboTerms, *, kl_weight: float, free_nats: float, mean_kl: Tensor | None = None
+) -> Tensor:
     """Weighted negative bound to minimise, nats per image: mean of -log p(x | z) plus each layer's KL.
 
     A layer whose KL, averaged over the batch of all ranks, is below `free_nats` costs that much and has no gradient
-    (Kingma et al. 2016, eq. 15).
+    (Kingma et al. 2016, eq. 15). mean_kl: [L], that average where the terms are of a micro-batch.
     """
     kl = terms.kl.mean(0)  # [L]
     if free_nats > 0:
-        kl = torch.where(mean_over_ranks(kl) > free_nats, kl, torch.full_like(kl, free_nats))
+        mean_kl = mean_over_ranks(kl) if mean_kl is None else mean_kl
+        kl = torch.where(mean_kl > free_nats, kl, torch.full_like(kl, free_nats))
     return -terms.log_likelihood.mean() + kl_weight * kl.sum()
 
 

@@ -1,16 +1,19 @@
 """What the loop knows of the two phases of training: a module, the loss of an update, a validation score.
 
 All randomness of an update comes from generators seeded with (seed, phase, step) and is drawn for the global batch, of
-which each rank takes its part: neither the number of ranks nor an interruption changes it.
+which each rank takes its part, one micro-batch after another: neither the number of these or of ranks nor an
+interruption changes it.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vae_cli.dataset.batches import Batch
 from vae_cli.training.adversary import Adversary
@@ -23,6 +26,17 @@ class Loss:
 
     total: Tensor
     figures: dict[str, Tensor]
+
+    @staticmethod
+    def mean(losses: "Sequence[Loss]") -> "Loss":
+        """Without their graphs; of a figure, over those that have it."""
+
+        def mean(values: list[Tensor]) -> Tensor:
+            return torch.stack(values).mean().detach()
+
+        names = dict.fromkeys(name for loss in losses for name in loss.figures)
+        figures = {name: mean([loss.figures[name] for loss in losses if name in loss.figures]) for name in names}
+        return Loss(mean([loss.total for loss in losses]), figures)
 
 
 class Phase(ABC):
@@ -43,10 +57,25 @@ class Phase(ABC):
 
     @abstractmethod
     def loss(self, module: Callable[..., Any], batch: Batch, spent: float) -> Loss:
-        """Of this rank's part of a global batch through `module`, the phase's own, perhaps wrapped.
+        """Of a micro-batch through `module`, the phase's own, perhaps wrapped; a mean over images.
 
         spent: share of the phase's budget, 0 to 1.
         """
+
+    def micro_batches(self, batch: Batch) -> list[Batch]:
+        """The parts that this rank's part of a global batch is worked through in."""
+        return batch.micro_batches(self.inputs.config.training.gradient_accumulation)
+
+    def add_gradients(self, module: nn.Module, batch: Batch, spent: float) -> Loss:
+        """Add the gradients of the loss of a whole batch, which is returned, to those of the module."""
+        losses, parts = [], self.micro_batches(batch)
+        # Ranks exchange gradients once, when each has added up its own.
+        apart = module.no_sync if isinstance(module, DistributedDataParallel) else contextlib.nullcontext
+        for part in parts:
+            with contextlib.nullcontext() if part is parts[-1] else apart():
+                losses.append(self.loss(module, part, spent))
+                (losses[-1].total / len(parts)).backward()
+        return Loss.mean(losses)
 
     @abstractmethod
     def score(self, module: nn.Module, x: Tensor, labels: Tensor, generator: Generator) -> float:

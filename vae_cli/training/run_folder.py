@@ -63,6 +63,7 @@ def default_base(data: Path | str | None) -> Path:
     if data is None:
         return Path("runs/builtin")
     path = Path(data).resolve()
+    # not Path.is_file, which raises for a name that is too long
     return Path("runs") / ((path.stem if os.path.isfile(path) else path.name) or "data")
 
 
