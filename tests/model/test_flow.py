@@ -137,8 +137,8 @@ def test_one_set_of_weights_works_at_any_size(net: str, patch: int, size: tuple[
     flow.centroids.normal_()
     shape = vae.at(size).latent_shapes[0]
     noise, x = torch.randn(2, *shape), torch.rand(2, 1, *size)
-    plain, other = (flow.at(shape).solve(noise, half_view(x).with_start(flow.start_at(torch.full((2,), cluster))), steps=2)
-                    for cluster in (-1, 1))  # fmt: skip
+    starts = (flow.start_at(torch.full((2,), cluster)) for cluster in (-1, 1))
+    plain, other = (flow.at(shape).solve(noise, half_view(x).with_start(start), steps=2) for start in starts)
     assert plain.shape == noise.shape and plain.isfinite().all()
     assert not torch.allclose(plain, other), "clusters are known at every size"
 

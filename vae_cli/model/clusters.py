@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_cli.config import LatentSpec
+from vae_cli.model.ladder import grid_of
+
 ITERATIONS = 15
 MIN_CLUSTER_SIZE = 16
 """Least number of images per cluster on average: with fewer, a cluster would copy single images."""
@@ -141,6 +144,12 @@ class ClusteredLatents(nn.Module):
 def has_layouts(grid: Sequence[int]) -> bool:
     """Whether samples of latents on this grid (h, w) start from layouts rather than clusters."""
     return max(grid) > LARGEST_GRID
+
+
+def config_has_layouts(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> bool:
+    """The same of models with these latent layers, the first of which is the flow's, and images of this size."""
+    stride = latents[0].stride
+    return stride != "global" and has_layouts(grid_of(image_size, stride))
 
 
 def noised(start: Tensor, share: Tensor, noise: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def clusters_of_images(
 
 
 def starts_of_images(flow: LatentFlow, seed: int, indices: Sequence[int], cluster: Tensor) -> Tensor:
-    """[B, C + 1, rows, columns] what images start from that were given clusters [B]; layouts with each image's noise."""
+    """[B, C + 1, rows, columns] what images of clusters [B] start from; layouts with each image's own noise."""
     start = flow.start_at(cluster.to(flow.centroids.device))
     if not flow.follows_layouts:
         return start

@@ -15,9 +15,8 @@ from vae_cli.checkpoint_folders import resolve_run
 from vae_cli.config import SMALL_SIDE, CompleteConfig, CompleteModel, LatentSpec, ModelConfig, RunConfig
 from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.errors import ConfigError
-from vae_cli.model.clusters import has_layouts
+from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow
-from vae_cli.model.ladder import grid_of
 from vae_cli.model.pretrained_vae import PretrainedVAE
 from vae_cli.model.vae import VAE, auto_latents, coarsest_stride
 
@@ -94,9 +93,7 @@ def settled_model(model: ModelConfig, size: tuple[int, int], channels: int, earl
                  "width": AUTO_WIDTH, "flow": auto_flow(latents, size)}  # fmt: skip
     if found["nets"]["kind"] != "ladder" and model.likelihood.kind == "auto":
         found["likelihood"] = {"kind": "gaussian"}
-    first = latents[0].stride
-    is_photograph = first != "global" and has_layouts(grid_of(size, first))
-    found["flow"]["clusters"] = NUM_LAYOUTS if is_photograph else NUM_CLUSTERS
+    found["flow"]["clusters"] = NUM_LAYOUTS if config_has_layouts(latents, size) else NUM_CLUSTERS
     own = model.model_dump(mode="json")
     chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
     return found | chosen | {"flow": found["flow"] | {
