@@ -21,7 +21,7 @@ MIN_CLUSTER_SIZE = 16
 """Least number of images per cluster on average: with fewer, a cluster would copy single images."""
 LARGEST_GRID, LAYOUT_SIDE = 8, 8
 """Samples of latents on a grid of more positions a side start from layouts of 8×8 fields."""
-LEAST_SHARE, SAMPLED_SHARE = 0.5, 0.8
+LEAST_SHARE, SAMPLED_SHARE = 0.8, 0.9
 """Of a layout's standard deviation that is left after noise: the least that is learned from, and that of samples."""
 CLOSE = 2 / 3
 """Starts nearer to each other than this share of the median distance between two of them count as alike."""
