@@ -566,7 +566,7 @@ def test_a_run_from_before_there_were_checksums_goes_on(run: Path) -> None:
 
 def test_a_model_of_an_earlier_format_is_refused_in_words() -> None:
     """Its networks computed something else; none was ever released."""
-    with pytest.raises(CheckpointError, match=r"format 4.*reads 5") as caught:
+    with pytest.raises(CheckpointError, match=r"format 4.*reads 5 and, of photographs, 6") as caught:
         load_model(GOLDEN / "format-4.safetensors", CPU)
     assert "train it again" in str(caught.value)
 

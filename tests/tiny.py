@@ -35,7 +35,8 @@ BASE: Layer = {
     "data": {"image_size": [8, 8], "channels": 1},
     "model": {
         "latents": list(GRID), "width": 8, "blocks": 1, "dropout": 0.0, "likelihood": {"kind": "gaussian"},
-        "flow": {"net": "transformer", "width": 16, "blocks": 1, "patch": 1, "solver_steps": 3, "refiner_width": 8},
+        "flow": {"net": "transformer", "width": 16, "blocks": 1, "patch": 1, "clusters": 256, "solver_steps": 3,
+                 "refiner_width": 8},
     },
     "objective": {"kl_weight": 1.0, "kl_warmup_steps": 3, "free_nats": 0.0},
     "training": {

@@ -35,6 +35,7 @@ from vae_cli.checkpoint_folders import (
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_autoencoder import LadderNets
 from vae_cli.errors import CheckpointError, ConfigError
+from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
@@ -42,7 +43,7 @@ from vae_cli.printable import shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime, Undrawn
 
-FORMAT_VERSION = 5
+CLUSTER_FORMAT, LAYOUT_FORMAT = 5, 6  # of models whose samples start from clusters and, one later, from layouts
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Facts:
 
     def as_json(self, **more: Any) -> str:
         names = ("step", "phase", "label_names", "label_images", "weights_sha256")
-        facts = {"format_version": FORMAT_VERSION, **{name: getattr(self, name) for name in names},
+        facts = {"format_version": format_of(self.config), **{name: getattr(self, name) for name in names},
                  "config": self.config.as_dict(), **more}  # fmt: skip
         # all ASCII, because names of folders may hold bytes that are no UTF-8
         return json.dumps(facts | {"sha256": seal(facts)}, indent=1)
@@ -68,13 +69,15 @@ class Facts:
         """Inverse of `as_json`. Raises CheckpointError naming `path` for anything else, and for another version."""
         try:
             facts = json.loads(text)
-            if (version := facts["format_version"]) != FORMAT_VERSION:
-                raise CheckpointError(f"{path}: a model of format {shortened(version)}, this version reads "
-                                      f"{FORMAT_VERSION};\n"
-                                      "use the version of vae that made it, or train it again")  # fmt: skip
-            if facts.pop("sha256", None) not in (None, seal(facts)):
+            version = facts["format_version"]
+            other = CheckpointError(f"{path}: a model of format {shortened(version)}, this version reads "
+                                    f"{CLUSTER_FORMAT} and, of photographs, {LAYOUT_FORMAT};\n"
+                                    "use the version of vae that made it, or train it again")  # fmt: skip
+            is_known = version in (CLUSTER_FORMAT, LAYOUT_FORMAT)
+            if is_known and facts.pop("sha256", None) not in (None, seal(facts)):
                 raise CheckpointError(f"{path}: damaged (its description is not as written); {INSTEAD}")
-            config = from_dict(facts["config"], CompleteConfig)
+            if not is_known or version != format_of(config := from_dict(facts["config"], CompleteConfig)):
+                raise other
             names, counts, step = facts["label_names"], facts["label_images"], facts["step"]
             if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
                 raise ValueError("label_names: not a list of names")
@@ -85,6 +88,11 @@ class Facts:
             return Facts(config, tuple(names), tuple(counts), step, facts["phase"], str(facts["weights_sha256"]))
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
             raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
+
+
+def format_of(config: CompleteConfig) -> int:
+    """The version of the format that models of this configuration are written in."""
+    return LAYOUT_FORMAT if config_has_layouts(config.model.latents, config.data.image_size) else CLUSTER_FORMAT
 
 
 def _is_count(value: object) -> bool:

@@ -15,6 +15,8 @@ from vae_cli.config_autoencoder import AutoencoderKL, LadderNets
 from vae_cli.config_values import ImageSize, Seconds, Section, explanations
 from vae_cli.errors import ConfigError
 
+SMALL_SIDE = 32
+"""Pixels of a side up to which images are small: clothes, digits, icons rather than photographs."""
 Layer = dict[str, Any]  # nested settings that override earlier ones; holds differences only
 
 
@@ -86,6 +88,7 @@ Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1, max_length=64)]
 Width = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
 Net = Literal["unet", "transformer"]
+Clusters = Annotated[int, Field(ge=1, le=65536)]
 Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -102,8 +105,9 @@ class FlowConfig(Section):
     """Latents that a token is wide and high; auto = as many as 8 pixels in images larger than 32, else 1."""
     solver_steps: int = Field(10, ge=1, le=1000)
     """Steps from noise to latents; more are slower and a little better."""
-    clusters: int = Field(256, ge=1, le=65536)
-    """Groups of similar images that samples start from, at most."""
+    clusters: Clusters | Literal["auto"] = "auto"
+    """Groups of similar images that samples start from, at most, or of photographs single images' layouts; auto = 256
+    groups or 2,048 layouts."""
     refiner_width: int = Field(32, ge=8, le=8192)
     """Channels, at half resolution, of the network that fits fills to known pixels."""
 
@@ -270,6 +274,7 @@ class CompleteFlow(FlowConfig):
     width: Width
     blocks: Blocks
     patch: Patch
+    clusters: Clusters
 
 
 class CompleteModel(ModelConfig):

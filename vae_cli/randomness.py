@@ -12,8 +12,9 @@ VAE_NOISE, FLOW_NOISE, VALIDATION, INITIAL_WEIGHTS, DROPOUT, CLUSTERS, ADVERSARY
 """Streams of training: what an update draws in either phase, what validation looks at, the weights that a phase starts
 from, dropout, the clusters of the latents, the discriminator's weights, what a trained flow is calibrated on, and which
 images the statistics of the latents are taken from."""
-CLUSTER_OF_SAMPLE, PARTNER = 1, 2
-"""Behind the number of an image that is drawn: which cluster it starts from, and which images `augment` pairs."""
+CLUSTER_OF_SAMPLE, PARTNER, LAYOUT_OF_SAMPLE = 1, 2, 3
+"""Behind the number of an image that is drawn: which cluster it starts from, which images `augment` pairs, and the
+noise of the layout that it starts from."""
 
 
 def image_generator(seed: int, *place: int) -> torch.Generator:

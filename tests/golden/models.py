@@ -17,12 +17,12 @@ SETTINGS: dict[str, Layer] = {
     "tiny": {
         "data": {"image_size": [16, 16], "channels": 1},
         "model": {"latents": [{"stride": 4, "layers": 1, "channels": 4}], "width": 16,
-                  "flow": {"net": "unet", "patch": 1}},
+                  "flow": {"net": "unet", "patch": 1, "clusters": 256}},
     },
     "small": {
         "data": {"image_size": [32, 32], "channels": 3, "patches": 8},
         "model": {"latents": [{"stride": 8, "layers": 1, "channels": 8}, {"stride": 4, "layers": 1, "channels": 2}],
-                  "width": 32, "flow": {"net": "transformer", "width": 256, "blocks": 6, "patch": 2}},
+                  "width": 32, "flow": {"net": "transformer", "width": 256, "blocks": 6, "patch": 2, "clusters": 256}},
         "objective": {"latent_noise": 0.3},
     },
 }  # fmt: skip

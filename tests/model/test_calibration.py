@@ -37,6 +37,10 @@ def as_it_is(z: torch.Tensor) -> torch.Tensor:
     return z
 
 
+def no_start(flow: LatentFlow) -> torch.Tensor:
+    return flow.start_at(torch.full((200,), -1))
+
+
 @pytest.mark.parametrize(("spread", "expected"), [(1.05, 1.05), (3.0, MAX_NOISE_SCALE), (0.7, 1.0)])
 def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expected: float) -> None:
     """An untrained flow gives its noise back, standardised latents that is."""
@@ -44,7 +48,7 @@ def test_the_noise_is_widened_until_samples_spread_like_data(spread: float, expe
     flow.set_statistics(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))
     noise = torch.randn(200, *flow.shape)
     nothing = Condition.nothing(200, 1, (8, 8), torch.device("cpu"))
-    calibrate_noise(flow, flow.restore(spread * noise), nothing.cluster, noise, nothing, steps=40, reencoded=as_it_is)
+    calibrate_noise(flow, flow.restore(spread * noise), no_start(flow), noise, nothing, steps=40, reencoded=as_it_is)
     assert flow.noise_scale.item() == pytest.approx(expected, abs=0.01)
 
 
@@ -60,8 +64,8 @@ def test_spread_is_measured_about_the_clusters_own_centroid() -> None:
     nothing = Condition.nothing(100, 1, (8, 8), torch.device("cpu"))
     missing = 1.05**2 - 1
     for cluster, at_most in ((0, 0.5**2 + 1.1**2 - 1), (-1, 5.5**2 - 5**2 + 1.1**2 - 1)):
-        told = torch.full_like(nothing.cluster, cluster)
-        calibrate_noise(flow, flow.restore(5 + 1.05 * r), told, 5 + r, nothing, steps=100, reencoded=as_it_is)
+        start = flow.start_at(torch.full((100,), cluster))
+        calibrate_noise(flow, flow.restore(5 + 1.05 * r), start, 5 + r, nothing, steps=100, reencoded=as_it_is)
         assert flow.noise_scale.item() == pytest.approx(1 + 0.1 * missing / at_most, rel=1e-3)
 
 
@@ -72,7 +76,7 @@ def test_spread_that_does_not_show_in_the_picture_does_not_count() -> None:
     nothing = Condition.nothing(200, 1, (8, 8), torch.device("cpu"))
     data = torch.stack([1.05 * noise[:, 0], 3 * noise[:, 1]], dim=1)
     shown = torch.tensor([1.0, 0.0])[:, None, None]
-    calibrate_noise(flow, data, nothing.cluster, noise, nothing, steps=40, reencoded=lambda z: shown * z)
+    calibrate_noise(flow, data, no_start(flow), noise, nothing, steps=40, reencoded=lambda z: shown * z)
     assert flow.noise_scale.item() == pytest.approx(1.05, abs=0.01)
 
 

@@ -148,7 +148,10 @@ def test_an_images_cluster_depends_on_seed_and_number_alone() -> None:
 def test_the_cluster_is_seen_and_minus_one_is_none() -> None:
     flow, _ = clustered()
     noise, nothing = torch.randn(4, *flow.shape), Condition.nothing(4, 1, (8, 8), torch.device("cpu"))
-    results = [flow.solve(noise, nothing.with_cluster(torch.full((4,), cluster)), steps=2) for cluster in (-1, 0, 1)]
+    results = [
+        flow.solve(noise, nothing.with_start(flow.start_at(torch.full((4,), cluster))), steps=2)
+        for cluster in (-1, 0, 1)
+    ]
     assert torch.equal(results[0], flow.solve(noise, nothing, steps=2))
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(results[a], results[b])

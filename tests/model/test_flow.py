@@ -137,8 +137,8 @@ def test_one_set_of_weights_works_at_any_size(net: str, patch: int, size: tuple[
     flow.centroids.normal_()
     shape = vae.at(size).latent_shapes[0]
     noise, x = torch.randn(2, *shape), torch.rand(2, 1, *size)
-    plain, other = (flow.at(shape).solve(noise, half_view(x).with_cluster(torch.full((2,), cluster)), steps=2)
-                    for cluster in (-1, 1))  # fmt: skip
+    starts = (flow.start_at(torch.full((2,), cluster)) for cluster in (-1, 1))
+    plain, other = (flow.at(shape).solve(noise, half_view(x).with_start(start), steps=2) for start in starts)
     assert plain.shape == noise.shape and plain.isfinite().all()
     assert not torch.allclose(plain, other), "clusters are known at every size"
 
@@ -255,13 +255,13 @@ def test_guidance() -> None:
 
 
 @pytest.mark.parametrize("net", ["unet", "transformer"])
-def test_guidance_of_photographs_leads_to_the_cluster_too(net: str) -> None:
+def test_guidance_of_photographs_leads_to_the_start_too(net: str) -> None:
     _, flow = tiny_flow({"model": {"flow": {"net": net}}}, num_labels=2)
     flow.centroids.normal_()
     noise, plain = torch.randn(2, *flow.shape), Condition.nothing(2, 1, (8, 8), torch.device("cpu"))
-    view = plain.with_label(torch.tensor([0, 1])).with_cluster(torch.tensor([1, 0]))
+    view = plain.with_label(torch.tensor([0, 1])).with_start(flow.start_at(torch.tensor([1, 0])))
     one = flow.solve(noise, view, steps=1)
-    less = plain if net == "transformer" else plain.with_cluster(view.cluster)
+    less = plain if net == "transformer" else plain.with_start(view.start)
     expected = torch.lerp(flow.solve(noise, less, steps=1), one, 3.0)
     torch.testing.assert_close(flow.solve(noise, view, steps=1, guidance=3.0), expected, rtol=1e-3, atol=1e-3)
     assert flow.guidance_of(is_labelled=False) == (GUIDANCE if net == "transformer" else 1.0)

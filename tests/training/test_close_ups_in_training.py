@@ -125,26 +125,27 @@ def test_an_epoch_is_longer_with_close_ups_between() -> None:
     assert tiny_inputs(tiny_config()).images_an_epoch == 10 and with_patches().images_an_epoch == 13
 
 
-def test_close_ups_reach_the_loss_without_cluster_or_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_ups_reach_the_loss_without_start_or_label(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = replace(with_patches(), train=image_set(10, num_labels=2), label_names=("a", "b"))
     vae, flow = tiny_flow(SEEN, num_labels=2)
     flow.most_zoom.fill_(2.0)
     views: list[Condition] = []
-    monkeypatch.setattr(flow, "cluster_of", lambda z, label: torch.full((len(z),), 7))
+    monkeypatch.setattr(flow, "start_of", lambda z, label: torch.ones(len(z), *flow.start_at(label).shape[1:]))
     real = flow.condition
 
     def condition(view: Condition) -> torch.Tensor:
         views.append(view)
-        return real(view.with_cluster(torch.full_like(view.cluster, -1)))
+        return real(view)
 
     monkeypatch.setattr(flow, "condition", condition)
     with Batches(inputs.train, 4, patches=inputs.patches, seed=1) as batches:
         phase = FlowPhase(inputs, flow, vae)
         for _ in range(20):
             phase.loss(flow, next(batches), 0.0)
-    zooms, clusters, labels = (torch.cat([getattr(v, name) for v in views]) for name in ("zoom", "cluster", "label"))
+    zooms, starts, labels = (torch.cat([getattr(v, name) for v in views]) for name in ("zoom", "start", "label"))
+    has_start = starts.flatten(1).any(1)
     assert (zooms > 0).float().mean() == pytest.approx(0.25)
-    assert (clusters[zooms > 0] == -1).all() and (clusters[zooms == 0] == 7).any()
+    assert not has_start[zooms > 0].any() and has_start[zooms == 0].any()
     assert (labels[zooms > 0] == -1).all() and (labels[zooms == 0] >= 0).any()
 
 

@@ -52,6 +52,15 @@ def test_a_step_is_as_long_whatever_the_gradients_size(size: float) -> None:
     assert (step * gradient).sum() > 0, "downhill"
 
 
+def test_a_step_in_bfloat16_is_nearly_the_same() -> None:
+    exact, rough = weight(), weight()
+    exact.grad = rough.grad = weight(seed=1).detach()
+    for parameter, dtype in ((exact, torch.float32), (rough, torch.bfloat16)):
+        Muon([{"params": [parameter]}], lr=1.0, weight_decay=0.0, dtype=dtype).step()
+    difference = (exact - rough).detach().square().mean().sqrt().item()
+    assert 0 < difference < 0.01 * STEP_SIZE and rough.dtype == torch.float32
+
+
 def test_a_tall_matrix_and_a_wide_one_take_the_same_step() -> None:
     values = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
     tall, wide = nn.Parameter(torch.zeros(24, 8)), nn.Parameter(torch.zeros(8, 24))

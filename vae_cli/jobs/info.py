@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vae_cli import __version__
-from vae_cli.checkpoint import FORMAT_VERSION, outline
+from vae_cli.checkpoint import format_of, outline
 from vae_cli.checkpoint_folders import resolve_run
 from vae_cli.runtime import cpu_name, pick_device, pick_dtype
 
@@ -26,7 +26,7 @@ def run_facts(run: Path) -> dict[str, Any]:
     facts = model.facts
     return {
         "path": str(model.path),
-        "format_version": FORMAT_VERSION,
+        "format_version": format_of(model.config),
         "step": facts.step,
         "phase": facts.phase,
         "has_flow": model.flow is not None,

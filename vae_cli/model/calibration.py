@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vae_cli.model.blending import MAX_DEPTH, NUM_KINDS, kinds_of
 from vae_cli.model.condition import Condition
@@ -30,28 +31,29 @@ _CONVINCING_GAIN = 1.0
 def calibrate_noise(
     flow: LatentFlow,
     z: Tensor,
-    cluster: Tensor,
+    start: Tensor,
     noise: Tensor,
     nothing: Condition,
     *,
     steps: int,
     reencoded: Callable[[Tensor], Tensor],
 ) -> None:
-    """Set the flow's noise scale so that samples spread about their clusters' centroids as far as data do.
+    """Set the flow's noise scale so that samples spread about what they start from as far as data do.
 
     A velocity that has not been learned to the end is too smooth, so its samples lie too close to one another. Only a
     few per cent are missing, for which a line through the spreads at two scales is accurate enough; the scale stays
     between 1 and MAX_NOISE_SCALE.
 
-    z [B, C, h, w]: latents of the VAE, cluster [B]: their clusters, noise: standard normal in the shape of z, nothing:
-    the condition in which nothing is known. reencoded: decodes latents and encodes the pictures again. Part of the
-    samples' spread lies in directions that the decoder ignores, and would hide what is missing in the others.
+    z [B, C, h, w]: latents of the VAE, start: theirs, noise: standard normal in the shape of z, nothing: the condition
+    in which nothing is known. reencoded: decodes latents and encodes the pictures again. Part of the samples' spread
+    lies in directions that the decoder ignores, and would hide what is missing in the others.
     """
     scales = (1.0, MAX_NOISE_SCALE)
-    samples = [flow.solve(scale * noise, nothing.with_cluster(cluster), steps=steps) for scale in scales]
+    samples = [flow.solve(scale * noise, nothing.with_start(start), steps=steps) for scale in scales]
+    center = F.interpolate(start[:, :-1], size=z.shape[2:], mode="bilinear")  # the mean, where there is no start
 
-    def spread(latents: Tensor) -> Tensor:  # a label's images without a cluster spread about the mean
-        return (flow.standardise(reencoded(latents)) - flow.centroid_of(cluster, latents.shape[2:])).square().mean()
+    def spread(latents: Tensor) -> Tensor:
+        return (flow.standardise(reencoded(latents)) - center).square().mean()
 
     wanted, *spreads = (spread(latents) for latents in (z, *samples))
     slope = (spreads[1] - spreads[0]) / (scales[1] - scales[0])

@@ -1,4 +1,9 @@
-"""What is known of the training images' latents: their mean and scale, and the clusters that they fall into."""
+"""What is known of the training images' latents: their mean and scale, and what samples start from.
+
+Latents on a small grid fall into clusters, and a sample starts from the centroid of one. Photographs are too different
+from each other for that: a sample of them starts from the layout of one training image, its latents' means over 8×8
+fields, of which noise leaves what an image has in common with many.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -8,22 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_cli.config import LatentSpec
+from vae_cli.model.ladder import grid_of
+
 ITERATIONS = 15
 MIN_CLUSTER_SIZE = 16
 """Least number of images per cluster on average: with fewer, a cluster would copy single images."""
-LARGEST_GRID, LAYOUT_SIDE = 8, 4
-"""Latents on a grid of more positions a side are clustered by their means over a layout of 4×4 fields."""
+LARGEST_GRID, LAYOUT_SIDE = 8, 8
+"""Samples of latents on a grid of more positions a side start from layouts of 8×8 fields."""
+LEAST_SHARE, SAMPLED_SHARE = 0.8, 0.9
+"""Of a layout's standard deviation that is left after noise: the least that is learned from, and that of samples."""
 CLOSE = 2 / 3
-"""Clusters nearer to each other than this share of the median distance between two clusters count as alike."""
+"""Starts nearer to each other than this share of the median distance between two of them count as alike."""
 
 
 class ClusteredLatents(nn.Module):
-    """Mean, scale and clusters of first-layer latents [N, C, h, w], kept as buffers beside the weights."""
+    """Mean, scale and clusters of first-layer latents [N, C, h, w], kept as buffers beside the weights.
+
+    Where they follow layouts, each of the chosen training images is a cluster of its own. A start is a tensor
+    [B, C + 1, rows, columns]: a centroid or layout of standardised latents, and in the last channel which share of it
+    is left beside noise, 1 = all; zeros stand for no start.
+    """
 
     mean: Tensor
     scale: Tensor
     centroids: Tensor
-    """[K, C, rows, columns] of standardised latents: on their own grid if it is small, else on a layout's."""
+    """[K, C, rows, columns] of standardised latents: on their own grid if it is small, else layouts of images."""
     cluster_counts: Tensor
     """[labels + 1, K] how many training images of each label fall into each cluster; the last row counts all images."""
 
@@ -32,8 +47,9 @@ class ClusteredLatents(nn.Module):
         self.shape = shape
         self.register_buffer("mean", torch.zeros(1, shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(1, shape[0], 1, 1))
-        layout = shape[1:] if max(shape[1:]) <= LARGEST_GRID else (LAYOUT_SIDE, LAYOUT_SIDE)
-        self.register_buffer("centroids", torch.zeros(num_clusters, shape[0], *layout))
+        self.follows_layouts = has_layouts(shape[1:])
+        grid = (LAYOUT_SIDE, LAYOUT_SIDE) if self.follows_layouts else shape[1:]
+        self.register_buffer("centroids", torch.zeros(num_clusters, shape[0], *grid))
         self.register_buffer("cluster_counts", torch.zeros(num_labels + 1, num_clusters))
 
     def at(self, shape: tuple[int, int, int]) -> Self:
@@ -56,17 +72,23 @@ class ClusteredLatents(nn.Module):
         return u * self.scale + self.mean
 
     def set_clusters(self, z: Tensor, label: Tensor, generator: torch.Generator) -> None:
-        """Find the clusters of latents z [N, C, h, w] and count them, overall and under each label [N] (-1 = none).
+        """Find the clusters of latents z [N, C, h, w], or choose layouts among theirs, evenly, and count them, overall
+        and under each label [N] (-1 = none).
 
         Clusters are searched within each label. If labels shared a cluster, only the velocity could tell them apart,
         and it learns that late. With few images there are fewer clusters than there is room for; the spare ones have
         a count of zero and are never drawn.
         """
         points = self._layout(z).flatten(1)
-        num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
-        if num_clusters == 0:
-            return
-        centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
+        if self.follows_layouts:
+            chosen = torch.linspace(0, len(points) - 1, min(len(self.centroids), len(points))).long()
+            centroids, label = points[chosen], label[chosen]
+            member = torch.arange(len(chosen), device=label.device)
+        else:
+            num_clusters = min(len(self.centroids), len(points) // MIN_CLUSTER_SIZE)
+            if num_clusters == 0:
+                return
+            centroids, member = k_means_by_label(points, label, num_clusters, generator, least=MIN_CLUSTER_SIZE)
         self.centroids[: len(centroids)] = centroids.unflatten(1, self.centroids.shape[1:])
         self.cluster_counts.zero_()
         self._add_counts(label, member)
@@ -98,18 +120,46 @@ class ClusteredLatents(nn.Module):
         rows, columns = self.centroids.shape[2:]
         return F.adaptive_avg_pool2d(self.standardise(z), (rows, columns))
 
-    def centroid_of(self, cluster: Tensor, size: Sequence[int]) -> Tensor:
-        """[B, C, *size] centroids of clusters [B]; zero for the unknown cluster -1."""
-        centroid = self.centroids[cluster.clamp(min=0)] * (cluster >= 0)[:, None, None, None]
-        return F.interpolate(centroid, size=tuple(size), mode="bilinear")
+    def start_of(self, z: Tensor, label: Tensor) -> Tensor:
+        """[B, C + 1, rows, columns] the start that latents z [B, C, h, w] with labels [B] belong to, without noise:
+        their own layout or the nearest centroid."""
+        if self.follows_layouts:
+            return _with_share(self._layout(z), torch.ones(len(z), device=z.device))
+        return self.start_at(self.cluster_of(z, label))
 
-    def are_close(self, cluster: Tensor, other: Tensor) -> Tensor:
-        """[B] whether clusters [B] are so alike that points between their centroids look real, too."""
+    def start_at(self, cluster: Tensor) -> Tensor:
+        """[B, C + 1, rows, columns] the start of samples from clusters [B], without noise; none for -1."""
+        known = (cluster >= 0).float()
+        return _with_share(self.centroids[cluster.clamp(min=0)] * known[:, None, None, None], known)
+
+    def are_close(self, start: Tensor, other: Tensor) -> Tensor:
+        """[B] whether two starts are so alike that points between them look real, too."""
         used = self.centroids[self.cluster_counts[-1] > 0].flatten(1)
         if len(used) < 2:
-            return torch.full_like(cluster, True, dtype=torch.bool)
-        distance = (self.centroids[cluster] - self.centroids[other]).flatten(1).norm(dim=1)
+            return torch.ones(len(start), dtype=torch.bool, device=start.device)
+        distance = (start - other).flatten(1).norm(dim=1)
         return distance < CLOSE * torch.pdist(used.cpu()).median().to(distance.device)
+
+
+def has_layouts(grid: Sequence[int]) -> bool:
+    """Whether samples of latents on this grid (h, w) start from layouts rather than clusters."""
+    return max(grid) > LARGEST_GRID
+
+
+def config_has_layouts(latents: Sequence[LatentSpec], image_size: tuple[int, int]) -> bool:
+    """The same of models with these latent layers, the first of which is the flow's, and images of this size."""
+    stride = latents[0].stride
+    return stride != "global" and has_layouts(grid_of(image_size, stride))
+
+
+def noised(start: Tensor, share: Tensor, noise: Tensor) -> Tensor:
+    """Starts [B, C + 1, …] of which a share [B] is left beside noise [B, C, …], such that the variance stays."""
+    at = share[:, None, None, None]
+    return _with_share(at * start[:, :-1] + (1 - at.square()).sqrt() * noise, share) * start[:, -1:]
+
+
+def _with_share(layout: Tensor, share: Tensor) -> Tensor:
+    return torch.cat([layout, share[:, None, None, None].expand_as(layout[:, :1])], dim=1)
 
 
 def k_means(points: Tensor, num_clusters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,10 @@ class Condition:
     """[B] standard deviation of the noise on the known pixels, on the 0-255 scale."""
     label: Tensor
     """[B] class number; -1 = none."""
-    cluster: Tensor
-    """[B] which of the flow's clusters the image belongs to; -1 = unknown."""
     zoom: Tensor
     """[B] binary logarithm of how much closer than the whole picture the image is; 0 = the whole picture."""
+    start: Tensor | None = None
+    """[B, C + 1, rows, columns] what a sample starts from, see `ClusteredLatents`; None = nothing."""
 
     @staticmethod
     def of(x: Tensor, observed: Tensor, noise_sigma: Tensor, label: Tensor, noise: Tensor | None = None) -> "Condition":
@@ -35,8 +35,7 @@ class Condition:
         """
         if noise is not None:
             x = (x + noise * (noise_sigma / SIGMA_UNIT)[:, None, None, None]).clamp(-1, 1)
-        unknown = torch.full_like(label, -1)
-        return Condition(x * observed, observed, noise_sigma, label, unknown, torch.zeros_like(noise_sigma))
+        return Condition(x * observed, observed, noise_sigma, label, torch.zeros_like(noise_sigma))
 
     @staticmethod
     def nothing(batch: int, channels: int, size: tuple[int, int], device: torch.device) -> "Condition":
@@ -48,15 +47,16 @@ class Condition:
     def with_label(self, label: Tensor) -> "Condition":
         return replace(self, label=label)
 
-    def with_cluster(self, cluster: Tensor) -> "Condition":
-        return replace(self, cluster=cluster)
+    def with_start(self, start: Tensor | None) -> "Condition":
+        return replace(self, start=start)
 
     def with_zoom(self, zoom: Tensor) -> "Condition":
         return replace(self, zoom=zoom)
 
     def rows(self, chosen: Tensor) -> "Condition":
         """The conditions of some of the images, by their numbers."""
-        return Condition(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: part[chosen] for name, part in parts.items() if part is not None})
 
     def as_image(self) -> Tensor:
         """[B, C + 2, H, W]: pixels, where they are known, and the noise level there."""

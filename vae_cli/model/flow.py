@@ -27,7 +27,7 @@ LEAST_ERROR = 1e-3
 REFINEMENT_TIME = 0.6
 """Flow time that the refiner is given for fills: later, it relies more on the fill, earlier, on the known pixels."""
 GUIDANCE = 2.0
-"""How strictly samples follow their label, and those of photographs their cluster; see `LatentFlow.guidance_of`."""
+"""How strictly samples follow their label, and those of photographs their start; see `LatentFlow.guidance_of`."""
 FILL_TEMPERATURE = 0.8
 """Standard deviation of the noise that fills start from: below 1 they are likelier and differ less."""
 FILL_STEPS = 4
@@ -39,7 +39,9 @@ class LatentFlow(ClusteredLatents):
 
     A sample starts with the choice of a cluster: the parts of a mixture are learned in far fewer updates when the
     network is told which part it is in (Bao et al. 2022; Hu et al. 2023). It is given the cluster's centroid, not its
-    number, so that what it learns of one cluster holds for similar ones.
+    number, so that what it learns of one cluster holds for similar ones. Samples of photographs start from the noised
+    layout of a training image instead, as an image's representation is easier to draw from than nothing (Li et al.
+    2024); `clusters` tells which.
     """
 
     noise_scale: Tensor
@@ -78,9 +80,8 @@ class LatentFlow(ClusteredLatents):
     def condition(self, known: Condition) -> Tensor:
         """[B, width, h, w] features of what is known; computed once for all the solver's steps."""
         features: Tensor = self.condition_out(F.silu(self.condition_encoder(known.as_image())))
-        centroid = self.centroid_of(known.cluster, features.shape[2:])
-        has_cluster = (known.cluster >= 0).float()[:, None, None, None].expand_as(centroid[:, :1])
-        features = features + self.centroid_in(torch.cat([centroid, has_cluster], dim=1))
+        start = features.new_zeros(len(features), self.shape[0] + 1, 1, 1) if known.start is None else known.start
+        features = features + self.centroid_in(F.interpolate(start, size=features.shape[2:], mode="bilinear"))
         if self.sees_patches:
             features = features + self.zoom_in(known.zoom.minimum(self.most_zoom)[:, None])[:, :, None, None]
         return features
@@ -140,27 +141,27 @@ class LatentFlow(ClusteredLatents):
         """The velocity of standardised latents [B, C, h, w] at one time, given what is known.
 
         guidance g ≠ 1 makes it v(less) + g · (v(known) - v(less)) (Ho & Salimans 2022), where less is known in that the
-        label is not and, if the flow `follows_clusters`, the cluster is not; else both are taken inside the cluster.
+        label is not and, if the flow `follows_starts`, the start is not; else both have the same start.
         """
         guided = self._velocity_of(self.condition(known), known.label)
         if guidance == 1.0:
             return guided
         unknown = torch.full_like(known.label, -1)
-        less = known.with_label(unknown).with_cluster(unknown) if self.follows_clusters else known.with_label(unknown)
+        less = known.with_label(unknown).with_start(None if self.follows_starts else known.start)
         unguided = self.velocity_under(less)
         return lambda u, t: torch.lerp(unguided(u, t), guided(u, t), guidance)
 
     @property
-    def follows_clusters(self) -> bool:
-        """Whether guidance also leads to an image's cluster.
+    def follows_starts(self) -> bool:
+        """Whether guidance also leads to what an image starts from.
 
-        Flows of photographs are far from learned, and draw what is typical of a cluster sooner than what is likely.
+        Flows of photographs are far from learned, and draw what is typical of a start sooner than what is likely.
         """
         return isinstance(self.velocity_net.body, Transformer)
 
     def guidance_of(self, *, is_labelled: bool) -> float:
         """The guidance that samples look best with, as the benchmarks labels.py and photo_training.py have measured."""
-        return GUIDANCE if is_labelled or self.follows_clusters else 1.0
+        return GUIDANCE if is_labelled or self.follows_starts else 1.0
 
     def carry(self, u: Tensor, condition: Tensor, times: Sequence[float]) -> Tensor:
         """Standardised latents u [B, C, h, w] carried through the times, forwards or backwards, without a label.

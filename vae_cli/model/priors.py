@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vae_cli.model.clusters import SAMPLED_SHARE, noised
 from vae_cli.model.condition import Condition
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.vae import VAE, Latents, draw_noise
-from vae_cli.randomness import CLUSTER_OF_SAMPLE, image_generator
+from vae_cli.randomness import CLUSTER_OF_SAMPLE, LAYOUT_OF_SAMPLE, image_generator
 
 
 def noise_of_images(vae: VAE, seed: int, indices: Sequence[int]) -> Latents:
@@ -34,6 +35,15 @@ def clusters_of_images(
         found = torch.searchsorted(share, place, right=True).clamp(max=len(share) - 1)
         drawn.append(int(found) if share[-1] > 0 else -1)
     return torch.tensor(drawn)
+
+
+def starts_of_images(flow: LatentFlow, seed: int, indices: Sequence[int], cluster: Tensor) -> Tensor:
+    """[B, C + 1, rows, columns] what images of clusters [B] start from; layouts with each image's own noise."""
+    start = flow.start_at(cluster.to(flow.centroids.device))
+    if not flow.follows_layouts:
+        return start
+    noise = [torch.randn(start[0, :-1].shape, generator=image_generator(seed, i, LAYOUT_OF_SAMPLE)) for i in indices]
+    return noised(start, start.new_full((len(start),), SAMPLED_SHARE), torch.stack(noise).to(start.device))
 
 
 def _cumulative_shares(counts: Tensor, label: int, guidance: float) -> Tensor:
@@ -69,6 +79,7 @@ def latents_of_images(
     labels = [-1] * len(indices) if labels is None else labels
     known = Condition.nothing(len(indices), vae.channels, vae.image_size, device)
     known = known.with_label(torch.tensor(labels, device=device))
-    known = known.with_cluster(clusters_of_images(flow, seed, indices, labels, guidance).to(device))
+    cluster = clusters_of_images(flow, seed, indices, labels, guidance)
+    known = known.with_start(starts_of_images(flow, seed, indices, cluster))
     noise = flow.noise_scale * latents.noise[0]
     return latents.with_first(flow.solve(noise, known, steps=steps, guidance=guidance))

@@ -9,13 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec, LogisticMixtureLikelihood
+from vae_cli.config import SMALL_SIDE, CompleteConfig, CompleteModel, LatentSpec, LogisticMixtureLikelihood
 from vae_cli.model.distributions import DiagonalGaussian
 from vae_cli.model.ladder import MAX_GATHERED_SIDE, Encoder, Ladder, LatentLayer, LatentShape, pyramid
 from vae_cli.model.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood, LogisticMixture
-
-SMALL_SIDE = 32
-"""Pixels of a side up to which images are small: clothes, digits, icons rather than photographs."""
 
 
 @dataclass(frozen=True)

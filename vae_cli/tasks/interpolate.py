@@ -108,17 +108,17 @@ class Ends(NamedTuple):
     """One end of each walk, a row for each walk."""
 
     noise: Tensor  # [B, C, h, w] the noise that nearly flows to the latents
-    condition: Tensor  # [B, width, h, w] the flow's condition: nothing but the latents' cluster
+    condition: Tensor  # [B, width, h, w] the flow's condition: nothing but what samples like them start from
     missing: Tensor  # [B, C, h, w] the standardised latents less those that the noise flows to
-    cluster: Tensor  # [B]
+    start: Tensor  # [B, C + 1, rows, columns]
 
 
 @dataclass(frozen=True)
 class NoiseWalk:
     """Walks along arcs between the noises of their ends; points on an arc are as likely as its ends.
 
-    The flow is given the cluster of the nearer end, because for a mixture of unlike clusters it draws mixtures of
-    unlike things. Where the clusters are alike the condition changes gradually. So a walk between things of one kind is
+    The flow is given the start of the nearer end, because for a mixture of unlike starts it draws mixtures of unlike
+    things. Where the starts are alike the condition changes gradually. So a walk between things of one kind is
     smooth; between two kinds, it leads to a picture of the first kind in which half the noise is the second end's, and
     goes on from there in the second kind.
     """
@@ -134,17 +134,17 @@ class NoiseWalk:
     def between(model: Model, flow: LatentFlow, a: Tensor, b: Tensor) -> "NoiseWalk":
         """The walks from latents a to latents b of the first layer, [B, C, h, w] each."""
 
-        def ends(z: Tensor, cluster: Tensor) -> Ends:
+        def ends(z: Tensor, start: Tensor) -> Ends:
             """The flow integrated backwards, and forwards again."""
             nothing = Condition.nothing(len(z), model.channels, model.image_size, z.device)
-            u, condition = flow.standardise(z), flow.condition(nothing.with_cluster(cluster)).float()
+            u, condition = flow.standardise(z), flow.condition(nothing.with_start(start)).float()
             noise = flow.carry(u, condition, _TIMES[::-1])
-            return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), cluster)
+            return Ends(noise, condition, u - flow.carry(noise, condition, _TIMES), start)
 
         z = torch.cat([a, b])
-        both = _computed(model, ends, z, flow.cluster_of(z, torch.full((len(z),), -1, device=z.device)))
+        both = _computed(model, ends, z, flow.start_of(z, torch.full((len(z),), -1, device=z.device)))
         first, last = map(Ends._make, zip(*(values.split(len(a)) for values in both), strict=True))
-        return NoiseWalk(model, flow, first, last, flow.are_close(first.cluster, last.cluster))
+        return NoiseWalk(model, flow, first, last, flow.are_close(first.start, last.start))
 
     @torch.inference_mode()
     def at(self, rows: Tensor, shares: Tensor) -> Tensor:

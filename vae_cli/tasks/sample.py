@@ -38,7 +38,7 @@ def resolve_guidance(flow: LatentFlow | None, guidance: float | None, *, is_labe
     """
     if guidance is None:
         return 1.0 if flow is None else flow.guidance_of(is_labelled=is_labelled)
-    if guidance != 1 and not is_labelled and (flow is None or not flow.follows_clusters):
+    if guidance != 1 and not is_labelled and (flow is None or not flow.follows_starts):
         raise ConfigError("--guidance: works only with --label, or without one on models of photographs; leave it out")
     return guidance
 

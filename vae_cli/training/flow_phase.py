@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from vae_cli.dataset.batches import Batch
 from vae_cli.dataset.random_masks import FAMILIES, draw_observed, training_damage
 from vae_cli.model.calibration import CALIBRATED, calibrate_noise, evidence, fitted_weight
+from vae_cli.model.clusters import LAYOUT_SIDE, LEAST_SHARE, SAMPLED_SHARE, has_layouts, noised
 from vae_cli.model.condition import Condition
 from vae_cli.model.continuation import plate
 from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, LatentFlow
@@ -24,7 +25,7 @@ from vae_cli.training.phase import Loss, Phase
 
 STATISTICS_IMAGES = 4096  # training images, about, that the scale and the clusters of the latents are found from
 LABEL_ROWS = 32  # of them of each label, at least
-CLUSTER_SHARE = 0.9  # of the views with nothing observed, those that are given their image's cluster
+START_SHARE = 0.9  # of the views with nothing observed, those that are given what their image starts from
 LABEL_DROPOUT = 0.15  # of all labels, those hidden, so that the flow can also run without (Ho & Salimans 2022)
 REFINED_SHARE = 1 / 4  # of a batch's images, those that the refiner learns from: it needs fewer than the velocity
 REFINER_RATE = 0.5  # share of the flow's learning rate, at the whole of which the refiner learns to change nothing
@@ -103,12 +104,14 @@ class FlowPhase(Phase):
         and the explained variance of views of which nothing is known, as of samples (not a number without such)."""
         mean, log_scale = self._posterior(x)
         z = mean + log_scale.exp() * draws.posterior
-        # Clusters are for samples, which are of whole pictures of which nothing is known.
+        # Starts are for samples, which are of whole pictures of which nothing is known.
         is_free = (draws.observed.flatten(1).amax(1) == 0) & (zooms == 0)
-        has_cluster = is_free & (draws.for_cluster < CLUSTER_SHARE)
-        cluster = torch.where(has_cluster, self.module.cluster_of(mean, labels), -1)
+        start = self.module.start_of(mean, labels)
+        if self.module.follows_layouts:
+            start = noised(start, LEAST_SHARE + (1 - LEAST_SHARE) * draws.share, draws.layout)
+        has_start = is_free & (draws.for_start < START_SHARE)
         view = Condition.of(x, draws.observed, draws.noise_sigma, visible_labels, draws.pixels)
-        view = view.with_cluster(cluster).with_zoom(zooms)
+        view = view.with_start(start * has_start[:, None, None, None]).with_zoom(zooms)
         rows = draws.refined.nonzero().flatten()
         rows = rows if len(rows) else rows.new_zeros(1)  # the refiner takes part on every rank, if at weight 0
         with self.inputs.runtime.autocast():
@@ -166,7 +169,13 @@ class FlowPhase(Phase):
         mean, log_scale = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
         generator = image_generator(self.inputs.seed, CALIBRATION, 0)
         draws = [move(torch.randn(mean.shape, generator=generator)) for _ in range(2)]
-        cluster = flow.cluster_of(mean, move(torch.from_numpy(train.labels[rows])))
+        start = flow.start_of(mean, move(torch.from_numpy(train.labels[rows])))
+        if flow.follows_layouts:
+            share, noise = (
+                start.new_full((len(start),), SAMPLED_SHARE),
+                torch.randn(start[:, :-1].shape, generator=generator),
+            )
+            start = noised(start, share, move(noise))
         _, height, width, channels = train.pixels.shape
         nothing = Condition.nothing(len(mean), channels, (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
@@ -174,7 +183,7 @@ class FlowPhase(Phase):
         def reencoded(z: Tensor) -> Tensor:
             return torch.cat([self._posterior(self._decode(part))[0] for part in z.split(self.inputs.chunk_size)])
 
-        calibrate_noise(flow, z, cluster, draws[1], nothing, steps=CALIBRATION_STEPS, reencoded=reencoded)
+        calibrate_noise(flow, z, start, draws[1], nothing, steps=CALIBRATION_STEPS, reencoded=reencoded)
 
     def _trust(self, flow: LatentFlow, images: Tensor, zooms: Tensor) -> Tensor:
         """The best weights for fills of images [N, C, H, W] in [-1, 1] that are views of these zooms [N]."""
@@ -212,9 +221,11 @@ class _Draws:
     pixels: Tensor
     observed: Tensor
     noise_sigma: Tensor
-    for_cluster: Tensor  # uniform; decides whether the view is given its image's cluster
+    for_start: Tensor  # uniform; decides whether the view is given its start
     refined: Tensor  # weight in the refiner's loss: 0 for most, 1 on average
     for_label: Tensor  # uniform; decides whether the label is hidden
+    layout: Tensor  # noise of the start, in its shape
+    share: Tensor  # uniform; how much of the start is left beside it
 
     @staticmethod
     def draw(num: int, shape: tuple[int, int, int], image_shape: torch.Size, generator: Generator) -> "_Draws":
@@ -223,14 +234,17 @@ class _Draws:
         posterior, noise = (torch.randn((num, *shape), generator=generator) for _ in range(2))
         time = torch.sigmoid(torch.randn(num, generator=generator))
         pixels = torch.randn((num, *image_shape), generator=generator)
-        for_cluster = torch.rand(num, generator=generator)
+        for_start = torch.rand(num, generator=generator)
         # The refiner learns from the first images of which something is observed.
         num_refined = max(1, round(REFINED_SHARE * num))
         rows = damage.observed.flatten(1).amax(1).argsort(descending=True, stable=True)[:num_refined]
         refined = torch.zeros(num).index_fill(0, rows, num / num_refined)
         for_label = torch.rand(num, generator=generator)
-        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_cluster, refined,
-                      for_label)  # fmt: skip
+        layout_shape = (num, shape[0], LAYOUT_SIDE, LAYOUT_SIDE) if has_layouts(shape[1:]) else (num,)
+        layout = torch.randn(layout_shape, generator=generator)
+        share = torch.rand(num, generator=generator)
+        return _Draws(posterior, noise, time, pixels, damage.observed, damage.noise_sigma, for_start, refined,
+                      for_label, layout, share)  # fmt: skip
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Draws":
         return _Draws(*map(function, vars(self).values()))

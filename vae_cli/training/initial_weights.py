@@ -12,15 +12,17 @@ from vae_cli import pretrained
 from vae_cli.autoencoder_folder import autoencoder_folder, read_spec, read_tensors
 from vae_cli.checkpoint import read_facts, read_model, weights_under
 from vae_cli.checkpoint_folders import resolve_run
-from vae_cli.config import CompleteConfig, CompleteModel, LatentSpec, ModelConfig, RunConfig
+from vae_cli.config import SMALL_SIDE, CompleteConfig, CompleteModel, LatentSpec, ModelConfig, RunConfig
 from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.errors import ConfigError
+from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow
 from vae_cli.model.pretrained_vae import PretrainedVAE
-from vae_cli.model.vae import SMALL_SIDE, VAE, auto_latents, coarsest_stride
+from vae_cli.model.vae import VAE, auto_latents, coarsest_stride
 
 AUTO_WIDTH = 32  # channels at half resolution that keep an update affordable on a CPU
 LEAST_SIDE = 48  # pixels from which on colour images are taken for photographs
+NUM_CLUSTERS, NUM_LAYOUTS = 256, 2048  # that samples start from, at most; see `clusters`
 TOKEN_STRIDE = 8  # pixels that a token of a transformer is wide and high
 LABELS = "velocity_net.embed_label.weight"
 
@@ -91,6 +93,7 @@ def settled_model(model: ModelConfig, size: tuple[int, int], channels: int, earl
                  "width": AUTO_WIDTH, "flow": auto_flow(latents, size)}  # fmt: skip
     if found["nets"]["kind"] != "ladder" and model.likelihood.kind == "auto":
         found["likelihood"] = {"kind": "gaussian"}
+    found["flow"]["clusters"] = NUM_LAYOUTS if config_has_layouts(latents, size) else NUM_CLUSTERS
     own = model.model_dump(mode="json")
     chosen = {name: own[name] for name in ("latents", "width") if own[name] != "auto"}
     return found | chosen | {"flow": found["flow"] | {

@@ -52,8 +52,12 @@ class Muon(torch.optim.Optimizer):
     Learning rate and weight decay mean what they do for AdamW.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """dtype: of the product that makes a step; the matrix for it is always found in float32."""
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -77,7 +81,7 @@ class Muon(torch.optim.Optimizer):
         if state["step"] % RENEWED_EVERY == 0:
             state["whitening"] = inverse_root(matrix @ matrix.T)
         state["step"] += 1
-        step = state["whitening"] @ matrix
+        step = (state["whitening"].to(self.dtype) @ matrix.to(self.dtype)).float()
         step = step * (STEP_SIZE * step.numel() ** 0.5 / step.norm().clamp(min=1e-12))
         return (step.T if is_tall else step).reshape(weight.shape)
 

@@ -39,7 +39,7 @@ class PhaseOptimizer:
         others = [group for group in groups if not group.get("orthogonal")]
         fused = phase.inputs.runtime.device.type in ("cpu", "cuda")
         adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=fused)
-        muon = [Muon(orthogonal, lr=rate, weight_decay=decay)] if orthogonal else []
+        muon = [Muon(orthogonal, rate, decay, phase.inputs.runtime.dtype)] if orthogonal else []
         self.phase, self.ema = phase, Ema(phase.module, training.ema_decay)
         self.average = self.ema.module
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (adam, *muon)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_cli.company import Company
-from vae_cli.config import CompleteConfig, CompleteData, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.config import SMALL_SIDE, CompleteConfig, CompleteData, LatentSpec, Layer, RunConfig, from_dict
 from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images, load_statistics
@@ -22,7 +22,7 @@ from vae_cli.images.colours import parse_color
 from vae_cli.images.image_ref import ImageRef, Skipped
 from vae_cli.images.image_refs import joined
 from vae_cli.images.recipe import ImageRecipe
-from vae_cli.model.vae import SMALL_SIDE, coarsest_stride
+from vae_cli.model.vae import coarsest_stride
 from vae_cli.printable import printable
 from vae_cli.runtime import Runtime
 from vae_cli.training.initial_weights import Earlier, settled_init, settled_latents, settled_model, settled_training

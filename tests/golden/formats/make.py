@@ -15,7 +15,7 @@ sys.path.insert(0, str(FOLDER.parents[1]))
 def main() -> None:
     from tiny import filled, pictures, tiny_model, weights_of
 
-    from vae_cli.checkpoint import FORMAT_VERSION, write_checkpoint
+    from vae_cli.checkpoint import format_of, write_checkpoint
     from vae_cli.tasks.reconstruct import reconstruct
     from vae_cli.tasks.sample import sample
 
@@ -23,9 +23,10 @@ def main() -> None:
     ladder = [{"stride": 4, "layers": 1, "channels": 2}, {"stride": 2, "layers": 1, "channels": 1}]
     small = {"model": {"latents": ladder, "flow": {"width": 8}}}
     model = tiny_model(small, num_labels=2)
+    version = format_of(model.config)
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder) / "step", model.facts, weights_of(model.vae, model.flow), None)
-        shutil.copy(Path(folder) / "step" / "model.safetensors", FOLDER / f"format-{FORMAT_VERSION}.safetensors")
+        shutil.copy(Path(folder) / "step" / "model.safetensors", FOLDER / f"format-{version}.safetensors")
     answers = {
         "normal": next(sample(model, 1, seed=3, prior="normal", solver_steps=3)),
         "flow": next(sample(model, 1, seed=3, prior="flow", solver_steps=3, labels=["b"])),
@@ -33,7 +34,7 @@ def main() -> None:
         "filled": filled(model),
     }
     as_lists = {name: picture[..., 0].tolist() for name, picture in answers.items()}
-    (FOLDER / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(as_lists) + "\n")
+    (FOLDER / f"format-{version}.json").write_text(json.dumps(as_lists) + "\n")
 
 
 if __name__ == "__main__":
