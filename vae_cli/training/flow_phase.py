@@ -171,11 +171,8 @@ class FlowPhase(Phase):
         draws = [move(torch.randn(mean.shape, generator=generator)) for _ in range(2)]
         start = flow.start_of(mean, move(torch.from_numpy(train.labels[rows])))
         if flow.follows_layouts:
-            share, noise = (
-                start.new_full((len(start),), SAMPLED_SHARE),
-                torch.randn(start[:, :-1].shape, generator=generator),
-            )
-            start = noised(start, share, move(noise))
+            noise = move(torch.randn(start[:, :-1].shape, generator=generator))
+            start = noised(start, start.new_full((len(start),), SAMPLED_SHARE), noise)
         _, height, width, channels = train.pixels.shape
         nothing = Condition.nothing(len(mean), channels, (height, width), mean.device)
         z = mean + log_scale.exp() * draws[0]
