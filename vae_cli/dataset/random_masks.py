@@ -15,7 +15,7 @@ _SMALL_MIX = {"nothing": 0.30, "everything": 0.10, "scattered": 0.20, "brush": 0
               "random": 0.10}  # fmt: skip
 _PHOTOGRAPH_MIX = {"nothing": 0.48, "everything": 0.06, "scattered": 0.09, "brush": 0.08, "half": 0.11, "center": 0.07,
                    "random": 0.11}  # fmt: skip
-"""What the flow learns from. Of photographs it has most to learn where least is known: samples and large holes."""
+"""What flows learn from. Of photographs they have most to learn where least is known: samples and large holes."""
 _EVALUATED_MISSING_SHARE = 0.75  # of "scattered", as in the published tables
 _TRAINED_MISSING_SHARE = (0.50, 0.95)
 _MAX_STROKES = 4

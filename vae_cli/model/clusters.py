@@ -153,7 +153,7 @@ def config_has_layouts(latents: Sequence[LatentSpec], image_size: tuple[int, int
 
 
 def noised(start: Tensor, share: Tensor, noise: Tensor) -> Tensor:
-    """Starts [B, C + 1, …] of which a share [B] is left beside noise [B, C, …], such that the variance stays."""
+    """Starts [B, C + 1, …] of which a share [B] is left beside normal noise [B, C, …]; zeros stay zeros."""
     at = share[:, None, None, None]
     return _with_share(at * start[:, :-1] + (1 - at.square()).sqrt() * noise, share) * start[:, -1:]
 

@@ -41,7 +41,7 @@ class LatentFlow(ClusteredLatents):
     network is told which part it is in (Bao et al. 2022; Hu et al. 2023). It is given the cluster's centroid, not its
     number, so that what it learns of one cluster holds for similar ones. Samples of photographs start from the noised
     layout of a training image instead, as an image's representation is easier to draw from than nothing (Li et al.
-    2024); `clusters` tells which.
+    2024, arXiv 2312.03701); `clusters` tells which.
     """
 
     noise_scale: Tensor
