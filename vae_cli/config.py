@@ -131,6 +131,7 @@ class ModelConfig(Section):
 
 
 LatentNoise = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ObjectiveConfig(Section):
@@ -190,8 +191,8 @@ class TrainingConfig(Section):
     """Budget in passes over the images."""
     time: Seconds | None = None
     """Budget from the start of the process to the last update: seconds, or 90s, 10m, 1h30m."""
-    flow_share: float = Field(0.6, ge=0, le=1)
-    """Part of the budget that is the flow's; 0 = no flow."""
+    flow_share: Share | Literal["auto"] = "auto"
+    """Part of the budget that is the flow's; 0 = no flow, auto = 0.6, or 0.85 where the VAE starts trained."""
     init: str = Field("auto", min_length=1)
     """A run or weights file that both phases start from, the folder of an AutoencoderKL, photo or none; auto = photo
     for colour images of 48 pixels and more, where the settings of the model are left open."""
@@ -224,10 +225,6 @@ class TrainingConfig(Section):
     def total_steps(self, num_images: int) -> int | None:
         """Updates of both phases together on this many images an epoch; None under a budget of time."""
         return self.steps if self.epochs is None else math.ceil(self.epochs * num_images / self.batch_size)
-
-    def vae_steps(self, total: int) -> int:
-        """Updates of so many that belong to phase 1."""
-        return round(total * (1 - self.flow_share))
 
 
 BUDGETS = ("steps", "epochs", "time")
@@ -288,12 +285,21 @@ class CompleteObjective(ObjectiveConfig):
     latent_noise: LatentNoise
 
 
+class CompleteTraining(TrainingConfig):
+    flow_share: Share
+
+    def vae_steps(self, total: int) -> int:
+        """Updates of so many that belong to phase 1."""
+        return round(total * (1 - self.flow_share))
+
+
 class CompleteConfig(RunConfig):
     """A configuration in which everything that depends on the data is settled: what a model is built from."""
 
     data: CompleteData
     model: CompleteModel
     objective: CompleteObjective
+    training: CompleteTraining
 
     @model_validator(mode="after")
     def _fits_the_nets(self) -> Self:
