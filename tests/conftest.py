@@ -1,6 +1,7 @@
 """One thread for every test, weights that no test leaves behind for another, and no limit on an example's time."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from vae_cli import runtime
 from vae_cli.training import flow_phase
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
@@ -23,13 +25,22 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_trial_of_bfloat16() -> Iterator[None]:
+    """Every training on its own would repeat it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "_trial_speed_up", cache(runtime._trial_speed_up))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def short_calibration(request: pytest.FixtureRequest) -> Iterator[None]:
     """At the end of a training, where it takes longer than a few updates of tiny networks; in full only for a module
     that says so."""
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "FULL_CALIBRATION", False):
-            patch.setattr(flow_phase, "CALIBRATION_IMAGES", 64)
+            for name, fewer in (("CALIBRATION_IMAGES", 64), ("WEIGHED_PAIRS", 1), ("FILL_STEPS", 1)):
+                patch.setattr(flow_phase, name, fewer)
         yield
 
 

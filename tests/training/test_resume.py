@@ -6,18 +6,18 @@ import math
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from program import run_program
+from program import Program, run_program
 from safetensors.torch import load_file
 from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_inputs
 from torch import Tensor
@@ -404,23 +404,23 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
 
 
-SLOWLY = """
-import itertools, runpy, sys, time
-from vae_cli.training import loop
-update, before, updates = loop.update_weights, int(sys.argv.pop(1)), itertools.count()
-loop.update_weights = lambda *arguments: (time.sleep(0.5 * (next(updates) >= before)), update(*arguments))[1]
-runpy.run_module("vae_cli", run_name="__main__")
-"""
-"""The program, which after so many updates pauses before each: on a busy machine it would be over before a signal
-reached it."""
+def slow_down(after: int) -> None:
+    """A pause before each update after the first so many: on a busy machine the program would be over before a signal
+    reached it."""
+    update, updates = loop.update_weights, itertools.count()
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.5 * (next(updates) >= after))
+        return update(*arguments)
+
+    loop.update_weights = slowly
 
 
-def start_program(words: list[str], cache: Path, pause_after: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOWLY, str(pause_after), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
+def start_program(words: list[str], cache: Path, pause_after: int) -> Program:
+    return Program(words, cache.with_name("printed"), environment(cache), partial(slow_down, pause_after))
 
 
-def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+def wait_for_step(process: Program, run: Path, step: int) -> None:
     """Returns as soon as the log of a running program holds update `step`."""
     log, deadline = run / "metrics.jsonl", time.monotonic() + 90
     while time.monotonic() < deadline:
@@ -462,7 +462,7 @@ def test_a_killed_program_resumes_bit_for_bit(
     time.sleep(moments.uniform(0, 0.03))
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    assert process.poll() == -signal.SIGKILL, "it was over before it could be killed"
     run_program(["train", "--out", str(run), "--resume", "--device", "cpu"], cache)
     assert_same_run(uninterrupted(precision, dropout), run)
 
@@ -489,7 +489,7 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     wait_for_step(process, run, step)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
+    assert process.poll() == code, errors
     answer = json.loads(out)
     assert answer["status"] == "interrupted"
     assert answer["parameters"] == load_model(uninterrupted("float32", 0.0), CPU).num_parameters
