@@ -385,7 +385,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-STEPS, SAVE_EVERY = 40, 7
+STEPS, SAVE_EVERY = 24, 7
 
 
 def words_of(photos: Path, out: Path, precision: str, dropout: float, save_every: int = SAVE_EVERY) -> list[str]:
@@ -456,8 +456,8 @@ def test_a_killed_program_resumes_bit_for_bit(
     """SIGKILL at a moment drawn with a seed."""
     run, cache = tmp_path / "run", tmp_path / "cache"
     moments = random.Random(precision)
-    step = moments.randint(SAVE_EVERY + 1, STEPS - 12)
-    process = start_program(words_of(photos, run, precision, dropout), cache, pause_after=step + 6)
+    step = moments.randint(SAVE_EVERY + 1, STEPS - 6)
+    process = start_program(words_of(photos, run, precision, dropout), cache, pause_after=step + 3)
     wait_for_step(process, run, step)
     time.sleep(moments.uniform(0, 0.03))
     process.kill()
@@ -484,8 +484,8 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     uninterrupted: Uninterrupted, photos: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
-    step = 8 if number == signal.SIGINT else 25
-    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 6)
+    step = 8 if number == signal.SIGINT else 16
+    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 3)
     wait_for_step(process, run, step)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
