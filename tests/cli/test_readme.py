@@ -52,7 +52,7 @@ def at_toy_size(line: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that README speaks of: images of two classes, damaged and noisy ones, masks."""
-    for number in range(40):  # cats are light and dogs dark, which a model learns in no time
+    for number in range(60):  # cats are light and dogs dark, which a model learns in no time
         name, ground = (("cats", 200), ("dogs", 30))[number % 2]
         image = Image.new("RGB", (16, 16), (ground, ground + number, ground))
         ImageDraw.Draw(image).ellipse((number % 5, number % 7, number % 5 + 6, number % 7 + 6), fill=(ground + 50,) * 3)
