@@ -96,8 +96,9 @@ assert all(np.array_equal(model.reconstruct(form), model.reconstruct(array)) for
 WITH_A_BAR = "vae_cli.train('photos', out='runs/bar', preset='tiny', steps=4, settings={'training.log_every': 1}).run()"
 
 
-def test_a_notebook_of_the_readme_runs(photos: Path, tmp_path: Path) -> None:
+def test_a_notebook_of_the_readme_runs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python section as a notebook, and the same picture in every form; samples show themselves as PNG."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the kernel: threads of other tests share the cores
     vae_cli.train(photos, out=tmp_path / "runs" / "photos", **TINY).run()
     for number, name in enumerate(("a.jpg", "b.jpg", "scan.png", "noisy.png")):
         Image.fromarray(pictures(1, (20, 20), 3, seed=number)[0]).save(tmp_path / name)

@@ -12,6 +12,7 @@ import typer
 from PIL import Image, ImageDraw
 
 from vae_cli.cli.app import COMMANDS, app
+from vae_cli.metrics import classifier
 
 from .conftest import draw, draw_mask
 
@@ -37,6 +38,7 @@ TOY_SIZE = {
     "--per-image 4": "--per-image 1",
 }
 """What stands in a line of README, and what is run instead; `vae train` only where it is all of the line."""
+CLASSIFIER_STEPS = 40  # enough to tell light from dark
 
 
 def at_toy_size(line: str) -> str:
@@ -55,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         image = Image.new("RGB", (16, 16), (ground, ground + number, ground))
         ImageDraw.Draw(image).ellipse((number % 5, number % 7, number % 5 + 6, number % 7 + 6), fill=(ground + 50,) * 3)
         image.save(_below(tmp_path / "photos" / name, f"{number:02d}.png"))
-    for number in range(3):
+    for number in range(2):
         for name in ("new", "noisy", "sunsets"):
             draw(tmp_path / name / f"{number}.png", 30 + number)
         draw_mask(tmp_path / "masks" / f"{number}.png", box=(20, 20, 40, 40), side=96)
@@ -86,8 +88,11 @@ def _below(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_every_command_of_the_readme_runs(vae, folder: Path) -> None:
+def test_every_command_of_the_readme_runs(vae, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All lines in their order, in one folder; what one writes the next may use."""
+    monkeypatch.setattr(classifier, "NUM_STEPS", CLASSIFIER_STEPS)  # of `augment`; and of `evaluate`:
+    defaults = dict(classifier.train_classifier.__kwdefaults__, num_steps=CLASSIFIER_STEPS)
+    monkeypatch.setattr(classifier.train_classifier, "__kwdefaults__", defaults)
     assert [line for line in LINES if not line.startswith("vae ")] == INSTALLATION
     for line in LINES:
         if line not in INSTALLATION:

@@ -2,11 +2,14 @@
 it, within rounding elsewhere. `record.py` beside this file writes it anew."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
+
+from vae_cli.metrics import classifier
 
 from .jobs import COMMANDS, SETTINGS, Arrays, all_arrays, machine
 
@@ -25,11 +28,27 @@ def stored_form(name: str, array: np.ndarray) -> np.ndarray:
     return np.array([float(np.linalg.norm(array.astype(np.float64))), float(int.from_bytes(bits))])
 
 
+def once_each(train: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Two commands learn the same classifier of the same album, from the same seed: the second gets the first's."""
+    trained: dict[object, nn.Module] = {}
+
+    def remembered(
+        pixels: np.ndarray, labels: np.ndarray, *, on_progress: object = None, **settings: object
+    ) -> nn.Module:
+        key = (np.asarray(pixels[:]).tobytes(), labels.tobytes(), repr(sorted(settings.items())))
+        if key not in trained:
+            trained[key] = train(pixels, labels, on_progress=on_progress, **settings)
+        return trained[key]
+
+    return remembered
+
+
 @pytest.fixture(scope="module")
-def computations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], Arrays]]:
+def computations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callable[[], Arrays]]]:
     folder = tmp_path_factory.mktemp("golden")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAE_CACHE", str(folder / "cache"))
+        patch.setattr(classifier, "train_classifier", once_each(classifier.train_classifier))
         yield dict(all_arrays(folder))
 
 

@@ -305,8 +305,9 @@ def test_nothing_to_tell_classes_by_makes_one_candidate(model: Model, sources: I
     assert num_made(set_of([0, 0, 1, 1, -1, -1]), undecided) == 4 * 5 + 2
 
 
-def test_the_classifier_learns_the_classes() -> None:
+def test_the_classifier_learns_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bright above, bright below: images of the other class are refused."""
+    monkeypatch.setattr(classifier, "NUM_STEPS", 60)
     random = np.random.default_rng(0)
     labels = np.arange(40) % 2
     pixels = random.integers(0, 60, (40, 8, 8, 1)).astype(np.uint8)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from program import run_program
+from program import Program, run_program
 from safetensors.torch import load_file
 from tiny import pictures
 from typer.testing import CliRunner
@@ -50,13 +50,12 @@ def surroundings(cache: Path, **variables: object) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1", **given}
 
 
-def start_ranks(words: list[str], cache: Path, num: int = 2) -> "list[subprocess.Popen[str]]":
+def start_ranks(words: list[str], cache: Path, num: int = 2) -> list[Program]:
     with closing(socket.socket()) as listener:
         listener.bind(("", 0))
         meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": listener.getsockname()[1], "WORLD_SIZE": num}
     return [
-        subprocess.Popen([sys.executable, "-m", "vae_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True, env=surroundings(cache, RANK=rank, **meeting))
+        Program(words, cache.with_name(f"rank-{rank}"), surroundings(cache, RANK=rank, **meeting))
         for rank in range(num)
     ]  # fmt: skip
 
@@ -112,7 +111,7 @@ def test_two_ranks_of_two_micro_batches_end_with_the_weights_of_one(photos: Path
     words = [*words_of(photos, tmp_path / "two"), *alone, "--set", "training.gradient_accumulation=2"]
     ranks = start_ranks(words, tmp_path / "cache")
     answers = [rank.communicate(timeout=180) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], answers
+    assert [rank.poll() for rank in ranks] == [0, 0], answers
     left, right = (load_file(tmp_path / run / "checkpoints" / "step-00000008" / WEIGHTS) for run in ("one", "two"))
     apart = torch.cat([(left[key] - right[key]).abs().flatten() for key in left])
     assert apart.max() < TOLERANCE and apart.mean() < MEAN_TOLERANCE, f"{apart.max()}, {apart.mean()}"
@@ -127,7 +126,7 @@ def test_two_ranks_share_one_adversary(photos: Path, tmp_path: Path) -> None:
     run_program([*words_of(photos, tmp_path / "one"), *extra], tmp_path / "cache")
     ranks = start_ranks([*words_of(photos, tmp_path / "two"), *extra], tmp_path / "cache")
     answers = [rank.communicate(timeout=180) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], answers
+    assert [rank.poll() for rank in ranks] == [0, 0], answers
     trainers = [
         torch.load(tmp_path / run / "checkpoints" / "step-00000004" / "trainer.pt", weights_only=True)
         for run in ("one", "two")
@@ -168,7 +167,7 @@ def signalled(
         time.sleep(0.02)
     processes[1].send_signal(number)
     first, second = (process.communicate(timeout=180) for process in processes)
-    return first, second, [process.returncode for process in processes]
+    return first, second, [process.poll() for process in processes]
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(

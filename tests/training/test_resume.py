@@ -6,18 +6,18 @@ import math
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from program import run_program
+from program import Program, run_program
 from safetensors.torch import load_file
 from tiny import CPU, image_set, pictures, same_tensors, tiny_config, tiny_flow, tiny_inputs
 from torch import Tensor
@@ -385,7 +385,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-STEPS, SAVE_EVERY = 40, 7
+STEPS, SAVE_EVERY = 24, 7
 
 
 def words_of(photos: Path, out: Path, precision: str, dropout: float, save_every: int = SAVE_EVERY) -> list[str]:
@@ -404,23 +404,23 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "VAE_CACHE": str(cache), "NO_COLOR": "1"}
 
 
-SLOWLY = """
-import itertools, runpy, sys, time
-from vae_cli.training import loop
-update, before, updates = loop.update_weights, int(sys.argv.pop(1)), itertools.count()
-loop.update_weights = lambda *arguments: (time.sleep(0.5 * (next(updates) >= before)), update(*arguments))[1]
-runpy.run_module("vae_cli", run_name="__main__")
-"""
-"""The program, which after so many updates pauses before each: on a busy machine it would be over before a signal
-reached it."""
+def slow_down(after: int) -> None:
+    """A pause before each update after the first so many: on a busy machine the program would be over before a signal
+    reached it."""
+    update, updates = loop.update_weights, itertools.count()
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.5 * (next(updates) >= after))
+        return update(*arguments)
+
+    loop.update_weights = slowly
 
 
-def start_program(words: list[str], cache: Path, pause_after: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOWLY, str(pause_after), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache))
+def start_program(words: list[str], cache: Path, pause_after: int) -> Program:
+    return Program(words, cache.with_name("printed"), environment(cache), partial(slow_down, pause_after))
 
 
-def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+def wait_for_step(process: Program, run: Path, step: int) -> None:
     """Returns as soon as the log of a running program holds update `step`."""
     log, deadline = run / "metrics.jsonl", time.monotonic() + 90
     while time.monotonic() < deadline:
@@ -456,13 +456,13 @@ def test_a_killed_program_resumes_bit_for_bit(
     """SIGKILL at a moment drawn with a seed."""
     run, cache = tmp_path / "run", tmp_path / "cache"
     moments = random.Random(precision)
-    step = moments.randint(SAVE_EVERY + 1, STEPS - 12)
-    process = start_program(words_of(photos, run, precision, dropout), cache, pause_after=step + 6)
+    step = moments.randint(SAVE_EVERY + 1, STEPS - 6)
+    process = start_program(words_of(photos, run, precision, dropout), cache, pause_after=step + 3)
     wait_for_step(process, run, step)
     time.sleep(moments.uniform(0, 0.03))
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    assert process.poll() == -signal.SIGKILL, "it was over before it could be killed"
     run_program(["train", "--out", str(run), "--resume", "--device", "cpu"], cache)
     assert_same_run(uninterrupted(precision, dropout), run)
 
@@ -484,12 +484,12 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
     uninterrupted: Uninterrupted, photos: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
-    step = 8 if number == signal.SIGINT else 25
-    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 6)
+    step = 8 if number == signal.SIGINT else 16
+    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 3)
     wait_for_step(process, run, step)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
+    assert process.poll() == code, errors
     answer = json.loads(out)
     assert answer["status"] == "interrupted"
     assert answer["parameters"] == load_model(uninterrupted("float32", 0.0), CPU).num_parameters
