@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from vae_cli.config_autoencoder import AutoencoderKL, LadderNets
-from vae_cli.config_values import ImageSize, Seconds, Section, explanations
+from vae_cli.config_values import Blocks, Clusters, ImageSize, LatentNoise, Seconds, Section, Share, explanations
 from vae_cli.errors import ConfigError
 
 SMALL_SIDE = 32
@@ -88,8 +88,6 @@ Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1, max_length=64)]
 Width = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
 Net = Literal["unet", "transformer"]
-Clusters = Annotated[int, Field(ge=1, le=65536)]
-Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class FlowConfig(Section):
@@ -128,10 +126,6 @@ class ModelConfig(Section):
     likelihood: LikelihoodConfig = AutoLikelihood()
     """How pixels are distributed around what the decoder draws."""
     flow: FlowConfig = FlowConfig()
-
-
-LatentNoise = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ObjectiveConfig(Section):
