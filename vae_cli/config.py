@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from vae_cli.config_autoencoder import AutoencoderKL, LadderNets
-from vae_cli.config_values import ImageSize, Seconds, Section, explanations
+from vae_cli.config_values import Blocks, Clusters, ImageSize, LatentNoise, Seconds, Section, Share, explanations
 from vae_cli.errors import ConfigError
 
 SMALL_SIDE = 32
@@ -88,8 +88,6 @@ Latents = Annotated[tuple[LatentSpec, ...], Field(min_length=1, max_length=64)]
 Width = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Patch = Annotated[int, Field(ge=1, le=8)]
 Net = Literal["unet", "transformer"]
-Clusters = Annotated[int, Field(ge=1, le=65536)]
-Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class FlowConfig(Section):
@@ -128,9 +126,6 @@ class ModelConfig(Section):
     likelihood: LikelihoodConfig = AutoLikelihood()
     """How pixels are distributed around what the decoder draws."""
     flow: FlowConfig = FlowConfig()
-
-
-LatentNoise = Annotated[float, Field(ge=0)]
 
 
 class ObjectiveConfig(Section):
@@ -190,8 +185,8 @@ class TrainingConfig(Section):
     """Budget in passes over the images."""
     time: Seconds | None = None
     """Budget from the start of the process to the last update: seconds, or 90s, 10m, 1h30m."""
-    flow_share: float = Field(0.6, ge=0, le=1)
-    """Part of the budget that is the flow's; 0 = no flow."""
+    flow_share: Share | Literal["auto"] = "auto"
+    """Part of the budget that is the flow's; 0 = no flow, auto = 0.6, or 0.85 where the VAE starts trained."""
     init: str = Field("auto", min_length=1)
     """A run or weights file that both phases start from, the folder of an AutoencoderKL, photo or none; auto = photo
     for colour images of 48 pixels and more, where the settings of the model are left open."""
@@ -224,10 +219,6 @@ class TrainingConfig(Section):
     def total_steps(self, num_images: int) -> int | None:
         """Updates of both phases together on this many images an epoch; None under a budget of time."""
         return self.steps if self.epochs is None else math.ceil(self.epochs * num_images / self.batch_size)
-
-    def vae_steps(self, total: int) -> int:
-        """Updates of so many that belong to phase 1."""
-        return round(total * (1 - self.flow_share))
 
 
 BUDGETS = ("steps", "epochs", "time")
@@ -288,12 +279,21 @@ class CompleteObjective(ObjectiveConfig):
     latent_noise: LatentNoise
 
 
+class CompleteTraining(TrainingConfig):
+    flow_share: Share
+
+    def vae_steps(self, total: int) -> int:
+        """Updates of so many that belong to phase 1."""
+        return round(total * (1 - self.flow_share))
+
+
 class CompleteConfig(RunConfig):
     """A configuration in which everything that depends on the data is settled: what a model is built from."""
 
     data: CompleteData
     model: CompleteModel
     objective: CompleteObjective
+    training: CompleteTraining
 
     @model_validator(mode="after")
     def _fits_the_nets(self) -> Self:

@@ -43,6 +43,10 @@ def parse_image_size(value: object) -> object:
 Side = Annotated[int, Field(ge=4, le=4096)]
 ImageSize = Annotated[tuple[Side, Side], BeforeValidator(parse_image_size)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Clusters = Annotated[int, Field(ge=1, le=65536)]
+Blocks = Annotated[int, Field(ge=1, le=64)]
+LatentNoise = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):

@@ -65,6 +65,9 @@ HOLLOW = {
     "bmp": replaced(encoded("BMP"), struct.pack("<ii", 9, 7), struct.pack("<ii", HUGE, HUGE)),
     "ppm": b"P6 13000 13000 255\n" + bytes(100),
     "gif": replaced(encoded("GIF"), b"GIF87a" + struct.pack("<HH", 9, 7), b"GIF87a" + struct.pack("<HH", HUGE, HUGE)),
+    "gif of more canvas than is free": replaced(
+        encoded("GIF"), b"GIF87a" + struct.pack("<HH", 9, 7), b"GIF87a" + struct.pack("<HH", 59913, 1792)
+    ),
 }
 
 
@@ -87,11 +90,12 @@ def test_sound_pictures_of_one_colour_are_no_bombs(tmp_path: Path) -> None:
         "c.tif": encoded("TIFF", blank, compression="group4"), "d.gif": encoded("GIF", blank),
         "e.jpg": encoded("JPEG", blank.convert("L"), progressive=True),
         "f.webp": encoded("WEBP", Image.new("RGB", (600, 800)), lossless=True, quality=0, method=0),
-        "g.png": encoded("PNG", blank.convert("P"), bits=2),
+        "g.png": encoded("PNG", blank.convert("P"), bits=2), "h.gif": encoded("GIF", Image.new("P", (9000, 9000))),
+        "i.tif": encoded("TIFF", Image.new("L", (4000, 4000)), compression="tiff_lzw"),
     }  # fmt: skip
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        assert probe(tmp_path / name)[1] in ((1750, 1250), (800, 600))
+        assert probe(tmp_path / name)[1] in ((1750, 1250), (800, 600), (9000, 9000), (4000, 4000))
 
 
 def test_memory_is_asked_for_before_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,17 @@ def test_with_few_images_the_spare_layouts_are_never_drawn() -> None:
     assert set(clusters_of_images(flow, 0, range(100), [-1] * 100).tolist()) == {0, 1, 2, 3}
 
 
+def test_each_layout_is_drawn_once_before_any_comes_again() -> None:
+    flow, _, _ = with_layouts(60)
+    first, again, other = (clusters_of_images(flow, seed, range(start, start + 6), [-1] * 6).tolist()
+                           for seed, start in ((0, 0), (0, 6), (1, 0)))  # fmt: skip
+    assert sorted(first) == list(range(6)) and first == again != other
+    assert clusters_of_images(flow, 0, [4, 1], [-1] * 2).tolist() == [first[4], first[1]]
+    of_label = clusters_of_images(flow, 0, range(4), [0] * 4)
+    of_own = set(flow.cluster_counts[0].nonzero().flatten().tolist())
+    assert set(of_label.tolist()) == of_own and len(of_own) < 4
+
+
 def test_a_layout_is_the_latents_mean_over_fields() -> None:
     flow, z, label = with_layouts()
     start = flow.start_of(z, label)

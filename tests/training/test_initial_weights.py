@@ -134,6 +134,15 @@ def test_auto_takes_the_shipped_model_for_photographs(
     assert settled_init(resolve_config(options=layer), size, channels)[0] == expected
 
 
+@pytest.mark.parametrize(("layer", "expected"), [({}, 0.85), ({"flow_share": 0.6}, 0.6), ({"init": "none"}, 0.6)])
+def test_a_vae_that_starts_trained_takes_less_of_the_time(
+    earlier: Earlier, layer: dict[str, Any], expected: float
+) -> None:
+    config = resolve_config(options={"training": {"init": str(earlier.path)} | layer})
+    _, found = settled_init(config, (64, 64), 3)
+    assert with_geometry(config, (64, 64), 3, found).training.flow_share == expected
+
+
 def test_images_in_a_folder_called_photo_are_not_taken_for_the_model(
     earlier: Earlier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def cut_close_ups(
     `auto` asks for some where images are far larger than the model and there is a flow, which can be told the zoom.
     """
     recipe, total = ImageRecipe.of(config.data), config.data.patches
-    is_wanted = total != 0 and (total != "auto" or config.training.flow_share > 0)
+    is_wanted = total != 0 and (total != "auto" or config.training.flow_share != 0)
     probed = _probe(*train, workers) if is_wanted else []
     if total == "auto":
         zooms = [zoom_of(1.0, size, recipe.size) for _, size in probed if size]

@@ -68,15 +68,12 @@ def with_clear_surroundings(image: Image.Image, box: tuple[int, int, int, int] |
     """
     if box in (None, (0, 0, *image.size)) or image.mode not in ("L", "P") or "transparency" in image.info:
         return image
-    pixels, entries = np.array(image), image.getpalette("RGB") or np.repeat(np.arange(256), 3).tolist()
-    uses = np.bincount(pixels.ravel(), minlength=256)
-    clear = len(entries) // 3 if len(entries) < 768 else int(uses.argmin())
+    uses, entries = image.histogram(), image.getpalette("RGB") or np.repeat(np.arange(256), 3).tolist()
+    clear = len(entries) // 3 if len(entries) < 768 else uses.index(min(uses))
     if uses[clear]:
         return image
-    is_outside = np.ones(pixels.shape, bool)
-    is_outside[box[1] : box[3], box[0] : box[2]] = False
-    pixels[is_outside] = clear
-    result = Image.frombytes("P", image.size, pixels.tobytes())
+    result = Image.new("P", image.size, clear)
+    result.paste(image.crop(box).convert("P"), box)
     result.putpalette(entries + [0, 0, 0] * (len(entries) < 768))
     result.info = {**image.info, "transparency": clear}
     return result

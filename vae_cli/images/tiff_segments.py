@@ -16,14 +16,14 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffIma
 from tifffile import TiffPage
 
 from vae_cli.errors import DataError
-from vae_cli.images.bounds import MOST_TIMES, MOST_TIMES_DEFLATE, refuse_claim, require_memory
+from vae_cli.images.bounds import MOST_TIMES, MOST_TIMES_DEFLATE, MOST_TIMES_LZW, refuse_claim, require_memory
 from vae_cli.images.samples import pack, unpack
 
-_NONE, _DEFLATE, _PACKBITS = 1, 8, 32773
+_NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, 8, 32773
 _FAX = {2: 0, 3: 292, 4: 293}  # compressions of black and white, and the tags of their options
-_WITH_PREDICTOR = (5, _DEFLATE, 32946, 34925, 50000)  # LZW, old deflate, LZMA, Zstandard; others ignore a predictor
+_WITH_PREDICTOR = (_LZW, _DEFLATE, 32946, 34925, 50000)  # and old deflate, LZMA, Zstandard; others ignore a predictor
 _DIFFERENCING, _PLANAR, _LONG = 2, 2, 4  # a predictor, a planar configuration, a type of tags
-_MOST_TIMES = {_NONE: 1, _DEFLATE: MOST_TIMES_DEFLATE}
+_MOST_TIMES = {_NONE: 1, _LZW: MOST_TIMES_LZW, _DEFLATE: MOST_TIMES_DEFLATE}
 _BYTES_AT_ONCE = 1 << 26
 
 Place = tuple[slice, slice, slice]

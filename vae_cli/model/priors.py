@@ -25,13 +25,17 @@ def clusters_of_images(
 
     Image i's choice depends on (seed, i) and its label alone; -1 for a flow or a label without clusters. Guidance g
     weighs a cluster c by p(c | label)^g p(c)^(1 - g), as it does with everything that follows inside the cluster.
+    Layouts are drawn as from a shuffled pack: each once, before any comes again.
     """
     counts = flow.cluster_counts.cpu().double()
     shares = {label: _cumulative_shares(counts, label, guidance) for label in set(labels)}
+    packs = {label: _shuffled(int(counts[label].sum()), seed) for label in set(labels)} if flow.follows_layouts else {}
     drawn = []
     for label, index in zip(labels, indices, strict=True):
         share, generator = shares[label], image_generator(seed, index, CLUSTER_OF_SAMPLE)
         place = torch.rand((), generator=generator, dtype=torch.float64)
+        if pack := packs.get(label):
+            place = (pack[index % len(pack)] + place) / len(pack)
         found = torch.searchsorted(share, place, right=True).clamp(max=len(share) - 1)
         drawn.append(int(found) if share[-1] > 0 else -1)
     return torch.tensor(drawn)
@@ -44,6 +48,11 @@ def starts_of_images(flow: LatentFlow, seed: int, indices: Sequence[int], cluste
         return start
     noise = [torch.randn(start[0, :-1].shape, generator=image_generator(seed, i, LAYOUT_OF_SAMPLE)) for i in indices]
     return noised(start, start.new_full((len(start),), SAMPLED_SHARE), torch.stack(noise).to(start.device))
+
+
+def _shuffled(size: int, seed: int) -> list[int]:
+    """The numbers below `size` in an order of the seed's; -1 is no image's number."""
+    return torch.randperm(size, generator=image_generator(seed, -1, LAYOUT_OF_SAMPLE)).tolist()
 
 
 def _cumulative_shares(counts: Tensor, label: int, guidance: float) -> Tensor:

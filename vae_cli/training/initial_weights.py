@@ -41,7 +41,7 @@ def settled_init(config: RunConfig, size: tuple[int, int], channels: int) -> tup
         return init, None
     if init == "auto":
         is_open = config.model.model_copy(update={"likelihood": ModelConfig().likelihood}) == ModelConfig()
-        is_fit = is_open and channels == 3 and min(size) >= LEAST_SIDE and config.training.flow_share > 0
+        is_fit = is_open and channels == 3 and min(size) >= LEAST_SIDE and config.training.flow_share != 0
         init = "none"
         if is_fit and pretrained.PHOTO.exists():  # even where the user's images lie in a folder of that name
             init = pretrained.NAME if pretrained.is_photo(Path(pretrained.NAME)) else str(pretrained.PHOTO)

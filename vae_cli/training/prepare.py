@@ -30,6 +30,7 @@ from vae_cli.training.inputs import CPU, TrainingInputs
 
 BINARY_SHARE = 0.999  # from this share of pure black and white values on, `auto` takes pixels for binary
 MAX_AUTO_SIDE = 64
+FLOW_SHARE, FLOW_SHARE_OF_TRAINED = 0.6, 0.85  # a trained VAE takes to new images in a few hundred updates
 LATENT_NOISE = 0.3  # rids samples of photographs of a lattice; of small pictures it only costs sharpness
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total)
@@ -158,6 +159,8 @@ def with_geometry(config: RunConfig, size: tuple[int, int], channels: int, earli
              "model": settled_model(config.model, size, channels, earlier)}  # fmt: skip
     if config.objective.latent_noise == "auto":
         layer["objective"] = {"latent_noise": 0.0 if max(size) <= SMALL_SIDE else LATENT_NOISE}
+    if config.training.flow_share == "auto":
+        layer["training"] = {"flow_share": FLOW_SHARE if earlier is None else FLOW_SHARE_OF_TRAINED}
     config = config.updated(layer)
     assert config.model.latents != "auto"
     stride = coarsest_stride(config.model.latents, size)
