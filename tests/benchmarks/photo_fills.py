@@ -19,6 +19,11 @@ has 24.9 and 17.0, the best of the others (biharmonic, Telea) 26.4 and 16.1.
 Tried on 60 of them: patches of 5, 7 and 9 pixels are alike; certainty by distance is worth a tenth of the distance,
 the fit along the edge as much; ten times the spread costs a seventh. Always copying is no better than where evidence
 asks for it (24.8 and 25.5; half of the boxes), which leaves plain grounds plain.
+
+Tried with `photo` on 20 of them, mean of ten / one fill of a box in dB, where a smooth continuation has 15.4: as it is,
+trust 0.42 and temperature 0.8, 16.0 / 15.3; trust 0.75, 16.2 / 14.7; that at temperature 0.4, 15.9 / 15.3. The model's
+fills alone have the best mean (50 pictures: boxes 1.1 dB ahead of the best classical method, mixed ones 0.7), but one
+of them is then farther from the truth than fog is; so what is mixed stays as far in front as one fill can bear.
 """
 
 from argparse import Namespace
