@@ -166,6 +166,9 @@ def test_pictures_are_shown_upright(open_page, mask_page: Path, number: int) -> 
 
 def test_zoom_by_wheel_keys_and_buttons(open_page, mask_page: Path) -> None:
     page = loaded(open_page(mask_page), 0)
+    # On a busy machine the page is laid out once more after the picture is there, and fitted anew.
+    page.evaluate("(window.last = 0, window.rests = 0)")
+    until(page, "(rests = last === view.scale ? rests + 1 : 0, last = view.scale, rests > 10)")
     fitted = page.evaluate("view.scale")
     page.mouse.move(*on_screen(page, 50, 40))
     before = on_screen(page, 50, 40)

@@ -31,7 +31,8 @@ SETTINGS: dict[str, Layer] = {
 
 def write_model(preset: str, folder: Path) -> Path:
     """A checkpoint of the preset's model with labels and a flow; returns its weights file."""
-    fixed = {"model": {"likelihood": {"kind": "gaussian"}}, "training": {"precision": "float32", "threads": 1}}
+    fixed = {"model": {"likelihood": {"kind": "gaussian"}},
+             "training": {"precision": "float32", "threads": 1, "flow_share": 0.6}}  # fmt: skip
     settings = resolve_config(preset=preset, options=SETTINGS[preset]).updated(fixed)
     config = from_dict(settings.as_dict(), CompleteConfig)
     torch.manual_seed(0)
