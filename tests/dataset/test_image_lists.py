@@ -158,3 +158,8 @@ def test_metadata_about_something_else(folder: Path, text: str) -> None:
     (folder / "metadata.csv").write_text(text)
     found = scan(folder)
     assert found.label_names == ("cat", "dog") and found.skipped == ()
+
+
+def test_a_name_moves_nothing_on_the_screen(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\\x1bs\.png: listed, but there is no such file"):
+        listed(tmp_path, "a\x1bs.png\n")

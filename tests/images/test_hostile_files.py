@@ -66,7 +66,7 @@ HOLLOW = {
     "ppm": b"P6 13000 13000 255\n" + bytes(100),
     "gif": replaced(encoded("GIF"), b"GIF87a" + struct.pack("<HH", 9, 7), b"GIF87a" + struct.pack("<HH", HUGE, HUGE)),
     "gif of more canvas than is free": replaced(
-        encoded("GIF"), b"GIF87a" + struct.pack("<HH", 9, 7), b"GIF87a" + struct.pack("<HH", 59913, 1792)
+        encoded("GIF"), b"GIF87a" + struct.pack("<HH", 9, 7), b"GIF87a" + struct.pack("<HH", 8201, 6666)
     ),
 }
 

@@ -25,6 +25,7 @@ from vae_cli.images.image_ref import (
     suffix_of,
 )
 from vae_cli.images.image_refs import ImageRefs, Kind, Names, archive_of
+from vae_cli.printable import printable
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
@@ -148,7 +149,7 @@ def _no_images_message(path: Path, found: _Found) -> str:
     message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {saw}"
     if found.skipped:
         first = found.skipped[0]
-        message += f"\nskipped {len(found.skipped)}, the first: {first.id}: {first.reason}"
+        message += f"\nskipped {len(found.skipped)}, the first: {printable(first.id)}: {first.reason}"
     return message
 
 

@@ -14,9 +14,9 @@ BYTES_A_PIXEL = 16
 MOST_TIMES, MOST_TIMES_DEFLATE, MOST_TIMES_LZW = 1 << 16, 1032, 2560
 """How many times as long as its file a picture can be: of PNG's deflate and GIF's codes of 12 bits, which stand for at
 most 3,838 pixels, that is exact; the others stay far below."""
-_NEARLY_FREE = ("WEBP", "GIF", "AVIF", "HEIF", "JPEG2000")
-"""Formats that store one colour for a whole picture in a few bytes, or of GIF canvas that no frame covers."""
-_FREE_BYTES = 64 << 20
+_NEARLY_FREE = ("WEBP", "AVIF", "HEIF", "JPEG2000")
+"""Formats that store one colour for a whole picture in a few bytes."""
+_FREE_BYTES, _FREE_CANVAS = 64 << 20, 32 << 20  # the latter of GIFs, around their frames
 _SMALL_BYTES = 64 << 20  # for so much nobody has to wait or to ask
 
 
@@ -25,8 +25,8 @@ def refuse_hollow(image: Image.Image, head: bytes, num_bytes: int) -> None:
 
     To be asked before its pixels are loaded, as memory is taken for all of them first. head: 26 bytes of it or more.
     """
-    times = MOST_TIMES_LZW if image.format == "GIF" else MOST_TIMES
-    most = num_bytes * times + _FREE_BYTES * (image.format in _NEARLY_FREE)
+    free = _FREE_CANVAS if image.format == "GIF" else _FREE_BYTES * (image.format in _NEARLY_FREE)
+    most = num_bytes * (MOST_TIMES_LZW if image.format == "GIF" else MOST_TIMES) + free
     bits = 1 if image.mode == "1" else 8 * len(image.getbands()) * (2 if image.mode.startswith("I;16") else 1)
     if image.format == "PNG":
         bits, most = head[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(head[25], 1), num_bytes * MOST_TIMES_DEFLATE
