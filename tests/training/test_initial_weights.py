@@ -134,11 +134,14 @@ def test_auto_takes_the_shipped_model_for_photographs(
     assert settled_init(resolve_config(options=layer), size, channels)[0] == expected
 
 
-@pytest.mark.parametrize(("layer", "expected"), [({}, 0.85), ({"flow_share": 0.6}, 0.6), ({"init": "none"}, 0.6)])
+@pytest.mark.parametrize(
+    ("layer", "expected"), [({}, 0.85), ({"wider": True}, 0.6), ({"flow_share": 0.6}, 0.6), ({"init": "none"}, 0.6)]
+)
 def test_a_vae_that_starts_trained_takes_less_of_the_time(
     earlier: Earlier, layer: dict[str, Any], expected: float
 ) -> None:
-    config = resolve_config(options={"training": {"init": str(earlier.path)} | layer})
+    model = {"width": 48} if layer.pop("wider", False) else {}
+    config = resolve_config(options={"training": {"init": str(earlier.path)} | layer, "model": model})
     _, found = settled_init(config, (64, 64), 3)
     assert with_geometry(config, (64, 64), 3, found).training.flow_share == expected
 

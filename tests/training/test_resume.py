@@ -485,7 +485,7 @@ def test_a_stopped_program_saves_and_resumes_bit_for_bit(
 ) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
     step = 8 if number == signal.SIGINT else 16
-    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step + 3)
+    process = start_program([*words_of(photos, run, "float32", 0.0), "--json"], cache, pause_after=step)
     wait_for_step(process, run, step)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)

@@ -11,9 +11,9 @@ from vae_cli.errors import DataError
 
 BYTES_A_PIXEL = 16
 """Of memory while an image is decoded and converted: four copies of the four bytes in which Pillow keeps a pixel."""
-MOST_TIMES, MOST_TIMES_DEFLATE, MOST_TIMES_LZW = 1 << 16, 1032, 2560
-"""How many times as long as its file a picture can be: of PNG's deflate and GIF's codes of 12 bits, which stand for at
-most 3,838 pixels, that is exact; the others stay far below."""
+MOST_TIMES, MOST_TIMES_DEFLATE, MOST_TIMES_LZW = 1 << 16, 1032, 2730
+"""How many times as long as its file a picture can be: of PNG's deflate and GIF's codes of 12 bits, each of
+which stands for at most 4,095 pixels, it is never more; the others stay far below."""
 _NEARLY_FREE = ("WEBP", "AVIF", "HEIF", "JPEG2000")
 """Formats that store one colour for a whole picture in a few bytes."""
 _FREE_BYTES, _FREE_CANVAS = 64 << 20, 32 << 20  # the latter of GIFs, around their frames

@@ -21,6 +21,7 @@ _FIXED = ("data.image_size", "data.channels", "data.fit", "data.background", "da
 _SETTLED = tuple(tuple(key.split(".")) for key in (
     "data.image_size", "data.channels", "data.splits", "data.patches", "model.latents", "model.width",
     "model.likelihood", "model.flow.net", "model.flow.width", "model.flow.blocks", "model.flow.patch",
+    "model.flow.clusters", "training.flow_share",
     "objective.latent_noise", "training.init"))  # fmt: skip
 """What a run decides by itself where it is left open."""
 

@@ -25,7 +25,7 @@ def clusters_of_images(
 
     Image i's choice depends on (seed, i) and its label alone; -1 for a flow or a label without clusters. Guidance g
     weighs a cluster c by p(c | label)^g p(c)^(1 - g), as it does with everything that follows inside the cluster.
-    Layouts are drawn as from a shuffled pack: each once, before any comes again.
+    Layouts are drawn as from a shuffled pack, in which each is as often as its count says.
     """
     counts = flow.cluster_counts.cpu().double()
     shares = {label: _cumulative_shares(counts, label, guidance) for label in set(labels)}

@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from vae_cli.company import Company
-from vae_cli.config import SMALL_SIDE, CompleteConfig, CompleteData, LatentSpec, Layer, RunConfig, from_dict
+from vae_cli.config import (
+    SMALL_SIDE,
+    CompleteConfig,
+    CompleteData,
+    CompleteModel,
+    LatentSpec,
+    Layer,
+    ModelConfig,
+    RunConfig,
+    from_dict,
+)  # fmt: skip
 from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images, load_statistics
@@ -159,14 +169,22 @@ def with_geometry(config: RunConfig, size: tuple[int, int], channels: int, earli
              "model": settled_model(config.model, size, channels, earlier)}  # fmt: skip
     if config.objective.latent_noise == "auto":
         layer["objective"] = {"latent_noise": 0.0 if max(size) <= SMALL_SIDE else LATENT_NOISE}
-    if config.training.flow_share == "auto":
-        layer["training"] = {"flow_share": FLOW_SHARE if earlier is None else FLOW_SHARE_OF_TRAINED}
     config = config.updated(layer)
+    if config.training.flow_share == "auto":
+        share = FLOW_SHARE_OF_TRAINED if _takes_over_the_vae(config.model, earlier) else FLOW_SHARE
+        config = config.updated({"training": {"flow_share": share}})
     assert config.model.latents != "auto"
     stride = coarsest_stride(config.model.latents, size)
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"model.latents: need sides that divide by {stride}, and images are {size[0]}×{size[1]}")
     return config
+
+
+def _takes_over_the_vae(model: ModelConfig, earlier: Earlier) -> bool:
+    """Whether the earlier model's VAE fits as it is; an AutoencoderKL always does."""
+    if not isinstance(earlier, CompleteModel):
+        return earlier is not None
+    return (model.nets, model.latents, model.width) == (earlier.nets, earlier.latents, earlier.width)
 
 
 def is_grey_to_bernoulli(config: RunConfig, pixels: np.ndarray) -> bool:
