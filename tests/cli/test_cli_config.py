@@ -38,3 +38,13 @@ def test_samples_are_listed_and_found_by_name(vae, photos: Path) -> None:
     assert sample_names() and f"by name: {', '.join(sample_names())} (" in words
     outcome = vae("train", photos, "--config", "textbook", "--dry-run", "--json")
     assert outcome.json["config"]["model"]["latents"] == [{"stride": "global", "layers": 1, "channels": 16}]
+
+
+def test_what_is_left_open_on_resume_stays_as_the_run_has_it(vae, run: Path, tmp_path: Path) -> None:
+    resumed = shutil.copytree(run, tmp_path / "resumed")
+    stored = from_dict(read_layer(run / "config.yaml"), CompleteConfig)
+    sets = ["model.flow.clusters=auto", "training.flow_share=auto", "objective.latent_noise=auto"]
+    words = [word for each in sets for word in ("--set", each)]
+    outcome = vae("train", "--out", resumed, "--resume", "--steps", stored.training.steps, "--device", "cpu", *words)
+    assert outcome.code == 0, outcome.stderr
+    assert from_dict(read_layer(resumed / "config.yaml"), CompleteConfig) == stored

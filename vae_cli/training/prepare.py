@@ -19,7 +19,7 @@ from vae_cli.config import (
     ModelConfig,
     RunConfig,
     from_dict,
-)  # fmt: skip
+)
 from vae_cli.config_autoencoder import AutoencoderKL
 from vae_cli.dataset.builtin import builtin_split
 from vae_cli.dataset.cache import ImageSet, load_images, load_statistics
