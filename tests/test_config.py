@@ -166,7 +166,7 @@ HOSTILE = {
     "a truth that is none": ("data: {augment: !!bool maybe}", "YAML"),
     "a null character": ("training: \0", "YAML"),
     "line breaks in keys": ('{"a\\nb": 1, "c\\n\\nd": 1, "e\\u2028f": 1}', "a\\nb: unknown setting"),
-    "line breaks in a preset": ('preset: "a\\nb\\nc\\nd"', "a\\\\nb"),
+    "line breaks in a preset": ('preset: "a\\nb\\nc\\nd"', "a\\nb"),
     "line breaks in a value": ('training: {steps: "a\\nb\\nc\\nd"}', "training.steps"),
     "line breaks in an image size": ('data: {image_size: "a\\nb\\nc\\nd"}', "image_size"),
     "keys that are no names": ("training: {[1]: 2}", "YAML"),
