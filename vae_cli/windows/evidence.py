@@ -22,8 +22,8 @@ from vae_cli.randomness import image_generator
 Source = Literal["smooth", "mixed", "model"]
 """Of a fill's colours and shapes: a smooth continuation, the model's fill, or both as was measured best."""
 _ALL, _FINEST = 16, 1  # halvings of the resolution down to which texture is copied: shapes as well, or detail alone
-_CONVINCING_TRUST = 0.5
-"""In the model deep inside a hole, from which even a single fill may be the model's as it is."""
+_CONVINCING_TRUST, _SOME_TRUST = 0.5, 0.2
+"""In the model deep inside a hole, from which a single fill, or one of several, may be the model's as it is."""
 _SHRINKING = 2**-0.5
 _LEAST_SIDE = 3
 _MOST_PLACES = 4
@@ -52,7 +52,7 @@ def choices(trust: float | None, *, are_several: bool) -> list[Choice]:
     """
     source: Source = "smooth" if trust is None else "mixed"
     found = [Choice(source), Choice(source, _ALL)]
-    if trust is not None and (are_several or trust >= _CONVINCING_TRUST):
+    if trust is not None and trust >= (_SOME_TRUST if are_several else _CONVINCING_TRUST):
         found += [Choice("mixed", _FINEST), Choice("model"), Choice("model", _FINEST)]
     return found
 
