@@ -140,7 +140,9 @@ def resolve_config(
     in_file = read_layer(file) if file else {}
     name = preset or in_file.get("preset") or "small"
     if not isinstance(name, str) or name not in PRESETS:
-        raise ConfigError(f"--preset {printable(str(name))}: no such preset{nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"--preset {printable(str(name))}: no such preset{nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}"
+        )
     given = [*map(parse_assignment, sets), options or {}]
     if any("preset" in layer for layer in given):
         raise ConfigError("preset: --set cannot choose it, since it comes before all settings; use --preset")
