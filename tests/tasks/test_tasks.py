@@ -13,7 +13,7 @@ from tiny import LADDER, pictures, tiny_model, vivid
 from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import FILL_TEMPERATURE, GUIDANCE
+from vae_cli.model.flow import FILL_TEMPERATURE, GUIDANCE, MIXED_TEMPERATURE
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import conditional_draws
 from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, fill_pictures, paired_noise
@@ -256,6 +256,19 @@ def test_fills_are_weighed_by_what_the_model_holds(model: Model) -> None:
         flow.fill_weight.fill_(1.0)
     np.testing.assert_allclose(mixed, 0.25 * of_model + 0.75 * classical, atol=0.01)
     assert np.abs(of_model - classical).max() > 1
+
+
+def test_what_is_mixed_of_photographs_comes_from_less_noise(model: Model) -> None:
+    model = copy.deepcopy(model)
+    assert model.flow is not None
+    model.flow.follows_layouts = True  # as of images above 32 pixels; it is trusted in full
+    x, observed = torch.rand(2, 1, 8, 8) * 2 - 1, (torch.rand(2, 1, 8, 8) > 0.5).float()
+    noise = Latents.joined([paired_noise(model.vae, number, 1) for number in range(2)])
+    cooler = noise.map(lambda layer: MIXED_TEMPERATURE / FILL_TEMPERATURE * layer)
+    both, mixed = (fill_pictures(model, x, observed, noise, takes_unmixed=takes) for takes in (True, False))
+    torch.testing.assert_close(mixed["mixed"], fill_pictures(model, x, observed, cooler, method="model")["model"])
+    assert torch.equal(both["mixed"], mixed["mixed"]) and not torch.equal(both["model"], mixed["mixed"])
+    assert "model" not in mixed
 
 
 @pytest.mark.parametrize("method", ["auto", "model", "classical"])

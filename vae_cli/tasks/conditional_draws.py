@@ -59,12 +59,15 @@ def fill_pictures(
     zoom: Tensor | None = None,
     method: Method = "auto",
     solver_steps: int | None = None,
+    takes_unmixed: bool = True,
 ) -> dict[Source, Tensor]:
     """Pictures [B, C, h, w] in [-1, 1] by source: x [B, C, h, w] where observed [B, 1, h, w] is 1, a fill elsewhere.
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` does both and blends them by the
-    weights measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
-    `known_pixels`, None = whole pictures. Raises ConfigError without a model and its flow, except for `classical`.
+    weights measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE and what is
+    mixed `LatentFlow.mixed_temperature`; zoom: as in `known_pixels`, None = whole pictures; takes_unmixed: whether
+    `auto` needs the flow's pictures as they are, too. Raises ConfigError without a model and its flow, except for
+    `classical`.
     """
     found: dict[Source, Tensor] = {}
     if method != "model":
@@ -74,11 +77,18 @@ def fill_pictures(
             raise ConfigError(f"{method} fills need a model; `classical` ones do without")
         steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
         zoom = torch.zeros(len(x)) if zoom is None else zoom
-        cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
-        found["model"] = draw_pictures(model, known_pixels(model, x, observed, zoom), cooler, steps=steps)
-        assert model.flow is not None, "draw_pictures has raised an error without one"
+        known = known_pixels(model, x, observed, zoom)
+
+        def drawn(temperature: float) -> Tensor:
+            return draw_pictures(model, known, noise.map(lambda layer: temperature * layer), steps=steps)
+
+        mixed_temperature = FILL_TEMPERATURE if model.flow is None else model.flow.mixed_temperature
+        if method == "model" or takes_unmixed or mixed_temperature == FILL_TEMPERATURE:
+            found["model"] = drawn(FILL_TEMPERATURE)
         if method == "auto":
-            found["mixed"] = blended(found["model"], found["smooth"], observed, model.flow.trust(zoom).cpu())
+            fill = found["model"] if mixed_temperature == FILL_TEMPERATURE else drawn(mixed_temperature)
+            assert model.flow is not None, "draw_pictures has raised an error without one"
+            found["mixed"] = blended(fill, found["smooth"], observed, model.flow.trust(zoom).cpu())
     # Known pixels are put back because an enlarged fill mixes with those beside it.
     return {source: torch.where(observed > 0, x, pictures) for source, pictures in found.items()}
 

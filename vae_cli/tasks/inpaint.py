@@ -82,7 +82,7 @@ def inpaint(
 ) -> Iterator[Fill]:
     """`samples` different fills of each picture, in order.
 
-    Fill k depends on (seed, id, hole, k), the model, and whether it is the only one (`evidence.choices`). Small
+    Fill k depends on (seed, id, hole, k), the model, and whether it is the only one (`evidence.Trial`). Small
     pictures are computed together; how many are read ahead is bounded. feather: pixels inside a hole's edge that blend
     into its surroundings. The method `classical` needs no model, and looks closer without one; the others raise
     ConfigError without a model and its flow.
@@ -91,7 +91,9 @@ def inpaint(
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, dict[Source, Tensor]]]:
         x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
         noise = Latents.joined([window.noise for window in chunk])
-        answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
+        takes_unmixed = any(window.trial is not None and window.trial.takes("model") for window in chunk)
+        answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps,
+                                takes_unmixed=takes_unmixed)  # fmt: skip
         return ((window, {source: pictures[row] for source, pictures in answers.items()})
                 for row, window in enumerate(chunk))  # fmt: skip
 
@@ -127,7 +129,7 @@ def _windows(
                 x, observed, zoom = filling.inputs(index)
                 if number == 0 and window.thickness > 1 and method != "model":
                     trust = None if model is None or method == "classical" else deep_trust(model, zoom)
-                    trials[index] = trial = Trial(x, observed, choices(trust, are_several=samples > 1))
+                    trials[index] = trial = Trial(x, observed, choices(trust), is_single=samples == 1)
                     for draw in range(2 * bool(trial.hidden.any())):
                         # noise of two pairs, as that of one is no more than mirrored
                         view, of_trial = (x * trial.observed, trial.observed, zoom), noise(2 * draw, index, TRIAL)

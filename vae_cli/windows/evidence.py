@@ -22,8 +22,8 @@ from vae_cli.randomness import image_generator
 Source = Literal["smooth", "mixed", "model"]
 """Of a fill's colours and shapes: a smooth continuation, the model's fill, or both as was measured best."""
 _ALL, _FINEST = 16, 1  # halvings of the resolution down to which texture is copied: shapes as well, or detail alone
-_CONVINCING_TRUST, _SOME_TRUST = 0.5, 0.2
-"""In the model deep inside a hole, from which a single fill, or one of several, may be the model's as it is."""
+_CONVINCING_TRUST = 0.5
+"""In the model deep inside a hole, from which its fills may be taken as they are, too."""
 _SHRINKING = 2**-0.5
 _LEAST_SIDE = 3
 _MOST_PLACES = 4
@@ -44,15 +44,11 @@ class Choice:
         return textured(picture, hole, image_generator(seed), self.halvings) if self.halvings else picture
 
 
-def choices(trust: float | None, *, are_several: bool) -> list[Choice]:
-    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked.
-
-    A single fill has to be a safe one. Of several, each may be the model's as it is: it is then farther from the truth
-    than a mixture, but they differ more, and their mean is nearer.
-    """
+def choices(trust: float | None) -> list[Choice]:
+    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked."""
     source: Source = "smooth" if trust is None else "mixed"
     found = [Choice(source), Choice(source, _ALL)]
-    if trust is not None and trust >= (_SOME_TRUST if are_several else _CONVINCING_TRUST):
+    if trust is not None and trust >= _CONVINCING_TRUST:
         found += [Choice("mixed", _FINEST), Choice("model"), Choice("model", _FINEST)]
     return found
 
@@ -60,17 +56,34 @@ def choices(trust: float | None, *, are_several: bool) -> list[Choice]:
 class Trial:
     """What is hidden in the view of a deep hole, and how well each way to fill it foresees that."""
 
-    def __init__(self, x: Tensor, observed: Tensor, choices: Sequence[Choice]) -> None:
-        """x [C, h, w] in [-1, 1], observed [1, h, w]: the view, as the model is given it."""
-        self.x, self.hole, self.choices = x, observed[0] == 0, choices
+    def __init__(self, x: Tensor, observed: Tensor, choices: Sequence[Choice], *, is_single: bool = False) -> None:
+        """x [C, h, w] in [-1, 1], observed [1, h, w]: the view, as the model is given it.
+
+        A single fill has to be a safe one. Of several, each may be farther from the truth than a smooth continuation:
+        they differ more, and their mean is nearer.
+        """
+        self.x, self.hole, self.choices, self.is_single = x, observed[0] == 0, choices, is_single
         self.hidden = torch.from_numpy(hidden_beside(self.hole.numpy()))
         self.observed = observed * ~self.hidden
         self.draws: list[Mapping[Source, Tensor]] = []
 
+    def takes(self, source: Source) -> bool:
+        """Whether a source's pictures may be asked for."""
+        return any(choice.source == source for choice in self.choices)
+
     @functools.cached_property
     def choice(self) -> Choice:
         """The best one, by two draws of pictures from each source; the first one where nothing could be hidden."""
-        return min(self.choices, key=self._score) if self.draws else self.choices[0]
+        if not self.draws:
+            return self.choices[0]
+        is_model_safe = not self.is_single or self._squares("model") <= self._squares("smooth")
+        return min((each for each in self.choices if each.source != "model" or is_model_safe), key=self._score)
+
+    def _squares(self, source: Source) -> float:
+        """The squared error of a source's draws where something is hidden."""
+        return sum(
+            float(((each[source] - self.x).square() * self.hidden).sum()) for each in self.draws if source in each
+        )
 
     def _score(self, choice: Choice) -> float:
         unknown = self.hole | self.hidden
