@@ -16,7 +16,7 @@ from vae_cli.randomness import place_of
 from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, deep_trust, fill_pictures, paired_noise
 from vae_cli.windows.around_holes import thickness_classes, windows_around
 from vae_cli.windows.chunks import in_chunks
-from vae_cli.windows.evidence import Source, Trial, choices
+from vae_cli.windows.evidence import Choice, Source, Trial, choices
 from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
@@ -91,7 +91,7 @@ def inpaint(
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, dict[Source, Tensor]]]:
         x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
         noise = Latents.joined([window.noise for window in chunk])
-        takes_unmixed = any(window.trial is not None and window.trial.takes("model") for window in chunk)
+        takes_unmixed = any(window.trial is not None and Choice("model") in window.trial.choices for window in chunk)
         answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps,
                                 takes_unmixed=takes_unmixed)  # fmt: skip
         return ((window, {source: pictures[row] for source, pictures in answers.items()})

@@ -67,10 +67,6 @@ class Trial:
         self.observed = observed * ~self.hidden
         self.draws: list[Mapping[Source, Tensor]] = []
 
-    def takes(self, source: Source) -> bool:
-        """Whether a source's pictures may be asked for."""
-        return any(choice.source == source for choice in self.choices)
-
     @functools.cached_property
     def choice(self) -> Choice:
         """The best one, by two draws of pictures from each source; the first one where nothing could be hidden."""
