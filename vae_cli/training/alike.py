@@ -26,7 +26,7 @@ def require_alike(inputs: TrainingInputs, node: str) -> None:
         if differing:
             told = [_difference(key, facts.get(key), of_main.get(key)) for key in differing[:_MAX_NAMED]]
             more = f" and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
-            raise ConfigError(f"rank {rank} on {printable(name)} differs from rank 0 in: {', '.join(told)}{more};\n"
+            raise ConfigError(f"rank {rank} on {printable(name)} differs from rank 0 in: {', '.join(told)}{more};",
                               "give every node the same images, settings and versions of all packages")  # fmt: skip
 
 
