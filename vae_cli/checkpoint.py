@@ -232,7 +232,7 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
         shapes = {name: getattr(value, "shape", None) for name, value in best.items()}
         fitting = {name: tensors[name].shape for name in best if name in tensors}
         if best and isinstance(step, int) and step >= 0 and shapes == fitting:
-            tensors |= best
+            tensors |= {name: value.contiguous() for name, value in best.items()}  # as files hold them
             facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
     return choice, facts, tensors
