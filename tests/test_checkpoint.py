@@ -340,6 +340,16 @@ def test_a_weights_file_alone_notices_a_flipped_bit_in_its_header(run: Path, tmp
             load_model(tmp_path / "alone.safetensors", CPU)
 
 
+@pytest.mark.parametrize("name", ["", "\ud800", "a\udfffb", 3])
+def test_a_label_that_no_file_could_be_called_is_refused(name: object) -> None:
+    """Samples go to folders that labels name."""
+    facts = json.loads(tiny_model(num_labels=1).facts.as_json())
+    del facts["sha256"]
+    assert Facts.from_json(json.dumps(facts | {"label_names": ["caf\udce9"]}), Path("a")).label_names == ("caf\udce9",)
+    with pytest.raises(CheckpointError, match="label_names"):
+        Facts.from_json(json.dumps(facts | {"label_names": [name]}), Path("a"))
+
+
 def shifted(model: Model) -> dict[str, torch.Tensor]:
     assert model.flow is not None
     return {name: value + 1 for name, value in model.flow.state_dict().items()}

@@ -42,8 +42,7 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    is_one = not source.path.is_dir() and source.path.suffix.lower() != ".zip"
-    files = source.path if is_one else scan(source.path, labels="none", splits="none").images
+    files = scan(source.path, labels="none", splits="none").images if source.has_several else source.path
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
@@ -199,7 +198,7 @@ def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
         covers.append(float(np.mean([hole.mean() for hole in holes])))
         yield from warn_if_inverted(covers, name)
         yield FileDone(name, "skipped", image.targets[0], "dry run")
-        mask = printable(image.mask.path) if image.mask else source.options()
+        mask = printable(Path(image.mask.path, image.mask.member or "")) if image.mask else source.options()
         yield Remark(f"{printable(name)}  {mask}  {covers[-1]:.1%}", "result")
     yield from warn_of_all_inverted(covers)
     yield Finished(dry_run_facts(covers))

@@ -71,8 +71,8 @@ def _inception(path: Path, device: torch.device) -> Extractor:
         net = make("inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path))
     except Exception as error:  # unpickling, zip, key and runtime errors, as the file happens to be wrong
         raise CheckpointError(
-            f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;\n"
-            f"the latter are the file {INCEPTION_FILE} of its release v0.2.0"
+            f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;",
+            f"the latter are the file {INCEPTION_FILE} of its release v0.2.0",
         ) from error
     net.to(device)
 
