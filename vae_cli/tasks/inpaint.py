@@ -82,9 +82,10 @@ def inpaint(
 ) -> Iterator[Fill]:
     """`samples` different fills of each picture, in order.
 
-    Fill k depends on (seed, id, hole, k) and the model alone. Small pictures are computed together; how many are read
-    ahead is bounded. feather: pixels inside a hole's edge that blend into its surroundings. The method `classical`
-    needs no model, and looks closer without one; the others raise ConfigError without a model and its flow.
+    Fill k depends on (seed, id, hole, k), the model, and whether it is the only one (`evidence.choices`). Small
+    pictures are computed together; how many are read ahead is bounded. feather: pixels inside a hole's edge that blend
+    into its surroundings. The method `classical` needs no model, and looks closer without one; the others raise
+    ConfigError without a model and its flow.
     """
 
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, dict[Source, Tensor]]]:
@@ -126,7 +127,7 @@ def _windows(
                 x, observed, zoom = filling.inputs(index)
                 if number == 0 and window.thickness > 1 and method != "model":
                     trust = None if model is None or method == "classical" else deep_trust(model, zoom)
-                    trials[index] = trial = Trial(x, observed, choices(trust))
+                    trials[index] = trial = Trial(x, observed, choices(trust, are_several=samples > 1))
                     for draw in range(2 * bool(trial.hidden.any())):
                         # noise of two pairs, as that of one is no more than mirrored
                         view, of_trial = (x * trial.observed, trial.observed, zoom), noise(2 * draw, index, TRIAL)

@@ -22,8 +22,8 @@ from vae_cli.randomness import image_generator
 Source = Literal["smooth", "mixed", "model"]
 """Of a fill's colours and shapes: a smooth continuation, the model's fill, or both as was measured best."""
 _ALL, _FINEST = 16, 1  # halvings of the resolution down to which texture is copied: shapes as well, or detail alone
-_CONVINCING_TRUST = 0.5
-"""In the model deep inside a hole, from which its fills may be taken as they are, too."""
+_CONVINCING_TRUST, _SOME_TRUST = 0.5, 0.2
+"""In the model deep inside a hole, from which a single fill, or one of several, may be the model's as it is."""
 _SHRINKING = 2**-0.5
 _LEAST_SIDE = 3
 _MOST_PLACES = 4
@@ -44,11 +44,15 @@ class Choice:
         return textured(picture, hole, image_generator(seed), self.halvings) if self.halvings else picture
 
 
-def choices(trust: float | None) -> list[Choice]:
-    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked."""
+def choices(trust: float | None, *, are_several: bool) -> list[Choice]:
+    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked.
+
+    A single fill has to be a safe one. Of several, each may be the model's as it is: it is then farther from the truth
+    than a mixture, but they differ more, and their mean is nearer.
+    """
     source: Source = "smooth" if trust is None else "mixed"
     found = [Choice(source), Choice(source, _ALL)]
-    if trust is not None and trust >= _CONVINCING_TRUST:
+    if trust is not None and trust >= (_SOME_TRUST if are_several else _CONVINCING_TRUST):
         found += [Choice("mixed", _FINEST), Choice("model"), Choice("model", _FINEST)]
     return found
 
