@@ -55,6 +55,17 @@ def test_webp(tmp_path: Path, mode: str, lossless: bool, described: bool) -> Non
         np.testing.assert_array_equal(np.asarray(before.image)[..., 3], np.asarray(after.image)[..., 3])
 
 
+def test_what_follows_a_webp_is_no_part_of_it(tmp_path: Path) -> None:
+    content = encoded(smooth(), "WEBP", **LOSSLESS)
+    *_, remarks = refilled(tmp_path / "a.webp", content + b"FILM OF THE SAME SCENE")
+    new = (tmp_path / "out.webp").read_bytes()
+    end = 8 + int.from_bytes(new[4:8], "little")
+    assert (new[end:], [kind for kind, _ in chunks(new[:end])]) == (
+        b"FILM OF THE SAME SCENE", [kind for kind, _ in chunks(content)],
+    )  # fmt: skip
+    assert open_original(tmp_path / "a.webp").save(tmp_path / "b.png", format="png") == remarks == ()
+
+
 @pytest.mark.parametrize("frame_size", [(WIDTH, HEIGHT), (20, 16)])
 def test_other_frames_of_a_webp_stay(tmp_path: Path, frame_size: tuple[int, int]) -> None:
     frames = [smooth().rotate(angle) for angle in (0, 90, 180)]
