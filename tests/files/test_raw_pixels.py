@@ -9,6 +9,8 @@ import pytest
 from originals import HEIGHT, WIDTH, encoded, noise, refilled, shown, smooth
 from PIL import Image
 
+from vae_cli.files.originals import open_original
+
 MASKS = {"BGRA": (0xFF0000, 0xFF00, 0xFF, 0xFF000000), "RGBA": (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
          "ABGR": (0xFF000000, 0xFF0000, 0xFF00, 0xFF), "BGAR": (0xFF000000, 0xFF00, 0xFF, 0xFF0000),
          "XBGR": (0xFF000000, 0xFF0000, 0xFF00, 0), "BGXR": (0xFF000000, 0xFF00, 0xFF, 0)}  # fmt: skip
@@ -39,6 +41,14 @@ def test_bmp_with_four_bytes_a_pixel(tmp_path: Path, order: str, top_down: bool)
         if channel in "RGB":
             expected[stored_hole, place] = (200, 100, 50)["RGB".index(channel)]
     assert new == content[:138] + expected.tobytes() + content[-9:]
+
+
+def test_another_format_lacks_the_profile_of_a_bmp(tmp_path: Path) -> None:
+    content = bmp32("BGXR")
+    for kind, remarks in ((b"DEBM", ("ICC profile: not kept in PNG",)), (b"BGRs", ())):
+        (tmp_path / "a.bmp").write_bytes(content[:70] + kind + content[74:])
+        said = open_original(tmp_path / "a.bmp").save(tmp_path / "b.png", format="png", overwrite=True)
+        assert tuple(remark for remark in said if "resolution" not in remark) == remarks
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "L", "RGB"])

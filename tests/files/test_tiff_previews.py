@@ -74,6 +74,16 @@ def test_a_reduced_page_is_no_page(tmp_path: Path) -> None:
         assert (new.pages[2].asarray()[HOLE] == 9).all()
 
 
+def test_nothing_is_said_of_what_is_stripped(tmp_path: Path) -> None:
+    pixels = picture()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(pixels, photometric="rgb", subifds=2, extratags=[(37724, 7, 6, b"layers", True)], metadata=None)
+        file.write(pixels, photometric="rgb", metadata=None)
+        file.write(pixels[::2, ::2], photometric="rgb", compression="jpeg", subfiletype=1, metadata=None)
+    assert len(refilled(tmp_path / "a.tif")[1]) == 3
+    assert refilled(tmp_path / "a.tif", strip=True, overwrite=True)[1] == ()
+
+
 def test_the_mask_of_a_preview_is_none(tmp_path: Path) -> None:
     """As in cloud-optimised GeoTIFFs, which hold smaller copies of a page and of what is to be seen of it."""
     path, mask = tmp_path / "a.tif", np.eye(SIZE[0] // 2, SIZE[1] // 2) > 0

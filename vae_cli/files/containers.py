@@ -4,6 +4,7 @@ The functions take the old file, the new one as Pillow writes it and the picture
 many things.
 """
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -51,11 +52,11 @@ def webp_without_metadata(content: bytes, exif: bytes) -> bytes:
 
 
 def other_webp_metadata(content: bytes) -> tuple[str, ...]:
-    """Names of chunks that no program but their own knows."""
+    """Names of chunks that no program but their own knows, and of what follows the picture."""
     known = (*_WEBP_PICTURE, b"EXIF", b"XMP ")
-    return tuple(
-        dict.fromkeys(f"chunk {kind.decode('latin-1')}" for kind, _ in _chunks_of(content) if kind not in known)
-    )
+    names = dict.fromkeys(f"chunk {kind.decode('latin-1')}" for kind, _ in _chunks_of(content) if kind not in known)
+    follows = content[8 + int.from_bytes(content[4:8], "little") :].strip(b"\0")
+    return (*names, *(["what follows the picture"] if follows else []))
 
 
 def is_lossless_webp(content: bytes) -> bool:
@@ -128,6 +129,12 @@ def avif_with_old_colours(old: bytes, new: bytes) -> bytes:
     if source < len(marks) or target < len(marks):
         return new
     return new[:target] + old[source : source + 4] + new[target + 4 :]
+
+
+def has_unusual_colours(avif: bytes) -> bool:
+    """Whether a file names other primaries than those of sRGB."""
+    found = re.search(b"colrnclx(..)", avif, re.DOTALL)
+    return found is not None and found[1] not in (b"\0\1", b"\0\2")  # the latter: unspecified
 
 
 def avif_facts(content: bytes, num_pictures: int) -> dict[str, Any]:

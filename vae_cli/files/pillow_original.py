@@ -157,6 +157,7 @@ def _facts_of(image: ImageFile.ImageFile, content: bytes) -> dict[str, Any]:
             facts["extras"] = gif_frames.other_metadata(content)
     elif image.format == "BMP":
         facts["colours"] = raw_pixels.num_bmp_colours(content)
+        facts["extras"] = ("ICC profile",) if raw_pixels.has_bmp_profile(content) else ()
     elif image.format == "AVIF":
         facts |= containers.avif_facts(content, 2 if image.mode == "RGBA" else 1)
     elif image.format == "JPEG2000":

@@ -64,6 +64,11 @@ def num_bmp_colours(content: bytes) -> int:
     return (int.from_bytes(content[46:50], "little") if content[14] >= 40 else 0) or 256
 
 
+def has_bmp_profile(content: bytes) -> bool:
+    """Whether a header of the newest kind says that an ICC profile is in the file, or where it is."""
+    return content[14] >= 124 and content[70:74] in (b"DEBM", b"KNIL")
+
+
 def at_levels(values: np.ndarray, white: int, maximum: int) -> np.ndarray:
     """Values 0..white, each at the nearest of those that a PNM file of 0..maximum can store."""
     return np.rint(np.rint(values / white * maximum) / maximum * white).astype(values.dtype)

@@ -67,8 +67,13 @@ class TiffSource:
             is_other = _stamp(file) != self.stamp  # an --overwrite has put another result there
             return _segments(page, None if is_other else self.pixels, samples.pixels)
 
-    def write(self, file: BinaryIO, changes: Sequence[PageChange], _text: Mapping[str, str]) -> tuple[str, ...]:
-        """Copies the file and puts the changes of its pages into the copy. Raises DataError."""
+    def write(
+        self, file: BinaryIO, changes: Sequence[PageChange], _text: Mapping[str, str], *, pages_only: bool = False
+    ) -> tuple[str, ...]:
+        """Copies the file and puts the changes of its pages into the copy. Raises DataError.
+
+        pages_only: smaller copies and metadata are not wanted, and may stay as they were.
+        """
         remarks = list[str]()
         with opened(self.path) as original:
             shutil.copyfileobj(original, file, 1 << 20)
@@ -76,8 +81,9 @@ class TiffSource:
                 if form := tiff.lost_form(tiff.page_at(tiff.open_tiff(original), number)):
                     remarks.append(f"pixels stored as {form} became lossless deflate")
                 _put(file, tiff.page_at(tiff.open_tiff(file), number), content)
-                _redraw_thumbnails(file, number)
-                remarks += _renew_previews(original, file, number)
+                if not pages_only:
+                    _redraw_thumbnails(file, number)
+                    remarks += _renew_previews(original, file, number)
         if self.num_frames > 1 and len(changes) == 1:
             remarks.append("only one page is changed, the others are as they were (inpaint has --pages)")
         return tuple(dict.fromkeys(remarks))
