@@ -147,6 +147,7 @@ def _facts_of(image: ImageFile.ImageFile, content: bytes) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         facts["coding"] = _jpeg_coding(image)
+        facts["has_rare_sampling"] = image.mode == "RGB" and JpegImagePlugin.get_sampling(image) < 0
         facts["extras"] = jpeg_segments.other_metadata(content)
     elif image.format == "WEBP":
         facts["is_lossless"] = containers.is_lossless_webp(content)
