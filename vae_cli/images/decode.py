@@ -85,7 +85,7 @@ def _as_stored(stream: BinaryIO, page: int) -> Samples | None:
     if (own := _tiff_page(stream, page)) is not None:
         tiff.check(own)
         with bounds.decoding.taken(own.imagelength * own.imagewidth * bounds.BYTES_A_PIXEL):
-            return tiff.read(stream, own).samples
+            return tiff.read(stream, own)
     head = stream.read(26)
     stream.seek(0)
     return png.read(stream) if head.startswith(png.SIGNATURE) and head[24:25] != b"\x08" else None

@@ -222,7 +222,7 @@ def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: 
     for number, image in enumerate(images):
         yield Advanced("masks", number, len(images))
         name, (target,) = image.item.name, image.targets
-        if skip_existing and os.path.exists(target):
+        if skip_existing and os.path.lexists(target):
             yield FileDone(name, "skipped", target, "exists")
             continue
         try:
