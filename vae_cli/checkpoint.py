@@ -41,7 +41,7 @@ from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
 from vae_cli.printable import can_be_a_name, shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
-from vae_cli.runtime import Runtime, Undrawn
+from vae_cli.runtime import Runtime, Undrawn, load_saved
 
 CLUSTER_FORMAT, LAYOUT_FORMAT = 5, 6  # of models whose samples start from clusters and, one later, from layouts
 
@@ -232,7 +232,7 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
         shapes = {name: getattr(value, "shape", None) for name, value in best.items()}
         fitting = {name: tensors[name].shape for name in best if name in tensors}
         if best and isinstance(step, int) and step >= 0 and shapes == fitting:
-            tensors |= best
+            tensors |= {name: value.contiguous() for name, value in best.items()}  # as files hold them
             facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
     return choice, facts, tensors
@@ -322,7 +322,7 @@ def load_resumable(run: Path) -> Resumable:
 def _read_trainer(folder: Path) -> dict[str, Any]:
     """Raises CheckpointError."""
     try:
-        trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+        trainer = load_saved(folder / TRAINER)
         if not isinstance(trainer, dict):
             raise TypeError("no dictionary")
         return trainer

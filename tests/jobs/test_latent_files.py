@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.jobs import latent_files
@@ -138,6 +140,13 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         for name in ("pipe", "zero"):
             with pytest.raises(ConfigError, match=name):
                 latent_files.read(tmp_path / f"{name}.{suffix}")
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64, torch.int32])
+def test_latents_of_any_kind_of_number(tmp_path: Path, kind: torch.dtype) -> None:
+    save_tensors({"latents": torch.from_numpy(VALUES).to(kind)}, tmp_path / "l.safetensors")
+    (found,) = latent_files.read(tmp_path / "l.safetensors")
+    np.testing.assert_array_equal(found, torch.from_numpy(VALUES).to(kind).double().numpy())
 
 
 def test_named_arrays_of_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,9 +46,10 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
-    lacking = [item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)]
+    lacking = [item.ref for item, mask in zip(items, found, strict=True)
+               if isinstance(mask, NoMask) and item.ref.id != str(item.relative)]  # fmt: skip
     by_name = pair_masks(lacking, files, source.pattern)
-    pairs = [(item, by_name[item.ref.id] if isinstance(mask, NoMask) else mask)
+    pairs = [(item, by_name.get(item.ref.id, mask) if isinstance(mask, NoMask) else mask)
              for item, mask in zip(items, found, strict=True)]  # fmt: skip
     in_use = {mask.path.resolve() for _, mask in pairs if isinstance(mask, ImageRef)}
     yield from ((item, mask) for item, mask in pairs

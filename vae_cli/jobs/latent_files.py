@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from vae_cli.atomic import write_atomically
 from vae_cli.errors import ConfigError, DataError
@@ -141,7 +141,7 @@ def _read_named(path: Path) -> list[np.ndarray]:
     if is_parquet:
         require_format("parquet")
     try:
-        found = _parquet_columns(path) if is_parquet else load(path.read_bytes())
+        found = _parquet_columns(path) if is_parquet else _tensors(path)
         layers = [found[name] for layer in range(len(found)) if (name := numbered(_MEANS, layer)) in found]
         if layers:
             return layers
@@ -149,6 +149,13 @@ def _read_named(path: Path) -> list[np.ndarray]:
     except BAD_BYTES as error:
         what = f"damaged, or no file of latents ({' '.join(str(error).split())[:100]})"
     raise DataError(f"{path}: {what}; {_MAKE_ONE}")
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.torch import load_file  # as numpy does not know all kinds of numbers, such as bfloat16
+
+    found = load_file(path)
+    return {name: (each.float() if each.is_floating_point() else each).numpy() for name, each in found.items()}
 
 
 def _parquet_columns(path: Path) -> dict[str, np.ndarray]:
