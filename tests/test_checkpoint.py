@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import CPU, filled, pictures, same_tensors, tiny_config, tiny_model, weights_of
+from tiny import CPU, filled, pictures, resealed, same_tensors, tiny_config, tiny_model, weights_of
 
 from vae_cli import checkpoint, checkpoint_folders
 from vae_cli.checkpoint import Facts, Model, load_model, load_resumable, read_facts, write_checkpoint
@@ -312,6 +313,20 @@ def test_a_trainer_state_with_code_in_it_is_refused(run: Path) -> None:
     assert not (run / "harm").exists()
 
 
+def test_a_trainer_state_that_would_fill_the_memory_is_refused(run: Path) -> None:
+    """torch unpacks what it never packs."""
+    path = run / "checkpoints" / "step-00000006" / "trainer.pt"
+    torch.save({"step": 6, "more": torch.zeros(10**6)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    resealed(path.parent)
+    with pytest.raises(CheckpointError, match=r"trainer\.pt: damaged"):
+        load_resumable(run)
+
+
 POSITIONS = (0.02, 0.3, 0.5, 0.77, 0.999)
 
 
@@ -340,9 +355,21 @@ def test_a_weights_file_alone_notices_a_flipped_bit_in_its_header(run: Path, tmp
             load_model(tmp_path / "alone.safetensors", CPU)
 
 
+@pytest.mark.parametrize("name", ["", "\ud800", "a\udfffb", 3])
+def test_a_label_that_no_file_could_be_called_is_refused(name: object) -> None:
+    """Samples go to folders that labels name."""
+    facts = json.loads(tiny_model(num_labels=1).facts.as_json())
+    del facts["sha256"]
+    assert Facts.from_json(json.dumps(facts | {"label_names": ["caf\udce9"]}), Path("a")).label_names == ("caf\udce9",)
+    with pytest.raises(CheckpointError, match="label_names"):
+        Facts.from_json(json.dumps(facts | {"label_names": [name]}), Path("a"))
+
+
 def shifted(model: Model) -> dict[str, torch.Tensor]:
+    """The flow's weights, and in memory as training may lay them: columns first."""
     assert model.flow is not None
-    return {name: value + 1 for name, value in model.flow.state_dict().items()}
+    return {name: (value + 1).T.contiguous().T if value.ndim == 2 else value + 1
+            for name, value in model.flow.state_dict().items()}  # fmt: skip
 
 
 def test_without_best_the_weights_that_scored_best_are_taken_and_that_is_said(run: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What errors repeat of a stranger's file is short, and safe to print."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,16 @@ from vae_cli.printable import printable, printable_lines, shell_quoted, shortene
 
 
 def test_both_ends_of_a_long_line_stay() -> None:
-    message = str(ConfigError("photos: " + "x" * 10**6 + ": name too long\nuse another"))
+    message = str(ConfigError("photos: " + "x" * 10**6 + ": name too long", "use another"))
     first, second = message.split("\n")
     assert first.startswith("photos: ") and first.endswith(": name too long") and len(first) < MAX_LINE + 10
     assert second == "use another" and str(ConfigError("x" * MAX_LINE)) == "x" * MAX_LINE
+
+
+def test_a_line_stays_one_line_whatever_it_repeats() -> None:
+    error = ConfigError("a\nb\r\x1b[2J\u2028c: no such file", "give another")
+    assert str(error) == "a\\nb\\r\\x1b[2J\\u2028c: no such file\ngive another"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vae_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
-    "errors": 0, "presets": 0, "printable": 0, "randomness": 0, "stopping": 0, "atomic": 1, "config_values": 1,
+    "presets": 0, "printable": 0, "randomness": 0, "stopping": 0, "errors": 0.5, "atomic": 1, "config_values": 1,
     "config_autoencoder": 1.5, "pretrained": 1, "locks": 1, "ranks": 1, "company": 1, "checkpoint_folders": 2,
     "config": 2, "config_layers": 3, "config_text": 4, "runtime": 2, "images": 3, "dataset": 4, "files": 4,
     "foreign_errors": 3, "model": 4, "metrics": 5,

@@ -39,9 +39,9 @@ from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
-from vae_cli.printable import shortened
+from vae_cli.printable import can_be_a_name, shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
-from vae_cli.runtime import Runtime, Undrawn
+from vae_cli.runtime import Runtime, Undrawn, load_saved
 
 CLUSTER_FORMAT, LAYOUT_FORMAT = 5, 6  # of models whose samples start from clusters and, one later, from layouts
 
@@ -71,7 +71,7 @@ class Facts:
             facts = json.loads(text)
             version = facts["format_version"]
             other = CheckpointError(f"{path}: a model of format {shortened(version)}, this version reads "
-                                    f"{CLUSTER_FORMAT} and, of photographs, {LAYOUT_FORMAT};\n"
+                                    f"{CLUSTER_FORMAT} and, of photographs, {LAYOUT_FORMAT};",
                                     "use the version of vae that made it, or train it again")  # fmt: skip
             is_known = version in (CLUSTER_FORMAT, LAYOUT_FORMAT)
             if is_known and facts.pop("sha256", None) not in (None, seal(facts)):
@@ -79,7 +79,7 @@ class Facts:
             if not is_known or version != format_of(config := from_dict(facts["config"], CompleteConfig)):
                 raise other
             names, counts, step = facts["label_names"], facts["label_images"], facts["step"]
-            if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            if not (isinstance(names, list) and all(map(can_be_a_name, names))):
                 raise ValueError("label_names: not a list of names")
             if not (isinstance(counts, list) and len(counts) == len(names) + 1 and all(map(_is_count, counts))):
                 raise ValueError(f"label_images: not the {len(names) + 1} counts of images of {len(names)} labels")
@@ -87,7 +87,7 @@ class Facts:
                 raise ValueError("step or phase: none that a training has")
             return Facts(config, tuple(names), tuple(counts), step, facts["phase"], str(facts["weights_sha256"]))
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            raise CheckpointError(f"{path}: not the description of a model of ours ({error})") from error
+            raise CheckpointError(f"{path}: not the description of a model of ours ({error.args[0]})") from error
 
 
 def format_of(config: CompleteConfig) -> int:
@@ -232,7 +232,7 @@ def read_model(run: Path) -> tuple[Choice, Facts, dict[str, Tensor]]:
         shapes = {name: getattr(value, "shape", None) for name, value in best.items()}
         fitting = {name: tensors[name].shape for name in best if name in tensors}
         if best and isinstance(step, int) and step >= 0 and shapes == fitting:
-            tensors |= best
+            tensors |= {name: value.contiguous() for name, value in best.items()}  # as files hold them
             facts = replace(facts, step=step, weights_sha256=digest(tensors))
             choice = Choice(choice.path, (*choice.remarks[:-1], f"{choice.remarks[-1]} that scored best"))
     return choice, facts, tensors
@@ -322,7 +322,7 @@ def load_resumable(run: Path) -> Resumable:
 def _read_trainer(folder: Path) -> dict[str, Any]:
     """Raises CheckpointError."""
     try:
-        trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+        trainer = load_saved(folder / TRAINER)
         if not isinstance(trainer, dict):
             raise TypeError("no dictionary")
         return trainer

@@ -66,7 +66,7 @@ def write_folder(
         remove_tree(temporary)
         if aside.exists() and not folder.exists():
             aside.rename(folder)
-        raise WriteError(_write_problem(path, folder, error)) from error
+        raise WriteError(*_write_problem(path, folder, error)) from error
 
 
 def _write_synced(path: Path, content: bytes | memoryview) -> None:
@@ -76,14 +76,15 @@ def _write_synced(path: Path, content: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def _write_problem(path: Path, folder: Path, error: OSError) -> str:
+def _write_problem(path: Path, folder: Path, error: OSError) -> list[str]:
     problem = f"{path}: cannot be written ({error.strerror or error})"
     if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
-        return f"{problem}; make that possible, or choose another --out"
+        return [f"{problem}; make that possible, or choose another --out"]
     disk = next(place for place in folder.absolute().parents if place.is_mount())
     free = shutil.disk_usage(disk).free / 2**20
     resume = f"vae train --out {shell_quoted(folder.parent.parent)} --resume"
-    return f"{problem}: {free:.0f} MiB are left on the disk at {disk};\nmake room there and go on with: {resume}"
+    left = f"{problem}: {free:.0f} MiB are left on the disk at {disk};"
+    return [left, f"make room there and go on with: {resume}"]
 
 
 def _hidden(folder: Path, kind: str) -> Path:

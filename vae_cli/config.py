@@ -239,7 +239,7 @@ class RunConfig(Section):
         objective, needed = self.objective, {"kl_weight": 1, "latent_noise": 0, "perceptual": 0, "adversarial": 0}
         wrong = [f"objective.{name}={value}" for name, value in needed.items() if getattr(objective, name) != value]
         if objective.importance_samples > 1 and wrong:
-            raise ValueError(f"objective.importance_samples {objective.importance_samples} weighs the bound alone;\n"
+            raise ValueError(f"objective.importance_samples {objective.importance_samples} weighs the bound alone; "
                              f"set {', '.join(wrong)}, or objective.importance_samples=1")  # fmt: skip
         return self
 
@@ -319,7 +319,7 @@ def from_dict(settings: Mapping[str, Any], kind: type[Config]) -> Config:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(explanations(error.errors()[:50], known_keys())[:3])) from error  # of thousands
+        raise ConfigError(*explanations(error.errors()[:50], known_keys())[:3]) from error  # of thousands
 
 
 def known_keys(kind: Any = RunConfig) -> list[str]:

@@ -14,7 +14,6 @@ from vae_cli.config import BUDGETS, Layer, RunConfig, from_dict, merge
 from vae_cli.config_values import nearest
 from vae_cli.errors import ConfigError
 from vae_cli.presets import PRESETS
-from vae_cli.printable import printable
 
 SAMPLES = Path(__file__).parent / "sample_configs"
 MAX_BYTES = 2**20
@@ -115,11 +114,11 @@ def parse_assignment(text: str) -> Layer:
     """Layer of one `a.b=value`; the value is read as YAML. Raises ConfigError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {printable(text)}: expected key=value, for instance --set training.batch_size=64")
+        raise ConfigError(f"--set {text}: expected key=value, for instance --set training.batch_size=64")
     try:
         parsed = parse_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"--set {printable(text)}: {error}") from error
+        raise ConfigError(f"--set {text}: {error}") from error
     return nested(key.strip(), parsed)
 
 
@@ -140,9 +139,7 @@ def resolve_config(
     in_file = read_layer(file) if file else {}
     name = preset or in_file.get("preset") or "small"
     if not isinstance(name, str) or name not in PRESETS:
-        raise ConfigError(
-            f"--preset {printable(str(name))}: no such preset{nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}"
-        )
+        raise ConfigError(f"--preset {name}: no such preset{nearest(str(name), PRESETS)}; known: {', '.join(PRESETS)}")
     given = [*map(parse_assignment, sets), options or {}]
     if any("preset" in layer for layer in given):
         raise ConfigError("preset: --set cannot choose it, since it comes before all settings; use --preset")

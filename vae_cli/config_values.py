@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from vae_cli.printable import printable, shortened
+from vae_cli.printable import shortened
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -84,7 +84,7 @@ def explanations(details: Sequence[Any], keys: Sequence[str]) -> list[str]:
         parts = [str(part) for part in detail["loc"] if isinstance(part, int) or part in names]
         if is_unknown and detail["loc"][-1] not in names:
             parts.append(str(detail["loc"][-1]))
-        dotted = printable(".".join(parts))
+        dotted = ".".join(parts)
         if is_unknown:
             line = f"{dotted}: unknown setting{nearest(dotted, keys)}"
         else:

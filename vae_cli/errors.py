@@ -3,6 +3,8 @@
 Everything else that is raised is a bug and keeps its traceback (exit code 70, see `cli.app`).
 """
 
+from vae_cli.printable import printable
+
 MAX_LINE = 500
 """Characters: messages repeat what they were given, which may be of any length."""
 
@@ -10,15 +12,19 @@ MAX_LINE = 500
 class VaeError(Exception):
     """Base of the errors that are shown without a traceback; each child fixes its exit code.
 
-    The middle of a very long line is left out.
+    Each argument is a line, which stays one whatever names of strangers it repeats. The middle of a very long one is
+    left out.
     """
 
     exit_code = 70
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, *lines: str) -> None:
         half = MAX_LINE // 2
-        lines = [f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line for line in message.split("\n")]
-        super().__init__("\n".join(lines))
+        super().__init__(*(printable(f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line)
+                           for line in lines))  # fmt: skip
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class ConfigError(VaeError):

@@ -27,6 +27,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def can_be_a_name(value: object) -> bool:
+    """Whether a value is text that a file could be called, with bytes that are no UTF-8 at most."""
+    return isinstance(value, str) and value != "" and re.search("[\ud800-\udc7f\udd00-\udfff]", value) is None
+
+
 def shell_quoted(word: Path | str) -> str:
     """A file name, or any other text, as a word of a command that can be copied into the shell in use.
 

@@ -93,7 +93,7 @@ def meet(ranks: Ranks, address: tuple[str, int]) -> Generator[str, None, "Store 
         where = f"rank {ranks.rank} of {ranks.world_size}: "
         if seconds > 60 * PATIENCE_MINUTES:
             what = f"{others} did not come to {address[0]}:{address[1]} in {PATIENCE_MINUTES} minutes{problem}"
-            raise RanksError(f"{where}{what};\nstart all ranks, with the MASTER_ADDR of rank 0; {_HINT}")
+            raise RanksError(f"{where}{what};", f"start all ranks, with the MASTER_ADDR of rank 0; {_HINT}")
         if seconds > 1 and not has_told:
             has_told = True
             yield f"{where}waiting for {others} at {address[0]}:{address[1]}, {PATIENCE_MINUTES} minutes at most"

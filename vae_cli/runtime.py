@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,18 @@ class Undrawn(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+def load_saved(path: Path) -> Any:
+    """What `torch.save` has written to a file, on the CPU, as far as it is tensors and plain containers.
+
+    Raises many things on other files, among them those that would take more memory than they have bytes.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+                raise ValueError("packed")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @contextlib.contextmanager

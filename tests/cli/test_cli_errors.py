@@ -291,6 +291,12 @@ def test_weights_that_are_no_numbers_are_damaged(vae, run: Path, tmp_path: Path)
     assert outcome.code == 4 and "damaged" in outcome.errors[0]
 
 
+def test_a_name_of_many_lines_leaves_room_for_what_is_wrong(vae, tmp_path: Path) -> None:
+    outcome = vae("check", tmp_path / "a\nb\nc\nd.png", "--json")
+    assert outcome.code == 2 and len(outcome.errors) == 1
+    assert outcome.json["error"]["message"].endswith("a\\nb\\nc\\nd.png: no such file or folder")
+
+
 def test_a_name_too_long_for_the_disk(vae, run: Path, tmp_path: Path) -> None:
     outcome = vae("sample", run, "-n", 2, "--out", tmp_path / ("a" * 300), "--device", "cpu")
     assert outcome.code == 7, outcome.stderr

@@ -156,6 +156,26 @@ def test_dry_run_writes_nothing(vae, run: Path, scans: Path, tmp_path: Path) -> 
     assert facts["status"] == "ok" and facts["pairs"] == 4
 
 
+def test_the_mask_of_an_image_is_no_other_s(vae, tmp_path: Path) -> None:
+    """`a_mask.png` would be that of `a.png`, were there no image of its own name."""
+    for name in ("a.png", "a_mask.png"):
+        draw(tmp_path / "scans" / name, 1)
+    mask = draw_mask(tmp_path / "masks" / "a_mask.png")
+    words = ("inpaint", "--method", "classical", tmp_path / "scans", "--mask", tmp_path / "masks", "--dry-run")
+    outcome = vae(*words)
+    assert outcome.code == 1 and f"{tmp_path / 'scans' / 'a_mask.png'}  {mask}  " in outcome.stdout
+    assert "1 pairs, 1 images without a mask" in outcome.stdout
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_masks_in_an_archive(vae, scans: Path, tmp_path: Path, kind: str) -> None:
+    archive = shutil.make_archive(str(tmp_path / "masks"), kind, scans / "masks")
+    shutil.rmtree(scans / "masks")
+    words = ("inpaint", "--method", "classical", scans, "--mask", archive, "--mask-pattern", "{stem}_mask.png")
+    outcome = vae(*words, "--dry-run")
+    assert outcome.code == 1 and f"{scans / '1931' / 'b.png'}  {archive}/1931/b_mask.png  " in outcome.stdout
+
+
 def test_masks_that_cannot_be_used_fail_their_file(vae, run: Path, scans: Path, tmp_path: Path) -> None:
     draw_mask(scans / "masks" / "a.png", box=(-5, -5, -4, -4))
     draw(scans / "c.png", 7)

@@ -63,6 +63,14 @@ def test_a_page_holds_pictures_masks_and_names(vae, scans: Path, tmp_path: Path)
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
 
 
+def test_marks_of_writing_stay_in_the_file_s_name(vae, tmp_path: Path) -> None:
+    """By which the mask is found again; what is shown has them escaped."""
+    image = draw(tmp_path / "scans" / "\u200fשלום.png", 1)
+    assert vae("masks", image.parent).code == 0
+    (entry,) = pictures_of(tmp_path / "scans-masks.html")
+    assert entry["file"] == image.name and entry["name"].endswith("\\u200fשלום.png")
+
+
 def test_found_masks_are_there_to_begin_with(vae, tmp_path: Path) -> None:
     from .test_cli_mask_auto import scratched, shade
 

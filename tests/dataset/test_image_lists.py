@@ -140,6 +140,16 @@ def test_metadata_beside_images(folder: Path, suffix: str) -> None:
     assert scan(folder, labels="none", splits="none").skipped == (), "nobody asks what it says"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_metadata_may_speak_of_other_paths_first(tmp_path: Path, suffix: str) -> None:
+    entry = {"image": "elsewhere.png", "file_name": "1.png", "label": "cat"}
+    (tmp_path / "1.png").write_bytes(b"x")
+    text = {"csv": f"{','.join(entry)}\n{','.join(entry.values())}\n", "jsonl": json.dumps(entry)}[suffix]
+    (tmp_path / f"metadata.{suffix}").write_text(text)
+    found = scan(tmp_path)
+    assert found.label_names == ("cat",) and found.skipped == ()
+
+
 def test_metadata_of_each_split_and_in_a_zip(tmp_path: Path) -> None:
     files = {"train/1.png": "x", "train/deep/2.png": "x", "test/3.png": "x",
              "train/metadata.csv": "text,file_name,label\nhello,1.png,cat\nworld,deep/2.png,dog\n",

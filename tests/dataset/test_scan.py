@@ -12,6 +12,7 @@ from vae_cli.dataset import scan as scan_module
 from vae_cli.dataset.scan import Scan, scan
 from vae_cli.dataset.split import SPLIT_NAMES, id_hash, lowest_hashes, split_images
 from vae_cli.errors import ConfigError, DataError
+from vae_cli.images.decode import read_bytes
 from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef
 
 
@@ -369,6 +370,20 @@ def test_zip_members(tmp_path: Path) -> None:
     assert found.images[0].member == "cat/1.png" and found.images[0].path == tmp_path / "set.zip"
     assert found.label_names == ("cat", "dog")
     assert [entry.id for entry in found.skipped] == ["../evil.png"]
+
+
+@pytest.mark.parametrize(("system", "labels"), [(0, ("cat", "dog")), (11, ("cat", "dog")), (3, ())])
+def test_slashes_of_windows_in_a_zip(tmp_path: Path, system: int, labels: tuple[str, ...]) -> None:
+    """Where other systems have made it they are part of a name."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("cat\\1.png", "dog\\2.png", "dog\\", "..\\3.png"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            archive.writestr(info, name)
+    found = scan(tmp_path / "set.zip")
+    assert found.label_names == labels
+    assert {read_bytes(ref) for ref in found.images} >= {b"cat\\1.png", b"dog\\2.png"}
+    assert [skipped.id for skipped in found.skipped] == (["../3.png"] if labels else [])
 
 
 def test_zip_of_a_folder_with_its_name(tmp_path: Path) -> None:

@@ -60,6 +60,13 @@ def test_names_and_labels_are_text(folder: Path) -> None:
     assert "<cat>" not in text and "<run>" not in text
 
 
+def test_no_name_hides_or_turns_round_what_stands_beside_it(folder: Path) -> None:
+    hostile = "a\x1b[2J\u202egnp.b\0"
+    (folder / "data.json").write_text(json.dumps({"path": hostile, "notes": [hostile], "skipped": [{"id": hostile}]}))
+    text = text_of(folder)
+    assert text.count("a\\x1b[2J\\u202egnp.b\\x00") == 3 and not re.search("[\x00\x1b\u202e]", text)
+
+
 def test_damaged_files_are_left_out(folder: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "phase": "vae", "elbo_na\nnull\n[1]\n{"phase": "vae"}\n')

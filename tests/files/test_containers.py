@@ -55,6 +55,18 @@ def test_webp(tmp_path: Path, mode: str, lossless: bool, described: bool) -> Non
         np.testing.assert_array_equal(np.asarray(before.image)[..., 3], np.asarray(after.image)[..., 3])
 
 
+def test_what_follows_a_webp_is_no_part_of_it(tmp_path: Path) -> None:
+    content = encoded(smooth(), "WEBP", **LOSSLESS)
+    *_, remarks = refilled(tmp_path / "a.webp", content + b"FILM OF THE SAME SCENE")
+    new = (tmp_path / "out.webp").read_bytes()
+    end = 8 + int.from_bytes(new[4:8], "little")
+    assert (new[end:], [kind for kind, _ in chunks(new[:end])]) == (
+        b"FILM OF THE SAME SCENE", [kind for kind, _ in chunks(content)],
+    )  # fmt: skip
+    said = open_original(tmp_path / "a.webp").save(tmp_path / "b.png", format="png")
+    assert (remarks, said) == ((), ("what follows the picture: not kept in PNG",))
+
+
 @pytest.mark.parametrize("frame_size", [(WIDTH, HEIGHT), (20, 16)])
 def test_other_frames_of_a_webp_stay(tmp_path: Path, frame_size: tuple[int, int]) -> None:
     frames = [smooth().rotate(angle) for angle in (0, 90, 180)]
@@ -198,6 +210,15 @@ def test_avif_says_of_its_colours_what_it_said(tmp_path: Path, subsampling: str)
     flags = [part.partition(b"av1C")[2][2] & 0x0C for part in (content, new)]
     assert flags[0] == flags[1] and remarks == ("re-encoded (AVIF is lossy)",)
     assert {after.image.info[key] for key in ("icc_profile", "xmp")} == {b"profile of odd length", b"<x/>"}
+
+
+@pytest.mark.parametrize(("primaries", "is_lost"), [(1, False), (2, False), (12, True)])
+def test_other_formats_do_not_know_the_primaries_of_an_avif(tmp_path: Path, primaries: int, is_lost: bool) -> None:
+    content = encoded(smooth(), "AVIF")
+    place = content.index(b"colrnclx") + 8
+    (tmp_path / "a.avif").write_bytes(content[:place] + struct.pack(">H", primaries) + content[place + 2 :])
+    remarks = open_original(tmp_path / "a.avif").save(tmp_path / "b.png", format="png")
+    assert remarks == (("colour primaries: not kept in PNG",) if is_lost else ())
 
 
 def items(*kinds: bytes) -> bytes:

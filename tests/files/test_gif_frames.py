@@ -106,3 +106,22 @@ def test_what_another_format_cannot_keep_is_named(tmp_path: Path) -> None:
     assert gif_frames.other_metadata(content[:-1] + xmp + xmp.replace(b"XMP Data", b"ABC Data") + b";") == (
         "XMP", "application data",
     )  # fmt: skip
+
+
+def test_no_fill_becomes_a_number_that_the_palette_of_a_grey_gif_lacks(tmp_path: Path) -> None:
+    """Pillow hides a palette that is a ramp: numbers behind its end, too, would come back as they were written."""
+    image = Image.fromarray(noise(HEIGHT, WIDTH, below=16), "P")
+    image.putpalette(np.repeat(np.arange(16), 3).tolist())
+    _, after, hole, remarks = refilled(tmp_path / "a.gif", encoded(image, "GIF", optimize=False))
+    assert not remarks and (np.asarray(after.image)[hole] == 15).all()
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_the_transparent_number_of_a_grey_gif(tmp_path: Path, opaque: bool) -> None:
+    pixels = noise(HEIGHT, WIDTH)
+    pixels[:15, :20] = key = 97  # of all greys the nearest to the fill
+    content = encoded(Image.fromarray(pixels), "GIF", transparency=key, optimize=False)
+    before, after, hole, _ = refilled(tmp_path / "a.gif", content, opaque=opaque)
+    was_clear, is_clear = (np.asarray(each.image) == key for each in (before, after))
+    assert was_clear[hole].any()
+    np.testing.assert_array_equal(is_clear, was_clear & ~hole if opaque else was_clear)

@@ -110,6 +110,15 @@ def test_tables_and_sampling_stay(tmp_path: Path, subsampling: int, tables: list
     ]
 
 
+def test_a_rare_sampling_is_not_kept_and_that_is_said(tmp_path: Path) -> None:
+    """Colours of half the height, as of a picture that was turned with colours of half the width."""
+    content = encoded(smooth(size=(48, 48)), "JPEG", subsampling=1)
+    sampling = content.index(b"\xff\xc0") + 11
+    assert content[sampling] == 0x21
+    *_, remarks = refilled(tmp_path / "a.jpg", content[:sampling] + b"\x12" + content[sampling + 1 :])
+    assert remarks == ("re-encoded (JPEG is lossy)", "its colours, of a rare resolution, are stored at the full one")
+
+
 @pytest.mark.parametrize("kind", [0x000000, 0x020002, 0x010001])
 def test_further_pictures_are_found_where_they_are(tmp_path: Path, kind: int) -> None:
     """A multi-picture file; one of its pictures may be a preview (0x01....), which is drawn anew."""

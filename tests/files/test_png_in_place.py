@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from sixteen_bit_files import opened
 
 from vae_cli.errors import DataError
@@ -229,3 +229,15 @@ def refill(path: Path) -> None:
     hole = np.zeros(original.display_size, bool)
     hole[0, 0] = True
     original.with_fill(np.zeros((*hole.shape, 3), np.float32), hole).save(path.with_name("out.png"), overwrite=True)
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("jpg", "JPEG"), ("tif", "TIFF"), ("png", "PNG")])
+def test_another_format_names_the_chunks_that_it_lacks(tmp_path: Path, wanted: str, name: str) -> None:
+    """But for those that say the usual."""
+    info = PngImagePlugin.PngInfo()
+    for chunk in (b"gAMA", b"sRGB", b"tIME", b"tIME"):
+        info.add(chunk, b"\0\0\xb1\x8f")
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png", pnginfo=info)
+    remarks = open_original(tmp_path / "a.png").save(tmp_path / f"b.{wanted}", format=wanted)
+    said = [remark for remark in remarks if "not kept" in remark]
+    assert said == [f"chunk {each}: not kept in {name}" for each in ("gAMA", "tIME") if wanted != "png"]

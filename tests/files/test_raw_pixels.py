@@ -9,6 +9,8 @@ import pytest
 from originals import HEIGHT, WIDTH, encoded, noise, refilled, shown, smooth
 from PIL import Image
 
+from vae_cli.files.originals import open_original
+
 MASKS = {"BGRA": (0xFF0000, 0xFF00, 0xFF, 0xFF000000), "RGBA": (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
          "ABGR": (0xFF000000, 0xFF0000, 0xFF00, 0xFF), "BGAR": (0xFF000000, 0xFF00, 0xFF, 0xFF0000),
          "XBGR": (0xFF000000, 0xFF0000, 0xFF00, 0), "BGXR": (0xFF000000, 0xFF00, 0xFF, 0)}  # fmt: skip
@@ -41,6 +43,14 @@ def test_bmp_with_four_bytes_a_pixel(tmp_path: Path, order: str, top_down: bool)
     assert new == content[:138] + expected.tobytes() + content[-9:]
 
 
+def test_another_format_lacks_the_profile_of_a_bmp(tmp_path: Path) -> None:
+    content = bmp32("BGXR")
+    for kind, remarks in ((b"DEBM", ("ICC profile: not kept in PNG",)), (b"BGRs", ())):
+        (tmp_path / "a.bmp").write_bytes(content[:70] + kind + content[74:])
+        said = open_original(tmp_path / "a.bmp").save(tmp_path / "b.png", format="png", overwrite=True)
+        assert tuple(remark for remark in said if "resolution" not in remark) == remarks
+
+
 @pytest.mark.parametrize("mode", ["1", "P", "L", "RGB"])
 def test_other_bmp_keep_their_head(tmp_path: Path, mode: str) -> None:
     content = encoded(smooth(mode, (WIDTH + 1, HEIGHT)), "BMP", dpi=(250, 100))
@@ -59,6 +69,15 @@ def test_bmp_of_four_bits_stays_so(tmp_path: Path) -> None:
     new = (tmp_path / "out.bmp").read_bytes()
     assert (len(new), new[:118], remarks) == (len(content), content[:118], ())
     np.testing.assert_array_equal(np.asarray(before.image)[~hole], np.asarray(after.image)[~hole])
+
+
+def test_no_fill_becomes_a_number_that_the_palette_of_a_grey_bmp_lacks(tmp_path: Path) -> None:
+    pixels = noise(HEIGHT, WIDTH, below=16).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 8, 0, len(pixels), 0, 0, 16, 0)
+    palette = bytes(part for grey in range(16) for part in (grey, grey, grey, 0))
+    content = struct.pack("<2sIHHI", b"BM", 118 + len(pixels), 0, 0, 118) + head + palette + pixels
+    _, after, hole, remarks = refilled(tmp_path / "a.bmp", content)
+    assert not remarks and (np.asarray(after.image)[hole] == 15).all()
 
 
 @pytest.mark.parametrize("bits", [16, 8])
@@ -109,6 +128,24 @@ def test_black_and_white(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "out.pbm").read_bytes().startswith(head)
     np.testing.assert_array_equal(np.asarray(before.image), bits == 0)
     np.testing.assert_array_equal(np.asarray(after.image)[~hole], bits[~hole] == 0)
+
+
+@pytest.mark.parametrize(("kind", "maximum"), [("P1", 1), ("P2", 15), ("P5", 100), ("P5", 255), ("P5", 999)])
+def test_pnm_keep_what_lies_among_and_behind_their_pixels(tmp_path: Path, kind: str, maximum: int) -> None:
+    values = noise(HEIGHT, WIDTH, below=min(maximum, 255) + 1)
+    head = f"{kind}\n{WIDTH} {HEIGHT}\n{maximum}\n".encode().replace(b"\n1\n", b"\n")
+    if kind == "P5":
+        content = head + values.astype(">u2" if maximum > 255 else "u1").tobytes() + b"P5\n# another picture\n"
+    else:
+        rows = (" ".join(map(str, row)).encode() for row in values.tolist())
+        content = head + b"".join(row + b" # 9 more\n" for row in rows)
+    *_, remarks = refilled(tmp_path / "a.pgm", content)
+    new, above = (tmp_path / "out.pgm").read_bytes(), len(content) // 5  # of the hole
+    assert (new[:above], new[-21:], new.count(b"# 9"), remarks) == (
+        content[:above], content[-21:], content.count(b"# 9"), (),
+    )  # fmt: skip
+    refilled(tmp_path / "b.pgm", content, strip=True)
+    assert b"more" not in (stripped := (tmp_path / "out.pgm").read_bytes()) and b"another" not in stripped
 
 
 def test_stripped_pnm_have_no_comments(tmp_path: Path) -> None:

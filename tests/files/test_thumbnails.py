@@ -132,3 +132,19 @@ def test_metadata_of_nothing_but_beginnings_take_no_hours() -> None:
         with_redrawn_jpegs(b"\xff\xd8\xff\xd9" * (1 << 16), GREEN)
     few = b"\xff\xd8\xff\xd9" * 10 + encoded(OLD, "JPEG")
     assert with_redrawn_jpegs(few, GREEN) != few
+
+
+@pytest.mark.parametrize("kind", ["jpg", "gif"])
+def test_xmp_in_pieces_shows_nothing_of_what_was_there(tmp_path: Path, kind: str) -> None:
+    """Of JPEG in several segments; of GIF in blocks whose lengths are its own characters."""
+    xmp = b"<a><xmp:Thumbnails>%s</xmp:Thumbnails></a>" % (b"base64 " * 99)
+    content, head = encoded(smooth("P" if kind == "gif" else "RGB"), {"jpg": "JPEG"}.get(kind, "GIF")), bytes(40)
+    if kind == "gif":
+        content = content[:-1] + b"!\xff\x0bXMP DataXMP" + xmp + b"\1" + bytes(range(255, -1, -1)) + b"\0;"
+    else:
+        parts = (b"http://ns.adobe.com/xmp/extension/\0" + head + part for part in (xmp[:300], xmp[300:]))
+        content = with_segments(content, *((0xE1, part) for part in parts))
+    assert content.count(b"base64") > 90
+    refilled(tmp_path / f"a.{kind}", content)
+    new = (tmp_path / f"out.{kind}").read_bytes()
+    assert b"base64" not in new and b"<a>" in new and b"</a>" in new

@@ -230,6 +230,15 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
             open_image(path)
 
 
+def test_unpacked_colours_at_half_the_resolution_are_not_called_cut_off(tmp_path: Path) -> None:
+    tifffile.imwrite(path := tmp_path / "a.tif", np.zeros((4, 6, 3), "u1"), photometric="ycbcr")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages.first.tags[530].overwrite((2, 2))
+    path.write_bytes(path.read_bytes()[: segments(path)[0][0] + 36])
+    with pytest.raises(DataError, match=r"a\.tif: .*cannot be read \(3 × 8 bits, ycbcr, none"):
+        open_original(path)
+
+
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd", "lzma"])
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 def test_cut_off_files(tmp_path: Path, compression: str | None, tile: tuple[int, int] | None) -> None:

@@ -74,6 +74,36 @@ def test_a_reduced_page_is_no_page(tmp_path: Path) -> None:
         assert (new.pages[2].asarray()[HOLE] == 9).all()
 
 
+def test_nothing_is_said_of_what_is_stripped(tmp_path: Path) -> None:
+    pixels = picture()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(pixels, photometric="rgb", subifds=2, extratags=[(37724, 7, 6, b"layers", True)], metadata=None)
+        file.write(pixels, photometric="rgb", metadata=None)
+        file.write(pixels[::2, ::2], photometric="rgb", compression="jpeg", subfiletype=1, metadata=None)
+    assert len(refilled(tmp_path / "a.tif")[1]) == 3
+    assert refilled(tmp_path / "a.tif", strip=True, overwrite=True)[1] == ()
+
+
+def test_the_mask_of_a_preview_is_none(tmp_path: Path) -> None:
+    """As in cloud-optimised GeoTIFFs, which hold smaller copies of a page and of what is to be seen of it."""
+    path, mask = tmp_path / "a.tif", np.eye(SIZE[0] // 2, SIZE[1] // 2) > 0
+    with tifffile.TiffWriter(path) as file:
+        file.write(picture(), photometric="rgb", metadata=None)
+        file.write(picture()[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+        file.write(mask, photometric="mask", subfiletype=5, metadata=None)
+    out, remarks = refilled(path)
+    with tifffile.TiffFile(out) as new:
+        assert (new.pages[2].photometric.name, remarks) == ("MASK", ())
+        np.testing.assert_array_equal(new.pages[2].asarray(), mask)
+
+
+def test_layers_that_another_program_shows_instead_are_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", picture(), photometric="rgb", extratags=[(37724, 7, 9, b"of layers", True)])
+    assert refilled(tmp_path / "a.tif")[1] == (
+        "its layers, which Photoshop shows instead of the picture, are as they were",
+    )
+
+
 def test_what_is_below_a_page_and_no_preview_is_told(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(picture(), photometric="rgb", subifds=1)

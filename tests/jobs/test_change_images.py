@@ -106,6 +106,15 @@ def test_the_order_is_that_of_the_images(tmp_path: Path) -> None:
     assert details == ["opened 1", "opened 4"]
 
 
+def test_a_link_that_leads_nowhere_exists(tmp_path: Path) -> None:
+    """No result replaces it unasked, and it stops no other."""
+    images = planned(tmp_path, 3)
+    images[1].targets[0].parent.mkdir()
+    images[1].targets[0].symlink_to("nowhere")
+    events = list(change_images(Copying(), images, Storage(skip_existing=True)))
+    assert states(events) == {"0": "ok", "1": "skipped", "2": "ok"}
+
+
 def test_no_more_images_are_open_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = planned(tmp_path, 5)
     change = Copying()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.jobs import latent_files
@@ -116,6 +118,20 @@ def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
         assert str(tmp_path / "l.csv") in str(error) and len(str(error)) < 600
 
 
+def test_a_table_becomes_no_larger_than_other_files_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes of text are eight as a number; a line is a list of pieces before it is looked at."""
+    monkeypatch.setattr(latent_files, "MAX_BYTES", 4000)
+    (tmp_path / "l.csv").write_text("z0\n" + "1\n" * 500)
+    assert latent_files.read(tmp_path / "l.csv")[0].shape == (500, 1)
+    (tmp_path / "l.csv").write_text("z0\n" + "1\n" * 501)
+    with pytest.raises(DataError, match="as numbers"):
+        latent_files.read(tmp_path / "l.csv")
+    monkeypatch.setattr(latent_files, "_MAX_LINE", 100)
+    (tmp_path / "l.csv").write_text("z0,z1\n1,2" + "," * 300 + "\n")
+    with pytest.raises(DataError, match="line 3"):
+        latent_files.read(tmp_path / "l.csv")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     for suffix in ("npy", "npz", "csv"):
@@ -124,6 +140,13 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         for name in ("pipe", "zero"):
             with pytest.raises(ConfigError, match=name):
                 latent_files.read(tmp_path / f"{name}.{suffix}")
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64, torch.int32])
+def test_latents_of_any_kind_of_number(tmp_path: Path, kind: torch.dtype) -> None:
+    save_tensors({"latents": torch.from_numpy(VALUES).to(kind)}, tmp_path / "l.safetensors")
+    (found,) = latent_files.read(tmp_path / "l.safetensors")
+    np.testing.assert_array_equal(found, torch.from_numpy(VALUES).to(kind).double().numpy())
 
 
 def test_named_arrays_of_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,6 +276,6 @@ def _message_of(error: Exception) -> tuple[int, list[str]]:
         hint = f"help: {context.command_path if context else 'vae'} --help"
         return ConfigError.exit_code, [str(ConfigError(message)), hint]
     if known := as_vae_error(error):
-        return known.exit_code, [printable(line) for line in (str(known) or "failed").split("\n")][:3]
+        return known.exit_code, (str(known) or "failed").split("\n")[:3]
     hint = "this is a bug of ours: please report it with what the same command prints with --debug"
     return _BUG, [f"{type(error).__name__}: {printable(' '.join(str(error).split())[:200])}", hint]

@@ -52,7 +52,7 @@ def export(
             paths.append(card)
     elif bfloat16:
         hint = f"leave it out, or name a {job.SAFETENSORS}"
-        raise ConfigError(f"--bfloat16: {printable(path.name)} holds float32; {hint}")
+        raise ConfigError(f"--bfloat16: {path.name} holds float32; {hint}")
     else:
         given, other = ("images", "decoder") if part == "encoder" else ("latents", "encoder")
         remark = f'in Python: onnxruntime.InferenceSession("{printable(path)}").run(None, {{"{given}": …}})'

@@ -66,7 +66,7 @@ SkipExisting = Annotated[bool, typer.Option(
     "--skip-existing", help="Leave out what is there already, to go on after a stop.")]  # fmt: skip
 
 Mask = Annotated[Path | None, typer.Option(
-    "--mask", metavar="FILE|DIR", help="White marks the hole; a folder or zip is paired by name.")]  # fmt: skip
+    "--mask", metavar="FILE|DIR", help="White marks the hole; a folder, zip or tar is paired by name.")]  # fmt: skip
 MaskColor = Annotated[str | None, tuning(
     "--mask-color", metavar="COLOUR", help="Pixels of this colour are the hole.")]  # fmt: skip
 MaskAlpha = Annotated[bool, tuning("--mask-alpha", help="Transparent pixels are the hole.")]

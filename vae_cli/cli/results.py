@@ -44,7 +44,7 @@ def file_entry(event: FileDone) -> dict[str, Any]:
     """One entry of `files`."""
     reason = event.reason
     if event.status == "failed" and reason is not None:
-        reason = reason.removeprefix(f"{event.input}: ")  # which stands beside it
+        reason = reason.removeprefix(f"{printable(event.input or '')}: ")  # which stands beside it
     return {"input": event.input, "output": event.output, "status": event.status, "reason": reason,
             "sample": event.sample, **event.facts}  # fmt: skip
 

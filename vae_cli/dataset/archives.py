@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from vae_cli.atomic import open_regular
 from vae_cli.dataset.image_lists import fields_of
 from vae_cli.errors import DataError
-from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef, Skipped, suffix_of
+from vae_cli.images.image_ref import IMAGE_SUFFIXES, ImageRef, Skipped, path_in_zip, suffix_of
 
 _MAX_PIECE = 2**16  # bytes of a name in a tar, or of what a member beside an image says about it
 _IGNORED_NAMES = {"Thumbs.db", "__MACOSX"}
@@ -29,11 +29,11 @@ def zip_members(path: Path) -> Iterator[ImageRef | Skipped]:
     """The files in a zip, sorted by name. Raises DataError."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            names = {info.filename for info in archive.infolist() if not info.filename.endswith("/")}
+            names = {path_in_zip(info) for info in archive.infolist()}
     except Exception as error:  # zipfile raises whatever it comes upon in a damaged directory
         raise DataError(f"{path}: no readable zip file ({_reason(error)}); copy or download it again") from error
     for name in sorted(names):
-        if entry := _entry(ImageRef(name, path, member=name)):
+        if not name.endswith("/") and (entry := _entry(ImageRef(name, path, name))):
             yield entry
 
 

@@ -13,6 +13,7 @@ from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES, Skipped, suf
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".jsonl"})
 METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl"})
 """Beside images, what Hugging Face's image folders know about them."""
+_OF_METADATA = "filename"  # the column of their images
 _COLUMNS = {
     "path": frozenset({"path", "paths", "file", "filename", "filepath", "filepaths", "image", "imagepath", "imagefile",
                        "imagename", "img", "imgpath", "output"}),
@@ -35,12 +36,15 @@ class Listed(NamedTuple):
     split: str | None = None
 
 
-def read_list(content: bytes, suffix: str) -> Iterator[Listed | Skipped]:
-    """Every line but empty ones and comments; Skipped for those that say nothing. suffix: of the list's file."""
+def read_list(content: bytes, suffix: str, preferred: str = "") -> Iterator[Listed | Skipped]:
+    """Every line but empty ones and comments; Skipped for those that say nothing. suffix: of the list's file.
+
+    preferred: the name of a column that counts before others of its kind, which else come in their order.
+    """
     lines = _lines(content)
-    header = _find_header(lines)
+    header = _find_header(lines, preferred)
     if suffix == ".jsonl":
-        yield from _json_lines(lines)
+        yield from _json_lines(lines, preferred)
     elif header is not None and len(header.names) > 1:
         yield from _rows(lines[header.number + 1 :], header)
     else:
@@ -54,9 +58,9 @@ def read_metadata(content: bytes, suffix: str) -> Iterator[Listed | Skipped]:
     if suffix == ".jsonl":
         is_about_files = any('"file_name"' in line for line in lines[:1])
     else:
-        header = _find_header(lines)
-        is_about_files = header is not None and header.names[header.columns["path"]] == "filename"
-    return read_list(content, suffix) if is_about_files else iter(())
+        header = _find_header(lines, _OF_METADATA)
+        is_about_files = header is not None and header.names[header.columns["path"]] == _OF_METADATA
+    return read_list(content, suffix, _OF_METADATA) if is_about_files else iter(())
 
 
 def spellings(path: str) -> Iterator[str]:
@@ -94,7 +98,7 @@ class _Header(NamedTuple):
     columns: dict[str, int]
 
 
-def _find_header(lines: Sequence[str]) -> _Header | None:
+def _find_header(lines: Sequence[str], preferred: str) -> _Header | None:
     """The first line with content, if it names a column of paths."""
     for number, line in enumerate(lines):
         if (
@@ -103,7 +107,8 @@ def _find_header(lines: Sequence[str]) -> _Header | None:
             continue
         for delimiter in ",;\t":
             names = [_plain_name(name) for name in line.split(delimiter)]
-            columns = {kind: next((at for at, name in enumerate(names) if name in known), None)
+            order = sorted(range(len(names)), key=lambda at: names[at] != preferred)
+            columns = {kind: next((at for at in order if names[at] in known), None)
                        for kind, known in _COLUMNS.items()}  # fmt: skip
             if columns["path"] is not None:
                 return _Header(number, delimiter, names, {kind: at for kind, at in columns.items() if at is not None})
@@ -132,15 +137,15 @@ def _rows(lines: Sequence[str], header: _Header) -> Iterator[Listed | Skipped]:
             yield Skipped(f"line {header.number + 1 + reader.line_num}", "no line of a list: it names no image")
 
 
-def _json_lines(lines: Sequence[str]) -> Iterator[Listed | Skipped]:
+def _json_lines(lines: Sequence[str], preferred: str) -> Iterator[Listed | Skipped]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            values = fields_of(line)
+            values = fields_of(line, preferred)
             is_said = "path" in values
             yield Listed(**values) if is_said else Skipped(f"line {number}", "no line of a list: names no image")
 
 
-def fields_of(text: str) -> dict[str, str]:
+def fields_of(text: str, preferred: str = "") -> dict[str, str]:
     """The `path`, `label` and `split` that a JSON object names, under whatever names; none of what is no object."""
     try:
         entry = json.loads(text)
@@ -148,7 +153,8 @@ def fields_of(text: str) -> dict[str, str]:
     except (ValueError, RecursionError):
         entry = None
     values: dict[str, str] = {}
-    for name, value in entry.items() if isinstance(entry, dict) else ():
+    named = entry.items() if isinstance(entry, dict) else ()
+    for name, value in sorted(named, key=lambda item: _plain_name(item[0]) != preferred):
         kind = next((kind for kind, known in _COLUMNS.items() if _plain_name(name) in known), None)
         if kind is not None and isinstance(value, str | int | float) and str(value).strip():
             values.setdefault(kind, str(value).strip())

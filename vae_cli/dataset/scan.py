@@ -25,7 +25,6 @@ from vae_cli.images.image_ref import (
     suffix_of,
 )
 from vae_cli.images.image_refs import ImageRefs, Kind, Names, archive_of
-from vae_cli.printable import printable
 
 _RESULT_FOLDER = re.compile("(.+)-(inpaint|masks|denoise|reconstruct|interpolate|style)(-.*)?")
 """`vae inpaint a.png` writes to `a.png-inpaint` or `a.png-inpaint-1` by default."""
@@ -82,7 +81,7 @@ def scan(
     if labels != "none" or splits != "none":
         _read_metadata(found)
     if not found.names:
-        raise DataError(_no_images_message(path, found))
+        raise DataError(*_no_images_message(path, found))
     return _sorted_out(found, labels, splits, path)
 
 
@@ -143,14 +142,14 @@ class _Found:
         return True
 
 
-def _no_images_message(path: Path, found: _Found) -> str:
+def _no_images_message(path: Path, found: _Found) -> list[str]:
     others = sorted(found.others.items(), key=lambda item: (-item[1], item[0]))[:8]
     saw = ", ".join(f"{suffix} ({count})" for suffix, count in others) or "no other files"
-    message = f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {saw}"
+    lines = [f"{path}: no images found (looked for {' '.join(sorted(IMAGE_SUFFIXES))}); saw {saw}"]
     if found.skipped:
         first = found.skipped[0]
-        message += f"\nskipped {len(found.skipped)}, the first: {printable(first.id)}: {first.reason}"
-    return message
+        lines += [f"skipped {len(found.skipped)}, the first: {first.id}: {first.reason}"]
+    return lines
 
 
 # ---- folders

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from vae_cli.atomic import writing
+from vae_cli.printable import printable_lines
+
+
+def _shown(value: object) -> object:
+    """What the page shows of a value: names of strangers may hide or turn round what stands beside them."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
 
 _ENVIRONMENT = Environment(loader=PackageLoader("vae_cli.drawing"), autoescape=True, undefined=StrictUndefined,
-                           trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+                           finalize=_shown, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 _ENVIRONMENT.filters["base64"] = lambda content: base64.b64encode(content).decode()
 
 

@@ -4,6 +4,7 @@ The functions take the old file, the new one as Pillow writes it and the picture
 many things.
 """
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ _JP2_PICTURE = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
 
 def webp_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
     """The first frame of an animation is replaced by one of the whole canvas; the others stay."""
-    pixels = b"".join(_chunk(kind, data) for kind, data in _chunks(new, 12) if kind in _WEBP_PIXELS)
+    pixels = b"".join(_chunk(kind, data) for kind, data in _chunks_of(new) if kind in _WEBP_PIXELS)
     content, is_replaced = list[bytes](), False  # joined at the end: a file may be of a million chunks
-    for kind, data in _chunks(old, 12):
+    for kind, data in _chunks_of(old):
         if kind in _WEBP_PIXELS or kind == b"ANMF":
             if kind == b"ANMF" and not is_replaced:  # x, y, width - 1 and height - 1 of three bytes each
                 sides = b"".join((side - 1).to_bytes(3, "little") for side in picture.size)
@@ -44,23 +45,23 @@ def webp_with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
 
 def webp_without_metadata(content: bytes, exif: bytes) -> bytes:
     """With nothing but what pixels and colours need, and with this EXIF data, if any."""
-    kept = [(kind, data) for kind, data in _chunks(content, 12) if kind in _WEBP_PICTURE]
+    kept = [(kind, data) for kind, data in _chunks_of(content) if kind in _WEBP_PICTURE]
     kept = [(kind, bytes([data[0] & ~0x0C | 0x08 * bool(exif)]) + data[1:] if kind == b"VP8X" else data)
             for kind, data in kept]  # fmt: skip
     return _webp(b"".join(_chunk(*each) for each in (*kept, *([(b"EXIF", exif)] if exif else []))))
 
 
 def other_webp_metadata(content: bytes) -> tuple[str, ...]:
-    """Names of chunks that no program but their own knows."""
+    """Names of chunks that no program but their own knows, and of what follows the picture."""
     known = (*_WEBP_PICTURE, b"EXIF", b"XMP ")
-    return tuple(
-        dict.fromkeys(f"chunk {kind.decode('latin-1')}" for kind, _ in _chunks(content, 12) if kind not in known)
-    )
+    names = dict.fromkeys(f"chunk {kind.decode('latin-1')}" for kind, _ in _chunks_of(content) if kind not in known)
+    follows = content[8 + int.from_bytes(content[4:8], "little") :].strip(b"\0")
+    return (*names, *(["what follows the picture"] if follows else []))
 
 
 def is_lossless_webp(content: bytes) -> bool:
     """Whether the first frame is."""
-    for kind, data in _chunks(content, 12):
+    for kind, data in _chunks_of(content):
         if kind == b"ANMF":
             return any(kind == b"VP8L" for kind, _ in _chunks(data, 16))
         if kind in _WEBP_PIXELS:
@@ -70,6 +71,11 @@ def is_lossless_webp(content: bytes) -> bool:
 
 def _webp(chunks: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
+def _chunks_of(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Of a file, without what follows it."""
+    return _chunks(content[: 8 + int.from_bytes(content[4:8], "little")], 12)
 
 
 def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
@@ -123,6 +129,12 @@ def avif_with_old_colours(old: bytes, new: bytes) -> bytes:
     if source < len(marks) or target < len(marks):
         return new
     return new[:target] + old[source : source + 4] + new[target + 4 :]
+
+
+def has_unusual_colours(avif: bytes) -> bool:
+    """Whether a file names other primaries than those of sRGB."""
+    found = re.search(b"colrnclx(..)", avif, re.DOTALL)
+    return found is not None and found[1] not in (b"\0\1", b"\0\2")  # the latter: unspecified
 
 
 def avif_facts(content: bytes, num_pictures: int) -> dict[str, Any]:

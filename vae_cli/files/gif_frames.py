@@ -2,10 +2,13 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from vae_cli.files.thumbnails import without_xmp_thumbnails
 
 _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
@@ -43,8 +46,19 @@ def with_new_pixels(old: bytes, picture: Image.Image) -> bytes:
             raise ValueError("no colour is transparent")
     cut = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
     coded = b"\x08" + cut.tobytes("gif", "L", 8, bool(frame.flags & _INTERLACED)) + b"\0"
+    old = _without_xmp_thumbnails(old)
     place, start = struct.pack("<4H", left, top, right - left, bottom - top), frame.block.start
     return old[: start + 1] + place + old[start + 9 : frame.pixels] + coded + old[frame.block.end :]
+
+
+def _without_xmp_thumbnails(content: bytes) -> bytes:
+    """A file of the same length."""
+    with suppress(IndexError):  # what is damaged later is no fault of the first frame
+        for block in _blocks(content):
+            if content[block.start + 3 : block.start + 14] == _XMP:
+                new = without_xmp_thumbnails(content[block.start : block.end])
+                content = content[: block.start] + new + content[block.end :]
+    return content
 
 
 def without_metadata(content: bytes, _exif: bytes) -> bytes:
@@ -66,6 +80,12 @@ def other_metadata(content: bytes) -> tuple[str, ...]:
         if block.label == _APPLICATION and name not in _ANIMATION:
             found.append("XMP" if name == _XMP else "application data")
     return tuple(dict.fromkeys(found))
+
+
+def num_colours(content: bytes) -> int:
+    """Entries of the first frame's palette."""
+    flags = _first_frame(content).flags
+    return _table_size(flags if flags & 0x80 else content[10]) // 3 or 256
 
 
 def _first_frame(content: bytes) -> _Frame:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from typing import NamedTuple
 
 from PIL import Image
@@ -11,6 +12,8 @@ from vae_cli.files.thumbnails import jpeg_end, with_redrawn_jpegs, with_redrawn_
 
 _APP0, _APP1, _APP2, _APP13, _APP14, _COMMENT, _START_OF_SCAN = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE, 0xDA
 _JFIF, _JFXX, _MPF, _ADOBE, _XMP = b"JFIF\0", b"JFXX\0", b"MPF\0", b"Adobe", b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_MORE_XMP_HEAD = len(_MORE_XMP) + 40  # with the whole's checksum and length, and where in it a part belongs
 _NAMES = {_APP13: "IPTC and Photoshop data", _APP1: "extended XMP"}
 _SHOW_COLOURS = (_JFIF, _ADOBE, b"ICC_PROFILE\0")
 _MPF_ENTRIES, _MPF_THUMBNAIL = 0xB002, 0x01
@@ -64,7 +67,7 @@ def with_new_pixels(old: bytes, new: bytes, picture: Image.Image) -> bytes:
     """
     end, directory = jpeg_end(old), None
     head, num_bytes = [b"\xff\xd8"], 2
-    for segment in segments(old):
+    for segment in _without_xmp_thumbnails([*segments(old)]):
         if segment.is_metadata and (data := _updated(segment, picture)):
             if segment.marker == _APP2 and data.startswith(_MPF):
                 directory = segment.start + len(_MPF), num_bytes + 4 + len(_MPF), len(data) - len(_MPF)
@@ -102,6 +105,17 @@ def _updated(segment: Segment, picture: Image.Image) -> bytes:
     if marker == _APP14 and data.startswith(_ADOBE) and picture.mode == "CMYK":
         return data[:11] + b"\0" + data[12:]  # no YCCK, which Pillow cannot write
     return data
+
+
+def _without_xmp_thumbnails(parts: list[Segment]) -> Iterator[Segment]:
+    """The segments with blanks for those thumbnails that may reach from one to the next."""
+    whole = b"".join(part.data[_MORE_XMP_HEAD:] for part in parts if part.data.startswith(_MORE_XMP))
+    new = BytesIO(without_xmp_thumbnails(whole))
+    for part in parts:
+        if part.data.startswith(_MORE_XMP):
+            head, rest = part.data[:_MORE_XMP_HEAD], part.data[_MORE_XMP_HEAD:]
+            part = part._replace(data=head + new.read(len(rest)))
+        yield part
 
 
 def _with_directory(

@@ -75,7 +75,7 @@ class InPlaceOriginal(Samples):
         """In the format that it has. Returns remarks; raises DataError, without the file's name."""
         source, module = self.source, _IN_PLACE[self.format]
         if strip and isinstance(source, TiffSource):
-            remarks = source.write(whole := BytesIO(), changes, self.text)
+            remarks = source.write(whole := BytesIO(), changes, self.text, pages_only=True)
             remarks += tiff_in_place.write_pages(file, whole)
             self._refuse_other(file, path, self.format, source.number)
             return remarks

@@ -125,6 +125,8 @@ def _in_its_own_file(original: Picture, strip: bool) -> Stored | None:
         content = _WITHOUT_METADATA[original.format](content, _exif_of(original.orientation))
     elif original.format == "JPEG" and old[jpeg_end(old) :].strip(b"\0"):
         remarks.append("what follows the picture in its file (a film, a gain map, further pictures) is as it was")
+    if original.facts.get("has_rare_sampling"):  # such as a photograph has that was turned without being decoded
+        remarks.append("its colours, of a rare resolution, are stored at the full one")
     if original.facts.get("bits", 8) not in (8, 16):
         remarks.append(f"{original.facts['bits']} bits a sample became {16 if image.mode.startswith('I') else 8}")
     if original.num_frames > 1 and original.format != "JPEG":
@@ -231,6 +233,8 @@ def _metadata(original: Picture, fitted: Picture, file_format: str) -> tuple[dic
     lost = [*(_NAMES[key] for key in found if key not in kept), *original.facts.get("extras", ())]
     if "comment" in info and original.format != "JPEG2000":  # there it is the encoder's name
         lost.append("comment")
+    if original.format == "AVIF" != file_format and "icc_profile" not in info:  # which would say more
+        lost += ["colour primaries"] * containers.has_unusual_colours(original.content)
     match file_format:
         case "PNG":
             chunks = PngImagePlugin.PngInfo()

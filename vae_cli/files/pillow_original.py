@@ -111,6 +111,7 @@ def open_with_pillow(path: Path) -> PillowOriginal:
             image.load()
             orientation, image_format = orientation_of(image), "JPEG" if image.format == "MPO" else image.format or ""
             stored = jpeg2000.in_order(with_clear_surroundings(image.copy(), box), facts.get("order", ()))
+            stored = _with_palette(stored, facts.get("colours", 256))
             refuse_lost_palette(stored)
             num_frames = 1
             with suppress(*BAD_BYTES):  # a damaged later frame is no fault of the first one
@@ -124,6 +125,17 @@ def open_with_pillow(path: Path) -> PillowOriginal:
     return PillowOriginal(path, stored, orientation, image_format, num_frames, facts, content)
 
 
+def _with_palette(image: Image.Image, num_colours: int) -> Image.Image:
+    """A grey picture, which Pillow makes of a palette that is a ramp, as numbers of colours once more where not every
+    number is an opaque one."""
+    if image.mode != "L" or (num_colours >= 256 and "transparency" not in image.info):
+        return image
+    result = Image.frombytes("P", image.size, image.tobytes())
+    result.putpalette(np.repeat(np.arange(num_colours), 3).tolist())
+    result.info = dict(image.info)
+    return result
+
+
 def _says_resolution(image: Image.Image) -> bool:
     with suppress(*BAD_BYTES):
         return image.info.get("jfif_unit") in (1, 2) or {*_RESOLUTION_TAGS} <= {*image.getexif()}
@@ -135,13 +147,18 @@ def _facts_of(image: ImageFile.ImageFile, content: bytes) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         facts["coding"] = _jpeg_coding(image)
+        facts["has_rare_sampling"] = image.mode == "RGB" and JpegImagePlugin.get_sampling(image) < 0
         facts["extras"] = jpeg_segments.other_metadata(content)
     elif image.format == "WEBP":
         facts["is_lossless"] = containers.is_lossless_webp(content)
         facts["extras"] = containers.other_webp_metadata(content)
     elif image.format == "GIF":
+        facts["colours"] = gif_frames.num_colours(content)
         with suppress(*BAD_BYTES):  # what a damaged file holds is no fault of its first frame
             facts["extras"] = gif_frames.other_metadata(content)
+    elif image.format == "BMP":
+        facts["colours"] = raw_pixels.num_bmp_colours(content)
+        facts["extras"] = ("ICC profile",) if raw_pixels.has_bmp_profile(content) else ()
     elif image.format == "AVIF":
         facts |= containers.avif_facts(content, 2 if image.mode == "RGBA" else 1)
     elif image.format == "JPEG2000":

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from vae_cli.errors import DataError
-from vae_cli.files.thumbnails import with_redrawn_thumbnail, without_xmp_thumbnails
+from vae_cli.files import png_texts
+from vae_cli.files.thumbnails import with_redrawn_thumbnail
 from vae_cli.images import png
 from vae_cli.images.decode import NO_PAGES
 from vae_cli.images.orientation import ORIENTATION_TAG
@@ -25,6 +26,8 @@ _TEXTS = b"tEXt", b"zTXt", b"iTXt"
 _SHOW = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV",
          b"cLLI", b"sBIT", b"bKGD", b"pHYs")  # fmt: skip
 """Chunks that say how to show the picture, and nothing of where it comes from."""
+_CARRIED = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"pHYs", b"eXIf", b"sRGB")
+"""Chunks of what another format is given, too, or is said in other words; and of colours that are the usual ones."""
 _IDAT_BYTES = 1 << 20
 _LEVEL, _DEEP_LEVEL = 6, 3  # of deflate: of 16 bits the lower ones are mostly noise, where more only takes time
 _ROWS_AT_ONCE = 64
@@ -53,12 +56,18 @@ class PngSource:
     def metadata(self) -> tuple[str, ...]:
         """Names of what the file holds besides EXIF and no file of another format is given."""
         is_xmp = [data.startswith(png.XMP_KEY) for name, data in self.chunks if name in _TEXTS]
-        return ("text",) * (False in is_xmp) + ("XMP",) * (True in is_xmp)
+        others = (f"chunk {name.decode('latin-1')}" for name, _ in self.chunks if name not in (*_TEXTS, *_CARRIED))
+        return (*["text"] * (False in is_xmp), *["XMP"] * (True in is_xmp), *dict.fromkeys(others))
 
     def showing(self, picture: Image.Image) -> "PngSource":
         """With thumbnails of this picture in its metadata instead of those that it has."""
-        redraw = {b"eXIf": lambda data: with_redrawn_thumbnail(data, picture), b"iTXt": without_xmp_thumbnails}
-        return replace(self, chunks=tuple((name, redraw.get(name, bytes)(data)) for name, data in self.chunks))
+
+        def showing(name: bytes, data: bytes) -> bytes:
+            if name == b"eXIf":
+                return with_redrawn_thumbnail(data, picture)
+            return png_texts.showing(name, data, picture) if name in _TEXTS else data
+
+        return replace(self, chunks=tuple((name, showing(name, data)) for name, data in self.chunks))
 
     def without_metadata(self, orientation: int) -> "PngSource":
         """With nothing but what says how to show the pixels."""

@@ -29,7 +29,7 @@ from vae_cli.images.samples import PageChange, Samples, fitted, samples_of, to_i
 
 _NEW_STRIP_BYTES = 1 << 20
 _MOST_PREVIEWS = 64
-_XMP, _PHOTOSHOP = 700, 34377
+_XMP, _PHOTOSHOP, _LAYERS = 700, 34377, 37724
 _METADATA = {
     **dict.fromkeys((269, 270, 271, 272, 305, 306, 315, 316, 33432), "text"), _XMP: "XMP",
     **dict.fromkeys((33723, _PHOTOSHOP), "IPTC and Photoshop data"), **dict.fromkeys((34665, 34853), "EXIF"),
@@ -52,31 +52,38 @@ class TiffSource:
     stamp: tuple[int, int]
     num_frames: int
     number: int = 0
-    lost_form: str = ""  # what its pixels are stored as, where that cannot be written
     metadata: tuple[str, ...] = ()  # names of what the page holds and no other file is given
     exif: ClassVar = None
 
     def change_to(self, samples: Samples) -> Content:
         """What has to be written so that the page shows these samples. Raises DataError, and what BAD_BYTES lists."""
-        if self.lost_form:
-            write_new(new := BytesIO(), samples, {})
-            return new.getvalue()
         with opened(self.path) as file:
             page = tiff.page_at(tiff.open_tiff(file), self.number)
             if (page.imagelength, page.imagewidth, page.samplesperpixel) != samples.pixels.shape:
                 raise DataError("has changed since it was read; try again")
+            if tiff.lost_form(page):
+                write_new(new := BytesIO(), samples, {})
+                return new.getvalue()
             is_other = _stamp(file) != self.stamp  # an --overwrite has put another result there
             return _segments(page, None if is_other else self.pixels, samples.pixels)
 
-    def write(self, file: BinaryIO, changes: Sequence[PageChange], _text: Mapping[str, str]) -> tuple[str, ...]:
-        """Copies the file and puts the changes of its pages into the copy. Raises DataError."""
-        remarks = [f"pixels stored as {self.lost_form} became lossless deflate"] if self.lost_form else []
+    def write(
+        self, file: BinaryIO, changes: Sequence[PageChange], _text: Mapping[str, str], *, pages_only: bool = False
+    ) -> tuple[str, ...]:
+        """Copies the file and puts the changes of its pages into the copy. Raises DataError.
+
+        pages_only: smaller copies and metadata are not wanted, and may stay as they were.
+        """
+        remarks = list[str]()
         with opened(self.path) as original:
             shutil.copyfileobj(original, file, 1 << 20)
             for number, content, _ in changes:
+                if form := tiff.lost_form(tiff.page_at(tiff.open_tiff(original), number)):
+                    remarks.append(f"pixels stored as {form} became lossless deflate")
                 _put(file, tiff.page_at(tiff.open_tiff(file), number), content)
-                _redraw_thumbnails(file, number)
-                remarks += _renew_previews(original, file, number)
+                if not pages_only:
+                    _redraw_thumbnails(file, number)
+                    remarks += _renew_previews(original, file, number)
         if self.num_frames > 1 and len(changes) == 1:
             remarks.append("only one page is changed, the others are as they were (inpaint has --pages)")
         return tuple(dict.fromkeys(remarks))
@@ -86,10 +93,10 @@ def read(file: BinaryIO, path: Path, number: int = 0) -> tuple[Samples, TiffSour
     """Raises DataError, without the file's name, or what BAD_BYTES lists."""
     form = tiff.open_tiff(file)
     page = tiff.page_at(form, number)
-    samples, lost_form = tiff.read(file, page)
+    samples = tiff.read(file, page)
     codes = {tag.code for tag in page.tags.values()} - _SHOWN
     metadata = tuple(dict.fromkeys(_METADATA.get(code, "other tags") for code in sorted(codes)))
-    return samples, TiffSource(path, samples.pixels, _stamp(file), tiff.count(form), number, lost_form, metadata)
+    return samples, TiffSource(path, samples.pixels, _stamp(file), tiff.count(form), number, metadata)
 
 
 def write_new(file: BinaryIO, samples: Samples, _text: Mapping[str, str]) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ def write_pages(file: BinaryIO, original: BinaryIO) -> tuple[str, ...]:
     with tifffile.TiffWriter(file, bigtiff=form.is_bigtiff) as writer:
         for number in range(tiff.count(form)):
             with bad_bytes_are_data_errors():
-                samples, _ = tiff.read(original, tiff.page_at(form, number))
+                samples = tiff.read(original, tiff.page_at(form, number))
             samples.refuse_unnamed("a file without metadata")
             remarks += _add_page(writer, samples)
     return tuple(dict.fromkeys(remarks))
@@ -163,7 +170,7 @@ def _redraw_thumbnails(file: BinaryIO, number: int) -> None:
         new = without_xmp_thumbnails(old)
         if tag.code == _PHOTOSHOP:
             with bad_bytes_are_data_errors():
-                new = with_redrawn_jpegs(old, to_image(tiff.read(file, page).samples))
+                new = with_redrawn_jpegs(old, to_image(tiff.read(file, page)))
         if new != old:
             file.seek(tag.valueoffset)
             file.write(new)
@@ -180,12 +187,14 @@ def _renew_previews(original: BinaryIO, file: BinaryIO, number: int) -> list[str
     previews = tiff_pages.previews(page)
     if not all(each.is_reduced for each in tiff_pages.below(page)):
         remarks.append("other pictures in its file (SubIFDs) are as they were")
+    if _LAYERS in page.tags:
+        remarks.append("its layers, which Photoshop shows instead of the picture, are as they were")
     if len(previews) > _MOST_PREVIEWS:
         raise DataError(f"has {len(previews)} smaller copies of a page, more than {_MOST_PREVIEWS}")
     if not previews:
         return remarks
     with bad_bytes_are_data_errors():
-        before, after = tiff.read(original, page_in(original)).samples, tiff.read(file, page).samples
+        before, after = tiff.read(original, page_in(original)), tiff.read(file, page)
     changed = Image.fromarray((before.pixels != after.pixels).any(-1)).convert("L")
     picture = to_image(after.plain(np.uint8)).convert("L" if after.space.num_shown == 1 else "RGB")
     for which in range(len(previews)):
@@ -213,7 +222,7 @@ def _renewed(file: BinaryIO, preview: TiffPage, picture: Image.Image, changed: I
         write_new(content := BytesIO(), samples_of(small), {})
         return content.getvalue()
     hole = np.asarray(changed.resize(size, Image.Resampling.BOX).filter(ImageFilter.MaxFilter(3))) > 0
-    old = replace(tiff.read(file, preview).samples, orientation=1)
+    old = replace(tiff.read(file, preview), orientation=1)
     new = old.with_fill(np.asarray(small, np.float32).reshape(*hole.shape, -1), hole)
     return _segments(preview, old.pixels, new.pixels)
 

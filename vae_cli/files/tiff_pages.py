@@ -27,7 +27,7 @@ def previews(page: TiffPage) -> list[TiffPage]:
     with suppress(DataError):  # a damaged later page is no fault of this one
         following = itertools.islice(tiff.directories(page.parent), page.index + 1, None)
         found = [*itertools.takewhile(lambda each: not tiff.is_page(each), following), *found]
-    return [each for each in found if each.is_reduced]
+    return [each for each in found if each.is_reduced and not each.is_mask]
 
 
 def below(page: TiffPage) -> list[TiffPage]:

@@ -20,7 +20,7 @@ from vae_cli.errors import DataError
 from vae_cli.images import bounds, png, tiff
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bit_depth import head_of, refuse_deep
-from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, suffix_of
+from vae_cli.images.image_ref import HEIF_REASON, HEIF_SUFFIXES, ImageRef, can_read_heif, path_in_zip, suffix_of
 from vae_cli.images.jpeg2000 import channel_order, in_order
 from vae_cli.images.modes import refuse_lost_palette, with_clear_surroundings
 from vae_cli.images.orientation import displayed_image, displayed_size, orientation_of
@@ -85,7 +85,7 @@ def _as_stored(stream: BinaryIO, page: int) -> Samples | None:
     if (own := _tiff_page(stream, page)) is not None:
         tiff.check(own)
         with bounds.decoding.taken(own.imagelength * own.imagewidth * bounds.BYTES_A_PIXEL):
-            return tiff.read(stream, own).samples
+            return tiff.read(stream, own)
     head = stream.read(26)
     stream.seek(0)
     return png.read(stream) if head.startswith(png.SIGNATURE) and head[24:25] != b"\x08" else None
@@ -195,4 +195,6 @@ def _unpacked(num_bytes: int, archive: str) -> Iterator[None]:
 @functools.lru_cache(maxsize=2)
 def _open_zip(path: Path, _size: int, _mtime_ns: int) -> zipfile.ZipFile:
     """Kept open, since reading the directory of a large zip takes as long as many images; reads are thread-safe."""
-    return zipfile.ZipFile(path)
+    archive = zipfile.ZipFile(path)
+    archive.NameToInfo = {path_in_zip(info): info for info in archive.infolist()}
+    return archive

@@ -4,12 +4,17 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
 
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2",
 })  # fmt: skip
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})
+_WINDOWS = (0, 11)  # FAT and NTFS, among the systems that zips say they were made on
 HEIF_REASON = "HEIC images need one more package: pip install pillow-heif"
 
 
@@ -34,6 +39,11 @@ class Skipped:
 
     id: str
     reason: str
+
+
+def path_in_zip(info: "ZipInfo") -> str:
+    """Where a member of a zip lies, with slashes: some programs of Windows write its own."""
+    return info.filename.replace("\\", "/") if info.create_system in _WINDOWS else info.filename
 
 
 def suffix_of(name: str) -> str:

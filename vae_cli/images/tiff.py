@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, Any, BinaryIO, NamedTuple, NoReturn, cast
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 import tifffile
@@ -29,13 +29,6 @@ _MAX_SAMPLES = 64
 _REDUCED_OR_MASK, _OLD_KIND, _OLD_REDUCED = 0b101, 255, 2
 _READ_BY_PILLOW = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 """Modes, and the samples of a page that they hold."""
-
-
-class Read(NamedTuple):
-    """A page's samples. lost_form: how its pixels are stored, where they cannot be packed so again."""
-
-    samples: Samples
-    lost_form: str
 
 
 def open_tiff(stream: IO[bytes]) -> TiffFile:
@@ -109,14 +102,20 @@ def count(tiff: TiffFile) -> int:
     return max(number, 1)
 
 
-def read(stream: BinaryIO, page: TiffPage) -> Read:
+def lost_form(page: TiffPage) -> str:
+    """How the pixels of a page are stored, where they cannot be packed so again; else nothing."""
+    can_be_packed = tiff_segments.can_be_written(page)
+    if can_be_packed and meaning_of(page) is not None:
+        return ""
+    return getattr(page.photometric if can_be_packed else page.compression, "name", "other")
+
+
+def read(stream: BinaryIO, page: TiffPage) -> Samples:
     """Raises DataError, without the file's name, or what BAD_BYTES lists."""
     check(page)
-    meaning, lost_form = meaning_of(page), ""
-    if meaning is None or not tiff_segments.can_be_written(page):
+    meaning = meaning_of(page)
+    if meaning is None or lost_form(page):
         samples = _read_by_pillow(stream, page)
-        form = page.photometric if tiff_segments.can_be_written(page) else page.compression
-        lost_form = getattr(form, "name", "other")
     else:
         described = {"bits": page.bitspersample, "meaning": meaning, **_alpha(page, meaning)}
         samples = Samples(tiff_segments.read(stream, page), meaning.num_samples, **described)
@@ -126,7 +125,7 @@ def read(stream: BinaryIO, page: TiffPage) -> Read:
         with suppress(*BAD_BYTES):  # odd types and zeros are no fault of the pixels
             resolution = page.get_resolution("INCH")
             described["dots_per_inch"] = resolution if min(resolution) > 0 else None
-    return Read(replace(samples, **described), lost_form)
+    return replace(samples, **described)
 
 
 def display_size(page: TiffPage) -> tuple[int, int]:
@@ -217,10 +216,10 @@ def _read_by_pillow(stream: BinaryIO, page: TiffPage) -> Samples:
         image.seek(page.index)
     except (OSError, SyntaxError, EOFError):
         _refuse_unread(page)
-    bounds.require_memory(image.width * image.height * bounds.BYTES_A_PIXEL)
-    image.load()
     if max(np.ravel(page.bitspersample)) > 8 or _READ_BY_PILLOW.get(image.mode) != page.samplesperpixel:
         _refuse_unread(page)
+    bounds.require_memory(image.width * image.height * bounds.BYTES_A_PIXEL)
+    image.load()
     return samples_of(displayed_image(image, inverse_of(orientation(page))))  # which Pillow has turned
 
 

@@ -185,7 +185,7 @@ class Writer:
                     f"{self.rejected[NEAR_HELD_OUT]} too near to a held-out image")  # fmt: skip
         if self.dropped and not (self.methods or self.num_originals):
             none = f"none of {num_asked} new images passed the checks"
-            raise DataError(f"{none}\n{rejected}\nlower --strength, or train longer")
+            raise DataError(none, rejected, "lower --strength, or train longer")
         made = ", ".join(f"{count} by {name}" for name, count in sorted(self.methods.items())) or "none"
         yield Remark(f"{self.methods.total()} new images ({made}), {self.num_originals} copied; {rejected}")
         if not self.dropped:

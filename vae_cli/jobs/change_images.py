@@ -248,7 +248,7 @@ def _opened(change: Change, image: Planned, storage: Storage) -> Iterator[Part |
     """The opened pages of an image, each held back until it is known whether it is the last one; or, where that fails
     or its results exist, what became of it. Before them any remarks."""
     name = image.item.name
-    if storage.skip_existing and all(map(os.path.exists, image.targets)):
+    if storage.skip_existing and all(map(os.path.lexists, image.targets)):
         yield from (FileDone(name, "skipped", target, "exists") for target in image.targets)
         return
     held: Opened | FileDone | None = None
@@ -312,7 +312,7 @@ def _queued(
             if not part.is_last:
                 earlier[target].append(queue.prepare(partial(_page_change, answer)))
                 continue
-            if storage.skip_existing and os.path.exists(target):
+            if storage.skip_existing and os.path.lexists(target):
                 queue.add_nothing(FileDone(part.name, "skipped", target, "exists"))
             else:
                 for remark in answer.remarks:

@@ -42,14 +42,14 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     if source.path is None:
         yield from ((item, None) for item in items)
         return
-    is_one = not source.path.is_dir() and source.path.suffix.lower() != ".zip"
-    files = source.path if is_one else scan(source.path, labels="none", splits="none").images
+    files = scan(source.path, labels="none", splits="none").images if source.has_several else source.path
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
-    lacking = [item.ref for item, mask in zip(items, found, strict=True) if isinstance(mask, NoMask)]
+    lacking = [item.ref for item, mask in zip(items, found, strict=True)
+               if isinstance(mask, NoMask) and item.ref.id != str(item.relative)]  # fmt: skip
     by_name = pair_masks(lacking, files, source.pattern)
-    pairs = [(item, by_name[item.ref.id] if isinstance(mask, NoMask) else mask)
+    pairs = [(item, by_name.get(item.ref.id, mask) if isinstance(mask, NoMask) else mask)
              for item, mask in zip(items, found, strict=True)]  # fmt: skip
     in_use = {mask.path.resolve() for _, mask in pairs if isinstance(mask, ImageRef)}
     yield from ((item, mask) for item, mask in pairs
@@ -199,7 +199,7 @@ def describe(plan: Plan, source: MaskSource) -> Iterator[JobEvent]:
         covers.append(float(np.mean([hole.mean() for hole in holes])))
         yield from warn_if_inverted(covers, name)
         yield FileDone(name, "skipped", image.targets[0], "dry run")
-        mask = printable(image.mask.path) if image.mask else source.options()
+        mask = printable(Path(image.mask.path, image.mask.member or "")) if image.mask else source.options()
         yield Remark(f"{printable(name)}  {mask}  {covers[-1]:.1%}", "result")
     yield from warn_of_all_inverted(covers)
     yield Finished(dry_run_facts(covers))
@@ -223,7 +223,7 @@ def find_masks(images: Sequence[Planned], dilate_pixels: int, *, skip_existing: 
     for number, image in enumerate(images):
         yield Advanced("masks", number, len(images))
         name, (target,) = image.item.name, image.targets
-        if skip_existing and os.path.exists(target):
+        if skip_existing and os.path.lexists(target):
             yield FileDone(name, "skipped", target, "exists")
             continue
         try:

@@ -63,7 +63,8 @@ def _rows(page: Path, images: Sequence[Planned], masks: MaskSource, files: Seque
     num_pictures = sum(1 + min(_MOST_FILLS, len(image.targets)) for image in images)
     scale = max(_LEAST_SCALE, min(1.0, math.sqrt(MOST_BYTES / (_BYTES_A_FILL * max(1, num_pictures)))))
     for name, events in by_name.items():
-        reasons = sorted({(event.reason or "").removeprefix(f"{name}: ") for event in events} - {"", "exists"})
+        beside = f"{printable(name)}: "
+        reasons = sorted({(event.reason or "").removeprefix(beside) for event in events} - {"", "exists"})
         statuses = {event.status for event in events}
         status = next(status for status in ("failed", "ok", "skipped") if status in statuses)
         source, results, views = "", list[tuple[str, str]](), tuple[View, ...]()

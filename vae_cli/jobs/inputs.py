@@ -71,7 +71,7 @@ def require_flow(model: "Model", run: Path, purpose: str) -> None:
         share = 0.6
         steps = max(model.facts.step + 1, round(model.facts.step / (1 - share)))
         command += f" --set training.flow_share={share} --steps {steps}"
-    raise ConfigError(f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with\n{command}")
+    raise ConfigError(f"{run}: this model has no latent flow yet, and that is what {purpose}; train it with", command)
 
 
 def announce_stored_data(config: "RunConfig", report: Report) -> None:

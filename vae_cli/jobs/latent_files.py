@@ -7,18 +7,20 @@ import json
 import math
 import zipfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from vae_cli.atomic import write_atomically
 from vae_cli.errors import ConfigError, DataError
 from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.jobs.inputs import require
+from vae_cli.jobs.tables import as_csv
 from vae_cli.tasks.encode import Encoded, numbered
 
 _MEANS, _STDS, _SCALE = "latents", "std", ("shift_factor", "scaling_factor")
@@ -26,6 +28,7 @@ _MAKE_ONE = "vae encode RUN INPUT --out FILE.npz makes one"
 MAX_BYTES = 2**29
 """Of a file, and of the arrays in it when unpacked: the latents of a hundred thousand images."""
 _TOO_LARGE = f"more than {MAX_BYTES >> 20} MiB"
+_MAX_LINE = 2**24  # characters of a table: a million numbers
 _MAX_HEADER = 1000  # characters; those of plain arrays have about a hundred
 
 
@@ -37,7 +40,7 @@ def write(path: Path, kind: str, encoded: Encoded, files: Sequence[str], labels:
     scale = {name: np.float32(value) for name, value in zip(_SCALE, latent_scale(encoded.means[0]), strict=True)}
     content = io.BytesIO()
     if kind == "csv":
-        content.write(_as_csv(encoded.flat_means(), files, labels))
+        content.write(as_csv(_table(encoded.flat_means(), files, labels)))
     elif kind == "safetensors":  # whose other entries would come in random order: equal latents, equal files
         names = {"vae": json.dumps({"files": files, "labels": labels})}
         content.write(save({**arrays, **{name: np.array(value) for name, value in scale.items()}}, names))
@@ -58,13 +61,10 @@ def latent_scale(latents: np.ndarray) -> tuple[float, float]:
     return values.mean(), 1 / (values.std() or 1.0)
 
 
-def _as_csv(rows: np.ndarray, files: Sequence[str], labels: Sequence[str]) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "label", *(f"z{number}" for number in range(rows.shape[1]))])
+def _table(rows: np.ndarray, files: Sequence[str], labels: Sequence[str]) -> Iterator[list[str]]:
+    yield ["file", "label", *(f"z{number}" for number in range(rows.shape[1]))]
     for file, label, row in zip(files, labels, rows.tolist(), strict=True):
-        table.writerow([file, label, *(format(value, ".9g") for value in row)])  # nine digits tell any float32 apart
-    return text.getvalue().encode("utf-8", "surrogateescape")
+        yield [file, label, *(format(value, ".9g") for value in row)]  # nine digits tell any float32 apart
 
 
 def _write_parquet(
@@ -141,7 +141,7 @@ def _read_named(path: Path) -> list[np.ndarray]:
     if is_parquet:
         require_format("parquet")
     try:
-        found = _parquet_columns(path) if is_parquet else load(path.read_bytes())
+        found = _parquet_columns(path) if is_parquet else _tensors(path)
         layers = [found[name] for layer in range(len(found)) if (name := numbered(_MEANS, layer)) in found]
         if layers:
             return layers
@@ -149,6 +149,13 @@ def _read_named(path: Path) -> list[np.ndarray]:
     except BAD_BYTES as error:
         what = f"damaged, or no file of latents ({' '.join(str(error).split())[:100]})"
     raise DataError(f"{path}: {what}; {_MAKE_ONE}")
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.torch import load_file  # as numpy does not know all kinds of numbers, such as bfloat16
+
+    found = load_file(path)
+    return {name: (each.float() if each.is_floating_point() else each).numpy() for name, each in found.items()}
 
 
 def _parquet_columns(path: Path) -> dict[str, np.ndarray]:
@@ -190,7 +197,7 @@ def _read_csv(path: Path) -> np.ndarray:
     values = array("d")
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
+            rows = csv.reader(iter(partial(file.readline, _MAX_LINE), ""))
             columns = {name.strip(): place for place, name in enumerate(next(rows, []))}
             places: list[int] = []
             while (name := f"z{len(places)}") in columns:
@@ -199,10 +206,12 @@ def _read_csv(path: Path) -> np.ndarray:
                 raise DataError(f"{path}: its first line names no columns z0, z1, ...; {_MAKE_ONE}")
             for row in filter(None, rows):
                 values.extend(float(row[place]) for place in places)
+                if values.itemsize * len(values) > MAX_BYTES:
+                    raise DataError(f"{path}: {_TOO_LARGE} as numbers; {_MAKE_ONE}")
     except IndexError as error:
         raise DataError(f"{path}: line {rows.line_num} has {len(row)} columns, fewer than the header") from error
     except ValueError as error:
         raise DataError(f"{path}: line {rows.line_num}: {error}") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error})") from error
-    return np.array(values).reshape(-1, len(places))
+    return np.frombuffer(values).reshape(-1, len(places))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vae_cli.errors import ConfigError
 from vae_cli.files.mask_pairs import PLACEHOLDERS
+from vae_cli.images.image_ref import ARCHIVE_SUFFIXES
 from vae_cli.jobs.inputs import require
 from vae_cli.printable import shell_quoted
 
@@ -37,6 +38,11 @@ class MaskSource:
     def _num_sources(self) -> int:
         return sum((self.path is not None, self.color is not None, self.alpha, self.auto))
 
+    @property
+    def has_several(self) -> bool:
+        """Whether the path is a folder or an archive, in which each image has a mask of its own."""
+        return self.path is not None and (self.path.is_dir() or self.path.suffix.lower() in ARCHIVE_SUFFIXES)
+
     def check(self, *, is_needed: bool = True) -> None:
         """Raises ConfigError unless there is exactly one source, it exists, and all else belongs to it.
 
@@ -61,7 +67,7 @@ class MaskSource:
             parse_color(self.color)
 
     def _check_pattern(self, pattern: str) -> None:
-        if self.path is None or not self.path.is_dir():
+        if not self.has_several:
             raise ConfigError(f"--mask-pattern {pattern}: is for a folder of masks; give that with --mask DIR")
         fields = re.findall("{[^{}]*}", pattern)
         if not fields or not set(fields) <= set(PLACEHOLDERS):

@@ -1,7 +1,5 @@
 """Images of DATA from the strangest to the most usual: a table, a page, and where in each picture the surprise lies."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +22,7 @@ from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import Input, announce_stored_data, decoded, find_inputs
 from vae_cli.jobs.sheets import link_of_image, write_contact_sheet
+from vae_cli.jobs.tables import as_csv
 from vae_cli.printable import printable
 from vae_cli.tasks import encode as encoding
 from vae_cli.tasks import score as task
@@ -84,7 +83,7 @@ def score(model: Model, items: Sequence[Input], request: Request, report: Report
         for facts in of_images:
             facts["nearest"] = usual.names[facts["nearest"]]
     ranked = [(used[number], of_images[number]) for number in task.strangest_first(of_images)]
-    write_atomically(request.out, _table(ranked).encode("utf-8", "surrogateescape"))
+    write_atomically(request.out, as_csv(_table(ranked)))
     yield from (FileDone(item.name, "ok", request.out, facts=facts) for item, facts in ranked)
     yield from _draw(model, ranked, usual, request)
     yield Remark(f"the strangest: {', '.join(printable(item.name) for item, _ in ranked[:NUM_NAMED])}")
@@ -131,14 +130,10 @@ def _usual(model: Model, request: Request, report: Report) -> Usual | None:
     return Usual(pixels, tuple(images.ids[number] for number in chosen), known)
 
 
-def _table(ranked: Sequence[Ranked]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, ("file", *ranked[0][1]), lineterminator="\n")
-    table.writeheader()
+def _table(ranked: Sequence[Ranked]) -> Iterator[list[object]]:
+    yield ["file", *ranked[0][1]]
     for item, facts in ranked:
-        told = {name: format(value, ".6g") if isinstance(value, float) else value for name, value in facts.items()}
-        table.writerow({"file": item.name, **told})
-    return text.getvalue()
+        yield [item.name, *(format(value, ".6g") if isinstance(value, float) else value for value in facts.values())]
 
 
 # ---- pictures

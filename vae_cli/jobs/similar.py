@@ -1,7 +1,5 @@
 """The nearest images to others, as a table and as a page."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
@@ -16,6 +14,7 @@ from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, JobEvent, Report
 from vae_cli.jobs.inputs import Input, decoded
 from vae_cli.jobs.sheets import link_of_image, write_contact_sheet
+from vae_cli.jobs.tables import as_csv
 from vae_cli.metrics.features import nearest
 from vae_cli.printable import printable
 from vae_cli.tasks import encode as encoding
@@ -50,7 +49,7 @@ def similar(
         others = [(known[number][0], distance) for number, distance in zip(which, of_query, strict=True)
                   if not _is_same(known[number][0], query)]  # fmt: skip
         found.append((query, others[:num]))
-    write_atomically(path, _table(found).encode("utf-8", "surrogateescape"))
+    write_atomically(path, as_csv(_table(found)))
     page = path.with_suffix(".html")
     write_contact_sheet(page, f"The most similar of {len(known)} images", (_row(page, recipe, *each) for each in found))
     for query, others in found:
@@ -63,13 +62,11 @@ def _is_same(a: Input, b: Input) -> bool:
     return (a.ref.path.resolve(), a.ref.member) == (b.ref.path.resolve(), b.ref.member)
 
 
-def _table(found: Sequence[tuple[Input, Sequence[tuple[Input, float]]]]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["query", "rank", "file", "distance"])
-    table.writerows([query.name, rank, item.name, format(distance, ".6g")]
-                    for query, others in found for rank, (item, distance) in enumerate(others, start=1))  # fmt: skip
-    return text.getvalue()
+def _table(found: Sequence[tuple[Input, Sequence[tuple[Input, float]]]]) -> Iterator[list[object]]:
+    yield ["query", "rank", "file", "distance"]
+    for query, others in found:
+        for rank, (item, distance) in enumerate(others, start=1):
+            yield [query.name, rank, item.name, format(distance, ".6g")]
 
 
 def _row(page: Path, recipe: ImageRecipe, query: Input, others: Sequence[tuple[Input, float]]) -> Row:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vae_cli.errors import CheckpointError, ConfigError
 from vae_cli.metrics import classifier
+from vae_cli.runtime import load_saved
 
 INCEPTION_FEATURES = 2048
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity releases it
@@ -66,13 +67,13 @@ def _inception(path: Path, device: torch.device) -> Extractor:
         raise ConfigError(f"--feature-weights {path}: {reason}") from error
     try:
         # The extractor unpickles whatever the file holds; this refuses anything but tensors first.
-        torch.load(path, map_location="cpu", weights_only=True)
+        load_saved(path)
         make: Any = module.FeatureExtractorInceptionV3
         net = make("inception", [str(INCEPTION_FEATURES)], feature_extractor_weights_path=str(path))
     except Exception as error:  # unpickling, zip, key and runtime errors, as the file happens to be wrong
         raise CheckpointError(
-            f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;\n"
-            f"the latter are the file {INCEPTION_FILE} of its release v0.2.0"
+            f"{path}: neither a classifier (.safetensors) nor the Inception weights of torch-fidelity;",
+            f"the latter are the file {INCEPTION_FILE} of its release v0.2.0",
         ) from error
     net.to(device)
 

@@ -26,6 +26,6 @@ def located(run: Path) -> Path:
     if not is_photo(run):
         return run
     if not PHOTO.is_file():
-        raise ConfigError(f"{NAME}: this installation lacks the model of that name ({PHOTO});\n"
+        raise ConfigError(f"{NAME}: this installation lacks the model of that name ({PHOTO});",
                           "install the package anew, or train a model of your own: vae train DATA")  # fmt: skip
     return PHOTO

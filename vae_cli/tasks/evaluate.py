@@ -212,8 +212,8 @@ def classifier_extractor(
     """
     if len(np.unique(training.labels[training.labels >= 0])) < 2:
         raise ConfigError(
-            "--feature-weights auto: trains a classifier, and these images have no classes;\n"
-            "sort them into class folders, or give the file of a feature network"
+            "--feature-weights auto: trains a classifier, and these images have no classes;",
+            "sort them into class folders, or give the file of a feature network",
         )
     net = classifier.train_classifier(
         training.pixels, training.labels, seed=seed, device=model.runtime.device, on_progress=on_progress

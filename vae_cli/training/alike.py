@@ -7,7 +7,6 @@ from vae_cli import __version__
 from vae_cli.config_values import flattened
 from vae_cli.dataset.stored_pixels import checksums
 from vae_cli.errors import ConfigError
-from vae_cli.printable import printable
 from vae_cli.runtime import of_all_ranks
 from vae_cli.training.inputs import TrainingInputs
 
@@ -26,12 +25,12 @@ def require_alike(inputs: TrainingInputs, node: str) -> None:
         if differing:
             told = [_difference(key, facts.get(key), of_main.get(key)) for key in differing[:_MAX_NAMED]]
             more = f" and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
-            raise ConfigError(f"rank {rank} on {printable(name)} differs from rank 0 in: {', '.join(told)}{more};\n"
+            raise ConfigError(f"rank {rank} on {name} differs from rank 0 in: {', '.join(told)}{more};",
                               "give every node the same images, settings and versions of all packages")  # fmt: skip
 
 
 def _difference(key: str, own: object, of_main: object) -> str:
-    return key if isinstance(own, bytes) else f"{key} ({printable(str(own))}, not {printable(str(of_main))})"
+    return key if isinstance(own, bytes) else f"{key} ({own}, not {of_main})"
 
 
 def _facts(inputs: TrainingInputs) -> Iterator[tuple[str, object]]:

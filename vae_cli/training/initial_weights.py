@@ -67,7 +67,7 @@ def settled_training(config: RunConfig, init: str, earlier: Earlier) -> dict[str
     if not is_foreign or training.tune_vae:
         return {"init": init}
     if training.flow_share == 0:
-        raise ConfigError("training.flow_share: 0, and the VAE stays as it is, so nothing would be trained;\n"
+        raise ConfigError("training.flow_share: 0, and the VAE stays as it is, so nothing would be trained;",
                           "set training.tune_vae=true to train the VAE")  # fmt: skip
     return {"init": init, "flow_share": 1.0}
 

@@ -166,6 +166,6 @@ def _save(run: TrainingRun, optimizer: PhaseOptimizer) -> Iterator[events.Event]
     """Raises DivergedError rather than write weights that are no numbers."""
     if not optimizer.is_finite():
         reason = f"after update {run.state.step} the weights are not finite"
-        raise DivergedError(f"training diverged: {reason};\n{LOWER_RATE}")
+        raise DivergedError(f"training diverged: {reason};", LOWER_RATE)
     if run.inputs.runtime.is_main:
         yield events.Saved(run.save(optimizer))

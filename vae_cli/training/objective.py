@@ -122,5 +122,5 @@ class UpdateGuard:
         self.num_in_a_row += 1
         if self.num_in_a_row >= MAX_REFUSED_IN_A_ROW:
             reason = f"{self.num_in_a_row} updates in a row had a loss or gradient out of bounds"
-            raise DivergedError(f"training diverged: {reason};\n{LOWER_RATE}")
+            raise DivergedError(f"training diverged: {reason};", LOWER_RATE)
         return False

@@ -209,7 +209,7 @@ def _complete_likelihood(config: RunConfig, pixels: np.ndarray) -> tuple[Complet
         raise ConfigError(f"model.likelihood.kind: {kind} with data.binarize dynamic; {hint}")
     elif is_grey_to_bernoulli(config, pixels):
         raise ConfigError(
-            "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;\n"
-            "set data.binarize=dynamic to draw them as black and white, or use gaussian"
+            "model.likelihood.kind: bernoulli needs black-and-white pixels, and these have grey levels;",
+            "set data.binarize=dynamic to draw them as black and white, or use gaussian",
         )
     return from_dict(config.as_dict(), CompleteConfig), notes
