@@ -3,7 +3,7 @@
     python tests/benchmarks/mended.py --work FOLDER
 
 Coffee, chelsea and rocket (photographs.py), 240 pixels wide, with scratches, specks, a torn corner and a box that are
-drawn from --seed. Prints the PSNR in the holes; no targets. Writes `mended.png`.
+drawn from --seed. Prints the PSNR in the holes; no targets. Writes --work/mended.png.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def damage(rng: np.random.Generator) -> np.ndarray:
     mask = Image.new("1", (WIDTH, HEIGHT))
     draw = ImageDraw.Draw(mask)
     for _ in range(3):
-        draw.line([*rng.uniform(0, WIDTH, 1), 0, *rng.uniform(0, WIDTH, 1), HEIGHT], fill=1, width=2)
+        draw.line([rng.uniform(0, WIDTH), 0, rng.uniform(0, WIDTH), HEIGHT], fill=1, width=2)
     for _ in range(25):
         x, y, radius = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT), rng.uniform(1, 2.5)
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1)

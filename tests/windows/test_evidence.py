@@ -67,9 +67,9 @@ def test_draws_from_where_the_truth_comes_from_beat_their_mean_and_any_other() -
     assert energy_score(elsewhere, elsewhere, truth, hidden) == 0
 
 
-def trial_on(truth: Tensor, ways: list[Choice], *, is_single: bool = False, **draws: list[Tensor]) -> Trial:
+def trial_on(truth: Tensor, ways: list[Choice], **draws: list[Tensor]) -> Trial:
     observed = torch.from_numpy(~box(24, 24, 16, 16))[None].float()
-    trial = Trial(truth * observed, observed, ways, is_single=is_single)
+    trial = Trial(truth * observed, observed, ways)
     smooth = plate((truth * trial.observed)[None], trial.observed[None])[0]
     for number in range(2):
         trial.draws.append({"smooth": smooth, **{source: pictures[number] for source, pictures in draws.items()}})
@@ -99,14 +99,14 @@ def test_a_model_is_taken_as_it_is_only_where_it_is_trusted() -> None:
     assert all(choice.halvings <= 1 for choice in choices(0.9) if choice.source == "model"), "its shapes stay"
 
 
-def test_a_single_fill_is_the_models_only_where_that_is_no_farther_from_the_truth_than_a_smooth_one() -> None:
+def test_the_safe_choice_is_the_model_only_where_that_is_no_farther_from_the_truth_than_a_smooth_fill() -> None:
     """Draws that differ as the truth does foresee it better than its mean does, though each is farther from it."""
     truth, ways = noise(0, 0.3), [Choice("mixed"), Choice("model")]
     draws, fog = [noise(1, 0.3), noise(2, 0.3)], [0 * truth] * 2
     close = [truth + 0.1 * noise(1), truth + 0.1 * noise(2)]
-    assert trial_on(truth, ways, model=draws, mixed=fog).choice == Choice("model")
-    assert trial_on(truth, ways, model=draws, mixed=fog, smooth=fog, is_single=True).choice == Choice("mixed")
-    assert trial_on(truth, ways, model=close, mixed=fog, smooth=fog, is_single=True).choice == Choice("model")
+    far, near = (trial_on(truth, ways, model=pictures, mixed=fog, smooth=fog) for pictures in (draws, close))
+    assert (far.choice, far.safe_choice) == (Choice("model"), Choice("mixed"))
+    assert (near.choice, near.safe_choice) == (Choice("model"), Choice("model"))
 
 
 def test_without_evidence_the_first_way_is_taken() -> None:

@@ -95,9 +95,10 @@ def fitted_weight(found: Tensor, *, draws_vary: bool) -> Tensor:
         share = 1 / error
         weight = _least_squares((share * product).sum(0), (share * by_fill).sum(0)).maximum(least)
         error = _errors(found, weight)
-    gain_db = 10 * (smooth_error / error).log10().mean()
-    convinced = (gain_db / _CONVINCING_GAIN).clamp(0, 1) if draws_vary else torch.ones(())
-    return (weight * convinced).maximum(least).float()
+    if draws_vary:
+        gain_db = 10 * (smooth_error / error).log10().mean()
+        weight = weight * (gain_db / _CONVINCING_GAIN).clamp(0, 1)
+    return weight.maximum(least).float()
 
 
 def _errors(found: Tensor, weight: Tensor) -> Tensor:

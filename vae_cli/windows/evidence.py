@@ -23,7 +23,7 @@ Source = Literal["smooth", "mixed", "model"]
 """Of a fill's colours and shapes: a smooth continuation, the model's fill, or both as was measured best."""
 _ALL, _FINEST = 16, 1  # halvings of the resolution down to which texture is copied: shapes as well, or detail alone
 _CONVINCING_TRUST = 0.5
-"""In the model deep inside a hole, from which its fills may be taken as they are, too."""
+"""In the model deep inside a hole, as mixed there, from which its fills may be tried as they are, too."""
 _SHRINKING = 2**-0.5
 _LEAST_SIDE = 3
 _MOST_PLACES = 4
@@ -56,30 +56,30 @@ def choices(trust: float | None) -> list[Choice]:
 class Trial:
     """What is hidden in the view of a deep hole, and how well each way to fill it foresees that."""
 
-    def __init__(self, x: Tensor, observed: Tensor, choices: Sequence[Choice], *, is_single: bool = False) -> None:
-        """x [C, h, w] in [-1, 1], observed [1, h, w]: the view, as the model is given it.
-
-        A single fill has to be a safe one. Of several, each may be farther from the truth than a smooth continuation:
-        they differ more, and their mean is nearer.
-        """
-        self.x, self.hole, self.choices, self.is_single = x, observed[0] == 0, choices, is_single
+    def __init__(self, x: Tensor, observed: Tensor, choices: Sequence[Choice]) -> None:
+        """x [C, h, w] in [-1, 1], observed [1, h, w]: the view, as the model is given it."""
+        self.x, self.hole, self.choices = x, observed[0] == 0, choices
         self.hidden = torch.from_numpy(hidden_beside(self.hole.numpy()))
         self.observed = observed * ~self.hidden
         self.draws: list[Mapping[Source, Tensor]] = []
+        self.num_draws = 2 * bool(self.hidden.any())
+        """Of pictures from each source, by which is chosen once they are all there."""
 
     @functools.cached_property
     def choice(self) -> Choice:
-        """The best one, by two draws of pictures from each source; the first one where nothing could be hidden."""
-        if not self.draws:
-            return self.choices[0]
-        is_model_safe = not self.is_single or self._squares("model") <= self._squares("smooth")
-        return min((each for each in self.choices if each.source != "model" or is_model_safe), key=self._score)
+        """The best one by the draws; the first one where nothing could be hidden."""
+        return min(self.choices, key=self._score) if self.draws else self.choices[0]
+
+    @functools.cached_property
+    def safe_choice(self) -> Choice:
+        """The same, but the model's own pictures only where they are no farther from the truth than smooth ones."""
+        if self.choice.source != "model" or self._squares("model") <= self._squares("smooth"):
+            return self.choice
+        return min((choice for choice in self.choices if choice.source != "model"), key=self._score)
 
     def _squares(self, source: Source) -> float:
         """The squared error of a source's draws where something is hidden."""
-        return sum(
-            float(((each[source] - self.x).square() * self.hidden).sum()) for each in self.draws if source in each
-        )
+        return sum(float(((pictures[source] - self.x).square() * self.hidden).sum()) for pictures in self.draws)
 
     def _score(self, choice: Choice) -> float:
         unknown = self.hole | self.hidden
