@@ -20,7 +20,9 @@ def test_both_ends_of_a_long_line_stay() -> None:
 def test_a_line_stays_one_line_whatever_it_repeats() -> None:
     error = ConfigError("a\nb\r\x1b[2J\u2028c: no such file", "give another")
     assert str(error) == "a\\nb\\r\\x1b[2J\\u2028c: no such file\ngive another"
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    for each in (error, ConfigError("\0" * MAX_LINE)):
+        assert str(pickle.loads(pickle.dumps(each))) == str(each)
+    assert len(str(each)) < MAX_LINE + 10
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.pretrained_vae import build_pretrained_vae
 from vae_cli.model.vae import VAE, build_vae
-from vae_cli.printable import can_be_a_name, shortened
+from vae_cli.printable import is_text, shortened
 from vae_cli.randomness import INITIAL_WEIGHTS, image_generator
 from vae_cli.runtime import Runtime, Undrawn, load_saved
 
@@ -79,7 +79,7 @@ class Facts:
             if not is_known or version != format_of(config := from_dict(facts["config"], CompleteConfig)):
                 raise other
             names, counts, step = facts["label_names"], facts["label_images"], facts["step"]
-            if not (isinstance(names, list) and all(map(can_be_a_name, names))):
+            if not (isinstance(names, list) and all(map(is_text, names))):
                 raise ValueError("label_names: not a list of names")
             if not (isinstance(counts, list) and len(counts) == len(names) + 1 and all(map(_is_count, counts))):
                 raise ValueError(f"label_images: not the {len(names) + 1} counts of images of {len(names)} labels")
@@ -87,7 +87,7 @@ class Facts:
                 raise ValueError("step or phase: none that a training has")
             return Facts(config, tuple(names), tuple(counts), step, facts["phase"], str(facts["weights_sha256"]))
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            raise CheckpointError(f"{path}: not the description of a model of ours ({error.args[0]})") from error
+            raise CheckpointError(f"{path}: not the description of a model ({str(error).splitlines()[0]})") from error
 
 
 def format_of(config: CompleteConfig) -> int:

@@ -20,8 +20,8 @@ class VaeError(Exception):
 
     def __init__(self, *lines: str) -> None:
         half = MAX_LINE // 2
-        super().__init__(*(printable(f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line)
-                           for line in lines))  # fmt: skip
+        super().__init__(*(f"{line[:half]} … {line[-half:]}" if len(line) > MAX_LINE else line
+                           for line in map(printable, lines)))  # fmt: skip
 
     def __str__(self) -> str:
         return "\n".join(self.args)

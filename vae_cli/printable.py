@@ -27,9 +27,12 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def can_be_a_name(value: object) -> bool:
-    """Whether a value is text that a file could be called, with bytes that are no UTF-8 at most."""
-    return isinstance(value, str) and value != "" and re.search("[\ud800-\udc7f\udd00-\udfff]", value) is None
+def is_text(value: object) -> bool:
+    """Whether a value is text, not empty, without half characters, but for bytes that are no UTF-8."""
+    try:
+        return isinstance(value, str) and value.encode("utf-8", "surrogateescape") != b""
+    except UnicodeEncodeError:
+        return False
 
 
 def shell_quoted(word: Path | str) -> str:

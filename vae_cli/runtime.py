@@ -175,12 +175,12 @@ class Undrawn(TorchFunctionMode):
 def load_saved(path: Path) -> Any:
     """What `torch.save` has written to a file, on the CPU, as far as it is tensors and plain containers.
 
-    Raises many things on other files, among them those that would take more memory than they have bytes.
+    Raises many things on other files, among them zips that are packed: they may take any memory.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
-                raise ValueError("packed")
+                raise ValueError("its members are compressed")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -72,6 +72,7 @@ def test_class_folders_names_and_the_manifest(vae, run: Path, data: Path) -> Non
     assert held_out and files_in(out) == [f"{source}.aug{number}.png" for source in sources for number in (1, 2)]
     assert {pixels(out / name).shape for name in files_in(out)} == {(SIDE, SIDE, 3)}
     rows = rows_of(out)
+    assert b"\r" not in (out / "manifest.csv").read_bytes(), "lines end as in all tables"
     assert [row["output"] for row in rows] == files_in(out)
     for row in rows:
         assert row["output"] == f"{row['source'].removesuffix('.png')}.aug{row['number']}.png"

@@ -261,6 +261,14 @@ def test_info_about_a_run(vae, run: Path, run_without_flow: Path) -> None:
     assert vae("info", run_without_flow, "--json").json["phase"] == "vae"
 
 
+def test_a_fact_about_a_strangers_run_stays_one_line(vae, run: Path, tmp_path: Path) -> None:
+    best = run / "checkpoints" / "best"
+    shutil.copytree(best, tmp_path / "best")
+    rewritten(tmp_path / "best" / "model.safetensors", {"preset": "tiny\nstep        9"})
+    text = vae("info", tmp_path / "best" / "model.safetensors").stdout
+    assert "preset      tiny\\nstep        9\n" in text
+
+
 def test_one_json_object_whatever_happens(vae, run: Path, mixed: Path, tmp_path: Path) -> None:
     for words in (("reconstruct", run, mixed, "--out", tmp_path / "o"), ("check", mixed), ("info", run)):
         assert len(vae(*words, "--json").stdout.splitlines()) == 1

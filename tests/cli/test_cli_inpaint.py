@@ -342,8 +342,8 @@ def test_a_pattern_and_a_value_are_taken_by_the_next_command_too(vae, run: Path,
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--mask-alpha", "--mask-pattern", "{stem}.png"), "is for a folder of masks"),
-        (("--mask", "{scans}/a.tif", "--mask-pattern", "{stem}.png"), "is for a folder of masks"),
+        (("--mask-alpha", "--mask-pattern", "{stem}.png"), "is for a folder or archive of masks"),
+        (("--mask", "{scans}/a.tif", "--mask-pattern", "{stem}.png"), "is for a folder or archive of masks"),
         (("--mask", "{scans}", "--mask-pattern", "damage.png"), "names no image's mask"),
         (("--mask", "{scans}", "--mask-pattern", "{stam}_{stem}.png"), "names no image's mask"),
         (("--mask-auto", "--mask-value", "1"), "--mask FILE|DIR"),

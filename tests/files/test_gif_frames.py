@@ -9,6 +9,7 @@ import pytest
 from originals import HEIGHT, WIDTH, encoded, noise, refilled, shown
 from PIL import Image
 
+from vae_cli.errors import DataError
 from vae_cli.files import gif_frames
 from vae_cli.images.decode import open_image
 
@@ -97,6 +98,18 @@ def test_a_damaged_later_frame_is_no_fault_of_the_first(tmp_path: Path) -> None:
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     before, after, hole, _ = refilled(tmp_path / "a.gif", content[: 3 * len(content) // 4])
     np.testing.assert_array_equal(shown(before)[~hole], shown(after)[~hole])
+
+
+def test_an_end_that_is_missing_is_no_fault_of_the_frame(tmp_path: Path) -> None:
+    content = encoded(palette_image(16), "GIF", optimize=False)
+    before, after, hole, _ = refilled(tmp_path / "a.gif", content[:-2])
+    np.testing.assert_array_equal(shown(before)[~hole], shown(after)[~hole])
+
+
+def test_a_frame_that_is_cut_off_is_called_so(tmp_path: Path) -> None:
+    content = encoded(palette_image(16), "GIF", optimize=False)
+    with pytest.raises(DataError, match="cut off"):
+        refilled(tmp_path / "a.gif", content[: 3 * len(content) // 4])
 
 
 def test_what_another_format_cannot_keep_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 from test_jpeg_segments import PHOTOSHOP, with_segments
 
 from vae_cli.errors import DataError
+from vae_cli.files.jpeg_segments import segments
 from vae_cli.files.thumbnails import with_redrawn_jpegs, with_redrawn_thumbnail, without_xmp_thumbnails
 
 GREEN = Image.new("RGB", (56, 40), (0, 200, 0))
@@ -134,17 +135,40 @@ def test_metadata_of_nothing_but_beginnings_take_no_hours() -> None:
     assert with_redrawn_jpegs(few, GREEN) != few
 
 
-@pytest.mark.parametrize("kind", ["jpg", "gif"])
-def test_xmp_in_pieces_shows_nothing_of_what_was_there(tmp_path: Path, kind: str) -> None:
-    """Of JPEG in several segments; of GIF in blocks whose lengths are its own characters."""
-    xmp = b"<a><xmp:Thumbnails>%s</xmp:Thumbnails></a>" % (b"base64 " * 99)
-    content, head = encoded(smooth("P" if kind == "gif" else "RGB"), {"jpg": "JPEG"}.get(kind, "GIF")), bytes(40)
-    if kind == "gif":
-        content = content[:-1] + b"!\xff\x0bXMP DataXMP" + xmp + b"\1" + bytes(range(255, -1, -1)) + b"\0;"
-    else:
-        parts = (b"http://ns.adobe.com/xmp/extension/\0" + head + part for part in (xmp[:300], xmp[300:]))
-        content = with_segments(content, *((0xE1, part) for part in parts))
+XMP = b"<a><xmp:Thumbnails>%s</xmp:Thumbnails></a>" % (b"base64 " * 99)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_xmp_in_several_segments_shows_nothing_of_what_was_there(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Each says itself where it belongs, and they may come in any order."""
+    head = b"http://ns.adobe.com/xmp/extension/\0" + bytes(32)
+    parts = [head + struct.pack(">2I", len(XMP), start) + XMP[start : start + 300] for start in (0, 300, 600)]
+    content = with_segments(encoded(smooth(), "JPEG"), *((0xE1, parts[number]) for number in order))
     assert content.count(b"base64") > 90
-    refilled(tmp_path / f"a.{kind}", content)
-    new = (tmp_path / f"out.{kind}").read_bytes()
+    refilled(tmp_path / "a.jpg", content)
+    new = [segment.data for segment in segments((tmp_path / "out.jpg").read_bytes())]
+    found = [data for data in new if data.startswith(head)]
+    assert [data[: len(head) + 8] for data in found] == [parts[number][: len(head) + 8] for number in order]
+    whole = b"".join(found[order.index(number)][len(head) + 8 :] for number in range(3))
+    assert whole.split() == [b"<a>", b"</a>"] and len(whole) == len(XMP)
+
+
+@pytest.mark.parametrize("is_in_pieces", [False, True])
+def test_xmp_of_a_gif_shows_nothing_of_what_was_there(tmp_path: Path, is_in_pieces: bool) -> None:
+    """As it is, before bytes that lead to its end whatever is taken for a length; or in pieces with their lengths. What
+    follows it is found again."""
+    pieces = [XMP[start : start + 200] for start in range(0, len(XMP), 200)]
+    data = XMP + b"\1" + bytes(range(255, -1, -1))
+    if is_in_pieces:
+        data = b"".join(bytes([len(piece)]) + piece for piece in pieces)
+    old = smooth("P")
+    content = encoded(old, "GIF", save_all=True, append_images=[old.rotate(180)])
+    second = content.index(b"!\xf9", content.index(b",\0\0\0\0"))
+    between = b"!\xff\x0bXMP DataXMP" + data + b"\0" + b"!\xfe\4mine\0"
+    refilled(tmp_path / "a.gif", content[:second] + between + content[second:])
+    new = (tmp_path / "out.gif").read_bytes()
     assert b"base64" not in new and b"<a>" in new and b"</a>" in new
+    with Image.open(tmp_path / "out.gif") as image:
+        assert image.n_frames == 2
+        image.seek(1)
+        assert image.info["comment"] == b"mine"

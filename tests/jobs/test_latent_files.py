@@ -144,9 +144,17 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64, torch.int32])
 def test_latents_of_any_kind_of_number(tmp_path: Path, kind: torch.dtype) -> None:
-    save_tensors({"latents": torch.from_numpy(VALUES).to(kind)}, tmp_path / "l.safetensors")
+    values = (torch.from_numpy(VALUES).double() / 3).to(kind)
+    save_tensors({"latents": values}, tmp_path / "l.safetensors")
     (found,) = latent_files.read(tmp_path / "l.safetensors")
-    np.testing.assert_array_equal(found, torch.from_numpy(VALUES).to(kind).double().numpy())
+    np.testing.assert_array_equal(found, values.double().numpy())
+
+
+@pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="a torch without numbers of four bits")
+def test_tensors_beside_the_latents_may_be_of_any_kind(tmp_path: Path) -> None:
+    small = torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    save_tensors({"latents": torch.from_numpy(VALUES), "small": small}, tmp_path / "l.safetensors")
+    np.testing.assert_array_equal(latent_files.read(tmp_path / "l.safetensors"), [VALUES])
 
 
 def test_named_arrays_of_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

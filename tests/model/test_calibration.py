@@ -89,7 +89,9 @@ def test_the_weights_that_made_a_picture_are_found_again() -> None:
     fill, smooth = torch.rand(20, 3, 40, 40), torch.rand(20, 3, 40, 40)
     truth = blended(fill, smooth, observed, made.expand(20, -1, -1))
     parts = [slice(0, 7), slice(7, 20)]
-    found = fitted_weight(torch.cat([evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts]))
+    found = fitted_weight(
+        torch.cat([evidence(fill[p], smooth[p], truth[p], observed[p]) for p in parts]), draws_vary=True
+    )
     kind, depth = kinds_of(observed)
     cells = torch.zeros(NUM_KINDS, MAX_DEPTH + 1)
     cells.index_put_((kind.flatten(), depth.flatten()), torch.ones(kind.numel()), accumulate=True)
@@ -103,34 +105,35 @@ LEAST = [0, 0.005, 0.01, 0.015] + [0.02] * (MAX_DEPTH - 4)
 
 def test_a_model_that_is_wrong_is_trusted_so_little_that_only_its_fills_differ() -> None:
     observed, truth = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
-    wrong = fitted_weight(evidence(1 - truth, truth, truth, observed))
+    wrong = fitted_weight(evidence(1 - truth, truth, truth, observed), draws_vary=True)
     for weights in wrong:
         assert weights.tolist() == pytest.approx(LEAST, abs=1e-4)
 
 
 def test_without_evidence_about_a_kind_the_model_is_trusted() -> None:
     observed, truth = box().repeat(2, 1, 1, 1), torch.rand(2, 1, 40, 40)
-    right = fitted_weight(evidence(truth, 1 - truth, truth, observed))
+    right = fitted_weight(evidence(truth, 1 - truth, truth, observed), draws_vary=True)
     assert right[0].tolist() == [1] * MAX_DEPTH, "no pixel lies among few known ones"
 
 
-def test_a_small_gain_convinces_in_part_a_larger_one_fully() -> None:
+def test_of_draws_that_vary_a_small_gain_convinces_in_part_a_larger_one_fully() -> None:
     """Weight w of a fill that is right in w of its difference gains -10 log10(1 - w²) dB if the rest is unrelated."""
     observed, generator = box().repeat(300, 1, 1, 1), torch.Generator().manual_seed(0)
     smooth, fill, other = (torch.randn(300, 3, 40, 40, generator=generator) for _ in range(3))
 
-    def weight(share: float) -> float:
+    def weight(share: float, *, draws_vary: bool = True) -> float:
         truth = smooth + share * (fill - smooth) + (1 - share**2) ** 0.5 * 2**0.5 * other
-        return fitted_weight(evidence(fill, smooth, truth, observed))[1, 2].item()
+        return fitted_weight(evidence(fill, smooth, truth, observed), draws_vary=draws_vary)[1, 2].item()
 
     assert weight(0.2) == pytest.approx(0.2 * 0.177, rel=0.2), "0.18 of 1 dB"
     assert weight(0.5) == pytest.approx(0.5, rel=0.1), "1.25 dB"
+    assert weight(0.2, draws_vary=False) == pytest.approx(0.2, rel=0.1)
 
 
 def test_what_holds_less_deep_is_taken_where_there_is_nothing_to_go_by() -> None:
     observed, fill, smooth = box().repeat(8, 1, 1, 1), torch.rand(8, 3, 40, 40), torch.rand(8, 3, 40, 40)
     made = torch.full((8, NUM_KINDS, MAX_DEPTH), 0.7)
-    found = fitted_weight(evidence(fill, smooth, blended(fill, smooth, observed, made), observed))
+    found = fitted_weight(evidence(fill, smooth, blended(fill, smooth, observed, made), observed), draws_vary=True)
     assert found[1].tolist() == pytest.approx([0.7] * MAX_DEPTH, abs=0.02), "of depths up to 5 only is anything known"
 
 
@@ -139,6 +142,6 @@ def test_a_smooth_picture_counts_as_much_as_a_lively_one() -> None:
     observed, truth = box().repeat(2, 1, 1, 1), torch.zeros(2, 1, 40, 40)
     smooth = torch.cat([torch.full((1, 1, 40, 40), 0.004), torch.full((1, 1, 40, 40), 1.0)])
     fill = torch.cat([torch.full((1, 1, 40, 40), 0.5), torch.full((1, 1, 40, 40), 0.6)])
-    both = fitted_weight(evidence(fill, smooth, truth, observed))[1, 2]
-    lively = fitted_weight(evidence(fill[1:], smooth[1:], truth[1:], observed[1:]))[1, 2]
+    both = fitted_weight(evidence(fill, smooth, truth, observed), draws_vary=True)[1, 2]
+    lively = fitted_weight(evidence(fill[1:], smooth[1:], truth[1:], observed[1:]), draws_vary=True)[1, 2]
     assert lively > 0.9 and both < 0.1

@@ -12,9 +12,10 @@ from vae_cli.config import Layer
 from vae_cli.errors import CheckpointError
 from vae_cli.model.clusters import LAYOUT_SIDE, LEAST_SHARE, SAMPLED_SHARE, noised
 from vae_cli.model.condition import Condition
-from vae_cli.model.flow import LatentFlow
+from vae_cli.model.flow import FILL_TEMPERATURE, MIXED_TEMPERATURE, LatentFlow
 from vae_cli.model.priors import clusters_of_images, latents_of_images, starts_of_images
 from vae_cli.runtime import Runtime
+from vae_cli.training import flow_phase
 from vae_cli.training.flow_phase import FlowPhase
 
 CPU = torch.device("cpu")
@@ -130,6 +131,28 @@ def test_training_shows_each_image_its_own_layout_under_noise(monkeypatch: pytes
     nearly = (share > 0.95).nonzero().flatten()
     distance = torch.cdist(starts[nearly].flatten(1), own.flatten(1))
     assert torch.equal(distance.argmin(1), nearly % 10), "each its own"
+
+
+@pytest.mark.parametrize(("layer", "temperature"), [(FINE, MIXED_TEMPERATURE), ({}, FILL_TEMPERATURE)])
+def test_fills_are_weighed_as_they_are_mixed(layer: Layer, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From little noise, and at once in full, where there are layouts."""
+    inputs = tiny_inputs(tiny_config(layer))
+    vae, flow = tiny_flow(layer)
+    spreads, vary, solve = list[float](), set[bool](), flow.solve
+
+    def solved(noise: Tensor, known: Condition, *, steps: int) -> Tensor:
+        spreads.append(noise.std().item())
+        return solve(noise, known, steps=steps)
+
+    def fitted(found: Tensor, *, draws_vary: bool) -> Tensor:
+        vary.add(draws_vary)
+        return flow.fill_weight
+
+    monkeypatch.setattr(flow_phase, "calibrate_noise", lambda *_, **__: None)
+    monkeypatch.setattr(flow_phase, "fitted_weight", fitted)
+    monkeypatch.setattr(flow, "solve", solved)
+    FlowPhase(inputs, flow, vae).calibrate(flow)
+    assert sum(spreads) / len(spreads) == pytest.approx(temperature, rel=0.15) and vary == {not flow.follows_layouts}
 
 
 def test_models_with_layouts_have_a_format_of_their_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny import LADDER, pictures, tiny_model, vivid
 from vae_cli.checkpoint import Model
 from vae_cli.config import Layer
 from vae_cli.errors import ConfigError
-from vae_cli.model.flow import FILL_TEMPERATURE, GUIDANCE
+from vae_cli.model.flow import FILL_TEMPERATURE, GUIDANCE, MIXED_TEMPERATURE
 from vae_cli.model.vae import Latents
 from vae_cli.tasks import conditional_draws
 from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, fill_pictures, paired_noise
@@ -24,6 +24,7 @@ from vae_cli.tasks.interpolate import ends_of_images, ends_of_samples, even_shar
 from vae_cli.tasks.reconstruct import reconstruct, reconstruct_draws
 from vae_cli.tasks.sample import resolve_prior, sample
 from vae_cli.windows.around_holes import windows_around
+from vae_cli.windows.evidence import Choice, Trial
 
 DEEP: Layer = {"model": {"latents": list(LADDER)}}
 
@@ -175,6 +176,23 @@ def test_a_fill_depends_on_seed_id_and_number_only(model: Model) -> None:
     assert not any(np.allclose(inside(three[0]), inside(other)) for other in others)
 
 
+def test_the_first_fill_of_a_deep_hole_is_safe_however_many_there_are(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, picture = copy.deepcopy(model), Picture("deep.png", pictures(1, (40, 40))[0], torn(40, 40))
+    assert model.flow is not None
+    model.flow.follows_layouts = True  # so that mixed pictures and the model's own are drawn apart
+    monkeypatch.setattr(Trial, "safe_choice", Choice("mixed"))
+
+    def filled(choice: Choice, samples: int) -> list[np.ndarray]:
+        monkeypatch.setattr(Trial, "choice", choice)
+        return [fill.pixels for fill in inpaint(model, [picture], samples=samples)]
+
+    of_model, mixed = filled(Choice("model"), 2), filled(Choice("mixed"), 2)
+    assert np.array_equal(of_model[0], mixed[0]) and np.array_equal(of_model[0], filled(Choice("model"), 1)[0])
+    assert not np.array_equal(of_model[1], mixed[1])
+
+
 def test_a_fill_does_not_depend_on_what_else_is_filled(model: Model) -> None:
     """Nor on how many windows there are before it, nor on what may be read at once."""
     images = [*pictures(5), *pictures(3, (20, 30))]
@@ -256,6 +274,19 @@ def test_fills_are_weighed_by_what_the_model_holds(model: Model) -> None:
         flow.fill_weight.fill_(1.0)
     np.testing.assert_allclose(mixed, 0.25 * of_model + 0.75 * classical, atol=0.01)
     assert np.abs(of_model - classical).max() > 1
+
+
+def test_what_is_mixed_of_photographs_comes_from_less_noise(model: Model) -> None:
+    model = copy.deepcopy(model)
+    assert model.flow is not None
+    model.flow.follows_layouts = True  # as of images above 32 pixels; it is trusted in full
+    x, observed = torch.rand(2, 1, 8, 8) * 2 - 1, (torch.rand(2, 1, 8, 8) > 0.5).float()
+    noise = Latents.joined([paired_noise(model.vae, number, 1) for number in range(2)])
+    cooler = noise.map(lambda layer: MIXED_TEMPERATURE / FILL_TEMPERATURE * layer)
+    both, mixed = (fill_pictures(model, x, observed, noise, needs_unmixed=needs) for needs in (True, False))
+    torch.testing.assert_close(mixed["mixed"], fill_pictures(model, x, observed, cooler, method="model")["model"])
+    assert torch.equal(both["mixed"], mixed["mixed"]) and not torch.equal(both["model"], mixed["mixed"])
+    assert "model" not in mixed
 
 
 @pytest.mark.parametrize("method", ["auto", "model", "classical"])

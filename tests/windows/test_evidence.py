@@ -79,9 +79,9 @@ def trial_on(truth: Tensor, ways: list[Choice], **draws: list[Tensor]) -> Trial:
 def test_a_pattern_is_copied_and_a_slope_is_continued() -> None:
     places = torch.arange(SIDE).float()
     stripes = (0.6 * torch.sin(places[:, None] + places)).expand(3, SIDE, SIDE)
-    assert trial_on(stripes, choices(None, are_several=False)).choice == choices(None, are_several=False)[1]
+    assert trial_on(stripes, choices(None)).choice == choices(None)[1]
     bend = ((places / SIDE) ** 2 - 0.5).expand(3, SIDE, SIDE)
-    assert trial_on(bend, choices(None, are_several=False)).choice == Choice("smooth")
+    assert trial_on(bend, choices(None)).choice == Choice("smooth")
 
 
 def test_a_model_that_knows_is_chosen_and_one_that_does_not_is_not() -> None:
@@ -92,18 +92,23 @@ def test_a_model_that_knows_is_chosen_and_one_that_does_not_is_not() -> None:
     assert trial_on(truth, ways, model=bad, mixed=known).choice == Choice("mixed")
 
 
-@pytest.mark.parametrize(("trust", "are_several", "sources"), [
-    (None, False, {"smooth"}), (None, True, {"smooth"}),
-    (0.04, True, {"mixed"}), (0.4, False, {"mixed"}), (0.4, True, {"mixed", "model"}), (0.9, False, {"mixed", "model"}),
-])  # fmt: skip
-def test_a_model_is_taken_as_it_is_where_it_is_trusted_and_for_one_of_several_fills(
-    trust: float | None, are_several: bool, sources: set[str]
-) -> None:
-    ways = choices(trust, are_several=are_several)
-    assert {choice.source for choice in ways} == sources
-    assert all(choice.halvings <= 1 for choice in ways if choice.source == "model"), "its shapes stay"
+def test_a_model_is_taken_as_it_is_only_where_it_is_trusted() -> None:
+    assert {choice.source for choice in choices(None)} == {"smooth"}
+    assert {choice.source for choice in choices(0.04)} == {"mixed"}
+    assert {choice.source for choice in choices(0.9)} == {"mixed", "model"}
+    assert all(choice.halvings <= 1 for choice in choices(0.9) if choice.source == "model"), "its shapes stay"
+
+
+def test_the_safe_choice_is_the_model_only_where_that_is_no_farther_from_the_truth_than_a_smooth_fill() -> None:
+    """Draws that differ as the truth does foresee it better than its mean does, though each is farther from it."""
+    truth, ways = noise(0, 0.3), [Choice("mixed"), Choice("model")]
+    draws, fog = [noise(1, 0.3), noise(2, 0.3)], [0 * truth] * 2
+    close = [truth + 0.1 * noise(1), truth + 0.1 * noise(2)]
+    far, near = (trial_on(truth, ways, model=pictures, mixed=fog, smooth=fog) for pictures in (draws, close))
+    assert (far.choice, far.safe_choice) == (Choice("model"), Choice("mixed"))
+    assert (near.choice, near.safe_choice) == (Choice("model"), Choice("model"))
 
 
 def test_without_evidence_the_first_way_is_taken() -> None:
-    trial = Trial(noise(0), torch.zeros(1, SIDE, SIDE), choices(0.9, are_several=True))
-    assert not trial.hidden.any() and trial.choice == choices(0.9, are_several=True)[0]
+    trial = Trial(noise(0), torch.zeros(1, SIDE, SIDE), choices(0.9))
+    assert not trial.hidden.any() and trial.choice == choices(0.9)[0]

@@ -49,7 +49,7 @@ def _run_lines(facts: dict[str, Any], *, verbose: bool) -> list[str]:
         f"parameters  {facts['parameters']:,}",
         f"latents     {shapes} (channels x height x width)",
         f"fills       {fills}",
-        f"preset      {facts['config']['preset']}",
+        f"preset      {printable(facts['config']['preset'])}",
     ]
     if verbose:
         from vae_cli.config import CompleteConfig, from_dict

@@ -55,7 +55,7 @@ def started_lines(event: "Started") -> Iterator[str]:
     yield (f"{len(inputs.train.ids)} images to learn from, {len(inputs.validation.ids)} held out, "
            f"{len(inputs.skipped)} skipped; {height}×{width} {kind}{labels}")  # fmt: skip
     where = f"device {inputs.runtime.device} ({inputs.runtime.precision})"
-    yield f"{where}, preset {config.preset}, seed {training.seed}"
+    yield f"{where}, preset {printable(config.preset)}, seed {training.seed}"
     budget = f"{run.budget.seconds:.0f} s of training, {1 - training.flow_share:.0%} for the VAE"
     if run.budget.steps is not None:
         budget = f"{run.budget.steps} updates, {training.vae_steps(run.budget.steps)} of them for the VAE"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vae_cli.images.image_ref import HEIF_SUFFIXES, IMAGE_SUFFIXES, Skipped, suffix_of
+from vae_cli.printable import is_text
 
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".jsonl"})
 METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl"})
@@ -149,11 +150,11 @@ def fields_of(text: str, preferred: str = "") -> dict[str, str]:
     """The `path`, `label` and `split` that a JSON object names, under whatever names; none of what is no object."""
     try:
         entry = json.loads(text)
-        json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogateescape")  # as no file's name could be
+        is_object = isinstance(entry, dict) and is_text(json.dumps(entry, ensure_ascii=False))
     except (ValueError, RecursionError):
-        entry = None
+        is_object = False
     values: dict[str, str] = {}
-    named = entry.items() if isinstance(entry, dict) else ()
+    named = entry.items() if is_object else ()
     for name, value in sorted(named, key=lambda item: _plain_name(item[0]) != preferred):
         kind = next((kind for kind, known in _COLUMNS.items() if _plain_name(name) in known), None)
         if kind is not None and isinstance(value, str | int | float) and str(value).strip():

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _ANIMATION = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _XMP = b"XMP DataXMP"
+_XMP_TRAILER = bytes([1, *range(255, -1, -1), 0])
+"""Leads whoever takes any byte of a text before it for a sub-block's length to the end of its last byte."""
 _INTERLACED = 0x40
 
 
@@ -56,9 +59,21 @@ def _without_xmp_thumbnails(content: bytes) -> bytes:
     with suppress(IndexError):  # what is damaged later is no fault of the first frame
         for block in _blocks(content):
             if content[block.start + 3 : block.start + 14] == _XMP:
-                new = without_xmp_thumbnails(content[block.start : block.end])
-                content = content[: block.start] + new + content[block.end :]
+                new = _with_blanks(content[block.start + 2 : block.end])
+                content = content[: block.start + 2] + new + content[block.end :]
     return content
+
+
+def _with_blanks(data: bytes) -> bytes:
+    """XMP data of the same length without thumbnails; they are a text as it is, or in sub-blocks."""
+    if data.endswith(_XMP_TRAILER):
+        return without_xmp_thumbnails(data)
+    pieces, place = [], 0
+    while size := data[place]:
+        pieces.append(data[place + 1 : place + 1 + size])
+        place += size + 1
+    new = BytesIO(without_xmp_thumbnails(b"".join(pieces)))
+    return b"".join(bytes([len(piece)]) + new.read(len(piece)) for piece in pieces) + b"\0"
 
 
 def without_metadata(content: bytes, _exif: bytes) -> bytes:

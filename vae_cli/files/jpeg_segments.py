@@ -107,15 +107,20 @@ def _updated(segment: Segment, picture: Image.Image) -> bytes:
     return data
 
 
-def _without_xmp_thumbnails(parts: list[Segment]) -> Iterator[Segment]:
+def _without_xmp_thumbnails(parts: list[Segment]) -> list[Segment]:
     """The segments with blanks for those thumbnails that may reach from one to the next."""
-    whole = b"".join(part.data[_MORE_XMP_HEAD:] for part in parts if part.data.startswith(_MORE_XMP))
-    new = BytesIO(without_xmp_thumbnails(whole))
-    for part in parts:
-        if part.data.startswith(_MORE_XMP):
-            head, rest = part.data[:_MORE_XMP_HEAD], part.data[_MORE_XMP_HEAD:]
-            part = part._replace(data=head + new.read(len(rest)))
-        yield part
+    numbers = [number for number, part in enumerate(parts) if part.data.startswith(_MORE_XMP)]
+    numbers.sort(key=lambda number: _xmp_place(parts[number]))
+    new = BytesIO(without_xmp_thumbnails(b"".join(parts[number].data[_MORE_XMP_HEAD:] for number in numbers)))
+    for number in numbers:
+        head, rest = parts[number].data[:_MORE_XMP_HEAD], parts[number].data[_MORE_XMP_HEAD:]
+        parts[number] = parts[number]._replace(data=head + new.read(len(rest)))
+    return parts
+
+
+def _xmp_place(part: Segment) -> tuple[bytes, bytes]:
+    """Which text a part of extended XMP belongs to, by its checksum, and where in it."""
+    return part.data[len(_MORE_XMP) : len(_MORE_XMP) + 32], part.data[_MORE_XMP_HEAD - 4 : _MORE_XMP_HEAD]
 
 
 def _with_directory(

@@ -233,8 +233,9 @@ def _metadata(original: Picture, fitted: Picture, file_format: str) -> tuple[dic
     lost = [*(_NAMES[key] for key in found if key not in kept), *original.facts.get("extras", ())]
     if "comment" in info and original.format != "JPEG2000":  # there it is the encoder's name
         lost.append("comment")
-    if original.format == "AVIF" != file_format and "icc_profile" not in info:  # which would say more
-        lost += ["colour primaries"] * containers.has_unusual_colours(original.content)
+    is_from_avif = original.format == "AVIF" and file_format != "AVIF"
+    if is_from_avif and "icc_profile" not in info and containers.has_unusual_colours(original.content):
+        lost.append("colour primaries")  # a profile would say more
     match file_format:
         case "PNG":
             chunks = PngImagePlugin.PngInfo()

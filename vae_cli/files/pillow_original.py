@@ -153,8 +153,8 @@ def _facts_of(image: ImageFile.ImageFile, content: bytes) -> dict[str, Any]:
         facts["is_lossless"] = containers.is_lossless_webp(content)
         facts["extras"] = containers.other_webp_metadata(content)
     elif image.format == "GIF":
-        facts["colours"] = gif_frames.num_colours(content)
         with suppress(*BAD_BYTES):  # what a damaged file holds is no fault of its first frame
+            facts["colours"] = gif_frames.num_colours(content)
             facts["extras"] = gif_frames.other_metadata(content)
     elif image.format == "BMP":
         facts["colours"] = raw_pixels.num_bmp_colours(content)

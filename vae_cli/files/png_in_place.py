@@ -27,7 +27,7 @@ _SHOW = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"sRGB",
          b"cLLI", b"sBIT", b"bKGD", b"pHYs")  # fmt: skip
 """Chunks that say how to show the picture, and nothing of where it comes from."""
 _CARRIED = (b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"pHYs", b"eXIf", b"sRGB")
-"""Chunks of what another format is given, too, or is said in other words; and of colours that are the usual ones."""
+"""Chunks of what another format is given, too, or is said in other words; and sRGB, which others take for granted."""
 _IDAT_BYTES = 1 << 20
 _LEVEL, _DEEP_LEVEL = 6, 3  # of deflate: of 16 bits the lower ones are mostly noise, where more only takes time
 _ROWS_AT_ONCE = 64

@@ -15,10 +15,9 @@ def with_new_pixels(old: bytes, picture: Image.Image) -> bytes:
     codec, _, start, args = before.tile[0]
     raw_mode, *layout = (args,) if isinstance(args, str) else args or ()
     if codec in ("ppm", "ppm_plain"):
-        before.load()
-        new, was = (_numbers(image, *layout) for image in (picture, before))
+        new = _numbers(picture, *layout)
         if codec == "ppm_plain":
-            return old[:start] + _as_text(old[start:], was, new, one_each=picture.mode == "1")
+            return old[:start] + _as_text(old[start:], _numbers(before, *layout), new, one_each=picture.mode == "1")
         values = new.astype(np.uint8 if max(layout) < 256 else ">u2").tobytes()
         return old[:start] + values + old[start + len(values) :]
     if codec != "raw":

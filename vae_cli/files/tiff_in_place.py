@@ -78,9 +78,10 @@ class TiffSource:
         with opened(self.path) as original:
             shutil.copyfileobj(original, file, 1 << 20)
             for number, content, _ in changes:
-                if form := tiff.lost_form(tiff.page_at(tiff.open_tiff(original), number)):
+                page = tiff.page_at(tiff.open_tiff(file), number)
+                if form := tiff.lost_form(page):
                     remarks.append(f"pixels stored as {form} became lossless deflate")
-                _put(file, tiff.page_at(tiff.open_tiff(file), number), content)
+                _put(file, page, content)
                 if not pages_only:
                     _redraw_thumbnails(file, number)
                     remarks += _renew_previews(original, file, number)

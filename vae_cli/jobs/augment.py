@@ -1,7 +1,5 @@
 """A data set made larger: new images near each training image, copies of those, and a manifest."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from vae_cli.jobs.augment_data import SplitData, read_split
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
 from vae_cli.jobs.inputs import computed_ahead
 from vae_cli.jobs.outputs import default_folder, is_picture, refuse_existing
+from vae_cli.jobs.tables import as_csv
 from vae_cli.metrics.classifier import accuracy
 from vae_cli.printable import printable
 from vae_cli.tasks import augment as task
@@ -83,8 +82,7 @@ def augment(
             yield from writer.write(image, targets[image.source])
             yield Advanced("augment", number, total, is_over=number == total)
     finally:  # also after a stop
-        text = ",".join(COLUMNS) + "\r\n" + writer.rows.getvalue()
-        write_atomically(folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
+        write_atomically(folder / MANIFEST, as_csv([COLUMNS, *writer.rows]))
     yield from writer.remarks(total)
     yield Finished(writer.facts(), is_partial=bool(writer.empty_labels))
 
@@ -128,7 +126,7 @@ class Writer:
     folder: Path
     seed: int
     strength: float
-    rows: io.StringIO = field(default_factory=lambda: io.StringIO(newline=""))
+    rows: list[list[Any]] = field(default_factory=list)
     methods: Counter[str] = field(default_factory=Counter)
     """Of the new images, as `labels`."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -170,7 +168,7 @@ class Writer:
         source = self.images.train.ids[position]
         row = {"output": target.relative_to(self.folder).as_posix(), "source": source, "method": method,
                "label": self.images.label_of(position), "number": number, **facts}  # fmt: skip
-        csv.DictWriter(self.rows, COLUMNS).writerow(row)
+        self.rows.append([row.get(name) for name in COLUMNS])
         sample = None if number is None else number - 1  # counted from 0, as everywhere
         return FileDone(self.images.name_of(source), "ok", target, sample=sample)
 

@@ -20,7 +20,6 @@ from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Remark, Report
 from vae_cli.jobs.inputs import scan_as_trained
 from vae_cli.jobs.outputs import key_of, picture_names
-from vae_cli.printable import printable
 
 _NAME_BYTES = 255  # that file systems take
 _STEM_BYTES = 240  # beside a number and a suffix
@@ -116,7 +115,7 @@ def read_split(data: Path, folder: Path, model: Model, report: Report) -> SplitD
     try:
         others = decoded(held_out)
     except DataError as error:
-        report(Remark(f"no held-out image can be read: {printable(str(error))}", "warning"))
+        report(Remark(f"no held-out image can be read: {error}", "warning"))
         others = replace(train, pixels=train.pixels[:0], ids=(), labels=train.labels[:0], skipped=())
     split = SplitData(data, found, tuple(refs[image_id] for image_id in train.ids), train, others)
     for skipped in (*found.skipped, *train.skipped, *others.skipped):

@@ -91,7 +91,7 @@ class Evaluation:
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
-                raise ConfigError(error.args[0], others) from error
+                raise ConfigError(str(error).splitlines()[0], others) from error
             self._say("the run's training images cannot be read: no check for copies of them")
             return None
 

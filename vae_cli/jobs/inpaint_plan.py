@@ -46,6 +46,7 @@ def pair(items: Sequence[Input], source: MaskSource) -> Iterator[tuple[Input, Im
     # of several INPUT folders `scans/a.jpg` has the mask `scans/a.png`, or `a.png` if nothing else is called so
     by_place = pair_masks([replace(item.ref, id=str(item.relative)) for item in items], files, source.pattern)
     found = [by_place[str(item.relative)] for item in items]
+    # by its name alone only where that is less than its place: else the mask of one left out here would fit
     lacking = [item.ref for item, mask in zip(items, found, strict=True)
                if isinstance(mask, NoMask) and item.ref.id != str(item.relative)]  # fmt: skip
     by_name = pair_masks(lacking, files, source.pattern)

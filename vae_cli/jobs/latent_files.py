@@ -7,10 +7,10 @@ import json
 import math
 import zipfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,6 +22,9 @@ from vae_cli.images.bad_files import BAD_BYTES
 from vae_cli.jobs.inputs import require
 from vae_cli.jobs.tables import as_csv
 from vae_cli.tasks.encode import Encoded, numbered
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MEANS, _STDS, _SCALE = "latents", "std", ("shift_factor", "scaling_factor")
 _MAKE_ONE = "vae encode RUN INPUT --out FILE.npz makes one"
@@ -137,25 +140,25 @@ def _read_arrays(path: Path) -> list[np.ndarray]:
 
 def _read_named(path: Path) -> list[np.ndarray]:
     """`latents`, `latents_2`, ... of a .safetensors or .parquet file. Raises ConfigError without pyarrow, DataError."""
+    from safetensors.torch import load_file  # as numpy does not know all kinds of numbers, such as bfloat16
+
     is_parquet = path.suffix.lower() == ".parquet"
     if is_parquet:
         require_format("parquet")
     try:
-        found = _parquet_columns(path) if is_parquet else _tensors(path)
+        found: Mapping[str, Any] = _parquet_columns(path) if is_parquet else load_file(path)
         layers = [found[name] for layer in range(len(found)) if (name := numbered(_MEANS, layer)) in found]
         if layers:
-            return layers
+            return layers if is_parquet else [_as_numpy(each) for each in layers]
         what = f"no array called {_MEANS} in it (only {', '.join(found) or 'nothing'})"
     except BAD_BYTES as error:
         what = f"damaged, or no file of latents ({' '.join(str(error).split())[:100]})"
     raise DataError(f"{path}: {what}; {_MAKE_ONE}")
 
 
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.torch import load_file  # as numpy does not know all kinds of numbers, such as bfloat16
-
-    found = load_file(path)
-    return {name: (each.float() if each.is_floating_point() else each).numpy() for name, each in found.items()}
+def _as_numpy(values: "Tensor") -> np.ndarray:
+    """The same numbers: those of less than four bytes as float32, doubles as they are."""
+    return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
 
 
 def _parquet_columns(path: Path) -> dict[str, np.ndarray]:

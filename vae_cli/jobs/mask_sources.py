@@ -68,7 +68,7 @@ class MaskSource:
 
     def _check_pattern(self, pattern: str) -> None:
         if not self.has_several:
-            raise ConfigError(f"--mask-pattern {pattern}: is for a folder of masks; give that with --mask DIR")
+            raise ConfigError(f"--mask-pattern {pattern}: is for a folder or archive of masks; give that with --mask")
         fields = re.findall("{[^{}]*}", pattern)
         if not fields or not set(fields) <= set(PLACEHOLDERS):
             example = "{stem} is its image's name without suffix, {name} with it, as in '{stem}_damage.png'"

@@ -103,13 +103,13 @@ def _pictures(page: MaskPage, source: MaskSource, outcomes: list[JobEvent]) -> I
             continue
         try:
             if isinstance(found, Skipped):
-                note = "" if isinstance(found, NoMask) else found.reason
+                note = "" if isinstance(found, NoMask) else printable(found.reason)
             elif source.is_given:
                 hole = find_hole(item, source.dilate_pixels) if source.auto else read_hole(item, found, size, source)
                 mask, cover = packed(hole), float(hole.mean())
         except DataError as error:
             note = str(error)
         if note:
-            outcomes.append(Remark(f"{printable(item.name)}: begins without a mask: {printable(note)}", "warning"))
+            outcomes.append(Remark(f"{printable(item.name)}: begins without a mask: {note}", "warning"))
         outcomes.append(FileDone(item.name, "ok", page.path, facts={"mask_cover": cover}))
-        yield MaskPicture(printable(item.name), str(name), size, kind, content, mask, printable(note))
+        yield MaskPicture(printable(item.name), str(name), size, kind, content, mask, note)

@@ -113,7 +113,7 @@ def _usual(model: Model, request: Request, report: Report) -> Usual | None:
             announce_stored_data(model.config, report)
             images = prepare(model.config, workers=workers).train
         except VaeError as error:
-            why = f"the run's training images cannot be read ({printable(str(error))})"
+            why = f"the run's training images cannot be read ({str(error).splitlines()[0]})"
             report(Remark(f"{why}: images are sorted by likelihood alone, which says little; give usual images with "
                           "--normal", "warning"))  # fmt: skip
             return None

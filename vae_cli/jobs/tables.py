@@ -1,17 +1,21 @@
 """Tables as files: lines of cells with commas between them."""
 
 import csv
-import io
 from collections.abc import Iterable
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> bytes:
     """A line for each row; cells hold any text, of file names also bytes that are no UTF-8."""
-    text = io.StringIO()
-    table = csv.writer(text)  # which quotes a cell with any character of its line ends, so both of them
-    for row in rows:
-        table.writerow(row)
-        text.seek(text.tell() - len("\r\n"))
-        text.write("\n")
-        text.truncate()
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    lines = _Lines()
+    csv.writer(lines).writerows(rows)
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+class _Lines(list[str]):
+    """Rows as they are written, each with \\n at its end.
+
+    The writer itself ends them with \\r\\n: it quotes a cell with any character of that, and has to quote both.
+    """
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n") + "\n")

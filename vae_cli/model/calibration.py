@@ -25,7 +25,8 @@ _LEAST_WEIGHT_STEP, _MAX_LEAST_WEIGHT = 0.005, 0.02
 """The model's fill keeps some weight whatever the error says, so that fills of one hole differ: this much more with
 each pixel of depth, up to a limit, since on smooth photographs any share of the model's fill shows."""
 _CONVINCING_GAIN = 1.0
-"""Gain in dB over the smooth continuation, averaged over all holes, from which the fitted weights are used in full."""
+"""Gain in dB over the smooth continuation, averaged over all holes, from which the fitted weights are used in full
+where a draw is farther from the truth than the mean of draws that they are fitted to."""
 
 
 def calibrate_noise(
@@ -78,13 +79,13 @@ def evidence(fill: Tensor, smooth: Tensor, truth: Tensor, observed: Tensor) -> T
     return sums.unflatten(1, (len(fill), NUM_KINDS, MAX_DEPTH)).movedim(1, 0)
 
 
-def fitted_weight(found: Tensor) -> Tensor:
+def fitted_weight(found: Tensor, *, draws_vary: bool) -> Tensor:
     """[NUM_KINDS, MAX_DEPTH] weights of the model's fill against a smooth continuation, for `blending.blended`.
 
     found: `evidence` [N, 4, NUM_KINDS, MAX_DEPTH] of all pictures. The weights minimise the mean over pictures of the
     logarithm of the squared error, because on a smooth picture a small error shows as much as a large one on a busy
     picture. This is solved by least squares in which each picture counts by one over its error, several times over.
-    Where the gain is below _CONVINCING_GAIN the weights shrink with it, but not below the least ones.
+    Where draws vary and the gain is below _CONVINCING_GAIN the weights shrink with it, but not below the least ones.
     """
     _, _, product, by_fill = found.unbind(1)
     least = (_LEAST_WEIGHT_STEP * torch.arange(MAX_DEPTH, dtype=torch.float64)).clamp(max=_MAX_LEAST_WEIGHT)
@@ -94,8 +95,10 @@ def fitted_weight(found: Tensor) -> Tensor:
         share = 1 / error
         weight = _least_squares((share * product).sum(0), (share * by_fill).sum(0)).maximum(least)
         error = _errors(found, weight)
-    gain_db = 10 * (smooth_error / error).log10().mean()
-    return (weight * (gain_db / _CONVINCING_GAIN).clamp(0, 1)).maximum(least).float()
+    if draws_vary:
+        gain_db = 10 * (smooth_error / error).log10().mean()
+        weight = weight * (gain_db / _CONVINCING_GAIN).clamp(0, 1)
+    return weight.maximum(least).float()
 
 
 def _errors(found: Tensor, weight: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ GUIDANCE = 2.0
 """How strictly samples follow their label, and those of photographs their start; see `LatentFlow.guidance_of`."""
 FILL_TEMPERATURE = 0.8
 """Standard deviation of the noise that fills start from: below 1 they are likelier and differ less."""
+MIXED_TEMPERATURE = 0.2
+"""The same of photographs' fills where they are mixed with a smooth continuation; see `mixed_temperature`."""
 FILL_STEPS = 4
 """Solver steps of a fill; fewer than a sample's, as the known pixels decide so much."""
 
@@ -182,6 +184,15 @@ class LatentFlow(ClusteredLatents):
         """
         t = torch.full((len(decoded),), time, device=decoded.device)
         return self.refiner(decoded, known.as_image(), t).clamp(-1, 1)
+
+    @property
+    def mixed_temperature(self) -> float:
+        """The temperature of fills that are mixed with a smooth continuation.
+
+        A flow of photographs is not learned to its end: a draw is then farther from the truth than the mean of all, to
+        which one from little noise comes close.
+        """
+        return MIXED_TEMPERATURE if self.follows_layouts else FILL_TEMPERATURE
 
     @property
     def fill_share(self) -> float:

@@ -1,5 +1,6 @@
 """Pictures that agree with what is known of them: what `inpaint` and `denoise` have in common."""
 
+import functools
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from vae_cli.errors import ConfigError
 from vae_cli.model.blending import blended
 from vae_cli.model.condition import Condition
 from vae_cli.model.continuation import plate
-from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, REFINEMENT_TIME
+from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, REFINEMENT_TIME, LatentFlow
 from vae_cli.model.vae import VAE, Latents, draw_noise
 from vae_cli.randomness import image_generator
 from vae_cli.windows.evidence import Source
@@ -32,6 +33,13 @@ def known_pixels(model: Model, x: Tensor, observed: Tensor, zoom: Tensor, *, sig
     return Condition.of(move(x), move(observed), sigmas, no_label).with_zoom(move(zoom))
 
 
+def flow_of(model: Model) -> LatentFlow:
+    """The model's flow. Raises ConfigError for one without."""
+    if model.flow is None:
+        raise ConfigError(f"{model.path}: this model has no latent flow, which is what finds such pictures")
+    return model.flow
+
+
 @torch.inference_mode()
 def draw_pictures(
     model: Model, known: Condition, noise: Latents, *, steps: int, time: float = REFINEMENT_TIME
@@ -41,12 +49,10 @@ def draw_pictures(
     noise: standard normal; steps: of the solver; time: see `LatentFlow.refine`. Raises ConfigError for a model without
     a flow.
     """
-    if model.flow is None:
-        raise ConfigError(f"{model.path}: this model has no latent flow, which is what finds such pictures")
-    latents = noise.map(lambda layer: layer.to(model.runtime.device))
+    flow, latents = flow_of(model), noise.map(lambda layer: layer.to(model.runtime.device))
     with model.runtime.autocast():
-        latents = latents.with_first(model.flow.solve(latents.noise[0], known, steps=steps))
-        return model.flow.refine(model.vae.decode_mean(latents), known, time).cpu()
+        latents = latents.with_first(flow.solve(latents.noise[0], known, steps=steps))
+        return flow.refine(model.vae.decode_mean(latents), known, time).cpu()
 
 
 @torch.inference_mode()
@@ -59,12 +65,15 @@ def fill_pictures(
     zoom: Tensor | None = None,
     method: Method = "auto",
     solver_steps: int | None = None,
+    needs_unmixed: bool = True,
 ) -> dict[Source, Tensor]:
     """Pictures [B, C, h, w] in [-1, 1] by source: x [B, C, h, w] where observed [B, 1, h, w] is 1, a fill elsewhere.
 
     `model` asks the flow, `classical` continues what is known as a thin plate, `auto` does both and blends them by the
-    weights measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE; zoom: as in
-    `known_pixels`, None = whole pictures. Raises ConfigError without a model and its flow, except for `classical`.
+    weights measured at the end of training. noise: standard normal, of which fills take FILL_TEMPERATURE and what is
+    mixed `LatentFlow.mixed_temperature`; zoom: as in `known_pixels`, None = whole pictures; needs_unmixed: whether
+    `auto` needs the flow's pictures as they are, too. Raises ConfigError without a model and its flow, except for
+    `classical`.
     """
     found: dict[Source, Tensor] = {}
     if method != "model":
@@ -74,11 +83,18 @@ def fill_pictures(
             raise ConfigError(f"{method} fills need a model; `classical` ones do without")
         steps = solver_steps or min(FILL_STEPS, model.config.model.flow.solver_steps)
         zoom = torch.zeros(len(x)) if zoom is None else zoom
-        cooler = noise.map(lambda layer: FILL_TEMPERATURE * layer)
-        found["model"] = draw_pictures(model, known_pixels(model, x, observed, zoom), cooler, steps=steps)
-        assert model.flow is not None, "draw_pictures has raised an error without one"
+        known = known_pixels(model, x, observed, zoom)
+
+        @functools.cache
+        def drawn(temperature: float) -> Tensor:
+            return draw_pictures(model, known, noise.map(lambda layer: temperature * layer), steps=steps)
+
+        if method == "model" or needs_unmixed:
+            found["model"] = drawn(FILL_TEMPERATURE)
         if method == "auto":
-            found["mixed"] = blended(found["model"], found["smooth"], observed, model.flow.trust(zoom).cpu())
+            flow = flow_of(model)
+            fill = drawn(flow.mixed_temperature)
+            found["mixed"] = blended(fill, found["smooth"], observed, flow.trust(zoom).cpu())
     # Known pixels are put back because an enlarged fill mixes with those beside it.
     return {source: torch.where(observed > 0, x, pictures) for source, pictures in found.items()}
 

@@ -16,7 +16,7 @@ from vae_cli.randomness import place_of
 from vae_cli.tasks.conditional_draws import CHUNK, SOURCE, Method, deep_trust, fill_pictures, paired_noise
 from vae_cli.windows.around_holes import thickness_classes, windows_around
 from vae_cli.windows.chunks import in_chunks
-from vae_cli.windows.evidence import Source, Trial, choices
+from vae_cli.windows.evidence import Choice, Source, Trial, choices
 from vae_cli.windows.window_fill import Filling
 
 PIXELS_AT_ONCE = 1 << 24
@@ -57,6 +57,17 @@ class _Window(NamedTuple):
     trial: Trial | None  # of a deep hole: it decides how the answer is used
     is_trial: bool = False
 
+    @property
+    def needs_unmixed(self) -> bool:
+        """Whether the flow's pictures may be wanted as they are, beside mixed ones."""
+        if self.trial is None or Choice("model") not in self.trial.choices:
+            return False
+        is_undecided = len(self.trial.draws) < self.trial.num_draws
+        return self.is_trial or is_undecided or self._choice(self.trial).source == "model"
+
+    def _choice(self, trial: Trial) -> Choice:
+        return trial.choice if self.fill.number else trial.safe_choice
+
     def take(self, pictures: dict[Source, Tensor], method: Method) -> None:
         """Put the answer, [C, h, w] by source, where it belongs."""
         if self.trial is None:
@@ -65,7 +76,8 @@ class _Window(NamedTuple):
             self.trial.draws.append(pictures)
         else:
             # Where a picture is enlarged, its finest detail can only be copied.
-            scale, choice = self.filling.windows[self.number].height / self.filling.model_size[0], self.trial.choice
+            scale = self.filling.windows[self.number].height / self.filling.model_size[0]
+            choice = self._choice(self.trial)
             halvings = math.ceil(math.log2(scale)) + choice.halvings
             self.filling.answer(self.number, pictures[choice.source], halvings)
 
@@ -82,16 +94,17 @@ def inpaint(
 ) -> Iterator[Fill]:
     """`samples` different fills of each picture, in order.
 
-    Fill k depends on (seed, id, hole, k), the model, and whether it is the only one (`evidence.choices`). Small
-    pictures are computed together; how many are read ahead is bounded. feather: pixels inside a hole's edge that blend
-    into its surroundings. The method `classical` needs no model, and looks closer without one; the others raise
-    ConfigError without a model and its flow.
+    Fill k depends on (seed, id, hole, k) and the model alone. The first one is safe; later ones may be farther from the
+    truth, but they differ more, and their mean is nearer to it. Small pictures are computed together; how many are read
+    ahead is bounded. feather: pixels inside a hole's edge that blend into its surroundings. The method `classical`
+    needs no model, and looks closer without one; the others raise ConfigError without a model and its flow.
     """
 
     def answered(chunk: Sequence[_Window]) -> Iterator[tuple[_Window, dict[Source, Tensor]]]:
         x, observed, zoom = map(torch.stack, zip(*(window.inputs for window in chunk), strict=True))
         noise = Latents.joined([window.noise for window in chunk])
-        answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps)
+        answers = fill_pictures(model, x, observed, noise, zoom=zoom, method=method, solver_steps=solver_steps,
+                                needs_unmixed=any(window.needs_unmixed for window in chunk))  # fmt: skip
         return ((window, {source: pictures[row] for source, pictures in answers.items()})
                 for row, window in enumerate(chunk))  # fmt: skip
 
@@ -127,8 +140,8 @@ def _windows(
                 x, observed, zoom = filling.inputs(index)
                 if number == 0 and window.thickness > 1 and method != "model":
                     trust = None if model is None or method == "classical" else deep_trust(model, zoom)
-                    trials[index] = trial = Trial(x, observed, choices(trust, are_several=samples > 1))
-                    for draw in range(2 * bool(trial.hidden.any())):
+                    trials[index] = trial = Trial(x, observed, choices(trust))
+                    for draw in range(trial.num_draws):
                         # noise of two pairs, as that of one is no more than mirrored
                         view, of_trial = (x * trial.observed, trial.observed, zoom), noise(2 * draw, index, TRIAL)
                         yield _Window(fill, filling, index, view, of_trial, group, trial, is_trial=True)

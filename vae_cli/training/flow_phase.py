@@ -16,7 +16,7 @@ from vae_cli.model.calibration import CALIBRATED, calibrate_noise, evidence, fit
 from vae_cli.model.clusters import LAYOUT_SIDE, LEAST_SHARE, SAMPLED_SHARE, has_layouts, noised
 from vae_cli.model.condition import Condition
 from vae_cli.model.continuation import plate
-from vae_cli.model.flow import FILL_STEPS, FILL_TEMPERATURE, LatentFlow
+from vae_cli.model.flow import FILL_STEPS, LatentFlow
 from vae_cli.model.vae import VAE, Latents
 from vae_cli.randomness import CALIBRATION, CLUSTERS, FLOW_NOISE, image_generator
 from vae_cli.training import muon
@@ -192,11 +192,11 @@ class FlowPhase(Phase):
                 observed = move(draw_observed(family, len(x), x.shape[2], x.shape[3], generator))
                 no_label = torch.full((len(x),), -1, device=x.device)
                 view = Condition.of(x, observed, torch.zeros(len(x), device=x.device), no_label).with_zoom(move(zoom))
-                noise = FILL_TEMPERATURE * torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
+                noise = flow.mixed_temperature * torch.randn((WEIGHED_PAIRS, len(x), *flow.shape), generator=generator)
                 solved = [flow.solve(move(sign * each), view, steps=FILL_STEPS) for each in noise for sign in (1, -1)]
                 fills = torch.stack([flow.refine(self._decode(latents), view) for latents in solved])
                 found.append(evidence(fills.mean(0), plate(x * observed, observed), x, observed))
-        return fitted_weight(torch.cat(found))
+        return fitted_weight(torch.cat(found), draws_vary=not flow.follows_layouts)
 
 
 def unstructured_loss(time: Tensor) -> Tensor:

@@ -225,7 +225,7 @@ def stored_config(folder: Path) -> CompleteConfig:
     try:
         return from_dict(read_layer(folder / "config.yaml"), CompleteConfig)
     except ConfigError as error:
-        raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({error.args[0]})") from error
+        raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
 
 
 def last_metrics(folder: Path) -> dict[str, Any]:

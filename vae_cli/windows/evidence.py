@@ -22,8 +22,8 @@ from vae_cli.randomness import image_generator
 Source = Literal["smooth", "mixed", "model"]
 """Of a fill's colours and shapes: a smooth continuation, the model's fill, or both as was measured best."""
 _ALL, _FINEST = 16, 1  # halvings of the resolution down to which texture is copied: shapes as well, or detail alone
-_CONVINCING_TRUST, _SOME_TRUST = 0.5, 0.2
-"""In the model deep inside a hole, from which a single fill, or one of several, may be the model's as it is."""
+_CONVINCING_TRUST = 0.5
+"""In the model deep inside a hole, as mixed there, from which its fills may be tried as they are, too."""
 _SHRINKING = 2**-0.5
 _LEAST_SIDE = 3
 _MOST_PLACES = 4
@@ -44,15 +44,11 @@ class Choice:
         return textured(picture, hole, image_generator(seed), self.halvings) if self.halvings else picture
 
 
-def choices(trust: float | None, *, are_several: bool) -> list[Choice]:
-    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked.
-
-    A single fill has to be a safe one. Of several, each may be the model's as it is: it is then farther from the truth
-    than a mixture, but they differ more, and their mean is nearer.
-    """
+def choices(trust: float | None) -> list[Choice]:
+    """The ways to fill a deep hole. trust: of the model there, 0 to 1; None = no model is asked."""
     source: Source = "smooth" if trust is None else "mixed"
     found = [Choice(source), Choice(source, _ALL)]
-    if trust is not None and trust >= (_SOME_TRUST if are_several else _CONVINCING_TRUST):
+    if trust is not None and trust >= _CONVINCING_TRUST:
         found += [Choice("mixed", _FINEST), Choice("model"), Choice("model", _FINEST)]
     return found
 
@@ -66,11 +62,24 @@ class Trial:
         self.hidden = torch.from_numpy(hidden_beside(self.hole.numpy()))
         self.observed = observed * ~self.hidden
         self.draws: list[Mapping[Source, Tensor]] = []
+        self.num_draws = 2 * bool(self.hidden.any())
+        """Of pictures from each source, by which is chosen once they are all there."""
 
     @functools.cached_property
     def choice(self) -> Choice:
-        """The best one, by two draws of pictures from each source; the first one where nothing could be hidden."""
+        """The best one by the draws; the first one where nothing could be hidden."""
         return min(self.choices, key=self._score) if self.draws else self.choices[0]
+
+    @functools.cached_property
+    def safe_choice(self) -> Choice:
+        """The same, but the model's own pictures only where they are no farther from the truth than smooth ones."""
+        if self.choice.source != "model" or self._squares("model") <= self._squares("smooth"):
+            return self.choice
+        return min((choice for choice in self.choices if choice.source != "model"), key=self._score)
+
+    def _squares(self, source: Source) -> float:
+        """The squared error of a source's draws where something is hidden."""
+        return sum(float(((pictures[source] - self.x).square() * self.hidden).sum()) for pictures in self.draws)
 
     def _score(self, choice: Choice) -> float:
         unknown = self.hole | self.hidden
