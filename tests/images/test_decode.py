@@ -101,6 +101,17 @@ def test_16_bit_colour_of_other_formats_fails_by_name(tmp_path: Path) -> None:
             open_image(path)
 
 
+@pytest.mark.parametrize("is_bare", [True, False])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_signed_jpeg_2000_fails_by_name(mode: str, is_bare: bool, tmp_path: Path) -> None:
+    content = bytearray(encoded(Image.new(mode, (8, 8)), "JPEG2000", no_jp2=is_bare))
+    last_depth = content.index(b"\xff\x4f\xff\x51") + 42 + 3 * (len(mode) - 1)
+    assert content[last_depth] == 7
+    content[last_depth] |= 0x80
+    with pytest.raises(DataError, match="signed"):
+        open_image(saved(tmp_path / "a.jp2", bytes(content)))
+
+
 def test_float_and_32_bit_fail_by_name(tmp_path: Path) -> None:
     Image.new("F", (2, 2), 0.5).save(tmp_path / "f.tif")
     Image.new("I", (2, 2), 5).save(tmp_path / "i.tif")

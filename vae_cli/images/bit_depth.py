@@ -8,10 +8,12 @@ from vae_cli.images.jpeg2000 import CODE_STREAM
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 SIGNED_REASON = "signed numbers, of which nothing says what is black; save it as unsigned 16-bit or 8-bit"
 
+_SIGNED = 0x80
+
 
 def refuse_deep(image: ImageFile.ImageFile) -> None:
-    """Raises DataError for an opened image of floats or 32-bit numbers, and for 16-bit colour that no reader of ours
-    knows."""
+    """Raises DataError for an opened image of floats, 32-bit or signed numbers, and for 16-bit colour that no reader of
+    ours knows."""
     if image.mode == "F":
         raise DataError(FLOAT_REASON)
     bits, num_samples = 8, len(image.getbands())
@@ -19,7 +21,10 @@ def refuse_deep(image: ImageFile.ImageFile) -> None:
         args = image.tile[0].args
         bits = 16 if isinstance(args, tuple) and int(args[-1]) > 255 else bits
     elif image.format in ("JPEG2000", "AVIF"):
-        bits = coded_bits(head_of(image))
+        head = head_of(image)
+        if any(depth & _SIGNED for depth in _depths(head)):
+            raise DataError(SIGNED_REASON)
+        bits = coded_bits(head)
         num_samples = max(num_samples, 3 * (image.format == "AVIF"))  # of which Pillow reduces grey, too
     refuse_deep_samples(bits, num_samples)
 
@@ -36,12 +41,16 @@ def head_of(image: ImageFile.ImageFile) -> bytes:
 
 def coded_bits(head: bytes) -> int:
     """The most bits of a sample of a JPEG 2000 or AVIF file by its first bytes; 8 where they do not say it."""
-    _, marker, size = head.partition(CODE_STREAM)
-    if marker:
-        num_components = int.from_bytes(size[36:38], "big")
-        return max((depth & 0x7F) + 1 for depth in size[38 : 38 + 3 * num_components : 3])
+    if depths := _depths(head):
+        return max((depth & ~_SIGNED) + 1 for depth in depths)
     flags = [part[2] for part in head.split(b"av1C")[1:] if len(part) > 2]  # of the picture and of its alpha
     return max((12 if flag & 0x20 else 10 for flag in flags if flag & 0x40), default=8)
+
+
+def _depths(head: bytes) -> bytes:
+    """Of each component of a JPEG 2000 file the bits less one, and whether they are signed; empty for other files."""
+    _, _, size = head.partition(CODE_STREAM)
+    return size[38 : 38 + 3 * int.from_bytes(size[36:38], "big") : 3]
 
 
 def refuse_deep_samples(bits: int, num_samples: int) -> None:
