@@ -53,6 +53,11 @@ def test_exif_thumbnail_and_makers_preview(order: str, mode: str) -> None:
             assert size == wanted and abs(colour - mean).max() < 45  # bars where the aspect ratio is another
 
 
+def test_a_thumbnail_larger_than_any_is_blanked() -> None:
+    large = encoded(smooth("L", (2000, 1000)), "JPEG")
+    assert with_redrawn_jpegs(b"Maker" + large + b"more", GREEN) == b"Maker" + bytes(len(large)) + b"more"
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["strips", "damaged", "tiny"])
 def test_a_thumbnail_that_cannot_be_drawn_is_dropped(order: str, kind: str) -> None:

@@ -134,6 +134,15 @@ def test_a_damaged_preview_does_not_lose_the_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tifffile.imread(out, key=0)[HOLE][0], (10, 20, 30))
 
 
+def test_a_smaller_copy_that_claims_to_be_larger_is_not_drawn(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", "behind", compression="jpeg")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[1].tags["ImageWidth"].overwrite(200_000)
+    out, remarks = refilled(path)
+    assert "a preview in its file is damaged, and as it was" in remarks
+    assert out.stat().st_size < 2 * path.stat().st_size
+
+
 def test_absurdly_many_previews_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(picture(), photometric="rgb", metadata=None)

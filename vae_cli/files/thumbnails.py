@@ -20,6 +20,13 @@ _XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?" + _XMP_END, re.DOTALL)
 _JPEG_TAGS, _STRIP_TAGS = (513, 514), (273, 279)
 """Where a thumbnail lies, and in how many bytes."""
 
+_MOST_PIXELS = 1 << 20
+
+
+def too_large(size: tuple[int, int], picture: Image.Image) -> bool:
+    """Whether a thumbnail of (width, height) cannot be one: a few bytes may claim gigabytes, which are not drawn."""
+    return size[0] * size[1] > max(picture.width * picture.height, _MOST_PIXELS)
+
 
 def jpeg_end(data: bytes, start: int = 0) -> int:
     """Where the JPEG that begins at `start` ends; the end of the data where it is cut off."""
@@ -62,7 +69,10 @@ def _opened(data: bytes) -> Image.Image | None:
 
 
 def _redrawn(thumbnail: Image.Image, picture: Image.Image, length: int) -> bytes:
-    """The picture as a JPEG of the thumbnail's size, filled up with zeros; only zeros where the length is too small."""
+    """The picture as a JPEG of the thumbnail's size, filled up with zeros; only zeros where the length or the
+    picture is too small."""
+    if too_large(thumbnail.size, picture):
+        return bytes(length)
     mode = "L" if thumbnail.mode == "L" else "RGB"
     small = ImageOps.pad(picture.convert(mode), thumbnail.size)  # cameras, too, put bars around another aspect ratio
     for quality in _QUALITIES:

@@ -20,7 +20,7 @@ from tifffile import TiffPage
 from vae_cli.atomic import opened
 from vae_cli.errors import DataError
 from vae_cli.files import tiff_pages
-from vae_cli.files.thumbnails import with_redrawn_jpegs, without_xmp_thumbnails
+from vae_cli.files.thumbnails import too_large, with_redrawn_jpegs, without_xmp_thumbnails
 from vae_cli.images import tiff, tiff_segments
 from vae_cli.images.bad_files import bad_bytes_are_data_errors
 from vae_cli.images.bounds import BYTES_A_PIXEL, require_memory
@@ -217,6 +217,8 @@ def _renewed(file: BinaryIO, preview: TiffPage, picture: Image.Image, changed: I
     where its own form cannot be written. Raises DataError, and many things on damaged files."""
     tiff.check(preview)
     size = preview.imagewidth, preview.imagelength
+    if too_large(size, picture):
+        raise DataError("no smaller copy")
     require_memory(size[0] * size[1] * BYTES_A_PIXEL)
     small = picture.resize(size, Image.Resampling.BOX)
     if tiff.meaning_of(preview) is None or not tiff_segments.can_be_written(preview):
