@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vae_cli import printable as printing
-from vae_cli.errors import MAX_LINE, ConfigError
+from vae_cli.errors import MAX_LINE, ConfigError, first_line
 from vae_cli.printable import printable, printable_lines, shell_quoted, shortened
 
 
@@ -63,3 +63,8 @@ def test_words_are_quoted_for_the_shell_in_use(
 ) -> None:
     monkeypatch.setattr(printing, "_shell", lambda: shell)
     assert [shell_quoted(word) for word in ("runs/a", "it's $1", "0,63", Path("-x"), "a\\b")] == expected
+
+
+def test_an_error_has_a_first_line_even_if_it_says_nothing() -> None:
+    assert first_line(ConfigError("a", "b")) == "a"
+    assert first_line(ValueError()) == "ValueError"

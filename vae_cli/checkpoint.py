@@ -34,7 +34,7 @@ from vae_cli.checkpoint_folders import (
 )
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_autoencoder import LadderNets
-from vae_cli.errors import CheckpointError, ConfigError
+from vae_cli.errors import CheckpointError, ConfigError, first_line
 from vae_cli.model.clusters import config_has_layouts
 from vae_cli.model.flow import LatentFlow, build_flow
 from vae_cli.model.pretrained_vae import build_pretrained_vae
@@ -87,7 +87,7 @@ class Facts:
                 raise ValueError("step or phase: none that a training has")
             return Facts(config, tuple(names), tuple(counts), step, facts["phase"], str(facts["weights_sha256"]))
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            raise CheckpointError(f"{path}: not the description of a model ({str(error).splitlines()[0]})") from error
+            raise CheckpointError(f"{path}: not the description of a model ({first_line(error)})") from error
 
 
 def format_of(config: CompleteConfig) -> int:

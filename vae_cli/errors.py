@@ -27,6 +27,11 @@ class VaeError(Exception):
         return "\n".join(self.args)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, as far as one line goes; what it is called where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class ConfigError(VaeError):
     """A wrong option or setting, a path that does not exist, an output that exists."""
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vae_cli.company import Company
-from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError
+from vae_cli.errors import ConfigError, OutOfMemoryError, RanksError, first_line
 from vae_cli.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def distributed(
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
             raise
         is_gone = "by peer" in str(error)  # the connection was closed or reset
-        reason = "another one has ended, and tells why" if is_gone else str(error).splitlines()[0][:300]
+        reason = "another one has ended, and tells why" if is_gone else first_line(error)[:300]
         reason = (company and company.problem) or reason
         raise RanksError(f"rank {runtime.rank}: cannot go on with the other ranks: {reason}") from error
     finally:

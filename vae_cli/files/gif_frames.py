@@ -56,12 +56,12 @@ def with_new_pixels(old: bytes, picture: Image.Image) -> bytes:
 
 def _without_xmp_thumbnails(content: bytes) -> bytes:
     """A file of the same length."""
+    changed = bytearray(content)  # in place, as a file may be of a million blocks
     with suppress(IndexError):  # what is damaged later is no fault of the first frame
         for block in _blocks(content):
             if content[block.start + 3 : block.start + 14] == _XMP:
-                new = _with_blanks(content[block.start + 2 : block.end])
-                content = content[: block.start + 2] + new + content[block.end :]
-    return content
+                changed[block.start + 2 : block.end] = _with_blanks(content[block.start + 2 : block.end])
+    return bytes(changed)
 
 
 def _with_blanks(data: bytes) -> bytes:

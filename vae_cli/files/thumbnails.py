@@ -19,8 +19,8 @@ _XMP_END = b"</xmp:Thumbnails>"
 _XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?" + _XMP_END, re.DOTALL)
 _JPEG_TAGS, _STRIP_TAGS = (513, 514), (273, 279)
 """Where a thumbnail lies, and in how many bytes."""
-
 _MOST_PIXELS = 1 << 20
+"""Of a small copy, or as many as its picture has."""
 
 
 def too_large(size: tuple[int, int], picture: Image.Image) -> bool:

@@ -7,8 +7,8 @@ from vae_cli.images.jpeg2000 import CODE_STREAM
 
 FLOAT_REASON = "floating-point image, whose value range is unknown; save it as 16-bit or 8-bit"
 SIGNED_REASON = "signed numbers, of which nothing says what is black; save it as unsigned 16-bit or 8-bit"
-
 _SIGNED = 0x80
+"""The bit of a JPEG 2000 component's depth that says so."""
 
 
 def refuse_deep(image: ImageFile.ImageFile) -> None:

@@ -10,7 +10,7 @@ from vae_cli.config_layers import read_layer
 from vae_cli.config_values import flattened
 from vae_cli.drawing.compare_page import compare_page
 from vae_cli.drawing.page import write_pieces
-from vae_cli.errors import CheckpointError, ConfigError, VaeError
+from vae_cli.errors import CheckpointError, ConfigError, VaeError, first_line
 from vae_cli.jobs.events import FileDone, Report
 from vae_cli.jobs.outputs import run_folder
 from vae_cli.training.run_folder import is_run
@@ -60,7 +60,7 @@ def _read(run: Path) -> tuple[Compared, str | None]:
         try:
             from_dict(config, CompleteConfig)
         except ConfigError as error:
-            doubt = f"{folder / 'config.yaml'}: damaged, or of another version of vae ({str(error).splitlines()[0]})"
+            doubt = f"{folder / 'config.yaml'}: damaged, or of another version of vae ({first_line(error)})"
     else:
         from vae_cli.checkpoint import read_facts  # which loads torch
         from vae_cli.checkpoint_folders import resolve_run

@@ -13,7 +13,7 @@ from vae_cli.dataset.cache import ImageSet, load_images
 from vae_cli.dataset.ordered_threads import OnProgress
 from vae_cli.dataset.split import id_hash, lowest_hashes
 from vae_cli.drawing.grids import grid
-from vae_cli.errors import ConfigError, VaeError
+from vae_cli.errors import ConfigError, VaeError, first_line
 from vae_cli.files.new_pictures import save_picture
 from vae_cli.images.image_ref import ImageRef
 from vae_cli.images.recipe import ImageRecipe
@@ -91,7 +91,7 @@ class Evaluation:
         except VaeError as error:
             if is_needed:
                 others = "this run's own images are needed; or give others: vae evaluate RUN DATA"
-                raise ConfigError(str(error).splitlines()[0], others) from error
+                raise ConfigError(first_line(error), others) from error
             self._say("the run's training images cannot be read: no check for copies of them")
             return None
 

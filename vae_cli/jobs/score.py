@@ -16,7 +16,7 @@ from vae_cli.checkpoint import Model
 from vae_cli.dataset.cache import load_images
 from vae_cli.drawing.contact_sheet import Figure, Row, at_least, thumbnail, with_heat
 from vae_cli.drawing.grids import grid
-from vae_cli.errors import DataError, VaeError
+from vae_cli.errors import DataError, VaeError, first_line
 from vae_cli.files.new_pictures import save_picture, to_image
 from vae_cli.images.recipe import ImageRecipe
 from vae_cli.jobs.events import Advanced, FileDone, Finished, JobEvent, Remark, Report
@@ -113,7 +113,7 @@ def _usual(model: Model, request: Request, report: Report) -> Usual | None:
             announce_stored_data(model.config, report)
             images = prepare(model.config, workers=workers).train
         except VaeError as error:
-            why = f"the run's training images cannot be read ({str(error).splitlines()[0]})"
+            why = f"the run's training images cannot be read ({first_line(error)})"
             report(Remark(f"{why}: images are sorted by likelihood alone, which says little; give usual images with "
                           "--normal", "warning"))  # fmt: skip
             return None

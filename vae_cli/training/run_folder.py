@@ -21,7 +21,7 @@ from vae_cli.checkpoint_folders import WEIGHTS
 from vae_cli.config import CompleteConfig, from_dict
 from vae_cli.config_layers import dump_yaml, read_layer
 from vae_cli.dataset.stored_pixels import checksums
-from vae_cli.errors import CheckpointError, ConfigError, WriteError
+from vae_cli.errors import CheckpointError, ConfigError, WriteError, first_line
 from vae_cli.printable import printable
 
 if TYPE_CHECKING:  # which would load torch
@@ -225,7 +225,7 @@ def stored_config(folder: Path) -> CompleteConfig:
     try:
         return from_dict(read_layer(folder / "config.yaml"), CompleteConfig)
     except ConfigError as error:
-        raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
+        raise CheckpointError(f"{folder / 'config.yaml'}: damaged ({first_line(error)})") from error
 
 
 def last_metrics(folder: Path) -> dict[str, Any]:
